@@ -1,0 +1,104 @@
+"""Backends: which array library does the work, on which device, in which dtype.
+
+To add one, write a file like `numpy.py` here and name its class in `_BACKENDS`.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from xpnet.backends.base import DTYPES, Backend, Status
+from xpnet.errors import BackendUnavailable
+
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "Backend",
+    "Status",
+    "backend_of",
+    "open_backend",
+    "probe_backends",
+]
+
+_BACKENDS = {
+    "numpy": "NumpyBackend",
+    "cupy": "CupyBackend",
+    "torch": "TorchBackend",
+    "jax": "JaxBackend",
+    "array_api_strict": "ArrayApiStrictBackend",
+}
+BACKENDS = tuple(_BACKENDS)
+"""The names of the backends."""
+
+
+def open_backend(
+    name: str | Backend = "auto", device: str | None = None, dtype: str = "float32"
+) -> Backend:
+    """Open an array library on a device.
+
+    Parameters
+    ----------
+    name
+        One of `BACKENDS`, or `"auto"`: CuPy where a CUDA device is usable, else NumPy; the
+        backend's `reason` says why. An opened backend is returned as it is.
+    device
+        A device of that library, such as `"cpu"` or `"cuda:1"`; its default if None.
+    dtype
+        The floating-point dtype of parameters and activations, `"float32"` or `"float64"`.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the library is missing or the device cannot be used; one sentence with the fix.
+    ValueError
+        If the name or the dtype is none of those allowed.
+    """
+    if isinstance(name, Backend):
+        return name
+    if name == "auto":
+        return _open_automatically(device, dtype)
+    return _backend_class(name)(device, dtype)
+
+
+def probe_backends() -> dict[str, Status]:
+    """Whether each backend is usable, with version, device and reason."""
+    return {name: _backend_class(name).probe() for name in BACKENDS}
+
+
+def backend_of(x: Any, dtype: str = "float32") -> Backend:
+    """The backend of the library and device that an array lives on.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not an array of one of the libraries.
+    """
+    for name in BACKENDS:
+        backend = _backend_class(name)
+        if backend.owns(x):
+            return backend(backend.device_of(x), dtype)
+    raise TypeError(
+        f"expected an array of {', '.join(BACKENDS)}, got {type(x).__module__}.{type(x).__name__}"
+    )
+
+
+def _open_automatically(device: str | None, dtype: str) -> Backend:
+    status = _backend_class("cupy").probe()
+    if status.usable and device != "cpu":
+        backend = open_backend("cupy", device, dtype)
+        backend.reason = "a CUDA device is usable"
+        return backend
+    if device not in (None, "cpu"):
+        raise BackendUnavailable(
+            f"device {device!r} needs a GPU backend, and CuPy cannot be used: {status.reason}"
+        )
+    backend = open_backend("numpy", device, dtype)
+    why_not, _, _ = status.reason.partition(":")
+    backend.reason = why_not or "device 'cpu' was asked for"
+    return backend
+
+
+def _backend_class(name: str) -> type[Backend]:
+    if name not in _BACKENDS:
+        raise ValueError(f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {name!r}")
+    cls: type[Backend] = getattr(import_module(f"xpnet.backends.{name}"), _BACKENDS[name])
+    return cls

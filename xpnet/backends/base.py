@@ -1,0 +1,201 @@
+"""What a backend is: all that differs between array libraries, and nothing else."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpnet.errors import BackendUnavailable
+from xpnet.typing import Array, DType, HostArray, Namespace
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a backend can be used here, found out without allocating anything.
+
+    Attributes
+    ----------
+    usable
+        Whether the backend can be opened.
+    version
+        The version of the array library; None if it is not installed.
+    device
+        The device that is used where none is named; None if there is none.
+    reason
+        Why the backend cannot be used, and the fix, in one sentence; empty if it can.
+    """
+
+    usable: bool
+    version: str | None = None
+    device: str | None = None
+    reason: str = ""
+
+
+class Backend:
+    """An array library, opened on one device for one floating-point dtype.
+
+    Subclasses are one small file each. They say how to import the library (`distribution`,
+    `extra`), check it (`probe`), and open it (`__init__` sets `xp` and `device`), and override
+    what their library does in its own way.
+
+    Attributes
+    ----------
+    name
+        The name that selects the backend, as in `backend="numpy"`.
+    xp
+        The array namespace.
+    device
+        The device object of the library.
+    dtype
+        The floating-point dtype object, `xp.float32` or `xp.float64`.
+    dtype_name
+        Its name, the same in every library.
+    reason
+        Why this backend was chosen, where the choice was automatic; else empty.
+    """
+
+    name: ClassVar[str]
+    distribution: ClassVar[str]
+    extra: ClassVar[str | None] = None
+
+    xp: Namespace
+    device: Any
+
+    def __init__(self, device: str | None, dtype: str) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.dtype_name = dtype
+        self.reason = ""
+        self.open(device)
+
+    # -- what every backend defines -------------------------------------------------------------
+
+    @classmethod
+    def probe(cls) -> Status:
+        """Find out cheaply, and without ever raising, whether the backend can be used."""
+        raise NotImplementedError
+
+    def open(self, device: str | None) -> None:
+        """Import the library and set `xp` and `device`.
+
+        Raises
+        ------
+        BackendUnavailable
+            If the library or the device cannot be used.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def owns(cls, x: Any) -> bool:
+        """Whether `x` is an array of this library; must not import the library to find out."""
+        raise NotImplementedError
+
+    # -- what some override ---------------------------------------------------------------------
+
+    @classmethod
+    def device_of(cls, x: Array) -> str | None:
+        """The device that an array of this library lives on, as `open` takes it."""
+        return None
+
+    def asarray(self, x: Any, dtype: DType = None, *, copy: bool | None = None) -> Array:
+        """Bring host data to the device. The only way for data to get there."""
+        return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        """Bring an array of this library to the host; waits until it has been computed."""
+        return np.asarray(x)
+
+    def synchronize(self) -> None:
+        """Wait until all work given to the device is done."""
+
+    def compile(
+        self, function: Callable[..., Any], *, consumes: bool = False
+    ) -> Callable[..., Any]:
+        """Make a function of arrays faster, if the library has a compiler; else return it as is.
+
+        With `consumes`, the arrays of the first argument may be overwritten.
+        """
+        return function
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """The context in which all work of this backend is done."""
+        return nullcontext()
+
+    def device_name(self) -> str:
+        """The device as a person would name it."""
+        return str(self.device)
+
+    def peak_memory(self) -> int | None:
+        """Most bytes of device memory held so far; None where the device is the host."""
+        return None
+
+    # -- what is the same for all ---------------------------------------------------------------
+
+    @property
+    def dtype(self) -> DType:
+        return getattr(self.xp, self.dtype_name)
+
+    @property
+    def index_dtype(self) -> DType:
+        """The library's dtype for indices and labels."""
+        with self.scope():
+            info = self.xp.__array_namespace_info__()
+            return info.default_dtypes(device=self.device)["indexing"]
+
+    @classmethod
+    def installed_version(cls) -> str | None:
+        """The version of the installed library, without importing it; None if there is none."""
+        try:
+            return version(cls.distribution)
+        except PackageNotFoundError:
+            return None
+
+    @classmethod
+    def not_installed(cls) -> str:
+        """The sentence for a library that is not installed."""
+        return f"{cls.distribution} is not installed: pip install 'xpnet[{cls.extra}]'"
+
+    def __repr__(self) -> str:
+        return f"<{self.name} on {self.device_name()}, {self.dtype_name}>"
+
+
+def device_index(name: str, device: str | None, count: int, kinds: tuple[str, ...]) -> int:
+    """The number in a device string such as `cuda:1`, checked against the devices there are.
+
+    Parameters
+    ----------
+    name
+        The backend's name, for the message.
+    device
+        `None` for the first device, or one of `kinds`, with or without a colon and a number.
+    count
+        How many devices there are.
+    kinds
+        The words that are allowed before the colon.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the string is malformed or names a device that is not there.
+    """
+    if device is None:
+        return 0
+    kind, _, number = device.partition(":")
+    if kind not in kinds or not (number.isdigit() or device == kind):
+        allowed = " or ".join(f"'{kind}', '{kind}:0', ..." for kind in kinds)
+        raise BackendUnavailable(
+            f"the {name} backend has no device {device!r}: device may be {allowed}"
+        )
+    index = int(number or 0)
+    if index >= count:
+        there = "one device" if count == 1 else f"{count} devices"
+        raise BackendUnavailable(
+            f"the {name} backend has no device {device!r}: there is {there}, "
+            f"'{kind}:0'" + ("" if count == 1 else f" to '{kind}:{count - 1}'")
+        )
+    return index

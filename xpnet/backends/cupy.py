@@ -1,0 +1,170 @@
+"""CuPy, on a CUDA GPU."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from array_api_compat import is_cupy_array
+
+from xpnet.backends.base import Backend, Status, device_index
+from xpnet.errors import BackendUnavailable
+from xpnet.typing import Array, HostArray
+
+_DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
+
+
+class CupyBackend(Backend):
+    """CuPy on a CUDA GPU: `cuda` (the first one), `cuda:0`, `cuda:1`, ...
+
+    float32 products are made in full float32 unless the environment says `CUPY_TF32=1`.
+    """
+
+    name = "cupy"
+    distribution = "cupy"
+    extra = "cuda12"
+
+    @classmethod
+    def installed_version(cls) -> str | None:
+        """The version of whichever wheel of CuPy is installed; None if there is none."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        for distribution in _DISTRIBUTIONS:
+            try:
+                return version(distribution)
+            except PackageNotFoundError:
+                continue
+        return None
+
+    @classmethod
+    def not_installed(cls) -> str:
+        return (
+            "CuPy is not installed: pip install 'xpnet[cuda12]' (or 'xpnet[cuda13]', "
+            "for a driver of CUDA 13)"
+        )
+
+    @classmethod
+    def probe(cls) -> Status:
+        found = cls.installed_version()
+        if found is None:
+            return Status(usable=False, reason=cls.not_installed())
+        try:
+            import cupy
+        except ImportError as error:
+            return Status(False, found, None, f"CuPy is installed but cannot be imported: {error}")
+        reason = why_no_gpu(cupy.cuda.runtime)
+        if reason:
+            return Status(usable=False, version=found, reason=reason)
+        return Status(usable=True, version=found, device=f"cuda:0 ({_gpu_name(cupy, 0)})")
+
+    @classmethod
+    def owns(cls, x: Any) -> bool:
+        return is_cupy_array(x)
+
+    @classmethod
+    def device_of(cls, x: Array) -> str:
+        return f"cuda:{x.device.id}"
+
+    def open(self, device: str | None) -> None:
+        status = self.probe()
+        if not status.usable:
+            raise BackendUnavailable(status.reason)
+        import cupy
+        from array_api_compat import cupy as xp
+
+        self._cupy = cupy
+        self.xp = xp
+        count = cupy.cuda.runtime.getDeviceCount()
+        self.device = cupy.cuda.Device(device_index("cupy", device, count, ("cuda",)))
+        try:
+            # Missing CUDA libraries show at the first product, not at import.
+            with self.device:
+                ones = cupy.ones((2, 2), dtype=self.dtype)
+                float((ones @ ones)[0, 0])
+        except Exception as error:
+            raise BackendUnavailable(why_not_working(error)) from error
+
+    def to_numpy(self, x: Array) -> HostArray:
+        host: HostArray = self._cupy.asnumpy(x)
+        return host
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
+        with self.device:
+            return self.xp.asarray(x, dtype=dtype, copy=copy)
+
+    def synchronize(self) -> None:
+        self.device.synchronize()
+
+    def scope(self) -> AbstractContextManager[Any]:
+        device: AbstractContextManager[Any] = self.device
+        return device
+
+    def device_name(self) -> str:
+        return f"cuda:{self.device.id} ({_gpu_name(self._cupy, self.device.id)})"
+
+    def peak_memory(self) -> int | None:
+        # The pool keeps what it has got from CUDA, so what it holds is the peak.
+        with self.device:
+            return int(self._cupy.get_default_memory_pool().total_bytes())
+
+
+def why_no_gpu(runtime: Any) -> str:
+    """Why CUDA finds no device, with the fix, in one sentence; empty if it finds one.
+
+    CUDA itself says "driver version is insufficient" even where there is no driver; its version
+    number, 0, tells the two apart.
+
+    Parameters
+    ----------
+    runtime
+        `cupy.cuda.runtime`, or anything with its `driverGetVersion`, `runtimeGetVersion`,
+        `getDeviceCount` and `CUDARuntimeError`.
+    """
+    try:
+        if runtime.getDeviceCount() > 0:
+            return ""
+        status = 100
+    except runtime.CUDARuntimeError as error:
+        status = error.status
+    driver = runtime.driverGetVersion()
+    if driver == 0:
+        return (
+            "no NVIDIA driver is loaded: install the driver of your GPU, "
+            "or take backend='numpy' where there is no GPU"
+        )
+    if status == 35:
+        return (
+            f"the NVIDIA driver is too old for this CuPy: it supports CUDA {_cuda(driver)}, CuPy "
+            f"was built for CUDA {_cuda(runtime.runtimeGetVersion())}; update the driver, or "
+            f"install the CuPy of its CUDA version, such as 'xpnet[cuda12]'"
+        )
+    if status == 100:
+        return (
+            "no CUDA device is visible: the driver is there, so check that CUDA_VISIBLE_DEVICES "
+            "does not hide the GPU and that nvidia-smi lists one"
+        )
+    return (
+        f"CUDA cannot be used (error {status} when counting devices): check that nvidia-smi "
+        f"lists a GPU"
+    )
+
+
+def why_not_working(error: BaseException) -> str:
+    """Why the first product on the GPU failed, with the fix, in one sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    missing = isinstance(error, ImportError) or "NotFound" in type(error).__name__
+    if missing or "lib" in text and "cannot open shared object" in text:
+        return (
+            f"the CUDA libraries that CuPy needs are missing ({text[:200]}): "
+            f"pip install 'xpnet[cuda12]' (or 'xpnet[cuda13]'), which brings them"
+        )
+    if "OutOfMemory" in type(error).__name__:
+        return f"the GPU has no free memory ({text[:200]}): end other programs that use it"
+    return f"CuPy finds the GPU but a first product on it failed: {text[:300]}"
+
+
+def _cuda(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def _gpu_name(cupy: Any, index: int) -> str:
+    name = cupy.cuda.runtime.getDeviceProperties(index)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)

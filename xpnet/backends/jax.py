@@ -1,0 +1,97 @@
+"""JAX: the whole training step is compiled, because a single operation takes 50-300 us."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+from array_api_compat import is_jax_array
+
+from xpnet.backends.base import Backend, Status, device_index
+from xpnet.errors import BackendUnavailable
+from xpnet.typing import Array
+
+
+class JaxBackend(Backend):
+    """JAX on the CPU, or on a GPU or TPU where JAX finds one.
+
+    float64 is enabled, and float32 products are made in full float32 (JAX would use TF32 on
+    recent GPUs), for this backend's work only: the configuration of the process stays as it is.
+    """
+
+    name = "jax"
+    distribution = "jax"
+    extra = "jax"
+
+    @classmethod
+    def probe(cls) -> Status:
+        found = cls.installed_version()
+        if found is None:
+            return Status(usable=False, reason=cls.not_installed())
+        try:
+            # Not jax.devices(): that would start a GPU and claim most of its memory.
+            import jax  # noqa: F401
+        except ImportError as error:
+            return Status(False, found, None, f"jax is installed but cannot be imported: {error}")
+        return Status(usable=True, version=found, device="cpu")
+
+    @classmethod
+    def owns(cls, x: Any) -> bool:
+        return is_jax_array(x)
+
+    @classmethod
+    def device_of(cls, x: Array) -> str:
+        import jax
+
+        # An array sharded over several devices is gathered on the first of them.
+        device = min(x.devices(), key=lambda device: device.id)
+        return f"{device.platform}:{jax.devices(device.platform).index(device)}"
+
+    def open(self, device: str | None) -> None:
+        try:
+            import jax
+            import jax.numpy as xp
+        except ImportError as error:
+            if self.installed_version() is None:
+                raise BackendUnavailable(self.not_installed()) from error
+            raise BackendUnavailable(f"jax is installed but cannot be imported: {error}") from error
+        self._jax = jax
+        self.xp = xp
+        kind = "cpu" if device is None else device.partition(":")[0]
+        platform = {"cuda": "gpu"}.get(kind, kind)
+        try:
+            devices = jax.devices(platform)
+        except RuntimeError as error:
+            raise BackendUnavailable(
+                f"the jax backend has no device {device!r}: jax finds no {platform!r} platform "
+                f"(device='cpu' always works; a GPU needs pip install 'jax[cuda12]')"
+            ) from error
+        self.device = devices[device_index("jax", device, len(devices), (kind,))]
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
+        with self.scope():
+            return self._jax.device_put(self.xp.asarray(x, dtype=dtype, copy=copy), self.device)
+
+    def synchronize(self) -> None:
+        # JAX has no barrier for a device; work on one device is done in the order it was given.
+        self._jax.device_put(0.0, self.device).block_until_ready()
+
+    def compile(
+        self, function: Callable[..., Any], *, consumes: bool = False
+    ) -> Callable[..., Any]:
+        return self._jax.jit(function, donate_argnums=(0,) if consumes else ())
+
+    def scope(self) -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        if self.dtype_name == "float64":
+            stack.enter_context(self._jax.enable_x64(True))
+        stack.enter_context(self._jax.default_matmul_precision("highest"))
+        stack.enter_context(self._jax.default_device(self.device))
+        return stack
+
+    def device_name(self) -> str:
+        return f"{self.device.platform}:{self.device.id} ({self.device.device_kind})"
+
+    def peak_memory(self) -> int | None:
+        statistics = self.device.memory_stats() or {}
+        peak = statistics.get("peak_bytes_in_use")
+        return None if peak is None else int(peak)

@@ -1,0 +1,33 @@
+"""NumPy, on the CPU: always there, and the reference for the others."""
+
+from typing import Any
+
+from array_api_compat import is_numpy_array
+from array_api_compat import numpy as xp
+
+from xpnet.backends.base import Backend, Status
+from xpnet.errors import BackendUnavailable
+
+
+class NumpyBackend(Backend):
+    """NumPy on the CPU."""
+
+    name = "numpy"
+    distribution = "numpy"
+
+    @classmethod
+    def probe(cls) -> Status:
+        return Status(usable=True, version=xp.__version__, device="cpu")
+
+    @classmethod
+    def owns(cls, x: Any) -> bool:
+        return is_numpy_array(x)
+
+    def open(self, device: str | None) -> None:
+        if device not in (None, "cpu"):
+            raise BackendUnavailable(
+                f"the numpy backend has no device {device!r}: it runs on 'cpu'; "
+                f"for a CUDA GPU take backend='cupy' (or 'torch', or 'jax')"
+            )
+        self.xp = xp
+        self.device = "cpu"

@@ -1,0 +1,90 @@
+"""PyTorch, as an array library: no autograd."""
+
+import warnings
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from array_api_compat import is_torch_array
+
+from xpnet.backends.base import Backend, Status
+from xpnet.errors import BackendUnavailable
+from xpnet.typing import Array, HostArray
+
+
+class TorchBackend(Backend):
+    """PyTorch on the CPU, on CUDA or on Apple's GPU (`mps`)."""
+
+    name = "torch"
+    distribution = "torch"
+    extra = "torch"
+
+    @classmethod
+    def probe(cls) -> Status:
+        found = cls.installed_version()
+        if found is None:
+            return Status(usable=False, reason=cls.not_installed())
+        return Status(usable=True, version=found, device="cpu")
+
+    @classmethod
+    def owns(cls, x: Any) -> bool:
+        return is_torch_array(x)
+
+    @classmethod
+    def device_of(cls, x: Array) -> str:
+        return str(x.device)
+
+    def open(self, device: str | None) -> None:
+        try:
+            import torch
+            from array_api_compat import torch as xp
+        except ImportError as error:
+            if self.installed_version() is None:
+                raise BackendUnavailable(self.not_installed()) from error
+            raise BackendUnavailable(
+                f"torch is installed but cannot be imported: {error}"
+            ) from error
+        self.xp = xp
+        self._torch = torch
+        try:
+            self.device = torch.device(device or "cpu")
+            torch.zeros(1, dtype=self.dtype, device=self.device)
+        except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise BackendUnavailable(
+                f"the torch backend cannot use device {device!r} with {self.dtype_name}: "
+                f"{first_line} (device='cpu' always works)"
+            ) from error
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
+        if isinstance(x, np.ndarray) and not x.flags.writeable:
+            copy = True if copy is None else copy
+            with warnings.catch_warnings():
+                # torch would let the tensor write to a read-only array, and warns of it; the
+                # tensor that leaves this function is a copy.
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+                return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+        return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        return np.asarray(x.detach().cpu().numpy())
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            self._torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            self._torch.mps.synchronize()
+
+    def scope(self) -> AbstractContextManager[Any]:
+        # Not inference_mode: its arrays could never take part in the caller's own autograd.
+        return self._torch.no_grad()
+
+    def device_name(self) -> str:
+        if self.device.type == "cuda":
+            return f"{self.device} ({self._torch.cuda.get_device_name(self.device)})"
+        return str(self.device)
+
+    def peak_memory(self) -> int | None:
+        if self.device.type == "cuda":
+            return int(self._torch.cuda.max_memory_allocated(self.device))
+        return None

@@ -1,0 +1,137 @@
+"""Saved networks: safetensors files, which hold arrays and text and can run no code.
+
+A file holds the arrays by name (`param/fc1.weight`) and, as JSON under the metadata key `xpnet`,
+what is needed to use them. It is written to a temporary file, synced and renamed, so that a
+process that is killed leaves the old file or the new one, whole.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.errors import CheckpointError
+from xpnet.typing import HostArray, Shape
+
+SCHEMA = 1
+"""The version of the metadata; a file of a later version is refused."""
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]
+) -> None:
+    """Write arrays and metadata; an existing file is replaced at once or not at all.
+
+    Parameters
+    ----------
+    path
+        The file, usually ending in `.safetensors`.
+    arrays
+        Host arrays by name.
+    metadata
+        JSON values.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written: no such folder, no permission, a full disk. The old file,
+        if there was one, is still there.
+    """
+    from safetensors.numpy import save
+
+    # The order of the arrays in the file is that of their names, so that equal networks are
+    # equal files.
+    contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    text = json.dumps({"schema": SCHEMA, **metadata}, sort_keys=True, allow_nan=False)
+    write_atomically(path, save(contiguous, metadata={"xpnet": text}))
+
+
+def read_checkpoint(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, HostArray], dict[str, Any]]:
+    """Read what `write_checkpoint` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or damaged, was not written by xpnet, or by a later version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get("xpnet")
+            # A copy: the file may be replaced or removed while the arrays are in use.
+            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that xpnet wrote")
+    try:
+        metadata = json.loads(text)
+        schema = metadata["schema"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path}: the metadata is damaged ({error})") from error
+    if schema != SCHEMA:
+        raise CheckpointError(
+            f"{path}: written with metadata of version {schema}, this xpnet reads version "
+            f"{SCHEMA}: update xpnet"
+        )
+    return arrays, metadata
+
+
+def check_arrays(path: Any, arrays: Mapping[str, HostArray], shapes: Mapping[str, Shape]) -> None:
+    """Check names and shapes against what a model has.
+
+    Raises
+    ------
+    CheckpointError
+        With all that is missing, unexpected, of another shape, or not floating point and finite.
+    """
+    missing = sorted(set(shapes) - set(arrays))
+    unexpected = sorted(set(arrays) - set(shapes))
+    problems = []
+    if missing:
+        problems.append(f"missing: {', '.join(missing)}")
+    if unexpected:
+        problems.append(f"unexpected: {', '.join(unexpected)}")
+    for name in sorted(set(shapes) & set(arrays)):
+        array = arrays[name]
+        if array.shape != tuple(shapes[name]):
+            problems.append(f"{name} has shape {array.shape}, the model {tuple(shapes[name])}")
+        elif array.dtype.kind != "f" or not np.isfinite(array).all():
+            problems.append(f"{name} ({array.dtype}) holds values that are not finite numbers")
+    if problems:
+        raise CheckpointError(f"{path}: does not fit the model: " + "; ".join(problems))
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file such that at every moment the old or the new content is there, whole.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the old file is untouched and no temporary file is left.
+    """
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file readable by its owner alone; open() would heed the umask.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

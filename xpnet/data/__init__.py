@@ -1,0 +1,67 @@
+"""Data sets. To add one, write a file here with its loader and name it in `DATASETS`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from xpnet.data.dataset import Dataset, Split, check_labels
+from xpnet.data.digits import load_digits
+from xpnet.data.idx import read_idx, write_idx
+from xpnet.data.mnist import load_folder, load_mnist
+from xpnet.data.preparation import flatten, normalize, prepare
+from xpnet.errors import DataError
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Split",
+    "check_labels",
+    "flatten",
+    "load_dataset",
+    "load_digits",
+    "load_folder",
+    "load_mnist",
+    "normalize",
+    "prepare",
+    "read_idx",
+    "write_idx",
+]
+
+DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
+    "digits": lambda data_dir: load_digits(),
+    "mnist": load_mnist,
+}
+"""How each named data set is loaded, given the folder to look in first (or None)."""
+
+
+def load_dataset(
+    name: str | os.PathLike[str] = "digits", *, data_dir: str | os.PathLike[str] | None = None
+) -> Dataset:
+    """Load a data set by name, or from a folder of IDX files.
+
+    Parameters
+    ----------
+    name
+        `"digits"`, `"mnist"`, or a folder of IDX files with MNIST's file names. A name wins over
+        a folder of the same name; write `./mnist` for the folder.
+    data_dir
+        Where to look for files first.
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, or its files are missing or corrupt.
+
+    Examples
+    --------
+    >>> load_dataset("digits")
+    <Dataset digits: 1,438 training and 359 test images of 8 x 8, 10 classes>
+    """
+    if name in DATASETS:
+        return DATASETS[str(name)](data_dir)
+    if Path(name).is_dir():
+        return load_folder(name)
+    raise DataError(
+        f"there is no data set {os.fspath(name)!r}: give one of {', '.join(DATASETS)}, "
+        f"or a folder of IDX files"
+    )

@@ -1,0 +1,123 @@
+"""A labelled data set of images, checked when it is made."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xpnet.errors import DataError
+from xpnet.typing import HostArray, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their labels, in the same order.
+
+    Attributes
+    ----------
+    images
+        Pixels as the source has them, usually uint8, shape (N, height, width).
+    labels
+        Classes, integers, shape (N,).
+    """
+
+    images: HostArray
+    labels: HostArray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, n: int | None) -> "Split":
+        """The first `n` samples; all of them if `n` is None."""
+        return self if n is None else Split(self.images[:n], self.labels[:n])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training set and, usually, a test set.
+
+    Attributes
+    ----------
+    name
+        What it is called, as in `load_dataset(name)`.
+    train, test
+        The two splits; `test` may be None.
+    n_classes
+        The number of classes; labels go from 0 to n_classes - 1.
+    pixel_maximum
+        What integer pixels are divided by to come into [0, 1].
+
+    Raises
+    ------
+    DataError
+        If images and labels differ in number, a split is empty, labels are not integers or out
+        of range, or the splits differ in image shape.
+    """
+
+    name: str
+    train: Split
+    test: Split | None
+    n_classes: int = 10
+    pixel_maximum: float = 255.0
+
+    def __post_init__(self) -> None:
+        _check(f"{self.name}: training set", self.train, self.n_classes)
+        if self.test is None:
+            return
+        _check(f"{self.name}: test set", self.test, self.n_classes)
+        if self.test.images.shape[1:] != self.image_shape:
+            raise DataError(
+                f"{self.name}: training images have shape {self.image_shape}, "
+                f"test images {self.test.images.shape[1:]}"
+            )
+
+    @property
+    def image_shape(self) -> Shape:
+        """Height and width of an image."""
+        return tuple(self.train.images.shape[1:])
+
+    def limited(self, n: int | None) -> "Dataset":
+        """The same data set with the first `n` training samples; all of them if `n` is None."""
+        return Dataset(
+            self.name, self.train.first(n), self.test, self.n_classes, self.pixel_maximum
+        )
+
+    def __repr__(self) -> str:
+        test = 0 if self.test is None else len(self.test)
+        shape = " x ".join(map(str, self.image_shape))
+        return (
+            f"<Dataset {self.name}: {len(self.train):,} training and {test:,} test images "
+            f"of {shape}, {self.n_classes} classes>"
+        )
+
+
+def check_labels(what: str, labels: HostArray, n_classes: int) -> None:
+    """Check integer labels on the host.
+
+    Raises
+    ------
+    DataError
+        If they are not integers, or one is outside 0 to n_classes - 1 (an array library would
+        wrap or ignore it without a word).
+    """
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{what}: labels must be integers, found {labels.dtype}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= n_classes:
+        wrong = int(np.flatnonzero((labels < 0) | (labels >= n_classes))[0])
+        raise DataError(
+            f"{what}: labels must be from 0 to {n_classes - 1}, "
+            f"found {labels[wrong]} at position {wrong}"
+        )
+
+
+def _check(what: str, split: Split, n_classes: int) -> None:
+    if split.images.ndim < 2 or split.labels.ndim != 1:
+        raise DataError(
+            f"{what}: expected images of shape (N, height, width) and labels of shape (N,), "
+            f"found {split.images.shape} and {split.labels.shape}"
+        )
+    if len(split.images) != len(split.labels):
+        raise DataError(f"{what}: {len(split.images)} images but {len(split.labels)} labels")
+    if split.images.size == 0:
+        raise DataError(f"{what}: there are no images (shape {split.images.shape})")
+    check_labels(what, split.labels, n_classes)

@@ -1,0 +1,196 @@
+"""MNIST, and any folder of IDX files named like MNIST's.
+
+Source of MNIST: Y. LeCun, C. Cortes and C. Burges, http://yann.lecun.com/exdb/mnist/.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.data.dataset import Dataset, Split
+from xpnet.data.idx import idx_header, read_idx
+from xpnet.errors import DataError
+from xpnet.typing import HostArray
+
+TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+# SHA-256 of the decompressed files.
+_SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+# MD5 of the files as the mirrors serve them.
+_MD5 = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+
+
+def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, download: bool = True) -> Dataset:
+    """The 60,000 training and 10,000 test images of MNIST, 28 x 28 pixels from 0 to 255.
+
+    The four IDX files, plain or gzipped, are looked for in `data_dir`, then in the folder that
+    the environment variable `XPNET_DATA_DIR` names, then in the user's cache; in each of them
+    directly and in its folder `mnist`. If they are nowhere they are downloaded into the cache.
+
+    Parameters
+    ----------
+    data_dir
+        Where to look first.
+    download
+        Whether to download what is not there.
+
+    Raises
+    ------
+    DataError
+        If the files are not there and cannot be downloaded, or their content is not MNIST's
+        (checked by SHA-256).
+    """
+    searched = _folders(data_dir)
+    paths = find_files(searched, TRAIN_FILES + TEST_FILES)
+    if paths is None:
+        if not download:
+            raise DataError(_not_found(searched, "downloading is switched off"))
+        paths = _download(searched)
+    arrays = [_verified(path) for path in paths]
+    return Dataset("mnist", Split(*arrays[:2]), Split(*arrays[2:]), n_classes=10)
+
+
+def load_folder(folder: str | os.PathLike[str]) -> Dataset:
+    """A data set from a folder of IDX files with MNIST's file names, such as Fashion-MNIST.
+
+    Parameters
+    ----------
+    folder
+        Holds `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, plain or with `.gz`, and
+        where there is a test set `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`.
+
+    Returns
+    -------
+    data
+        Named after the folder. The number of classes is the largest training label plus one.
+        Integer pixels are divided by the largest number of their dtype (255 for uint8).
+
+    Raises
+    ------
+    DataError
+        If a file is missing or corrupt, or images and labels do not belong together.
+    """
+    folder = Path(folder)
+    train = find_files([folder], TRAIN_FILES)
+    if train is None:
+        raise DataError(
+            f"{folder}: expected the IDX files {' and '.join(TRAIN_FILES)} (plain or .gz), "
+            f"found {_listing(folder)}"
+        )
+    test = find_files([folder], TEST_FILES)
+    if test is None and any(find_files([folder], [name]) for name in TEST_FILES):
+        raise DataError(
+            f"{folder}: a test set needs both {' and '.join(TEST_FILES)}, found only one of them"
+        )
+    train_split = Split(*map(read_idx, train))
+    test_split = None if test is None else Split(*map(read_idx, test))
+    labels, pixels = train_split.labels, train_split.images.dtype
+    n_classes = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "ui" else 1
+    maximum = float(np.iinfo(pixels).max) if pixels.kind in "ui" else 1.0
+    name = folder.resolve().name
+    return Dataset(name, train_split, test_split, n_classes=n_classes, pixel_maximum=maximum)
+
+
+def find_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path] | None:
+    """The files of these names, plain or `.gz`, from the first folder that has them all."""
+    for folder in folders:
+        paths = [
+            next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+            for name in names
+        ]
+        found = [path for path in paths if path is not None]
+        if len(found) == len(names):
+            return found
+    return None
+
+
+def _folders(data_dir: str | os.PathLike[str] | None) -> list[Path]:
+    places = [data_dir, os.environ.get("XPNET_DATA_DIR"), cache_folder()]
+    roots = [Path(place) for place in places if place]
+    return [folder for root in roots for folder in (root, root / "mnist")]
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for downloaded data, as the operating system has it."""
+    import pooch
+
+    return Path(pooch.os_cache("xpnet"))
+
+
+def _download(searched: list[Path]) -> list[Path]:
+    import pooch
+
+    target = cache_folder() / "mnist"
+    paths = []
+    for name in TRAIN_FILES + TEST_FILES:
+        problems = []
+        for mirror in _MIRRORS:
+            try:
+                path = pooch.retrieve(
+                    mirror + f"{name}.gz",
+                    known_hash=f"md5:{_MD5[f'{name}.gz']}",
+                    fname=f"{name}.gz",
+                    path=target,
+                )
+            except (OSError, ValueError) as error:  # no network, full disk; wrong checksum
+                problems.append(f"{mirror}: {error}")
+            else:
+                paths.append(Path(path))
+                break
+        else:
+            raise DataError(_not_found(searched, "downloading failed: " + "; ".join(problems)))
+    return paths
+
+
+def _not_found(searched: list[Path], why: str) -> str:
+    files = ", ".join(TRAIN_FILES + TEST_FILES)
+    return (
+        f"MNIST is not here and {why}.\n"
+        f"Searched: {', '.join(map(str, searched))}\n"
+        f"Wanted: {files} (plain or .gz)\n"
+        f"Put the files there, or name their folder with --data-dir or XPNET_DATA_DIR; "
+        f"or go on with the embedded data set: digits"
+    )
+
+
+def _verified(path: Path) -> HostArray:
+    values = read_idx(path)
+    name = path.name.removesuffix(".gz")
+    # The checksums are of whole files: the header is put back in front of the values.
+    digest = hashlib.sha256(idx_header(values))
+    digest.update(np.ascontiguousarray(values).data)
+    found = digest.hexdigest()
+    if found != _SHA256[name]:
+        raise DataError(
+            f"{path}: the content is not MNIST's: expected SHA-256 {_SHA256[name]}, "
+            f"found {found}; for another data set give its folder as the data set"
+        )
+    return values
+
+
+def _listing(folder: Path) -> str:
+    if not folder.exists():
+        return "no such folder"
+    if not folder.is_dir():
+        return "a file"
+    names = sorted(path.name for path in folder.iterdir())
+    more = "" if len(names) <= 8 else f" and {len(names) - 8} more"
+    return (", ".join(names[:8]) + more) or "an empty folder"

@@ -1,0 +1,61 @@
+"""From pixels to what a network takes: normalisation, flattening, one-hot labels.
+
+One-hot labels are made by `xpnet.losses.one_hot`.
+"""
+
+import math
+
+from xpnet.typing import Array, DType, Namespace, Shape
+
+
+def normalize(xp: Namespace, images: Array, maximum: float, dtype: DType) -> Array:
+    """Pixels as floating point in [0, 1]: images / maximum.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of `images`.
+    images
+        Integer pixels from 0 to `maximum`, any shape.
+    maximum
+        The value of a white pixel: 255 for MNIST.
+    dtype
+        The floating-point dtype of the result.
+    """
+    # Converted first: uint8 / 255.0 has a different dtype in each library, or is refused.
+    x = xp.astype(images, dtype)
+    x /= maximum
+    return x
+
+
+def flatten(xp: Namespace, images: Array) -> Array:
+    """All axes but the first made one, row by row: (N, 28, 28) becomes (N, 784)."""
+    return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
+
+
+def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Shape | None) -> Array:
+    """A batch as a network takes it.
+
+    Integers are normalised (`normalize`); floating-point values are taken as they are, in
+    `dtype`. Samples are flattened where the network takes rows.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of `x`.
+    x
+        The batch, shape (B, ...).
+    maximum
+        What integers are divided by.
+    dtype
+        The floating-point dtype of the result.
+    shape
+        The shape of one sample that the network takes; None for any.
+    """
+    if xp.isdtype(x.dtype, "real floating"):
+        x = xp.astype(x, dtype, copy=False)
+    else:
+        x = normalize(xp, x, maximum, dtype)
+    if shape is not None and len(shape) == 1 and x.ndim > 2:
+        x = flatten(xp, x)
+    return x

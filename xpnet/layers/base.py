@@ -1,0 +1,114 @@
+"""The contract of a layer: a frozen description, pure functions, an explicit cache."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.random import Seed
+from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer may know of the pass it takes part in, besides its arrays.
+
+    Attributes
+    ----------
+    training
+        True in a training step; False in evaluation and prediction.
+    """
+
+    training: bool = False
+
+
+EVALUATION = Context()
+
+
+class Layer:
+    """One differentiable function of a batch, with or without trainable parameters.
+
+    A layer is a frozen dataclass of hyper-parameters: it holds no array, so it can be shared,
+    compared, hashed and printed, and is static when a step is compiled. Its methods are pure:
+    arrays go in and come out, and no argument is ever written to.
+
+    Subclasses implement `forward` and `backward`, and where they have parameters
+    `parameter_shapes` and `init`. The defaults describe an element-wise function.
+    """
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        """The shape of every trainable parameter by name; empty for a layer that has none."""
+        return {}
+
+    def init(self, seed: Seed) -> dict[str, HostArray]:
+        """Initial parameters, float64 on the host: draw each from `stream(seed, its_name)`."""
+        return {}
+
+    def input_shape(self) -> Shape | None:
+        """The shape of one sample that the layer accepts; None where any will do."""
+        return None
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """The shape of one output sample for the shape of one input sample.
+
+        None stands for a shape that is not known (yet), on either side.
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot take samples of this shape.
+        """
+        return shape
+
+    def config(self) -> dict[str, Any]:
+        """The hyper-parameters as JSON values, from which `from_config` makes an equal layer."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Layer":
+        """The inverse of `config`."""
+        return cls(**config)
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        """Compute the layer's output, and keep what `backward` needs.
+
+        Parameters
+        ----------
+        xp
+            The array namespace of all arrays.
+        params
+            The layer's parameters by name.
+        x
+            The batch; the first axis numbers the samples.
+        ctx
+            The pass: training or evaluation.
+
+        Returns
+        -------
+        y, cache
+            The output, and a tuple of arrays for `backward`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        """Carry the gradient of the loss from the output to the input and the parameters.
+
+        Parameters
+        ----------
+        xp, params
+            As in `forward`.
+        cache
+            What `forward` returned.
+        dy
+            The gradient of the loss with respect to the output.
+        need_dx
+            Whether the gradient with respect to the input is wanted. The lowest layer with
+            parameters is asked without, which saves about a quarter of a training step.
+
+        Returns
+        -------
+        dx, grads
+            The gradient with respect to the input (None if not wanted), and the gradients of
+            exactly the trainable parameters.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define backward")

@@ -1,0 +1,46 @@
+"""From images to rows."""
+
+import math
+from dataclasses import dataclass
+
+from xpnet.layers.base import Context, Layer
+from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """All axes but the first made one, in row-major order: (B, 28, 28) becomes (B, 784).
+
+    Parameters
+    ----------
+    shape
+        The shape of one sample, such as `(28, 28)`; any shape if None.
+    """
+
+    shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        if self.shape is None:
+            return
+        shape = tuple(self.shape)
+        if not all(isinstance(n, int) and n > 0 for n in shape):
+            raise ValueError(f"Flatten: shape must be positive integers, got {self.shape!r}")
+        object.__setattr__(self, "shape", shape)
+
+    def input_shape(self) -> Shape | None:
+        return self.shape
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        if self.shape is not None and shape not in (None, self.shape):
+            raise ValueError(f"Flatten({self.shape}) is given samples of shape {shape}")
+        known = shape if shape is not None else self.shape
+        return None if known is None else (math.prod(known),)
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), (x,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        (x,) = cache
+        return (xp.reshape(dy, x.shape) if need_dx else None), {}

@@ -1,0 +1,65 @@
+"""The softmax over the classes, as functions and as a layer."""
+
+from dataclasses import dataclass
+
+from xpnet.layers.base import Context, Layer
+from xpnet.typing import Array, Cache, Grads, Namespace, Params
+
+
+def softmax(xp: Namespace, z: Array) -> Array:
+    """Probabilities from logits: exp(z) / sum(exp(z)) over the last axis.
+
+    The row maximum is subtracted first, which changes nothing mathematically and keeps exp from
+    overflowing: the largest exponent is 0.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of `z`.
+    z
+        Logits, floating point, shape (..., C).
+
+    Returns
+    -------
+    p
+        Same shape and dtype; non-negative, and each row sums to 1.
+    """
+    p = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    p /= xp.sum(p, axis=-1, keepdims=True)
+    return p
+
+
+def log_softmax(xp: Namespace, z: Array) -> Array:
+    """Logarithm of the softmax: z - max - log(sum(exp(z - max))) over the last axis.
+
+    Finite for all finite logits: the logarithm is of a sum that is at least 1.
+    """
+    shifted = z - xp.max(z, axis=-1, keepdims=True)
+    shifted -= xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+    return shifted
+
+
+@dataclass(frozen=True)
+class Softmax(Layer):
+    """Softmax over the last axis: y = exp(x) / sum(exp(x)).
+
+    With dy the gradient of the loss with respect to y, dx = y (dy - sum(y dy)).
+
+    Notes
+    -----
+    A classifier does not end in this layer: `softmax_cross_entropy` takes logits and fuses the
+    two, which is cheaper and never takes the logarithm of 0. It is for networks that need
+    probabilities inside.
+    """
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        y = softmax(xp, x)
+        return y, (y,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        if not need_dx:
+            return None, {}
+        (y,) = cache
+        return y * (dy - xp.sum(y * dy, axis=-1, keepdims=True)), {}

@@ -1,0 +1,22 @@
+"""Training: the only place that composes backends, layers, losses, optimizers and data."""
+
+from xpnet.training.callbacks import Callback, ProgressBar
+from xpnet.training.evaluation import Evaluation, make_evaluator
+from xpnet.training.fit import fit
+from xpnet.training.history import EpochRecord, History
+from xpnet.training.network import Network, load
+from xpnet.training.step import initial_state, make_step
+
+__all__ = [
+    "Callback",
+    "EpochRecord",
+    "Evaluation",
+    "History",
+    "Network",
+    "ProgressBar",
+    "fit",
+    "initial_state",
+    "load",
+    "make_evaluator",
+    "make_step",
+]

@@ -1,0 +1,213 @@
+"""Training: epochs of shuffled mini-batches, each epoch followed by an evaluation."""
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.data import Dataset
+from xpnet.errors import DataError, TrainingDiverged
+from xpnet.layers import Layer
+from xpnet.losses import Loss, softmax_cross_entropy
+from xpnet.optimizers import SGD
+from xpnet.random import Seed, permutation, seed_sequence
+from xpnet.training.callbacks import Callback
+from xpnet.training.evaluation import chunks, make_evaluator
+from xpnet.training.history import EpochRecord
+from xpnet.training.network import Network
+from xpnet.training.samples import load_inputs, load_targets
+from xpnet.training.step import initial_state, make_step, select
+from xpnet.typing import Array
+
+logger = logging.getLogger("xpnet")
+
+Samples = tuple[Any, Any]
+
+
+def fit(
+    model: Layer,
+    data: Dataset | Samples,
+    *,
+    test: Samples | None = None,
+    epochs: int = 20,
+    batch_size: int = 64,
+    optimizer: SGD = SGD(),  # noqa: B008 - frozen
+    loss: Loss = softmax_cross_entropy,
+    backend: str | Backend = "auto",
+    device: str | None = None,
+    dtype: str = "float32",
+    seed: Seed = 0,
+    callbacks: Iterable[Callback] = (),
+) -> Network:
+    """Train a network.
+
+    Every epoch visits all samples once, in a new random order, in mini-batches; the last batch
+    is smaller where the batch size does not divide their number. `batch_size` at or above that
+    number is full-batch gradient descent. After each epoch the loss and the accuracy are measured
+    on the whole training set and on the test set.
+
+    Parameters
+    ----------
+    model
+        The layers, such as `Sequential(...)` or `mlp(784, 128, 10)`; its output is the logits.
+    data
+        A `Dataset`, or a pair `(x, y)`: samples (N, ...) and labels (N,) or one-hot rows (N, C),
+        arrays of any backend's library. uint8 samples are taken as pixels and divided by 255;
+        all others are taken as they are.
+    test
+        A pair like `data`, to evaluate on after each epoch; a `Dataset` brings its own.
+    epochs, batch_size
+        Positive integers.
+    optimizer
+        How parameters change, with its learning rate.
+    loss
+        What is minimised; see `xpnet.losses`.
+    backend, device, dtype
+        Where and in which precision; see `open_backend`. `"auto"` stays where `x` lives if it is
+        an array of another library than NumPy.
+    seed
+        A non-negative integer or a `SeedSequence`. One seed gives the same initial weights and
+        the same shuffles on every backend.
+    callbacks
+        See `xpnet.training.callbacks`.
+
+    Returns
+    -------
+    network
+        The trained network, with its `history`.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the backend or device cannot be used.
+    DataError
+        If samples and labels do not fit each other or the model, or are not finite.
+    TrainingDiverged
+        If the loss is not finite after an epoch.
+
+    Examples
+    --------
+    >>> from xpnet import fit, load_dataset, mlp
+    >>> network = fit(mlp(64, 32, 10), load_dataset("digits"), epochs=5, backend="numpy")
+    >>> network.history[-1].test_accuracy > 0.9
+    True
+    """
+    _check_options(model, epochs, batch_size)
+    seed = seed_sequence(seed)
+    train, test, pixel_maximum = _samples(data, test)
+    opened = _open(backend, device, dtype, train[0])
+    logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
+
+    with opened.scope():
+        x = load_inputs(opened, "training set", train[0], model)
+        y = load_targets(opened, "training set", train[1], x.shape[0], model)
+        if pixel_maximum is None:
+            pixel_maximum = 255.0 if x.dtype == opened.xp.uint8 else 1.0
+        held_out = None
+        if test is not None:
+            test_x = load_inputs(opened, "test set", test[0], model)
+            held_out = test_x, load_targets(opened, "test set", test[1], test_x.shape[0], model)
+
+        state = initial_state(opened, model, optimizer, seed)
+        step = make_step(opened, model, loss, optimizer, pixel_maximum=pixel_maximum)
+        evaluate = make_evaluator(opened, model, loss, pixel_maximum=pixel_maximum)
+        network = Network(
+            model,
+            select(state, "param/"),
+            opened,
+            sample_shape=tuple(x.shape[1:]),
+            pixel_maximum=pixel_maximum,
+        )
+        n_steps = math.ceil(x.shape[0] / batch_size)
+        callbacks = list(callbacks)
+        for callback in callbacks:
+            callback.on_start(network, epochs=epochs, steps=n_steps)
+        try:
+            for epoch in range(1, epochs + 1):
+                started = time.perf_counter()
+                order = opened.asarray(
+                    permutation(seed, epoch, x.shape[0]), dtype=opened.index_dtype
+                )
+                for rows in batches(order, batch_size):
+                    state = step(state, x, y, rows)
+                    for callback in callbacks:
+                        callback.on_step()
+                opened.synchronize()
+                trained = time.perf_counter()
+
+                network.params = select(state, "param/")
+                on_train = evaluate(network.params, x, y)
+                on_test = evaluate(network.params, *held_out) if held_out is not None else None
+                record = EpochRecord(
+                    epoch=epoch,
+                    train_loss=on_train.loss,
+                    train_accuracy=on_train.accuracy,
+                    test_loss=None if on_test is None else on_test.loss,
+                    test_accuracy=None if on_test is None else on_test.accuracy,
+                    train_seconds=trained - started,
+                    eval_seconds=time.perf_counter() - trained,
+                    learning_rate=float(opened.to_numpy(state["learning_rate"])),
+                )
+                _check_finite(record, n_steps)
+                network.history.append(record)
+                for callback in callbacks:
+                    callback.on_epoch(network, record)
+        finally:
+            for callback in callbacks:
+                callback.on_end(network)
+    return network
+
+
+def batches(order: Array, batch_size: int) -> Iterator[Array]:
+    """Consecutive pieces of `order`, the last of them shorter where the size does not divide."""
+    return (order[rows] for rows in chunks(order.shape[0], batch_size))
+
+
+def _check_options(model: Layer, epochs: int, batch_size: int) -> None:
+    if not isinstance(model, Layer):
+        raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _samples(
+    data: Dataset | Samples, test: Samples | None
+) -> tuple[Samples, Samples | None, float | None]:
+    """Training samples, test samples, and what pixels are divided by, as far as it is known."""
+    if isinstance(data, Dataset):
+        train = (data.train.images, data.train.labels)
+        if test is None and data.test is not None:
+            test = (data.test.images, data.test.labels)
+        return train, test, data.pixel_maximum
+    pairs: Sequence[tuple[str, Any]] = (("data", data), ("test", test))
+    for name, pair in pairs:
+        if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise DataError(f"{name} must be a pair (x, y) or a Dataset, got {type(pair).__name__}")
+    return (data[0], data[1]), test, None
+
+
+def _open(backend: str | Backend, device: str | None, dtype: str, x: Any) -> Backend:
+    if backend == "auto" and device is None:
+        try:
+            source = backend_of(x, dtype)
+        except TypeError:
+            pass
+        else:
+            if source.name != "numpy":
+                source.reason = "the training samples live there"
+                return source
+    return open_backend(backend, device, dtype)
+
+
+def _check_finite(record: EpochRecord, n_steps: int) -> None:
+    if math.isfinite(record.train_loss):
+        return
+    last = record.epoch * n_steps
+    raise TrainingDiverged(
+        f"the training loss became {record.train_loss} in epoch {record.epoch} "
+        f"(steps {last - n_steps + 1} to {last}) with learning rate {record.learning_rate:g}: "
+        f"most often the learning rate is too high; try a tenth of it"
+    )

@@ -1,0 +1,102 @@
+"""What was measured in each epoch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, overload
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch.
+
+    Attributes
+    ----------
+    epoch
+        Its number, from 1.
+    train_loss, train_accuracy
+        Mean loss and fraction correct on the whole training set, after the epoch.
+    test_loss, test_accuracy
+        The same on the test set; None where there is none.
+    train_seconds
+        Time of the optimisation steps alone, in seconds.
+    eval_seconds
+        Time of the evaluation after them, in seconds.
+    learning_rate
+        The learning rate of the epoch's last step.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+    train_seconds: float
+    eval_seconds: float
+    learning_rate: float
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """The record as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        text = (
+            f"epoch {self.epoch:3d}  loss {self.train_loss:.4f}  "
+            f"accuracy {100 * self.train_accuracy:6.2f} %"
+        )
+        if self.test_loss is not None and self.test_accuracy is not None:
+            text += (
+                f"  test loss {self.test_loss:.4f}  test accuracy {100 * self.test_accuracy:6.2f} %"
+            )
+        return f"{text}  {self.train_seconds:6.2f} s"
+
+
+class History(Sequence[EpochRecord]):
+    """The epochs of a training run, in order.
+
+    `history[-1]` is the last record, `history["train_loss"]` a list with one value an epoch, and
+    `print(history)` a table.
+    """
+
+    def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
+        self._records = list(records)
+
+    @classmethod
+    def from_dicts(cls, rows: Sequence[Mapping[str, Any]]) -> "History":
+        """The inverse of `to_dict` for each record.
+
+        Raises
+        ------
+        TypeError
+            If a row lacks one of the fields, or has another.
+        """
+        return cls([EpochRecord(**row) for row in rows])
+
+    def append(self, record: EpochRecord) -> None:
+        """Add the record of an epoch."""
+        self._records.append(record)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, key: int) -> EpochRecord: ...
+    @overload
+    def __getitem__(self, key: slice) -> "History": ...
+    @overload
+    def __getitem__(self, key: str) -> list[float | None]: ...  # type: ignore[overload-overlap]
+
+    def __getitem__(self, key: int | slice | str) -> "EpochRecord | History | list[float | None]":
+        if isinstance(key, str):
+            names = [field.name for field in fields(EpochRecord)]
+            if key not in names:
+                raise KeyError(f"a history has {', '.join(names)}; got {key!r}")
+            return [getattr(record, key) for record in self._records]
+        if isinstance(key, slice):
+            return History(self._records[key])
+        return self._records[key]
+
+    def __iter__(self) -> Iterator[EpochRecord]:
+        return iter(self._records)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self._records)) or "<History of no epochs>"

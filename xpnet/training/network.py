@@ -1,0 +1,249 @@
+"""A trained network: a model together with its parameters."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet import checkpoint
+from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.data.preparation import prepare
+from xpnet.errors import CheckpointError
+from xpnet.layers import EVALUATION, Layer, softmax
+from xpnet.losses import Loss, softmax_cross_entropy
+from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
+from xpnet.model import Sequential
+from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
+from xpnet.training.history import History
+from xpnet.training.samples import load_inputs, load_targets, move
+from xpnet.training.step import load_array, select
+from xpnet.typing import Array, HostArray, Shape
+
+
+class Network:
+    """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
+
+    Attributes
+    ----------
+    model
+        The layers.
+    backend
+        Where the parameters live.
+    params
+        The parameters by name, such as `fc1.weight`.
+    history
+        The epochs of its training.
+    sample_shape
+        The shape of one sample as it was trained on, such as (28, 28); None if not known.
+    pixel_maximum
+        What integer inputs are divided by. Floating-point inputs are taken as they are.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        params: Mapping[str, Array],
+        backend: Backend,
+        *,
+        history: History | None = None,
+        sample_shape: Shape | None = None,
+        pixel_maximum: float = 255.0,
+    ) -> None:
+        self.model = model
+        self.params = dict(params)
+        self.backend = backend
+        self.history = history if history is not None else History()
+        self.sample_shape = sample_shape
+        self.pixel_maximum = pixel_maximum
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def predict(self, x: Any) -> Array:
+        """The most probable class of each sample.
+
+        Parameters
+        ----------
+        x
+            Samples as in training, shape (N, ...): an array of any backend's library, on any of
+            its devices, or nested lists. Integers are divided by `pixel_maximum`.
+
+        Returns
+        -------
+        classes
+            Integers, shape (N,), of the kind and on the device of `x` (NumPy for lists).
+
+        Raises
+        ------
+        DataError
+            If the shape does not fit, or a value is not finite.
+        """
+        return self._map(x, predicted_classes)
+
+    def predict_proba(self, x: Any) -> Array:
+        """The probability of each class for each sample: the softmax of the network's output.
+
+        Parameters and errors as in `predict`; returns shape (N, C), in the network's dtype.
+        """
+        return self._map(x, softmax)
+
+    def evaluate(self, x: Any, y: Any, *, loss: Loss = softmax_cross_entropy) -> Evaluation:
+        """Loss, accuracy and number of errors on samples with known labels.
+
+        Parameters
+        ----------
+        x, y
+            Samples, and their labels (N,) or one-hot rows (N, C), on any backend; the work is
+            done where the network's parameters live.
+        loss
+            The loss to report.
+
+        Raises
+        ------
+        DataError
+            If shapes or labels do not fit the network.
+        """
+        backend = self.backend
+        with backend.scope():
+            x = load_inputs(backend, "evaluate", x, self.model)
+            y = load_targets(backend, "evaluate", y, x.shape[0], self.model)
+            evaluate = make_evaluator(backend, self.model, loss, pixel_maximum=self.pixel_maximum)
+            return evaluate(self.params, x, y)
+
+    def confusion_matrix(self, x: Any, y: Any) -> HostArray:
+        """How often each class was taken for each, as a NumPy array of integers (C, C).
+
+        Entry (i, j) counts the samples of class i that were predicted as class j.
+        """
+        backend = self.backend
+        with backend.scope():
+            x = load_inputs(backend, "confusion_matrix", x, self.model)
+            y = load_targets(backend, "confusion_matrix", y, x.shape[0], self.model)
+            labels = class_labels(backend.xp, y)
+            predicted = move(backend, self.predict(x))
+            output = self.model.output_shape(self.model.input_shape())
+            if output is None:
+                raise ValueError("confusion_matrix needs a model with a known number of outputs")
+            counts = confusion_matrix(backend.xp, labels, predicted, output[-1])
+            return backend.to_numpy(counts)
+
+    def _map(self, x: Any, head: Any) -> Array:
+        """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
+        dtype = self.backend.dtype_name
+        try:
+            backend = backend_of(x, dtype)
+        except TypeError:
+            backend = open_backend("numpy", None, dtype)
+        xp = backend.xp
+        with backend.scope():
+            params = self._params_on(backend)
+            x = load_inputs(backend, "predict", x, self.model)
+            parts = []
+            for rows in chunks(x.shape[0], chunk_rows(self.model, x)):
+                batch = prepare(
+                    xp,
+                    x[rows, ...],
+                    maximum=self.pixel_maximum,
+                    dtype=backend.dtype,
+                    shape=self.model.input_shape(),
+                )
+                output, _ = self.model.forward(xp, params, batch, EVALUATION)
+                parts.append(head(xp, output))
+            return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+    def _params_on(self, backend: Backend) -> dict[str, Array]:
+        if (backend.name, backend.device) == (self.backend.name, self.backend.device):
+            return self.params
+        return {
+            name: backend.asarray(self.backend.to_numpy(value))
+            for name, value in self.params.items()
+        }
+
+    # -- files ----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network as a safetensors file, which `load` reads on any backend.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an existing file is then still whole.
+        """
+        arrays = {
+            f"param/{name}": self.backend.to_numpy(value) for name, value in self.params.items()
+        }
+        metadata = {
+            "model": self.model.config(),
+            "dtype": self.backend.dtype_name,
+            "sample_shape": self.sample_shape,
+            "pixel_maximum": self.pixel_maximum,
+            "history": [record.to_dict() for record in self.history],
+        }
+        checkpoint.write_checkpoint(path, arrays, metadata)
+
+    def __repr__(self) -> str:
+        return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    model: Layer | None = None,
+    backend: str | Backend = "numpy",
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Network:
+    """Read a network that `Network.save` wrote, on this or any other backend.
+
+    Parameters
+    ----------
+    path
+        The file, or a run folder that holds a `model.safetensors`.
+    model
+        The layers, needed only where some of them are not xpnet's own.
+    backend, device
+        Where the parameters shall live.
+    dtype
+        Their dtype; as saved if None.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of a later version, or does not fit the model; the
+        message lists every missing, unexpected and mismatched array.
+    BackendUnavailable
+        If the backend cannot be used.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    arrays, metadata = checkpoint.read_checkpoint(path)
+    try:
+        if model is None:
+            model = Sequential.from_config(metadata["model"])
+        shape = metadata["sample_shape"]
+        sample_shape = None if shape is None else tuple(int(n) for n in shape)
+        pixel_maximum = float(metadata["pixel_maximum"])
+        history = History.from_dicts(metadata["history"])
+        saved_dtype = str(metadata["dtype"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: the metadata does not describe a network: {error}"
+        ) from error
+    shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+    checkpoint.check_arrays(path, arrays, shapes)
+    opened = open_backend(backend, device, dtype or saved_dtype)
+    with opened.scope():
+        params = {
+            name: load_array(opened, np.asarray(value))
+            for name, value in select(arrays, "param/").items()
+        }
+    return Network(
+        model,
+        params,
+        opened,
+        history=history,
+        sample_shape=sample_shape,
+        pixel_maximum=pixel_maximum,
+    )

@@ -1,0 +1,85 @@
+"""One training step: the only function that changes a network."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from xpnet.backends import Backend
+from xpnet.data.preparation import prepare
+from xpnet.layers import Context, Layer
+from xpnet.losses import Loss
+from xpnet.optimizers import SGD
+from xpnet.random import Seed, derive
+from xpnet.typing import Array, HostArray, State
+
+Step = Callable[[State, Array, Array, Array], State]
+
+
+def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) -> State:
+    """All that a training step changes, on the backend's device, before the first step.
+
+    Keys: `param/NAME` the parameters, `opt/NAME` what the optimizer keeps, `learning_rate`.
+    What changes between steps is an array and not a Python number: a compiled step would freeze
+    a number.
+    """
+    host = model.init(derive(seed, "initialization"))
+    state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
+    slots = optimizer.init(backend.xp, select(state, "param/"))
+    state |= {f"opt/{name}": value for name, value in slots.items()}
+    state["learning_rate"] = backend.asarray(optimizer.learning_rate, dtype=backend.dtype)
+    return state
+
+
+def make_step(
+    backend: Backend, model: Layer, loss: Loss, optimizer: SGD, *, pixel_maximum: float
+) -> Step:
+    """The function `step(state, x, y, rows) -> state` that trains on one mini-batch.
+
+    Parameters
+    ----------
+    backend
+        Where the arrays live; the step is compiled if the backend has a compiler.
+    model, loss, optimizer
+        What is trained, on what, and how.
+    pixel_maximum
+        What integer inputs are divided by.
+
+    Returns
+    -------
+    step
+        Consumes `state`. `x` (N, ...) and `y` (N,) or (N, C) are the whole training set on the
+        device, `rows` (B,) the indices of the batch. It reads no array on the host, so that a
+        device is never waited for. A batch of another size is compiled once more.
+    """
+    xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
+    ctx = Context(training=True)
+
+    def step(state: State, x: Array, y: Array, rows: Array) -> State:
+        """Consumes `state`: forward, loss, backward, update."""
+        params = select(state, "param/")
+        batch = xp.take(x, rows, axis=0)
+        target = xp.take(y, rows, axis=0)
+        batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
+
+        output, cache = model.forward(xp, params, batch, ctx)
+        _, d_output = loss(xp, output, target)
+        _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
+
+        params, slots = optimizer.update(
+            xp, params, grads, select(state, "opt/"), state["learning_rate"]
+        )
+        state = dict(state)
+        state.update({f"param/{name}": value for name, value in params.items()})
+        state.update({f"opt/{name}": value for name, value in slots.items()})
+        return state
+
+    return backend.compile(step, consumes=True)
+
+
+def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The entries whose key starts with `prefix`, without it."""
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def load_array(backend: Backend, value: HostArray) -> Array:
+    """A floating-point host array on the device, in the backend's dtype, always a copy."""
+    return backend.asarray(value.astype(backend.dtype_name), copy=True)
