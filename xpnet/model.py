@@ -1,5 +1,6 @@
 """Networks made of named layers."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -237,7 +238,7 @@ def mlp(
     if len(sizes) < 2:
         raise ValueError(f"mlp needs an input and an output size, as in mlp(784, 10); got {sizes}")
     layers: dict[str, Layer] = {}
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):
         if i > 1:
             layers[f"act{i - 1}"] = activation if activation is not None else ReLU()
         layers[f"fc{i}"] = Dense(n_in, n_out, init_weight)

@@ -9,7 +9,7 @@ more numbers for one purpose, or adding a purpose, changes no other.
 import hashlib
 
 import numpy as np
-from numpy.random import Generator, PCG64, SeedSequence
+from numpy.random import PCG64, Generator, SeedSequence
 
 Seed = int | SeedSequence
 """What starts a run: a non-negative integer, or a `numpy.random.SeedSequence`."""

@@ -151,7 +151,7 @@ def why_not_working(error: BaseException) -> str:
     """Why the first product on the GPU failed, with the fix, in one sentence."""
     text = " ".join(str(error).split()) or type(error).__name__
     missing = isinstance(error, ImportError) or "NotFound" in type(error).__name__
-    if missing or "lib" in text and "cannot open shared object" in text:
+    if missing or ("lib" in text and "cannot open shared object" in text):
         return (
             f"the CUDA libraries that CuPy needs are missing ({text[:200]}): "
             f"pip install 'xpnet[cuda12]' (or 'xpnet[cuda13]'), which brings them"

@@ -11,14 +11,14 @@ import math
 import os
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
 from xpnet.errors import DataError
 from xpnet.typing import HostArray, Shape
 
-_DTYPES = {
+_DTYPES: dict[int, np.dtype] = {
     0x08: np.dtype(">u1"),
     0x09: np.dtype(">i1"),
     0x0B: np.dtype(">i2"),
@@ -26,7 +26,7 @@ _DTYPES = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-_CODES = {dtype.newbyteorder("="): code for code, dtype in _DTYPES.items()}
+_CODES: dict[np.dtype, int] = {dtype.newbyteorder("="): code for code, dtype in _DTYPES.items()}
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
 # No deflate stream can say more than 1032 bytes with one (https://zlib.net/zlib_tech.html).
@@ -66,7 +66,7 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
             if not zipped:
                 return _read(path, file, at_most=size)
             with gzip.open(file) as unzipped:
-                return _read(path, unzipped, at_most=size * _MOST_EXPANSION)
+                return _read(path, cast(IO[bytes], unzipped), at_most=size * _MOST_EXPANSION)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip stream is damaged or cut off ({error})") from error
     except MemoryError as error:

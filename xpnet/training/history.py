@@ -83,7 +83,7 @@ class History(Sequence[EpochRecord]):
     @overload
     def __getitem__(self, key: slice) -> "History": ...
     @overload
-    def __getitem__(self, key: str) -> list[float | None]: ...  # type: ignore[overload-overlap]
+    def __getitem__(self, key: str) -> list[float | None]: ...
 
     def __getitem__(self, key: int | slice | str) -> "EpochRecord | History | list[float | None]":
         if isinstance(key, str):

@@ -52,16 +52,10 @@ def load_inputs(backend: Backend, what: str, x: Any, model: Layer) -> Array:
             f"{what}: inputs need a first axis for the samples and one or more for the features, "
             f"got shape {tuple(x.shape)}; for a single sample give x[None, ...]"
         )
-    wanted = model.input_shape()
-    sample = tuple(x.shape[1:])
-    fits = (
-        wanted is None
-        or sample == wanted
-        or sample != ()
-        and len(wanted) == 1
-        and (math.prod(sample) == wanted[0])
-    )
-    if not fits:
+    wanted, sample = model.input_shape(), tuple(x.shape[1:])
+    # A network that takes rows also takes images of as many pixels: they are flattened.
+    rows = wanted is not None and len(wanted) == 1 and math.prod(sample) == wanted[0]
+    if wanted not in (None, sample) and not rows:
         raise DataError(
             f"{what}: the network takes samples of shape {wanted}, got {sample} "
             f"(an array of shape {tuple(x.shape)})"
