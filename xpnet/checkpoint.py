@@ -1,10 +1,11 @@
 """Saved networks: safetensors files, which hold arrays and text and can run no code.
 
 A file holds the arrays by name (`param/fc1.weight`) and, as JSON under the metadata key `xpnet`,
-what is needed to use them. It is written to a temporary file, synced and renamed, so that a
-process that is killed leaves the old file or the new one, whole.
+what is needed to use them and a checksum. It is written to a temporary file, synced and renamed,
+so that a process that is killed leaves the old file or the new one, whole.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -37,6 +38,8 @@ def write_checkpoint(
 
     Raises
     ------
+    ValueError
+        If the metadata holds a number that JSON has not: infinity or NaN.
     OSError
         If the file cannot be written: no such folder, no permission, a full disk. The old file,
         if there was one, is still there.
@@ -44,9 +47,10 @@ def write_checkpoint(
     from safetensors.numpy import save
 
     # The order of the arrays in the file is that of their names, so that equal networks are
-    # equal files.
-    contiguous = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    text = json.dumps({"schema": SCHEMA, **metadata}, sort_keys=True, allow_nan=False)
+    # equal files. NOTE: np.ascontiguousarray would give a scalar an axis.
+    contiguous = {name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}
+    content = json.loads(_json({**metadata, "schema": SCHEMA}))
+    text = _json({**content, "sha256": _digest(contiguous, content)})
     write_atomically(path, save(contiguous, metadata={"xpnet": text}))
 
 
@@ -63,26 +67,35 @@ def read_checkpoint(
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
     try:
+        if not path.is_file():
+            raise FileNotFoundError
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("xpnet")
             # A copy: the file may be replaced or removed while the arrays are in use.
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file") from error
+    # AttributeError: the file holds a dtype that NumPy has not, such as an 8-bit float.
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one that xpnet wrote")
     try:
         metadata = json.loads(text)
         schema = metadata["schema"]
-    except (ValueError, TypeError, KeyError) as error:
+        expected, found = metadata.pop("sha256", None), _digest(arrays, metadata)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{path}: the metadata is damaged ({error})") from error
     if schema != SCHEMA:
         raise CheckpointError(
-            f"{path}: written with metadata of version {schema}, this xpnet reads version "
+            f"{path}: written with metadata of version {schema!r}, this xpnet reads version "
             f"{SCHEMA}: update xpnet"
+        )
+    # safetensors has no checksum: without one, damaged numbers would be taken for weights.
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: the content is damaged: expected SHA-256 {expected}, found {found}"
         )
     return arrays, metadata
 
@@ -135,3 +148,17 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]) -> str:
+    """SHA-256 of names, dtypes, shapes, values and metadata, the same on every platform."""
+    digest = hashlib.sha256(_json(metadata).encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], dtype=arrays[name].dtype.newbyteorder("<"))
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(metadata, sort_keys=True, allow_nan=False)

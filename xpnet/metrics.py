@@ -54,8 +54,9 @@ def confusion_matrix(xp: Namespace, target: Array, predicted: Array, n_classes: 
     Notes
     -----
     Counted as a product of one-hot matrices: an indexed increment is not in the array-API
-    standard, and on a GPU adds in no fixed order. In float64 the counts are exact up to 2**53.
+    standard, and on a GPU adds in no fixed order. Made in float32, which every device has, the
+    counts are exact up to 2**24: give more samples than that in parts.
     """
-    rows = one_hot(xp, target, n_classes, xp.float64)
-    columns = one_hot(xp, predicted, n_classes, xp.float64)
+    rows = one_hot(xp, target, n_classes, xp.float32)
+    columns = one_hot(xp, predicted, n_classes, xp.float32)
     return xp.astype(xp.matmul(rows.T, columns), target.dtype)

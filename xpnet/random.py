@@ -7,6 +7,7 @@ more numbers for one purpose, or adding a purpose, changes no other.
 """
 
 import hashlib
+import operator
 
 import numpy as np
 from numpy.random import PCG64, Generator, SeedSequence
@@ -54,8 +55,9 @@ def derive(seed: Seed, *purpose: str | int) -> SeedSequence:
     into the seed (O'Neill's seed_seq_fe construction).
     """
     parent = seed_sequence(seed)
-    # repr keeps ("a", 1) and ("a", "1") apart.
-    digest = hashlib.sha256(repr(purpose).encode()).digest()
+    # A NumPy integer counts as the number that it is; repr keeps ("a", 1) and ("a", "1") apart.
+    names = tuple(str(p) if isinstance(p, str) else operator.index(p) for p in purpose)
+    digest = hashlib.sha256(repr(names).encode()).digest()
     words = tuple(int(word) for word in np.frombuffer(digest, dtype="<u4"))
     return SeedSequence(
         entropy=parent.entropy,

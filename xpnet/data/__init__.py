@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from xpnet.data.dataset import Dataset, Split, check_labels
 from xpnet.data.digits import load_digits
@@ -59,7 +58,7 @@ def load_dataset(
     """
     if name in DATASETS:
         return DATASETS[str(name)](data_dir)
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112 - False where Path.is_dir raises, for want of permission
         return load_folder(name)
     raise DataError(
         f"there is no data set {os.fspath(name)!r}: give one of {', '.join(DATASETS)}, "

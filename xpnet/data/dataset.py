@@ -27,7 +27,15 @@ class Split:
         return len(self.labels)
 
     def first(self, n: int | None) -> "Split":
-        """The first `n` samples; all of them if `n` is None."""
+        """The first `n` samples; all of them if `n` is None.
+
+        Raises
+        ------
+        DataError
+            If `n` is not positive (a slice would count a negative one from the end).
+        """
+        if n is not None and n < 1:
+            raise DataError(f"the number of samples to take must be at least 1, got {n}")
         return self if n is None else Split(self.images[:n], self.labels[:n])
 
 
@@ -81,13 +89,17 @@ class Dataset:
             self.name, self.train.first(n), self.test, self.n_classes, self.pixel_maximum
         )
 
-    def __repr__(self) -> str:
+    def describe(self) -> str:
+        """What it is, on one line."""
         test = 0 if self.test is None else len(self.test)
         shape = " x ".join(map(str, self.image_shape))
         return (
-            f"<Dataset {self.name}: {len(self.train):,} training and {test:,} test images "
-            f"of {shape}, {self.n_classes} classes>"
+            f"{self.name}: {len(self.train):,} training and {test:,} test images "
+            f"of {shape}, {self.n_classes} classes"
         )
+
+    def __repr__(self) -> str:
+        return f"<Dataset {self.describe()}>"
 
 
 def check_labels(what: str, labels: HostArray, n_classes: int) -> None:

@@ -64,9 +64,9 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
             zipped = file.read(2) == _GZIP_MAGIC
             file.seek(0)
             if not zipped:
-                return _read(path, file, at_most=size)
+                return _read(path, file, size)
             with gzip.open(file) as unzipped:
-                return _read(path, cast(IO[bytes], unzipped), at_most=size * _MOST_EXPANSION)
+                return _read(path, cast(IO[bytes], unzipped), size, expansion=_MOST_EXPANSION)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip stream is damaged or cut off ({error})") from error
     except MemoryError as error:
@@ -107,13 +107,13 @@ def idx_header(values: HostArray) -> bytes:
     return bytes((0, 0, code, values.ndim)) + np.asarray(values.shape, dtype=">u4").tobytes()
 
 
-def _read(path: Path, file: IO[bytes], *, at_most: int) -> HostArray:
+def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> HostArray:
     dtype, shape = _read_header(path, file)
     expected = math.prod(shape) * dtype.itemsize
-    if expected > at_most:
+    if expected > size * expansion:
         raise DataError(
             f"{path}: the header promises {_values(shape, dtype)} of data, "
-            f"more than the file can hold"
+            f"more than the file of {size:,} bytes can hold"
         )
     content = bytearray()
     while len(content) <= expected:
@@ -131,7 +131,13 @@ def _read(path: Path, file: IO[bytes], *, at_most: int) -> HostArray:
             f"{path}: trailing bytes: the header promises {_values(shape, dtype)} of data, "
             f"and the file goes on after it"
         )
-    values = np.frombuffer(content, dtype=dtype).reshape(shape)
+    try:
+        values = np.frombuffer(content, dtype=dtype).reshape(shape)
+    except ValueError as error:  # an axis of 0 beside axes that together are too long
+        raise DataError(
+            f"{path}: the header promises {_values(shape, dtype)} of data, a shape that no array "
+            f"can have"
+        ) from error
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 

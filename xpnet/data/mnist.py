@@ -103,17 +103,22 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
     train_split = Split(*map(read_idx, train))
     test_split = None if test is None else Split(*map(read_idx, test))
     labels, pixels = train_split.labels, train_split.images.dtype
-    n_classes = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "ui" else 1
+    n_classes = int(labels.max(initial=0)) + 1 if labels.dtype.kind in "ui" else 1
     maximum = float(np.iinfo(pixels).max) if pixels.kind in "ui" else 1.0
     name = folder.resolve().name
-    return Dataset(name, train_split, test_split, n_classes=n_classes, pixel_maximum=maximum)
+    try:
+        return Dataset(name, train_split, test_split, n_classes=n_classes, pixel_maximum=maximum)
+    except DataError as error:
+        read = ", ".join(map(str, (*train, *(test or ()))))
+        raise DataError(f"{error} (read from {read})") from None
 
 
 def find_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path] | None:
     """The files of these names, plain or `.gz`, from the first folder that has them all."""
     for folder in folders:
+        # NOTE: Path.is_file raises where a folder may not be entered; os.path.isfile says False.
         paths = [
-            next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
+            next((p for p in (folder / name, folder / f"{name}.gz") if os.path.isfile(p)), None)  # noqa: PTH113
             for name in names
         ]
         found = [path for path in paths if path is not None]
@@ -187,10 +192,13 @@ def _verified(path: Path) -> HostArray:
 
 
 def _listing(folder: Path) -> str:
-    if not folder.exists():
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
         return "no such folder"
-    if not folder.is_dir():
+    except NotADirectoryError:
         return "a file"
-    names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        return f"a folder that cannot be read ({error.strerror})"
     more = "" if len(names) <= 8 else f" and {len(names) - 8} more"
     return (", ".join(names[:8]) + more) or "an empty folder"

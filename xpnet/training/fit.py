@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from xpnet.backends import Backend, backend_of, open_backend
@@ -19,7 +19,7 @@ from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.training.samples import load_inputs, load_targets
 from xpnet.training.step import initial_state, make_step, select
-from xpnet.typing import Array
+from xpnet.typing import Array, HostArray
 
 logger = logging.getLogger("xpnet")
 
@@ -148,7 +148,7 @@ def fit(
                     test_accuracy=None if on_test is None else on_test.accuracy,
                     train_seconds=trained - started,
                     eval_seconds=time.perf_counter() - trained,
-                    learning_rate=float(opened.to_numpy(state["learning_rate"])),
+                    learning_rate=_shortest(opened.to_numpy(state["learning_rate"])),
                 )
                 _check_finite(record, n_steps)
                 network.history.append(record)
@@ -182,9 +182,9 @@ def _samples(
         if test is None and data.test is not None:
             test = (data.test.images, data.test.labels)
         return train, test, data.pixel_maximum
-    pairs: Sequence[tuple[str, Any]] = (("data", data), ("test", test))
-    for name, pair in pairs:
-        if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+    pairs = {"data": data} if test is None else {"data": data, "test": test}
+    for name, pair in pairs.items():
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
             raise DataError(f"{name} must be a pair (x, y) or a Dataset, got {type(pair).__name__}")
     return (data[0], data[1]), test, None
 
@@ -200,6 +200,11 @@ def _open(backend: str | Backend, device: str | None, dtype: str, x: Any) -> Bac
                 source.reason = "the training samples live there"
                 return source
     return open_backend(backend, device, dtype)
+
+
+def _shortest(x: HostArray) -> float:
+    """The number as its dtype prints it: 0.1 in float32, and not 0.10000000149."""
+    return float(str(x[()]))
 
 
 def _check_finite(record: EpochRecord, n_steps: int) -> None:

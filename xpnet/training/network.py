@@ -17,7 +17,7 @@ from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
 from xpnet.model import Sequential
 from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
 from xpnet.training.history import History
-from xpnet.training.samples import load_inputs, load_targets, move
+from xpnet.training.samples import load_inputs, load_targets
 from xpnet.training.step import load_array, select
 from xpnet.typing import Array, HostArray, Shape
 
@@ -121,12 +121,14 @@ class Network:
             x = load_inputs(backend, "confusion_matrix", x, self.model)
             y = load_targets(backend, "confusion_matrix", y, x.shape[0], self.model)
             labels = class_labels(backend.xp, y)
-            predicted = move(backend, self.predict(x))
-            output = self.model.output_shape(self.model.input_shape())
-            if output is None:
-                raise ValueError("confusion_matrix needs a model with a known number of outputs")
-            counts = confusion_matrix(backend.xp, labels, predicted, output[-1])
-            return backend.to_numpy(counts)
+            n_classes = self.predict_proba(x[:1, ...]).shape[-1]
+            predicted = self.predict(x)
+            counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+            # In parts: the one-hot rows of all samples at once could take more memory than they.
+            for rows in chunks(x.shape[0], 1 << 20):
+                part = confusion_matrix(backend.xp, labels[rows], predicted[rows], n_classes)
+                counts += backend.to_numpy(part)
+            return counts
 
     def _map(self, x: Any, head: Any) -> Array:
         """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
@@ -138,9 +140,10 @@ class Network:
         xp = backend.xp
         with backend.scope():
             params = self._params_on(backend)
-            x = load_inputs(backend, "predict", x, self.model)
+            x = load_inputs(backend, "predict", x, self.model, allow_none=True)
             parts = []
-            for rows in chunks(x.shape[0], chunk_rows(self.model, x)):
+            every_row = chunks(x.shape[0], chunk_rows(self.model, x))
+            for rows in list(every_row) or [slice(0, 0)]:
                 batch = prepare(
                     xp,
                     x[rows, ...],

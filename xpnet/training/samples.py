@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends import Backend, backend_of
+from xpnet.backends import Backend, backend_of, open_backend
 from xpnet.errors import DataError
 from xpnet.layers import Layer
 from xpnet.typing import Array
@@ -27,26 +27,29 @@ def move(backend: Backend, x: Any) -> Array:
     try:
         source = backend_of(x, backend.dtype_name)
     except TypeError:
-        x = _host_array(x)
-    else:
-        if (source.name, source.device) == (backend.name, backend.device):
-            return x
-        x = source.to_numpy(x)
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"expected an array of numbers, got one of dtype {x.dtype}")
-    return backend.asarray(x)
+        source, x = open_backend("numpy", None, backend.dtype_name), _host_array(x)
+    if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
+        raise DataError(f"expected an array of real numbers, got one of dtype {x.dtype}")
+    if (source.name, source.device) == (backend.name, backend.device):
+        return x
+    return backend.asarray(source.to_numpy(x))
 
 
-def load_inputs(backend: Backend, what: str, x: Any, model: Layer) -> Array:
+def load_inputs(
+    backend: Backend, what: str, x: Any, model: Layer, *, allow_none: bool = False
+) -> Array:
     """Inputs on the backend, checked against the model.
 
     Raises
     ------
     DataError
-        If there are none, their shape does not fit the model, or a value is not finite.
+        If there are none (unless that is allowed), their shape does not fit the model, or a
+        value is not finite.
     """
     xp = backend.xp
     x = move(backend, x)
+    if x.ndim >= 1 and x.shape[0] == 0 and not allow_none:
+        raise DataError(f"{what}: there are no samples (an array of shape {tuple(x.shape)})")
     if x.ndim < 2:
         raise DataError(
             f"{what}: inputs need a first axis for the samples and one or more for the features, "

@@ -1,0 +1,116 @@
+"""Train a larger network on a GPU, and say how fast it went.
+
+    python scripts/train_gpu.py                          # CuPy, 784-2500-2000-1500-1000-500-10
+    python scripts/train_gpu.py --hidden 4096,4096 --batch-size 4096
+    python scripts/train_gpu.py --backend torch --device cuda:0
+    python scripts/train_gpu.py --backend numpy --hidden 128 --epochs 1   # to compare with a CPU
+
+The network 784-2500-2000-1500-1000-500-10 is that of Ciresan, Meier, Gambardella and Schmidhuber,
+"Deep, Big, Simple Neural Nets for Handwritten Digit Recognition", 2010,
+https://arxiv.org/abs/1003.0358 (without its deformations of the images).
+"""
+
+import math
+import statistics
+
+import click
+
+from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
+from xpnet.cli import sizes_option
+from xpnet.data import load_dataset
+from xpnet.errors import BackendUnavailable, XpnetError
+from xpnet.training import Callback, EpochRecord, Network, ProgressBar
+from xpnet.training.config import RunConfig
+
+
+class Throughput(Callback):
+    """Prints samples and floating-point operations a second after each epoch."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def on_epoch(self, network: Network, record: EpochRecord) -> None:
+        rate = self.samples / record.train_seconds
+        flops = rate * flops_per_sample(network)
+        click.echo(f"           {rate:12,.0f} samples/s  {flops / 1e12:8.3f} TFLOP/s")
+
+
+def flops_per_sample(network: Network) -> int:
+    """Operations of the matrix products of one sample's training: 2 forward, 4 backward a weight.
+
+    The gradient with respect to the input of the lowest layer is not computed.
+    """
+    weights = [math.prod(s) for s in network.model.parameter_shapes().values() if len(s) == 2]
+    return 6 * sum(weights) - 2 * weights[0]
+
+
+def describe_memory(backend: Backend) -> str:
+    """The peak of the device's memory, or that there is none to measure."""
+    peak = backend.peak_memory()
+    return "not measured on this device" if peak is None else f"{peak / 2**20:,.0f} MiB at most"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--backend", type=click.Choice(BACKENDS), default="cupy", show_default=True)
+@click.option("--device", help="Such as cuda:0; the backend's default if not given.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@click.option("--dataset", default="mnist", show_default=True, help="mnist, digits or a folder.")
+@click.option("--data-dir", type=click.Path(file_okay=False), help="Where to look for it first.")
+@sizes_option("2500,2000,1500,1000,500")
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--learning-rate", type=float, default=0.1, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=click.Path(), help="Write the trained network to this file.")
+def main(
+    backend: str,
+    device: str | None,
+    dtype: str,
+    dataset: str,
+    data_dir: str | None,
+    hidden: tuple[int, ...],
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    out: str | None,
+) -> None:
+    """Train a larger network, by default with CuPy on a CUDA GPU, and report its speed."""
+    try:
+        opened = open_backend(backend, device, dtype)
+    except BackendUnavailable as error:
+        click.echo(f"no GPU to train on with the {backend} backend: {error}", err=True)
+        click.echo("on a CPU: --backend numpy --hidden 128", err=True)
+        raise SystemExit(2) from error
+    try:
+        config = RunConfig(
+            dataset=dataset,
+            hidden=hidden,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+        )
+        data = load_dataset(dataset, data_dir=data_dir)
+        click.echo(f"device:  {opened.device_name()}, {opened.name} {opened.installed_version()}")
+        click.echo(f"data:    {data.describe()}")
+        click.echo(f"model:   {config.describe(data)}, batch {batch_size}, {dtype}")
+        network = config.fit(data, opened, (ProgressBar(), Throughput(len(data.train))))
+        if out is not None:
+            network.save(out)
+    except (XpnetError, ValueError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from error
+    seconds = [record.train_seconds for record in network.history]
+    # The first epoch compiles kernels.
+    steady = seconds[1:] or seconds
+    click.echo(
+        f"epochs:  first {seconds[0]:.3f} s, then {statistics.median(steady):.3f} s "
+        f"({min(steady):.3f} to {max(steady):.3f})"
+    )
+    click.echo(f"memory:  {describe_memory(opened)}")
+    click.echo(f"result:  {network.history[-1]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Fixtures that all tests share: the backends, and MNIST where it is there."""
+
+import os
+
+# Several test processes on a few cores: the threads of one BLAS would wait for those of another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xpnet.backends import BACKENDS, Backend, open_backend, probe_backends
+from xpnet.backends.numpy import NumpyBackend
+from xpnet.data.mnist import TEST_FILES, TRAIN_FILES, find_files
+
+REQUIRED = {name for name in os.environ.get("XPNET_REQUIRE", "").split(",") if name}
+"""Backends, and `mnist`, whose absence is a failure and not a reason to skip."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A backend on a device, as a test parameter."""
+
+    name: str
+    device: str | None = None
+    read_only: bool = False
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, [self.name, self.device, self.read_only and "read-only"]))
+
+    def open(self, dtype: str = "float64") -> Backend:
+        """The backend; skips the test, with the reason, where it is not usable here."""
+        require(self.name)
+        if self.read_only:
+            return ReadOnlyNumpy(self.device, dtype)
+        return open_backend(self.name, self.device, dtype)
+
+
+class ReadOnlyNumpy(NumpyBackend):
+    """NumPy whose arrays refuse to be written to: proves that arguments are left alone."""
+
+    def asarray(self, x, dtype=None, *, copy=None):
+        array = np.array(super().asarray(x, dtype, copy=copy))
+        array.flags.writeable = False
+        return array
+
+
+TARGETS = [
+    Target("numpy"),
+    Target("numpy", read_only=True),
+    Target("array_api_strict", "CPU_DEVICE"),
+    Target("array_api_strict", "device1"),
+    Target("torch"),
+    Target("jax"),
+    Target("cupy"),
+]
+"""Where the array code is tested."""
+
+TRAINING_TARGETS = [target for target in TARGETS if not target.read_only]
+"""Where whole networks are trained: their parameters must be writable."""
+
+
+def require(name: str) -> None:
+    """Skip where a backend is not usable, or fail if the environment asks for it."""
+    status = probe_backends()[name]
+    if status.usable:
+        return
+    if name in REQUIRED:
+        pytest.fail(f"XPNET_REQUIRE asks for {name}, but: {status.reason}")
+    pytest.skip(status.reason)
+
+
+def _params(targets):
+    return [
+        pytest.param(target, id=str(target), marks=[pytest.mark.gpu] * (target.name == "cupy"))
+        for target in targets
+    ]
+
+
+@pytest.fixture(params=_params(TARGETS))
+def backend(request) -> Backend:
+    """Each backend in float64."""
+    opened = request.param.open()
+    with opened.scope():
+        yield opened
+
+
+@pytest.fixture(params=_params(TRAINING_TARGETS))
+def training_backend(request) -> Backend:
+    """Each backend whose arrays can be written to, in float64."""
+    return request.param.open()
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "numpy"])
+def other_backend(request) -> str:
+    """The name of each backend other than NumPy."""
+    require(request.param)
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with MNIST's files; skips, or fails if required, where there is none."""
+    root = os.environ.get("XPNET_DATA_DIR")
+    folders = [Path(root), Path(root) / "mnist"] if root else []
+    found = find_files(folders, TRAIN_FILES + TEST_FILES)
+    if found is None:
+        message = "MNIST is not here: set XPNET_DATA_DIR to the folder that holds it"
+        if "mnist" in REQUIRED:
+            pytest.fail(f"XPNET_REQUIRE asks for mnist, but: {message}")
+        pytest.skip(message)
+    return found[0].parent
+
+
+def pytest_collection_modifyitems(items):
+    """Order: what needs MNIST or much time comes last."""
+    items.sort(key=lambda item: bool({"mnist", "slow"} & {m.name for m in item.iter_markers()}))

@@ -1,0 +1,408 @@
+"""Checkpoints: against the safetensors format itself, and against every kind of damage."""
+
+import errno
+import itertools
+import json
+import os
+import random
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from xpnet.checkpoint import check_arrays, read_checkpoint, write_atomically, write_checkpoint
+from xpnet.errors import CheckpointError
+
+ARRAYS = {
+    "param/fc1.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
+    "param/fc1.bias": np.array([1 / 3, -0.0]),
+    "step": np.array(7, dtype=np.int64),
+    "learning_rate": np.array(0.1, dtype=np.float32),
+}
+METADATA = {"model": {"layers": [{"name": "fc1", "options": {"n_in": 2}}]}, "scale": 0.1, "π": None}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """A file that every example of a property may overwrite."""
+    return tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
+
+
+def content(arrays):
+    """Arrays as something that can be compared, down to the bit."""
+    return {name: (a.shape, a.dtype, a.tobytes()) for name, a in arrays.items()}
+
+
+def refused(path, *parts):
+    """Check that reading the file is a CheckpointError which names it and says all of `parts`."""
+    with pytest.raises(CheckpointError) as info:
+        read_checkpoint(path)
+    message = str(info.value)
+    assert message.startswith(f"{path}: ")
+    for part in parts:
+        assert part in message
+
+
+def read_or_refuse(path):
+    """Arrays and metadata, or None where reading is a CheckpointError which names the file."""
+    try:
+        arrays, metadata = read_checkpoint(path)
+    except CheckpointError as error:
+        message = str(error)
+    else:
+        return content(arrays), metadata
+    assert message.startswith(f"{path}: ")
+    return None
+
+
+def parts_of(data):
+    """Header and arrays of a safetensors file, taken apart by hand as its specification says."""
+    (length,) = struct.unpack("<Q", data[:8])
+    header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
+    metadata = header.pop("__metadata__")
+    return metadata, {
+        name: (entry["dtype"], entry["shape"], body[slice(*entry["data_offsets"])])
+        for name, entry in header.items()
+    }
+
+
+# -- round trip -----------------------------------------------------------------------------------
+
+DTYPES = st.sampled_from(["bool", "uint8", "int32", "int64", "float16", "f4", "f8", ">f4", ">i8"])
+ANY_ARRAYS = st.dictionaries(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter("__metadata__".__ne__),
+    DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, min_side=0))),
+    max_size=4,
+)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | FINITE,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(arrays=ANY_ARRAYS, metadata=st.dictionaries(st.text(), JSON, max_size=3))
+@settings(deadline=None, max_examples=50)
+def test_round_trip(scratch, arrays, metadata):
+    metadata.pop("schema", None)
+    metadata.pop("sha256", None)
+    write_checkpoint(scratch, arrays, metadata)
+    found, found_metadata = read_checkpoint(scratch)
+    native = {name: a.astype(a.dtype.newbyteorder("=")) for name, a in arrays.items()}
+    assert content(found) == content(native)
+    assert found_metadata == {**metadata, "schema": 1}
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(6.0).reshape(2, 3).T, np.arange(12.0)[::-2], np.asfortranarray(np.eye(2, 3))],
+    ids=["transposed", "strided", "Fortran"],
+)
+def test_layout_in_memory_does_not_matter(path, array):
+    write_checkpoint(path, {"a": array}, {})
+    np.testing.assert_array_equal(read_checkpoint(path)[0]["a"], array)
+
+
+def test_what_is_read_outlives_the_file_and_may_be_written_to(path):
+    write_checkpoint(path, ARRAYS, METADATA)
+    arrays, _ = read_checkpoint(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert content(arrays) == content(ARRAYS)
+    arrays["param/fc1.weight"] += 1
+
+
+def test_equal_content_is_equal_bytes(path):
+    write_checkpoint(path, ARRAYS, METADATA)
+    first = path.read_bytes()
+    for _ in range(5):
+        write_checkpoint(path, dict(reversed(ARRAYS.items())), dict(reversed(METADATA.items())))
+        assert path.read_bytes() == first
+    write_checkpoint(path, ARRAYS, {**METADATA, "scale": 0.2})
+    assert path.read_bytes() != first
+
+
+# -- the format -----------------------------------------------------------------------------------
+
+
+def test_the_file_is_what_the_specification_says(path):
+    write_checkpoint(path, ARRAYS, METADATA)
+    metadata, arrays = parts_of(path.read_bytes())
+    assert arrays == {
+        "param/fc1.weight": ("F32", [2, 3], struct.pack("<6f", *(i / 7 for i in range(6)))),
+        "param/fc1.bias": ("F64", [2], struct.pack("<2d", 1 / 3, -0.0)),
+        "step": ("I64", [], struct.pack("<q", 7)),
+        "learning_rate": ("F32", [], struct.pack("<f", 0.1)),
+    }
+    assert list(metadata) == ["xpnet"]
+    assert METADATA.items() <= json.loads(metadata["xpnet"]).items()
+
+
+def test_safetensors_reads_what_xpnet_writes(path):
+    write_checkpoint(path, ARRAYS, METADATA)
+    assert content(safetensors.numpy.load_file(path)) == content(ARRAYS)
+
+
+def test_torch_is_not_needed(path):
+    write_checkpoint(path, ARRAYS, METADATA)
+    code = "from xpnet.checkpoint import read_checkpoint as read; import sys; read(sys.argv[1])"
+    code += "; assert not {'torch', 'jax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+
+
+@pytest.mark.parametrize("number", [np.inf, np.nan])
+def test_metadata_that_json_cannot_say_is_refused_and_writes_nothing(path, number):
+    with pytest.raises(ValueError, match="JSON"):
+        write_checkpoint(path, ARRAYS, {"loss": float(number)})
+    assert not list(path.parent.iterdir())
+
+
+# -- what is wrong --------------------------------------------------------------------------------
+
+
+def test_a_missing_file_and_a_folder_are_refused(path):
+    refused(path, "no such file")
+    refused(path.parent, "no such file")
+    refused(path.with_name("x" * 1000), os.strerror(errno.ENAMETOOLONG))
+
+
+def test_a_safetensors_file_of_another_program_is_refused(path):
+    for metadata in (None, {"format": "pt"}):
+        safetensors.numpy.save_file(ARRAYS, path, metadata)
+        refused(path, "not one that xpnet wrote")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "metadata is damaged"),
+        ("{", "metadata is damaged"),
+        ("[1]", "metadata is damaged"),
+        ("{}", "metadata is damaged ('schema')"),
+        ('{"schema": 1, "a": ' + "[" * 100_000, "metadata is damaged"),
+        ('{"schema": 1, "a": 1e999}', "metadata is damaged"),
+        ('{"schema": 1, "a": ' + "1" * 5000 + "}", "metadata is damaged"),
+        ('{"schema": 1}', "content is damaged"),
+        ('{"schema": 2}', "version 2, this xpnet reads version 1: update xpnet"),
+        ('{"schema": "1"}', "version '1', this xpnet reads version 1"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_wrong_metadata_is_refused(path, text, part):
+    safetensors.numpy.save_file(ARRAYS, path, {"xpnet": text})
+    refused(path, part)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "size"),
+    [
+        ("F8_E4M3", [2], 2),
+        ("BF16", [2], 4),
+        ("F4", [2], 1),
+        ("X9", [2], 2),
+        ("F32", [0, 2**32, 2**32], 0),
+        ("F32", [1] * 65, 4),
+        ("F32", [2**40], 8),
+        ("F32", [-1], 4),
+    ],
+    ids=str,
+)
+def test_arrays_that_numpy_cannot_hold_are_refused(path, dtype, shape, size):
+    entry = {"dtype": dtype, "shape": shape, "data_offsets": [0, size]}
+    header = json.dumps({"__metadata__": {"xpnet": '{"schema": 1}'}, "a": entry}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+    refused(path)
+
+
+@pytest.fixture(scope="module")
+def whole(scratch):
+    """The bytes of a good file."""
+    write_checkpoint(scratch, ARRAYS, METADATA)
+    return scratch.read_bytes()
+
+
+def test_a_file_cut_anywhere_is_refused(path, whole):
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        assert read_or_refuse(path) is None
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 2**31, 2**63, 2**64 - 1])
+def test_a_wrong_header_length_is_refused(path, whole, length):
+    path.write_bytes(struct.pack("<Q", length) + whole[8:])
+    assert read_or_refuse(path) is None
+
+
+def test_a_flipped_bit_anywhere_in_the_numbers_is_found(path, whole):
+    (length,) = struct.unpack("<Q", whole[:8])
+    for position, bit in itertools.product(range(8 + length, len(whole)), (1, 128)):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+        refused(path, "content is damaged: expected SHA-256")
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=400)
+def test_a_damaged_file_is_refused_or_reads_the_same(scratch, whole, data):
+    damaged = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 3), label="number of places")):
+        position = data.draw(st.integers(0, len(damaged) - 1), label="position")
+        length = data.draw(st.sampled_from([1, 1, 1, 0, 4]), label="bytes taken out")
+        damaged[position : position + length] = data.draw(st.binary(max_size=4), label="put in")
+    scratch.write_bytes(damaged)
+    assert read_or_refuse(scratch) in (None, (content(ARRAYS), {**METADATA, "schema": 1}))
+
+
+# -- what does not fit the model ------------------------------------------------------------------
+
+SHAPES = {name: array.shape for name, array in ARRAYS.items() if name.startswith("param")}
+FITTING = {name: ARRAYS[name] for name in SHAPES}
+
+
+def misfit(arrays, shapes=SHAPES):
+    with pytest.raises(CheckpointError) as info:
+        check_arrays("run/model.safetensors", arrays, shapes)
+    message = str(info.value)
+    assert message.startswith("run/model.safetensors: does not fit the model: ")
+    return message.partition("model: ")[2].split("; ")
+
+
+def test_arrays_that_fit_pass():
+    check_arrays("model", FITTING, SHAPES)
+    check_arrays("model", FITTING, {name: list(shape) for name, shape in SHAPES.items()})
+
+
+def test_everything_that_does_not_fit_is_listed():
+    arrays = {
+        "b": np.zeros(2),
+        "a": np.zeros(2),
+        "param/fc2.weight": np.zeros((3, 2)),
+        "param/fc2.bias": np.zeros(3),
+        "param/fc3.bias": np.full(3, np.nan, dtype=np.float32),
+    }
+    shapes = {
+        "param/fc2.weight": (2, 3),
+        "param/fc2.bias": (1, 3),
+        "param/fc3.bias": (3,),
+        "param/fc1.weight": (2, 3),
+        "param/fc1.bias": (3,),
+    }
+    assert misfit(arrays, shapes) == [
+        "missing: param/fc1.bias, param/fc1.weight",
+        "unexpected: a, b",
+        "param/fc2.bias has shape (3,), the model (1, 3)",
+        "param/fc2.weight has shape (3, 2), the model (2, 3)",
+        "param/fc3.bias (float32) holds values that are not finite numbers",
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", [np.inf, -np.inf, np.nan, 1, True, 1j], ids=lambda value: f"{value}"
+)
+def test_weights_must_be_finite_floating_point_numbers(value):
+    bias = np.array([1 if isinstance(value, int) else 0.5, value], dtype=np.asarray(value).dtype)
+    (problem,) = misfit({**FITTING, "param/fc1.bias": bias})
+    assert problem == f"param/fc1.bias ({bias.dtype}) holds values that are not finite numbers"
+
+
+# -- writing --------------------------------------------------------------------------------------
+
+
+def fail(error):
+    def function(*args, **kwargs):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("existing", [True, False], ids=["over a file", "a new file"])
+@pytest.mark.parametrize(
+    ("owner", "name", "error"),
+    [
+        (os, "fsync", OSError(errno.ENOSPC, "No space left on device")),
+        (Path, "replace", OSError(errno.ENOSPC, "No space left on device")),
+        (Path, "chmod", PermissionError(errno.EPERM, "Operation not permitted")),
+        (os, "fsync", KeyboardInterrupt()),
+    ],
+    ids=["fsync", "replace", "chmod", "interrupted"],
+)
+def test_a_failure_leaves_the_old_file_and_no_other(
+    path, monkeypatch, owner, name, error, existing
+):
+    if existing:
+        path.write_bytes(b"old")
+    monkeypatch.setattr(owner, name, fail(error))
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new" * 1000)
+    monkeypatch.undo()
+    assert [p.name for p in path.parent.iterdir()] == [path.name] * existing
+    assert not existing or path.read_bytes() == b"old"
+
+
+def test_what_cannot_be_written_is_an_oserror(path):
+    with pytest.raises(OSError, match="No such file"):
+        write_checkpoint(path.parent / "missing" / "model.safetensors", ARRAYS, {})
+    path.mkdir()
+    with pytest.raises(OSError):
+        write_atomically(path, b"new")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_writing_replaces_the_file_and_leaves_no_other(path):
+    for data in (b"first, the longer", b"second", b""):
+        write_atomically(str(path), data)
+        assert path.read_bytes() == data
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_is_heeded_and_kept(path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_atomically(path, b"new")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_process_killed_while_writing_leaves_a_whole_file(tmp_path):
+    code = """
+        import itertools, sys
+        from xpnet.checkpoint import write_atomically
+        for content in itertools.cycle([b"a" * 16_000_000, b"b" * 16_000_000]):
+            write_atomically(sys.argv[1], content)
+    """
+    delays = random.Random(0)
+    for number in range(4):
+        path = tmp_path / str(number)
+        command = [sys.executable, "-c", textwrap.dedent(code), path]
+        with subprocess.Popen(command) as process:
+            try:
+                deadline = time.monotonic() + 60
+                while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+                    time.sleep(0.002)
+                time.sleep(delays.uniform(0, 0.1))
+            finally:
+                process.kill()
+        assert process.returncode == -signal.SIGKILL
+        content = path.read_bytes()
+        assert len(content) == 16_000_000
+        assert content == content[:1] * len(content)

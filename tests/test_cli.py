@@ -1,0 +1,426 @@
+"""The command line in a temporary folder, as a user would meet it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import require
+from safetensors.numpy import load_file
+
+import xpnet
+from xpnet.backends import Status
+from xpnet.backends.cupy import CupyBackend
+from xpnet.cli import main
+from xpnet.data import load_digits, write_idx
+
+PICTURES = ["curves.png", "confusion.png", "mistakes.png"]
+FILES = ["history.jsonl", "summary.json", "model.safetensors", *PICTURES]
+QUICK = ["--epochs", "2", "--limit", "200", "--hidden", "16"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XPNET_DATA_DIR", raising=False)
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_rows(path):
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def xp(*arguments, code=0):
+    """Run the command; check its exit code and that no traceback was printed."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    assert "Traceback" not in result.output
+    if not isinstance(result.exception, SystemExit | None):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run on the digits."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    result = CliRunner().invoke(main, ["train", "--backend", "numpy", "--out", str(folder), *QUICK])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_train_writes_a_run_folder(tmp_path):
+    result = xp("train", "--backend", "numpy", "--epochs", 3, "--seed", 7, "--out", "run")
+    assert sorted(path.name for path in Path("run").iterdir()) == sorted(FILES)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "backend: numpy on cpu, float32"
+    assert lines[1].startswith("data:    digits: 1,438 training and 359 test images")
+    assert lines[2] == "model:   64-128-10, relu, 9,610 parameters"
+    assert [line.split()[1] for line in lines[3:6]] == ["1", "2", "3"]
+
+    rows = read_rows("run/history.jsonl")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert set(rows[0]) == {
+        "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "train_seconds",
+        "eval_seconds", "learning_rate",
+    }  # fmt: skip
+    assert rows[0]["learning_rate"] == 0.1
+
+    summary = read_json("run/summary.json")
+    assert summary["configuration"] == {
+        "dataset": "digits", "hidden": [128], "activation": "relu", "init": "he_normal",
+        "epochs": 3, "batch_size": 64, "learning_rate": 0.1, "seed": 7, "limit": None,
+    }  # fmt: skip
+    assert summary["backend"] == "numpy"
+    assert summary["versions"]["numpy"] == np.__version__
+    assert summary["final"] == rows[-1]
+    assert summary["peak_memory"]["host_bytes"] > 1e7
+    counts = np.array(summary["confusion_matrix"]["counts"])
+    assert counts.sum() == 359
+    assert counts.trace() / 359 == pytest.approx(rows[-1]["test_accuracy"])
+    assert f"test accuracy {100 * rows[-1]['test_accuracy']:.2f} %" in lines[-1]
+    assert summary["total_seconds"] >= summary["train_seconds"] > 0
+
+    arrays = load_file("run/model.safetensors")
+    assert {name: a.shape for name, a in arrays.items()} == {
+        "param/fc1.weight": (64, 128), "param/fc1.bias": (128,),
+        "param/fc2.weight": (128, 10), "param/fc2.bias": (10,),
+    }  # fmt: skip
+    for name in PICTURES:
+        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_line_is_the_python_api(run):
+    data = xpnet.load_dataset("digits").limited(200)
+    network = xpnet.fit(xpnet.mlp(64, 16, 10), data, epochs=2, backend="numpy", seed=0)
+    loaded = xpnet.load(run)
+    for name, value in network.params.items():
+        np.testing.assert_array_equal(loaded.params[name], value)
+
+
+def test_run_folders_are_numbered_and_never_overwritten(run):
+    for number in (1, 2):
+        xp("train", "--quiet", *QUICK)
+        assert Path(f"runs/digits-{number}").is_dir()
+    before = {name: (run / name).read_bytes() for name in FILES}
+    result = xp("train", "--out", run, *QUICK, code=1)
+    assert "holds a run already" in result.stderr
+    assert "--force" in result.stderr
+    assert {name: (run / name).read_bytes() for name in FILES} == before
+
+
+def test_force_replaces_the_run_and_nothing_else(tmp_path):
+    xp("train", "--out", "run", "--quiet", *QUICK)
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    xp("train", "--out", "run", "--quiet", "--force", *QUICK, "--seed", 1)
+    assert read_json("run/summary.json")["configuration"]["seed"] == 1
+    assert len(read_rows("run/history.jsonl")) == 2
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_quiet_prints_the_summary_only():
+    result = xp("train", "--quiet", "--backend", "numpy", *QUICK)
+    assert len(result.output.splitlines()) == 1
+    assert "test accuracy" in result.output
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict", "cupy"])
+def test_train_on_every_backend(name, run):
+    require(name)
+    xp("train", "--backend", name, "--out", "other", *QUICK)
+    ours = read_rows(run / "history.jsonl")
+    theirs = read_rows("other/history.jsonl")
+    for one, other in zip(ours, theirs, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
+    assert read_json("other/summary.json")["backend"] == name
+
+
+def test_options_reach_the_network():
+    xp(
+        "train", "--hidden", "12, 8", "--activation", "tanh", "--init", "xavier_uniform",
+        "--dtype", "float64", "--epochs", 1, "--batch-size", 5000, "--out", "run", "--quiet",
+    )  # fmt: skip
+    network = xpnet.load("run")
+    assert network.model == xpnet.mlp(
+        64, 12, 8, 10, activation=xpnet.Tanh(), init_weight=xpnet.initializers.xavier_uniform
+    )
+    assert network.params["fc1.weight"].dtype == np.float64
+
+
+def test_no_hidden_layer_is_softmax_regression():
+    xp("train", "--hidden", "", "--epochs", 1, "--out", "run", "--quiet")
+    assert xpnet.load("run").model == xpnet.mlp(64, 10)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--epochs", "0"],
+        ["--batch-size", "-1"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "nan"],
+        ["--learning-rate", "inf"],
+        ["--hidden", "12,x"],
+        ["--hidden", "0"],
+        ["--limit", "0"],
+        ["--seed", "-1"],
+        ["--activation", "step"],
+        ["--init", "zeros"],
+        ["--dtype", "float16"],
+        ["--backend", "tensorflow"],
+        ["--no-such-option"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_options_are_refused_before_anything_is_written(arguments, tmp_path):
+    result = xp("train", *arguments, code=2)
+    assert arguments[0].strip("-") in result.stderr.replace("_", "-")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_that_is_not_there():
+    result = xp("train", "mnits", code=1)
+    assert "there is no data set 'mnits': give one of digits, mnist" in result.stderr
+
+
+def test_mnist_that_is_not_there(monkeypatch):
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("pooch.retrieve", offline)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd()))
+    result = xp("train", "mnist", "--data-dir", "here", code=1)
+    assert "Searched: here" in result.stderr
+    assert "go on with the embedded data set: digits" in result.stderr
+
+
+def test_a_backend_that_cannot_be_used(monkeypatch):
+    status = Status(usable=False, reason="no NVIDIA driver is loaded: install one")
+    monkeypatch.setattr(CupyBackend, "probe", classmethod(lambda cls: status))
+    result = xp("train", "--backend", "cupy", code=2)
+    assert result.stderr == "error: no NVIDIA driver is loaded: install one\n"
+    result = xp("backends")
+    assert "cupy              not usable  -             no NVIDIA driver is loaded" in result.output
+
+
+def test_backends_lists_them_all():
+    lines = xp("backends").output.splitlines()
+    assert [line.split()[0] for line in lines] == list(xpnet.BACKENDS)
+    assert f"numpy             usable      {np.__version__}" in lines[0]
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+def test_a_training_that_diverges_exits_with_3_and_keeps_the_history():
+    arguments = ["--learning-rate", "1e5", "--out", "run", "--hidden", "64,64"]
+    result = xp("train", *arguments, code=3)
+    assert "the learning rate is too high" in result.stderr
+
+
+def test_a_folder_of_idx_files_is_a_data_set():
+    digits = load_digits()
+    Path("mine").mkdir()
+    for prefix, split in (("train", digits.train), ("t10k", digits.test)):
+        write_idx(f"mine/{prefix}-images-idx3-ubyte.gz", split.images * np.uint8(15))
+        write_idx(f"mine/{prefix}-labels-idx1-ubyte", split.labels)
+    xp("train", "mine", "--out", "run", *QUICK)
+    assert read_json("run/summary.json")["configuration"]["dataset"] == str(Path("mine").resolve())
+    assert "mine test set: loss" in xp("evaluate", "run").output
+    # The same digits on another scale of pixels are the same to the network, nearly (15/16).
+    assert "digits test set: loss" in xp("evaluate", "run", "digits").output
+
+
+def test_a_folder_without_a_test_set():
+    digits = load_digits()
+    Path("mine").mkdir()
+    write_idx("mine/train-images-idx3-ubyte", digits.train.images)
+    write_idx("mine/train-labels-idx1-ubyte", digits.train.labels)
+    result = xp("train", "mine", "--out", "run", *QUICK)
+    assert "training accuracy" in result.output
+    row = read_rows("run/history.jsonl")[0]
+    assert row["test_loss"] is None
+    assert "take --split train" in xp("evaluate", "run", code=1).stderr
+    assert "mine train set: loss" in xp("evaluate", "run", "--split", "train").output
+
+
+def test_evaluate_gives_the_figures_of_the_run(run):
+    final = read_json(run / "summary.json")["final"]
+    for where in (run, run / "model.safetensors"):
+        output = xp("evaluate", where).output
+        assert f"loss {final['test_loss']:.4f}" in output
+        assert f"accuracy {100 * final['test_accuracy']:.2f} %" in output
+
+
+def test_evaluate_on_another_backend(run):
+    require("torch")
+    expected = xp("evaluate", run).output
+    assert xp("evaluate", run, "--backend", "torch", "--device", "cpu").output == expected
+
+
+@pytest.mark.parametrize("command", ["evaluate", "plot"])
+def test_a_run_that_is_not_there(command):
+    result = xp(command, "nowhere", code=1)
+    assert "nowhere: there is no such file" in result.stderr
+
+
+def test_an_unfinished_run(run, tmp_path):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    assert "not the folder of a finished run" in xp("evaluate", "half", code=1).stderr
+    assert "digits test set" in xp("evaluate", "half", "digits").output
+    (tmp_path / "half" / "summary.json").write_text("{")
+    assert "damaged" in xp("evaluate", "half", code=1).stderr
+
+
+def test_a_damaged_network(run, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:500])
+    result = xp("predict", "model.safetensors", "a.png", code=1)
+    assert "not a readable safetensors file" in result.stderr
+
+
+def test_the_wrong_data_set_for_a_network(run, tmp_path):
+    Path("small").mkdir()
+    write_idx("small/train-images-idx3-ubyte", np.zeros((3, 4, 4), dtype=np.uint8))
+    write_idx("small/train-labels-idx1-ubyte", np.arange(3, dtype=np.uint8))
+    result = xp("evaluate", run, "small", "--split", "train", code=1)
+    assert "the network takes samples of shape (64,), got (4, 4)" in result.stderr
+
+
+def save_picture(path, pixels, scale=9):
+    """A digit as a large grey picture, white on black."""
+    image = pytest.importorskip("PIL.Image")
+    large = np.kron(pixels.astype(np.float64) / 16 * 255, np.ones((scale, scale)))
+    image.fromarray(large.round().astype(np.uint8)).save(path)
+
+
+def test_predict_sees_what_the_network_was_trained_on():
+    image_module = pytest.importorskip("PIL.Image")
+    xp("train", "--backend", "numpy", "--quiet", "--out", "run")
+    run, images = "run", load_digits().test.images
+    network = xpnet.load(run)
+    # Scaling back blurs a little: take digits that the network is sure of.
+    sure = np.flatnonzero(network.predict_proba(images).max(axis=1) > 0.9)[:10]
+    names = [f"{i}.png" for i in range(10)]
+    for name, i in zip(names, sure, strict=True):
+        save_picture(name, images[i])
+    expected = network.predict(images[sure])
+    lines = xp("predict", run, *names).output.splitlines()
+    assert [line.split()[1] for line in lines] == [str(c) for c in expected]
+    assert all(line.endswith(" %)") for line in lines)
+    # Dark ink on white, in colour, as JPEG: the same digit.
+    dark = np.asarray(image_module.open("0.png").convert("RGB"))
+    image_module.fromarray(255 - dark).save("dark.jpg", quality=95)
+    assert xp("predict", run, "--invert", "dark.jpg").output.split()[1] == str(expected[0])
+
+
+def test_predict_goes_on_after_a_picture_it_cannot_read(run, tmp_path):
+    save_picture("good.png", load_digits().test.images[0])
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "text.png").write_text("hello")
+    result = xp("predict", run, "bad.png", "none.png", "text.png", ".", "good.png", code=1)
+    for name in ("bad.png", "none.png", "text.png", "."):
+        assert f"error: {name}: cannot be read as a picture" in result.stderr
+    assert "good.png: " in result.stdout
+
+
+def test_plot_draws_again(run, tmp_path):
+    import shutil
+
+    shutil.copytree(run, "copy")
+    for name in PICTURES:
+        Path("copy", name).unlink()
+    xp("plot", "copy")
+    for name in PICTURES:
+        assert (tmp_path / "copy" / name).stat().st_size > 5000
+
+
+def test_without_matplotlib_training_still_works(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = xp("train", "--out", "run", *QUICK)
+    assert "pictures left out: they need pip install 'xpnet[plot]'" in result.stderr
+    assert sorted(path.name for path in Path("run").iterdir()) == [
+        "history.jsonl",
+        "model.safetensors",
+        "summary.json",
+    ]
+
+
+def test_without_pillow_predict_says_so(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert "pip install 'xpnet[image]'" in xp("predict", run, "a.png", code=1).stderr
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "model.safetensors", "summary.json"])
+def test_a_full_disk(name, monkeypatch):
+    """Every file of a run: one sentence, no traceback."""
+    import pathlib
+
+    real_open, real_replace = pathlib.Path.open, pathlib.Path.replace
+
+    def full_open(self, mode="r", *args, **kwargs):
+        if self.name == name and "r" not in mode:
+            raise OSError(28, "No space left on device")
+        return real_open(self, mode, *args, **kwargs)
+
+    def full_replace(self, target):
+        if target.name == name:
+            raise OSError(28, "No space left on device")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "open", full_open)
+    monkeypatch.setattr(pathlib.Path, "replace", full_replace)
+    result = xp("train", "--out", "run", *QUICK, code=1)
+    assert "error: run: cannot be written: No space left on device" in result.stderr
+
+
+def test_out_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert "there is a file of this name" in xp("train", "--out", "file", code=1).stderr
+    assert "cannot be written" in xp("train", "--out", "file/below", code=1).stderr
+
+
+def test_a_network_that_does_not_fit_into_memory():
+    result = xp("train", "--hidden", "2000000000,2000000000", "--out", "run", code=1)
+    assert "error: not enough memory" in result.stderr
+
+
+def test_help_is_for_beginners():
+    output = xp("--help").output
+    for command in ("train", "evaluate", "predict", "plot", "backends"):
+        assert command in output
+        assert "Usage" in xp(command, "--help").output
+
+
+def test_python_m_xpnet():
+    result = subprocess.run(
+        [sys.executable, "-m", "xpnet", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split()[-1] == xpnet.__version__
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_leaves_the_finished_epochs(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xpnet", "train", "--epochs", "1000000", "--out", "run"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    history = tmp_path / "run" / "history.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (history.exists() and history.stat().st_size > 500):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "interrupted: run holds the epochs that were finished" in stderr
+    assert "Traceback" not in stderr
+    rows = read_rows(history)
+    assert len(rows) >= 2
+    network = xpnet.load("run")
+    assert len(network.history) in (len(rows), len(rows) - 1)

@@ -1,0 +1,315 @@
+"""The contract that every layer keeps. A new layer needs one row in `ROWS`."""
+
+from dataclasses import dataclass
+
+import array_api_extra.testing as xpt
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import Dense, Flatten, Layer, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from xpnet.layers import EVALUATION, LAYERS, Context
+from xpnet.random import stream
+from xpnet.training.step import load_array
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer to test, and the shape of a batch for it."""
+
+    layer: Layer
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.layer!r}-{'x'.join(map(str, self.shape))}"
+
+
+ROWS = [
+    Row(Dense(5, 3), (4, 5)),
+    Row(Dense(1, 1), (1, 1)),
+    Row(ReLU(), (4, 5)),
+    Row(Tanh(), (4, 5)),
+    Row(Sigmoid(), (4, 5)),
+    Row(Softmax(), (4, 5)),
+    Row(Flatten(), (3, 2, 4)),
+    Row(Flatten((2, 4)), (3, 2, 4)),
+    Row(Sequential(fc1=Dense(5, 4), act1=Tanh(), fc2=Dense(4, 3)), (6, 5)),
+    Row(Sequential(first=ReLU(), block=Sequential(fc=Dense(5, 2), act=Sigmoid())), (3, 5)),
+    Row(Sequential(act1=Tanh(), act2=Softmax()), (3, 5)),
+]
+TRAINING = Context(training=True)
+
+each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def host_arrays(row, dtype="float64"):
+    """Parameters, input and output gradient on the host, none of them near a kink."""
+    params = {
+        name: stream(0, name).normal(size=shape)
+        for name, shape in row.layer.parameter_shapes().items()
+    }
+    x = stream(0, "x").normal(size=row.shape)
+    x = np.where(np.abs(x) < 0.1, 0.5, x)
+    y, _ = row.layer.forward(np, params, x, TRAINING)
+    dy = stream(0, "dy").normal(size=y.shape)
+    return {n: p.astype(dtype) for n, p in params.items()}, x.astype(dtype), dy.astype(dtype)
+
+
+def load(backend, row):
+    params, x, dy = host_arrays(row, backend.dtype_name)
+    return (
+        {name: load_array(backend, value) for name, value in params.items()},
+        load_array(backend, x),
+        load_array(backend, dy),
+    )
+
+
+def run(backend, row, **options):
+    params, x, dy = load(backend, row)
+    y, cache = row.layer.forward(backend.xp, params, x, TRAINING)
+    dx, grads = row.layer.backward(backend.xp, params, cache, dy, **options)
+    return y, dx, grads
+
+
+def test_every_public_layer_has_a_row():
+    public = {
+        value
+        for value in vars(xpnet).values()
+        if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
+    }
+    assert public == {type(row.layer) for row in ROWS}
+    assert set(LAYERS.values()) == public - {Sequential}
+
+
+@each_row
+def test_equals_numpy_on_every_backend(backend, row):
+    expected_y, expected_dx, expected_grads = run(xpnet.open_backend("numpy", None, "float64"), row)
+    y, dx, grads = run(backend, row)
+    for actual, expected in [(y, expected_y), (dx, expected_dx)]:
+        np.testing.assert_allclose(backend.to_numpy(actual), expected, rtol=1e-12, atol=1e-14)
+    assert list(grads) == list(expected_grads)
+    for name, expected in expected_grads.items():
+        np.testing.assert_allclose(backend.to_numpy(grads[name]), expected, rtol=1e-12, atol=1e-14)
+
+
+@each_row
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shape_dtype_and_device(backend, row, dtype):
+    backend = type(backend)(type(backend).device_of(backend.asarray(1.0)), dtype)
+    with backend.scope():
+        _, x, _ = load(backend, row)
+        y, dx, grads = run(backend, row)
+    shape = row.layer.output_shape(row.shape[1:])
+    assert tuple(y.shape) == (row.shape[0], *shape)
+    assert tuple(dx.shape) == row.shape
+    assert set(grads) == set(row.layer.parameter_shapes())
+    for name, grad in grads.items():
+        assert tuple(grad.shape) == row.layer.parameter_shapes()[name]
+    for array in (y, dx, *grads.values()):
+        assert array.dtype == backend.dtype
+        assert type(array) is type(x)
+        assert type(backend).device_of(array) == type(backend).device_of(x)
+
+
+@each_row
+def test_directional_derivative(row):
+    """The gradients against a central difference along a random direction, in float64."""
+    params, x, dy = host_arrays(row)
+    _, cache = row.layer.forward(np, params, x, TRAINING)
+    dx, grads = row.layer.backward(np, params, cache, dy)
+    assert_directional_derivative(
+        lambda x, **params: float(np.sum(dy * row.layer.forward(np, params, x, TRAINING)[0])),
+        {"x": x, **params},
+        {"x": dx, **grads},
+    )
+
+
+def assert_directional_derivative(function, arrays, gradients, step=1e-6):
+    """Each gradient's product with a random direction against the function's slope along it."""
+    assert set(arrays) == set(gradients)
+    for name, array in arrays.items():
+        direction = stream(1, name).normal(size=array.shape)
+        up = function(**{**arrays, name: array + step * direction})
+        down = function(**{**arrays, name: array - step * direction})
+        slope = float(np.sum(gradients[name] * direction))
+        assert slope == pytest.approx((up - down) / (2 * step), rel=1e-7, abs=1e-8), name
+
+
+@each_row
+def test_equals_automatic_differentiation(row):
+    """jax.vjp of our forward against our backward."""
+    jax = pytest.importorskip("jax")
+    backend = xpnet.open_backend("jax", None, "float64")
+    with backend.scope():
+        params, x, dy = load(backend, row)
+        forward = lambda params, x: row.layer.forward(backend.xp, params, x, TRAINING)[0]  # noqa: E731
+        _, vjp = jax.vjp(forward, params, x)
+        expected_grads, expected_dx = vjp(dy)
+        _, dx, grads = run(backend, row)
+    np.testing.assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-14)
+    for name, expected in expected_grads.items():
+        np.testing.assert_allclose(grads[name], expected, rtol=1e-12, atol=1e-14)
+
+
+@each_row
+def test_compiled_equals_eager(row):
+    jax = pytest.importorskip("jax")
+    backend = xpnet.open_backend("jax", None, "float64")
+    with backend.scope():
+        params, x, dy = load(backend, row)
+        forward = jax.jit(lambda params, x: row.layer.forward(backend.xp, params, x, TRAINING))
+        backward = jax.jit(lambda params, c, dy: row.layer.backward(backend.xp, params, c, dy))
+        y, cache = forward(params, x)
+        dx, grads = backward(params, cache, dy)
+        expected_y, expected_dx, expected_grads = run(backend, row)
+    np.testing.assert_allclose(y, expected_y, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-14)
+    for name, expected in expected_grads.items():
+        np.testing.assert_allclose(grads[name], expected, rtol=1e-12, atol=1e-14)
+
+
+@each_row
+def test_without_the_input_gradient(backend, row):
+    _, _, expected = run(backend, row)
+    _, dx, grads = run(backend, row, need_dx=False)
+    assert dx is None
+    assert set(grads) == set(expected)
+    for name, grad in grads.items():
+        xpt.assert_equal(grad, expected[name])
+
+
+@each_row
+def test_arguments_are_not_written_to(training_backend, row):
+    backend = training_backend
+    with backend.scope():
+        params, x, dy = load(backend, row)
+        before = [np.array(backend.to_numpy(a)) for a in (*params.values(), x, dy)]
+        _, cache = row.layer.forward(backend.xp, params, x, TRAINING)
+        row.layer.backward(backend.xp, params, cache, dy)
+        after = [backend.to_numpy(a) for a in (*params.values(), x, dy)]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@each_row
+def test_backward_twice_gives_the_same(row):
+    """The cache is not used up: gradient checkpointing and double backward rely on it."""
+    params, x, dy = host_arrays(row)
+    _, cache = row.layer.forward(np, params, x, TRAINING)
+    first_dx, first = row.layer.backward(np, params, cache, dy)
+    second_dx, second = row.layer.backward(np, params, cache, dy)
+    np.testing.assert_array_equal(first_dx, second_dx)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+@each_row
+def test_evaluation_repeats(backend, row):
+    params, x, _ = load(backend, row)
+    first, _ = row.layer.forward(backend.xp, params, x, EVALUATION)
+    second, _ = row.layer.forward(backend.xp, params, x, EVALUATION)
+    xpt.assert_equal(first, second)
+
+
+@each_row
+def test_initial_parameters(row):
+    shapes = row.layer.parameter_shapes()
+    params = row.layer.init(0)
+    again, other = row.layer.init(0), row.layer.init(1)
+    assert {name: value.shape for name, value in params.items()} == shapes
+    for name, value in params.items():
+        assert value.dtype == np.float64
+        np.testing.assert_array_equal(value, again[name])
+        if name.endswith("weight"):
+            assert not np.array_equal(value, other[name])
+        else:
+            assert not value.any()
+
+
+@each_row
+def test_description_round_trip(row):
+    layer = row.layer
+    assert type(layer).from_config(layer.config()) == layer
+    assert hash(type(layer).from_config(layer.config())) == hash(layer)
+    assert type(layer).__name__ in repr(layer)
+
+
+@each_row
+def test_saved_and_loaded(row, tmp_path):
+    backend = xpnet.open_backend("numpy", None, "float64")
+    model = Sequential(layer=row.layer)
+    params, x, _ = host_arrays(row)
+    named = {f"layer.{name}": value for name, value in params.items()}
+    xpnet.Network(model, named, backend).save(tmp_path / "model.safetensors")
+    loaded = xpnet.load(tmp_path / "model.safetensors")
+    assert loaded.model == model
+    expected, _ = row.layer.forward(np, params, x, EVALUATION)
+    actual, _ = loaded.model.forward(np, loaded.params, x, EVALUATION)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (ReLU(), "relu"),
+        (Tanh(), "tanh"),
+        (Sigmoid(), "sigmoid"),
+        (Softmax(), "softmax"),
+    ],
+    ids=str,
+)
+def test_activation_equals_torch(ours, theirs):
+    torch = pytest.importorskip("torch")
+    x = np.concatenate([stream(0, "x").normal(size=40) * 3, [0.0, -0.0, 800.0, -800.0, 1e-30]])
+    x = x.reshape(5, 9)
+    dy = stream(0, "dy").normal(size=x.shape)
+    leaf = torch.tensor(x, requires_grad=True)
+    expected = torch.softmax(leaf, -1) if theirs == "softmax" else getattr(torch, theirs)(leaf)
+    expected.backward(torch.tensor(dy))
+    y, cache = ours.forward(np, {}, x, TRAINING)
+    dx, _ = ours.backward(np, {}, cache, dy)
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_dense_equals_torch():
+    torch = pytest.importorskip("torch")
+    row = ROWS[0]
+    params, x, dy = host_arrays(row)
+    leaves = {n: torch.tensor(a, requires_grad=True) for n, a in {**params, "x": x}.items()}
+    expected = torch.nn.functional.linear(leaves["x"], leaves["weight"].T, leaves["bias"])
+    expected.backward(torch.tensor(dy))
+    y, cache = row.layer.forward(np, params, x, TRAINING)
+    dx, grads = row.layer.backward(np, params, cache, dy)
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-13)
+    for name, actual in {"x": dx, **grads}.items():
+        np.testing.assert_allclose(actual, leaves[name].grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_softmax_of_huge_logits_is_finite():
+    z = np.array([[1e4, 0.0, -1e4], [-1e30, -1e30, -1e30], [88.0, 89.0, 710.0]])
+    scipy_special = pytest.importorskip("scipy.special")
+    np.testing.assert_allclose(xpnet.layers.softmax(np, z), scipy_special.softmax(z, axis=1))
+    np.testing.assert_allclose(
+        xpnet.layers.log_softmax(np, z), scipy_special.log_softmax(z, axis=1)
+    )
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.0, "3", True, None])
+def test_dense_refuses_sizes(size):
+    with pytest.raises(ValueError, match="n_in must be a positive integer, got"):
+        Dense(size, 3)
+    with pytest.raises(ValueError, match="n_out must be a positive integer, got"):
+        Dense(3, size)
+
+
+def test_dense_refuses_an_initializer_that_is_none():
+    with pytest.raises(ValueError, match="init_weight must be an initializer"):
+        Dense(2, 3, "he_normal")
+
+
+def test_a_layer_without_methods_says_what_is_missing():
+    with pytest.raises(NotImplementedError, match="Layer must define forward"):
+        Layer().forward(np, {}, np.ones((1, 1)), TRAINING)
+    with pytest.raises(NotImplementedError, match="Layer must define backward"):
+        Layer().backward(np, {}, (), np.ones((1, 1)))

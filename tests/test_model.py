@@ -1,0 +1,152 @@
+"""Sequential: construction, names, nesting, backward's reach."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from xpnet import Dense, Flatten, Layer, ReLU, Sequential, Tanh, mlp
+from xpnet.initializers import xavier_uniform
+from xpnet.layers import Context
+
+
+def test_the_network_of_the_first_page():
+    model = Sequential(fc1=Dense(784, 128), act1=ReLU(), fc2=Dense(128, 10))
+    assert model == mlp(784, 128, 10)
+    assert model.parameter_shapes() == {
+        "fc1.weight": (784, 128),
+        "fc1.bias": (128,),
+        "fc2.weight": (128, 10),
+        "fc2.bias": (10,),
+    }
+    assert model.parameter_count == 784 * 128 + 128 + 128 * 10 + 10
+    assert model.input_shape() == (784,)
+    assert model.output_shape((784,)) == (10,)
+    assert list(model) == ["fc1", "act1", "fc2"]
+    assert len(model) == 3
+    assert model["act1"] == ReLU()
+
+
+def test_it_equals_the_formulas_of_the_mathematics():
+    """Forward and backward written out for one hidden layer, as in the documentation."""
+    model = mlp(6, 5, 3)
+    rng = np.random.default_rng(0)
+    p = {name: rng.normal(size=shape) for name, shape in model.parameter_shapes().items()}
+    X, Y, m = rng.normal(size=(7, 6)), np.eye(3)[rng.integers(3, size=7)], 7
+    Z1 = X @ p["fc1.weight"] + p["fc1.bias"]
+    A1 = np.maximum(Z1, 0)
+    Z2 = A1 @ p["fc2.weight"] + p["fc2.bias"]
+    A2 = np.exp(Z2) / np.exp(Z2).sum(axis=1, keepdims=True)
+    dZ2 = (A2 - Y) / m
+    dZ1 = (dZ2 @ p["fc2.weight"].T) * (Z1 > 0)
+    expected = {
+        "fc2.weight": A1.T @ dZ2,
+        "fc2.bias": dZ2.sum(axis=0),
+        "fc1.weight": X.T @ dZ1,
+        "fc1.bias": dZ1.sum(axis=0),
+    }
+    output, cache = model.forward(np, p, X, Context(training=True))
+    np.testing.assert_allclose(output, Z2, rtol=1e-13)
+    dx, grads = model.backward(np, p, cache, dZ2, need_dx=False)
+    assert dx is None
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(grads[name], gradient, rtol=1e-12, atol=1e-15)
+
+
+@dataclass(frozen=True)
+class Untouchable(Layer):
+    """A layer whose backward pass must not be asked for."""
+
+    def forward(self, xp, params, x, ctx):
+        return 2 * x, ()
+
+    def backward(self, xp, params, cache, dy, *, need_dx=True):
+        raise AssertionError("backward was called below the lowest layer with parameters")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Sequential(below=Untouchable(), fc=Dense(4, 3), act=Tanh()),
+        Sequential(below=Untouchable(), block=Sequential(inner=Untouchable(), fc=Dense(4, 3))),
+        Sequential(below=Untouchable()),
+    ],
+    ids=["flat", "nested", "no parameters"],
+)
+def test_backward_stops_at_the_lowest_layer_with_parameters(model):
+    params = model.init(0)
+    y, cache = model.forward(np, params, np.ones((2, 4)), Context(training=True))
+    dx, grads = model.backward(np, params, cache, np.ones_like(y), need_dx=False)
+    assert dx is None
+    assert set(grads) == set(params)
+
+
+def test_an_inserted_layer_changes_no_other_layers_weights():
+    short = Sequential(fc1=Dense(4, 4), fc2=Dense(4, 2))
+    long = Sequential(fc1=Dense(4, 4), act=ReLU(), extra=Dense(4, 4), fc2=Dense(4, 2))
+    one, other = short.init(3), long.init(3)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_layers_of_equal_shape_get_different_weights():
+    params = Sequential(fc1=Dense(4, 4), fc2=Dense(4, 4)).init(0)
+    assert not np.array_equal(params["fc1.weight"], params["fc2.weight"])
+
+
+def test_equality_and_hash_are_of_names_and_order():
+    model = Sequential(a=ReLU(), b=Tanh())
+    assert model == Sequential(a=ReLU(), b=Tanh())
+    assert hash(model) == hash(Sequential(a=ReLU(), b=Tanh()))
+    assert model != Sequential(b=Tanh(), a=ReLU())
+    assert model != Sequential(c=ReLU(), b=Tanh())
+    assert model != "Sequential"
+
+
+def test_summary_counts_parameters():
+    lines = Sequential(flat=Flatten((28, 28)), fc1=Dense(784, 10)).summary().splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["flat", "Flatten", "784", "0"],
+        ["fc1", "Dense", "10", "7,850"],
+        ["total", "7,850"],
+    ]
+
+
+def test_mlp_options():
+    model = mlp(4, 3, 3, 2, activation=Tanh(), init_weight=xavier_uniform)
+    assert list(model) == ["fc1", "act1", "fc2", "act2", "fc3"]
+    assert model["act2"] == Tanh()
+    assert model["fc3"] == Dense(3, 2, xavier_uniform)
+    assert repr(model["fc3"]) == "Dense(3, 2, xavier_uniform)"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Sequential(), "needs at least one layer"),
+        (lambda: Sequential(fc=Dense), r"fc=<class .* is not a layer \(write Dense\(\.\.\.\)"),
+        (lambda: Sequential(fc=lambda x: x), "is not a layer"),
+        (
+            lambda: Sequential(fc1=Dense(4, 3), fc2=Dense(4, 2)),
+            r"fc2: Dense\(4, 2\) takes samples of shape \(4,\), but is given shape \(3,\)",
+        ),
+        (
+            lambda: Sequential(fc1=Dense(4, 3), flat=Flatten((2, 2))),
+            r"flat: Flatten\(\(2, 2\)\) is given samples of shape \(3,\)",
+        ),
+        (lambda: Sequential(**{"fc.1": Dense(4, 3)}), "may have only letters"),
+        (lambda: Sequential(**{"": Dense(4, 3)}), "may have only letters"),
+        (lambda: Flatten((2, 0)), "must be positive integers"),
+        (lambda: mlp(4), "needs an input and an output size"),
+        (lambda: mlp(4, 0), "n_out must be a positive integer, got 0"),
+    ],
+)
+def test_construction_refuses(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+def test_a_description_with_a_foreign_layer_is_refused():
+    config = Sequential(mine=Untouchable()).config()
+    with pytest.raises(ValueError, match=r"'mine' is of kind 'Untouchable', which is not one of"):
+        Sequential.from_config(config)

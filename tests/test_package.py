@@ -1,0 +1,137 @@
+"""The package as a whole: what imports what, and what it weighs."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpnet
+
+PACKAGE = Path(xpnet.__file__).parent
+ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
+
+LEVELS = [
+    {"errors", "typing"},
+    {"random", "backends"},
+    {"initializers", "checkpoint", "data"},
+    {"layers"},
+    {"losses", "optimizers", "model"},
+    {"metrics"},
+    {"training"},
+    {"plots"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+"""Imports go from a later level to an earlier one, or stay inside a unit."""
+
+
+def imports(path, *, everywhere=False):
+    """The modules that a file imports: at its top, or also inside its functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            if node.module == "xpnet":
+                yield from (f"xpnet.{alias.name}" for alias in node.names)
+
+
+def unit(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+
+
+def test_every_unit_has_a_level():
+    assert {unit(path) for path in FILES} == set.union(*LEVELS)
+
+
+@each_file
+def test_imports_point_one_way(path):
+    level = {name: i for i, names in enumerate(LEVELS) for name in names}
+    mine = unit(path)
+    for module in imports(path, everywhere=True):
+        parts = module.split(".")
+        if parts[0] == "xpnet" and len(parts) > 1 and parts[1] in level and parts[1] != mine:
+            assert level[parts[1]] < level[mine], f"{mine} imports {module}"
+
+
+@each_file
+def test_array_libraries_are_named_in_backends_only(path):
+    """Layers, losses, optimizers and metrics know no array library; only backends know them all."""
+    used = {module.split(".")[0] for module in imports(path, everywhere=True)} & ARRAY_LIBRARIES
+    if unit(path) == "backends":
+        allowed = ARRAY_LIBRARIES
+    elif unit(path) in {"layers", "losses", "optimizers", "metrics", "model"}:
+        allowed = set()
+    else:
+        allowed = {"numpy"}  # the host: files, random numbers, pictures
+    assert used <= allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if unit(p) in {"layers", "losses", "optimizers", "metrics", "model"}],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_array_code_multiplies_by_name(path):
+    """A backend can replace `xp.matmul`, but not `@`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [n.lineno for n in ast.walk(tree) if isinstance(n, ast.MatMult)]
+
+
+def test_backends_import_nothing_that_uses_them():
+    for path in (PACKAGE / "backends").glob("*.py"):
+        units = {m.split(".")[1] for m in imports(path, everywhere=True) if m.startswith("xpnet.")}
+        assert units <= {"backends", "errors", "typing"}
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    ).stdout
+
+
+def test_import_is_light():
+    heavy = "torch jax cupy matplotlib sklearn pooch scipy array_api_strict PIL click tqdm pandas"
+    loaded = run_python("import sys, xpnet; print(*sorted({m.split('.')[0] for m in sys.modules}))")
+    assert not set(heavy.split()) & set(loaded.split())
+
+
+def test_cli_import_is_light():
+    loaded = run_python("import sys, xpnet.cli; print(*sorted(sys.modules))")
+    assert not {"torch", "jax", "cupy", "matplotlib", "pooch", "PIL"} & set(loaded.split())
+
+
+def test_public_names_exist():
+    for name in xpnet.__all__:
+        assert getattr(xpnet, name) is not None
+    assert sorted(xpnet.__all__) == sorted(set(xpnet.__all__))
+
+
+def test_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert xpnet.__version__ == version("xpnet")
+
+
+def test_public_things_have_docstrings():
+    for name in xpnet.__all__:
+        assert (getattr(xpnet, name).__doc__ or "").strip(), name
+
+
+@each_file
+def test_files_stay_small(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+
+
+def test_typed_marker_is_shipped():
+    assert (PACKAGE / "py.typed").is_file()

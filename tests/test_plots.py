@@ -1,0 +1,81 @@
+"""Pictures: what they show, read back from matplotlib's own objects."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from xpnet.plots import plot_confusion, plot_curves, plot_mistakes
+from xpnet.training import EpochRecord, History
+
+
+def history(epochs=3, test=True):
+    return History(
+        [
+            EpochRecord(
+                i, 1 / i, 1 - 0.5 / i, 2 / i if test else None, 1 - 0.6 / i if test else None,
+                0.1, 0.1, 0.1,
+            )
+            for i in range(1, epochs + 1)
+        ]
+    )  # fmt: skip
+
+
+def test_curves_show_the_history():
+    figure = plot_curves(history(), title="a run")
+    loss, accuracy = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["training set", "test set"]
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), [1, 1 / 2, 1 / 3])
+    np.testing.assert_allclose(loss.lines[1].get_ydata(), [2, 1, 2 / 3])
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [50, 75, 100 * (1 - 0.5 / 3)])
+    assert loss.get_ylim()[0] == 0
+    assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "mean cross-entropy loss")
+    assert accuracy.get_ylabel() == "accuracy (%)"
+
+
+def test_curves_without_a_test_set():
+    loss, _ = plot_curves(history(test=False)).axes
+    assert [line.get_label() for line in loss.lines] == ["training set"]
+
+
+def test_curves_need_an_epoch():
+    with pytest.raises(ValueError, match="at least one epoch"):
+        plot_curves(History())
+
+
+@pytest.mark.parametrize("n", [1, 2, 10, 40])
+def test_confusion_writes_every_count(n):
+    counts = np.random.default_rng(0).integers(0, 3, size=(n, n)) + 90 * np.eye(n, dtype=int)
+    axes = plot_confusion(counts).axes[0]
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    for (i, j), count in np.ndenumerate(counts):
+        assert written.get((j, i)) == (str(count) if count else None)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+def test_confusion_of_nothing_and_of_a_rectangle():
+    plot_confusion(np.zeros((3, 3), dtype=int)).canvas.draw()
+    with pytest.raises(ValueError, match="square, got shape"):
+        plot_confusion(np.zeros((3, 2)))
+
+
+def test_mistakes_are_the_most_confident_first():
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    labels = np.array([1, 1, 1, 0])
+    images = np.arange(4)[:, None, None] * np.ones((1, 2, 2))
+    figure = plot_mistakes(images, labels, p)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in shown] == ["1 → 0  90 %", "0 → 1  70 %", "1 → 0  60 %"]
+    assert [axes.images[0].get_array().max() for axes in shown] == [0, 3, 1]
+    assert figure.get_suptitle().startswith("3 of 4 images wrong; all:")
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [(0, 0), (1, 1), (12, 12), (60, 40)])
+def test_a_sheet_of_mistakes_has_room_for_them(wrong, shown, tmp_path):
+    n = 100
+    labels = np.zeros(n, dtype=int)
+    p = np.zeros((n, 2))
+    p[:, 0], p[:wrong, 1] = 0.5, 0.9
+    figure = plot_mistakes(np.ones((n, 8, 8)), labels, p)
+    assert len([axes for axes in figure.axes if axes.images]) == shown
+    figure.savefig(tmp_path / "mistakes.png")

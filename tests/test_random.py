@@ -1,0 +1,194 @@
+"""Random streams: pinned numbers, and independence by purpose, epoch and layer."""
+
+import hashlib
+import itertools
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.random import PCG64, Generator, SeedSequence
+
+from xpnet.layers import Dense, ReLU
+from xpnet.model import Sequential, mlp
+from xpnet.random import derive, permutation, seed_sequence, stream
+
+# -- the same numbers for ever --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seed", "purpose", "expected"),
+    [
+        (0, ("shuffle", 1), [299812396, 3363601999, 3758373011, 869131586]),
+        (0, ("shuffle", 2), [170166205, 1691741529, 2873412404, 1476377689]),
+        (1, ("shuffle", 1), [897435705, 3196525977, 634343428, 1523413513]),
+        (0, ("initialization", "fc1"), [454673512, 582252824, 649833306, 1548346485]),
+        (2**70, (), [976860639, 2580019187, 3250245010, 3020738022]),
+    ],
+)
+def test_the_first_numbers_of_a_stream_are_pinned(seed, purpose, expected):
+    assert stream(seed, *purpose).integers(2**32, size=4).tolist() == expected
+
+
+def test_a_shuffle_is_pinned():
+    assert permutation(0, 1, 10).tolist() == [9, 6, 7, 5, 1, 0, 4, 8, 2, 3]
+
+
+def test_initial_weights_are_pinned():
+    params = mlp(64, 32, 10).init(0)
+    np.testing.assert_allclose(
+        params["fc1.weight"][0, :3],
+        [-0.05495836879945004, 0.06103317052612012, -0.03764228971045516],
+        rtol=1e-14,
+    )
+
+
+def test_a_stream_is_pcg64_keyed_by_the_hash_of_its_purpose():
+    words = struct.unpack("<8I", hashlib.sha256(b"('shuffle', 1)").digest())
+    expected = Generator(PCG64(SeedSequence(5, spawn_key=words)))
+    assert expected.bytes(100) == stream(5, "shuffle", 1).bytes(100)
+
+
+# -- independence ---------------------------------------------------------------------------------
+
+PURPOSES = [
+    (),
+    ("a",),
+    ("a", 1),
+    ("a", "1"),
+    ("a1",),
+    ("a, 1",),
+    ("a', 1",),
+    ("'a'", 1),
+    (1, "a"),
+    (1,),
+    ("1",),
+    (11,),
+    (1, 1),
+    ("shuffle", 1),
+    ("shuffle", 2),
+    ("initialization", "fc1"),
+    ("initialization", "fc2"),
+]
+
+
+def test_every_seed_and_purpose_has_a_stream_of_its_own():
+    streams = {stream(seed, *p).bytes(16) for seed in (0, 1, 2**32) for p in PURPOSES}
+    assert len(streams) == 3 * len(PURPOSES)
+
+
+def test_a_purpose_of_a_derived_seed_is_not_the_joined_purpose():
+    nested = stream(derive(0, "a"), "b").bytes(16)
+    assert nested != stream(0, "a", "b").bytes(16)
+    assert nested != stream(derive(0, "b"), "a").bytes(16)
+    assert nested == stream(derive(0, "a"), "b").bytes(16)
+
+
+def test_streams_are_uncorrelated():
+    n = 100_000
+    streams = [stream(0, *purpose).standard_normal(n) for purpose in PURPOSES]
+    for a, b in itertools.combinations(streams, 2):
+        # A correlation of independent numbers has standard deviation 1 / sqrt(n).
+        assert abs(np.corrcoef(a, b)[0, 1]) < 5 / np.sqrt(n)
+
+
+def test_using_more_numbers_for_one_purpose_changes_no_other():
+    expected = stream(0, "shuffle", 2).bytes(16)
+    stream(0, "shuffle", 1).bytes(10**6)
+    assert stream(0, "shuffle", 2).bytes(16) == expected
+
+
+def test_numpys_global_generator_is_neither_used_nor_changed():
+    before = np.random.get_state()[1:3]
+    first = stream(0, "a").bytes(16)
+    np.testing.assert_equal(np.random.get_state()[1:3], before)
+    np.random.random()
+    assert stream(0, "a").bytes(16) == first
+
+
+@pytest.mark.parametrize(
+    "larger",
+    [
+        Sequential(fc1=Dense(4, 3), act1=ReLU(), fc2=Dense(3, 2), fc3=Dense(2, 5)),
+        Sequential(fc0=Dense(7, 4), act0=ReLU(), fc1=Dense(4, 3), fc2=Dense(3, 2)),
+        Sequential(fc1=Dense(4, 3), between=Dense(3, 3), fc2=Dense(3, 2)),
+    ],
+    ids=["after", "before", "between"],
+)
+def test_adding_a_layer_changes_no_other_layers_weights(larger):
+    small = Sequential(fc1=Dense(4, 3), fc2=Dense(3, 2)).init(0)
+    params = larger.init(0)
+    for name, value in small.items():
+        np.testing.assert_array_equal(params[name], value)
+
+
+def test_layers_of_one_shape_have_different_weights():
+    params = Sequential(a=Dense(3, 3), b=Dense(3, 3), inner=Sequential(a=Dense(3, 3))).init(0)
+    weights = [params[f"{name}.weight"] for name in ("a", "b", "inner.a")]
+    for one, other in itertools.combinations(weights, 2):
+        assert not np.any(one == other)
+
+
+# -- shuffles -------------------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**130), epoch=st.integers(0, 2**40), n=st.integers(0, 300))
+def test_a_permutation_is_a_permutation(seed, epoch, n):
+    order = permutation(seed, epoch, n)
+    assert (order.dtype, order.shape) == (np.int64, (n,))
+    assert sorted(order.tolist()) == list(range(n))
+
+
+def test_every_epoch_and_every_seed_has_its_own_order():
+    orders = {tuple(permutation(seed, epoch, 50)) for seed in range(5) for epoch in range(20)}
+    assert len(orders) == 100
+
+
+def test_every_sample_comes_first_equally_often():
+    counts = np.bincount([permutation(0, epoch, 5)[0] for epoch in range(2000)], minlength=5)
+    chi_squared = np.sum((counts - 400) ** 2 / 400)
+    assert chi_squared < 28.5  # 4 degrees of freedom: one time in 100,000
+
+
+# -- seeds ----------------------------------------------------------------------------------------
+
+
+def test_an_integer_and_its_seed_sequence_are_the_same_seed():
+    expected = stream(3, "a").bytes(16)
+    for seed in (np.int64(3), np.uint8(3), SeedSequence(3), seed_sequence(3)):
+        assert stream(seed, "a").bytes(16) == expected
+
+
+def test_seed_sequences_keep_what_they_were_spawned_from():
+    sequences = [SeedSequence(3), *SeedSequence(3).spawn(2), SeedSequence([3, 1])]
+    sequences.append(SeedSequence(3, pool_size=8))
+    assert len({stream(sequence, "a").bytes(16) for sequence in sequences}) == 5
+    parent = SeedSequence(3)
+    derive(parent, "a")
+    assert parent.n_children_spawned == 0
+
+
+def test_numpy_integers_and_strings_in_a_purpose_count_as_plain_ones():
+    for purpose in [("a", np.int64(1)), ("a", np.uint8(1)), (np.str_("a"), 1)]:
+        assert stream(0, *purpose).bytes(16) == stream(0, "a", 1).bytes(16)
+    np.testing.assert_array_equal(permutation(0, np.int32(2), 9), permutation(0, 2, 9))
+
+
+@pytest.mark.parametrize("seed", [None, 1.0, np.float64(1), "0", True, np.True_, [1], (1,), b"1"])
+def test_a_seed_that_is_not_an_integer_is_refused(seed):
+    for function in (seed_sequence, derive, stream, mlp(2, 2).init):
+        with pytest.raises(TypeError, match=r"integer or a numpy\.random\.SeedSequence"):
+            function(seed)
+
+
+@pytest.mark.parametrize("seed", [-1, np.int8(-3), -(2**70)])
+def test_a_negative_seed_is_refused(seed):
+    with pytest.raises(ValueError, match=f"non-negative, got {seed}"):
+        stream(seed, "a")
+
+
+@pytest.mark.parametrize("part", [1.0, None, b"a", ("a",)])
+def test_a_purpose_is_made_of_names_and_integers(part):
+    with pytest.raises(TypeError, match="integer"):
+        stream(0, part)

@@ -1,0 +1,458 @@
+"""fit, evaluate, predict, save and load: whole networks on every backend."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from conftest import require
+
+import xpnet
+from xpnet import (
+    SGD,
+    Callback,
+    DataError,
+    Dense,
+    Sequential,
+    TrainingDiverged,
+    fit,
+    initial_state,
+    load,
+    load_dataset,
+    make_step,
+    mlp,
+    open_backend,
+    softmax_cross_entropy,
+)
+from xpnet.random import permutation, stream
+from xpnet.training.evaluation import chunks
+from xpnet.training.fit import batches
+
+DIGITS = load_dataset("digits").limited(300)
+MODEL = mlp(64, 16, 10)
+OPTIONS = {"epochs": 3, "batch_size": 64, "optimizer": SGD(0.2), "seed": 5}
+
+
+def blobs(n=90, n_features=4, n_classes=3):
+    """Three well separated clouds of points."""
+    rng = stream(0, "blobs")
+    y = rng.integers(n_classes, size=n)
+    return rng.normal(size=(n, n_features)) + 4 * np.eye(n_classes, n_features)[y], y
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return fit(MODEL, DIGITS, backend="numpy", dtype="float64", **OPTIONS)
+
+
+# -- the training itself ----------------------------------------------------------------------
+
+
+def test_equals_a_loop_written_in_torch(reference):
+    """The same initial weights and batches through torch's own layers, loss, autograd and SGD."""
+    torch = pytest.importorskip("torch")
+    params = MODEL.init(xpnet.random.derive(5, "initialization"))
+    net = torch.nn.Sequential(torch.nn.Linear(64, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
+    net = net.double()
+    with torch.no_grad():
+        for layer, name in ((net[0], "fc1"), (net[2], "fc2")):
+            layer.weight.copy_(torch.tensor(params[f"{name}.weight"]).T)
+            layer.bias.copy_(torch.tensor(params[f"{name}.bias"]))
+    x = torch.tensor(DIGITS.train.images.reshape(-1, 64) / 16)
+    y = torch.tensor(DIGITS.train.labels.astype(np.int64))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.2)
+    criterion = torch.nn.CrossEntropyLoss()
+    losses = []
+    for epoch in (1, 2, 3):
+        for rows in torch.split(torch.tensor(permutation(5, epoch, 300)), 64):
+            optimizer.zero_grad()
+            criterion(net(x[rows]), y[rows]).backward()
+            optimizer.step()
+        losses.append(criterion(net(x), y).item())
+    np.testing.assert_allclose(reference.history["train_loss"], losses, rtol=1e-12)
+    np.testing.assert_allclose(
+        reference.params["fc1.weight"], net[0].weight.detach().numpy().T, rtol=1e-9, atol=1e-13
+    )
+
+
+def test_every_backend_gives_the_same_run(training_backend, reference):
+    network = fit(MODEL, DIGITS, backend=training_backend, **OPTIONS)
+    np.testing.assert_allclose(
+        network.history["train_loss"], reference.history["train_loss"], rtol=1e-9
+    )
+    for key in ("train_accuracy", "test_accuracy"):
+        assert network.history[key] == reference.history[key]
+    images = DIGITS.test.images
+    predicted = training_backend.to_numpy(network.predict(training_backend.asarray(images)))
+    np.testing.assert_array_equal(predicted, reference.predict(images))
+
+
+def test_float32_starts_out_the_same(training_backend, reference):
+    backend = type(training_backend)(
+        type(training_backend).device_of(training_backend.asarray(1.0)), "float32"
+    )
+    network = fit(MODEL, DIGITS, backend=backend, **{**OPTIONS, "epochs": 1})
+    assert network.history[0].train_loss == pytest.approx(reference.history[0].train_loss, rel=1e-5)
+    assert all(value.dtype == backend.dtype for value in network.params.values())
+
+
+def test_a_seed_repeats_to_the_last_bit(reference):
+    again = fit(MODEL, DIGITS, backend="numpy", dtype="float64", **OPTIONS)
+    for name, value in reference.params.items():
+        np.testing.assert_array_equal(again.params[name], value)
+    other = fit(MODEL, DIGITS, backend="numpy", dtype="float64", **{**OPTIONS, "seed": 6})
+    assert other.history["train_loss"] != reference.history["train_loss"]
+
+
+def test_every_sample_is_seen_once_an_epoch():
+    """The tail batch included, and every epoch in another order."""
+    seen = []
+
+    def watch(xp, output, target, *, need_grad=True):
+        if need_grad:
+            seen.append(target.tolist())
+        return softmax_cross_entropy(xp, output, target, need_grad=need_grad)
+
+    x = np.eye(10)
+    fit(mlp(10, 10), (x, np.arange(10)), epochs=2, batch_size=4, loss=watch, backend="numpy")
+    assert [len(batch) for batch in seen] == [4, 4, 2, 4, 4, 2]
+    first, second = list(chain(*seen[:3])), list(chain(*seen[3:]))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+@pytest.mark.parametrize("batch_size", [300, 10_000])
+def test_full_batch_gradient_descent(batch_size):
+    """One step an epoch, equal to the gradient of the whole set computed by hand."""
+    x, y = blobs()
+    model = mlp(4, 3)
+    network = fit(
+        model, (x, y), epochs=1, batch_size=batch_size, backend="numpy", dtype="float64",
+        optimizer=SGD(0.5),
+    )  # fmt: skip
+    p = model.init(xpnet.random.derive(0, "initialization"))
+    z = x @ p["fc1.weight"]
+    q = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    dz = (q - np.eye(3)[y]) / len(y)
+    np.testing.assert_allclose(
+        network.params["fc1.weight"], p["fc1.weight"] - 0.5 * x.T @ dz, rtol=1e-12
+    )
+    np.testing.assert_allclose(network.params["fc1.bias"], -0.5 * dz.sum(axis=0), rtol=1e-12)
+
+
+def test_one_hot_labels_give_the_same_run(training_backend):
+    x, y = blobs()
+    options = {"epochs": 2, "backend": training_backend, "batch_size": 16}
+    by_label = fit(mlp(4, 5, 3), (x, y), test=(x, y), **options)
+    by_rows = fit(mlp(4, 5, 3), (x, np.eye(3)[y]), test=(x, np.eye(3)[y]), **options)
+    assert by_label.history["train_loss"] == by_rows.history["train_loss"]
+    assert by_label.history["test_accuracy"] == by_rows.history["test_accuracy"]
+
+
+def test_data_is_not_written_to_and_may_be_read_only(training_backend):
+    x, y = blobs()
+    x.flags.writeable = y.flags.writeable = False
+    fit(mlp(4, 3), (x, y), epochs=1, backend=training_backend)
+
+
+def test_auto_stays_where_the_data_lives(other_backend):
+    x, y = blobs()
+    source = open_backend(other_backend, None, "float32")
+    network = fit(mlp(4, 3), (source.asarray(x), source.asarray(y)), epochs=1)
+    assert network.backend.name == other_backend
+    assert network.backend.reason == "the training samples live there"
+
+
+def test_lists_are_data_too():
+    network = fit(mlp(2, 2), ([[0.0, 1.0], [1.0, 0.0]], [0, 1]), epochs=1, backend="numpy")
+    assert network.predict([[0.0, 1.0]]).shape == (1,)
+
+
+def test_uint8_is_pixels_and_other_integers_are_numbers():
+    pixels = stream(0, "pixels").integers(256, size=(20, 4), dtype=np.uint8)
+    y = np.arange(20) % 2
+    options = {"epochs": 1, "backend": "numpy", "dtype": "float64"}
+    as_pixels = fit(mlp(4, 2), (pixels, y), **options)
+    as_floats = fit(mlp(4, 2), (pixels / 255, y), **options)
+    as_numbers = fit(mlp(4, 2), (pixels.astype(int) // 64, y), **options)
+    assert as_pixels.history["train_loss"] == pytest.approx(as_floats.history["train_loss"])
+    assert as_pixels.pixel_maximum == 255
+    assert as_numbers.pixel_maximum == 1
+
+
+# -- the compiled step ------------------------------------------------------------------------
+
+
+def test_a_changed_learning_rate_is_seen_by_a_compiled_step(training_backend):
+    """A Python number would be frozen when the step is compiled."""
+    backend = training_backend
+    with backend.scope():
+        x, y = blobs()
+        x, y = backend.asarray(x), backend.asarray(y, dtype=backend.index_dtype)
+        rows = backend.asarray(np.arange(90), dtype=backend.index_dtype)
+        model = mlp(4, 3)
+        step = make_step(backend, model, softmax_cross_entropy, SGD(0.1), pixel_maximum=1.0)
+        state = step(initial_state(backend, model, SGD(0.1), 0), x, y, rows)
+        before = np.array(backend.to_numpy(state["param/fc1.weight"]))
+        state["learning_rate"] = backend.asarray(0.0, dtype=backend.dtype)
+        state = step(state, x, y, rows)
+        np.testing.assert_array_equal(backend.to_numpy(state["param/fc1.weight"]), before)
+
+
+def test_the_tail_batch_compiles_once_more():
+    jax = pytest.importorskip("jax")
+    traces = []
+
+    def watch(xp, output, target, *, need_grad=True):
+        if need_grad:
+            assert isinstance(output, jax.core.Tracer)
+            traces.append(output.shape[0])
+        return softmax_cross_entropy(xp, output, target, need_grad=need_grad)
+
+    x, y = blobs()
+    fit(mlp(4, 3), (x, y), epochs=4, batch_size=40, loss=watch, backend="jax")
+    assert traces == [40, 10]
+
+
+# -- prediction and evaluation ----------------------------------------------------------------
+
+
+def test_predictions_live_where_the_samples_do(training_backend, reference):
+    backend = training_backend
+    x = backend.asarray(DIGITS.test.images)
+    expected = reference.predict(DIGITS.test.images)
+    classes, probabilities = reference.predict(x), reference.predict_proba(x)
+    for array in (classes, probabilities):
+        assert type(array) is type(x)
+        assert type(backend).device_of(array) == type(backend).device_of(x)
+    np.testing.assert_array_equal(backend.to_numpy(classes), expected)
+    p = backend.to_numpy(probabilities)
+    assert p.dtype == np.float64
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(p.argmax(axis=1), expected)
+
+
+def test_no_samples_have_no_predictions(training_backend, reference):
+    x = training_backend.asarray(np.zeros((0, 64)))
+    assert reference.predict(x).shape == (0,)
+    assert reference.predict_proba(x).shape == (0, 10)
+
+
+def test_pixels_images_and_rows_are_the_same_to_a_network(reference):
+    images = DIGITS.test.images
+    expected = reference.predict_proba(images)
+    for x in (images.reshape(-1, 64), images / 16.0, (images / 16.0).tolist()):
+        np.testing.assert_allclose(reference.predict_proba(x), expected, rtol=1e-12)
+
+
+def test_evaluation_in_chunks_is_evaluation_at_once(reference, monkeypatch):
+    x, y = DIGITS.test.images, DIGITS.test.labels
+    whole = reference.evaluate(x, y)
+    monkeypatch.setattr("xpnet.training.evaluation._CHUNK_VALUES", 1)  # the least: 64 rows
+    pieces = reference.evaluate(x, y)
+    assert pieces.loss == pytest.approx(whole.loss, rel=1e-13)
+    assert pieces.errors == whole.errors
+    assert whole.count == 359
+    assert whole.accuracy == (359 - whole.errors) / 359
+    p = reference.predict_proba(x)
+    assert whole.loss == pytest.approx(-np.log(p[np.arange(359), y]).mean(), rel=1e-12)
+    assert whole.errors == (reference.predict(x) != y).sum()
+    assert str(whole.errors) in str(whole)
+
+
+def test_confusion_matrix_equals_sklearn(reference):
+    sk = pytest.importorskip("sklearn.metrics")
+    x, y = DIGITS.test.images, DIGITS.test.labels
+    expected = sk.confusion_matrix(y, reference.predict(x))
+    np.testing.assert_array_equal(reference.confusion_matrix(x, y), expected)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(0, 3), (1, 3), (3, 3), (7, 3), (9, 3)])
+def test_chunks_cover_everything_once(count, rows):
+    pieces = [list(range(count))[piece] for piece in chunks(count, rows)]
+    assert list(chain(*pieces)) == list(range(count))
+    assert all(len(piece) == rows for piece in pieces[:-1])
+    assert [list(b) for b in batches(np.arange(count), rows)] == pieces
+
+
+# -- saving and loading -----------------------------------------------------------------------
+
+
+def test_saved_on_one_backend_loaded_on_any_other(training_backend, reference, tmp_path):
+    network = fit(MODEL, DIGITS, backend=training_backend, **OPTIONS)
+    network.save(tmp_path / "model.safetensors")
+    for name in ("numpy", training_backend.name):
+        loaded = load(tmp_path, backend=name)
+        assert loaded.backend.dtype_name == "float64"
+        assert loaded.model == MODEL
+        assert loaded.sample_shape == (8, 8)
+        assert loaded.pixel_maximum == 16
+        assert loaded.history["train_loss"] == network.history["train_loss"]
+        for key, value in network.params.items():
+            np.testing.assert_array_equal(
+                loaded.backend.to_numpy(loaded.params[key]), training_backend.to_numpy(value)
+            )
+
+
+def test_loading_in_another_dtype(reference, tmp_path):
+    reference.save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors", dtype="float32")
+    assert loaded.params["fc1.weight"].dtype == np.float32
+    images = DIGITS.test.images
+    np.testing.assert_allclose(
+        loaded.predict_proba(images), reference.predict_proba(images), atol=1e-5
+    )
+
+
+def test_loading_into_another_model_lists_what_differs(reference, tmp_path):
+    reference.save(tmp_path / "model.safetensors")
+    with pytest.raises(xpnet.CheckpointError) as error:
+        load(tmp_path, model=Sequential(fc1=Dense(64, 10), out=Dense(10, 10)))
+    for part in ("missing: param/out.bias", "unexpected: param/fc2.bias", "fc1.weight has shape"):
+        assert part in str(error.value)
+
+
+# -- wrong input ------------------------------------------------------------------------------
+
+X, Y = blobs()
+BAD_NUMBERS = X.copy()
+BAD_NUMBERS[3, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X, Y[:-1], "90 inputs need labels of shape"),
+        (X[:, :3], Y, r"takes samples of shape \(4,\), got \(3,\)"),
+        (X[:, 0], Y, "inputs need a first axis for the samples"),
+        (BAD_NUMBERS, Y, "there are NaN or infinite values"),
+        (X * np.inf, Y, "there are NaN or infinite values"),
+        (X, Y + 1, "labels must be from 0 to 2; found labels from 1 to 3"),
+        (X, Y - 1, "labels must be from 0 to 2; found labels from -1 to 1"),
+        (X, Y.astype(float), "labels must be integers from 0"),
+        (X, np.eye(4)[Y], "one-hot rows have 4 columns, the network 3 outputs"),
+        (X, Y[:, None, None], "need labels of shape"),
+        (X, Y.astype(str), "expected an array of real numbers, got one of dtype <U"),
+        (X.astype(object), Y, "expected an array of real numbers, got one of dtype object"),
+        (X.astype(complex), Y, "expected an array of real numbers, got one of dtype complex"),
+        ([[1.0, 2.0], [3.0]], [0, 1], "expected an array or nested lists of numbers"),
+        (X[:0], Y[:0], "there are no samples"),
+    ],
+)
+def test_fit_refuses_data(x, y, message):
+    with pytest.raises(DataError, match=f"training set: .*{message}|{message}"):
+        fit(mlp(4, 3), (x, y), backend="numpy", epochs=1)
+    with pytest.raises(DataError, match=f"test set: .*{message}|{message}"):
+        fit(mlp(4, 3), (X, Y), test=(x, y), backend="numpy", epochs=1)
+
+
+@pytest.mark.parametrize("data", [X, None, (X,), (X, Y, Y), "mnist"])
+def test_fit_refuses_what_is_no_pair(data):
+    with pytest.raises(DataError, match=r"must be a pair \(x, y\) or a Dataset"):
+        fit(mlp(4, 3), data, backend="numpy")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "epochs must be a positive integer, got 0"),
+        ({"epochs": 1.5}, ValueError, "epochs must be a positive integer, got 1.5"),
+        ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
+        ({"batch_size": True}, ValueError, "batch_size must be a positive integer"),
+        ({"seed": -1}, ValueError, "seed must be non-negative"),
+        ({"seed": None}, TypeError, "seed must be a non-negative integer"),
+        ({"backend": "numpi"}, ValueError, "backend must be 'auto' or one of"),
+        ({"dtype": "float16"}, ValueError, "dtype must be one of"),
+    ],
+)
+def test_fit_refuses_options(options, error, message):
+    with pytest.raises(error, match=message):
+        fit(mlp(4, 3), (X, Y), **{"backend": "numpy", **options})
+
+
+def test_fit_refuses_what_is_no_model():
+    with pytest.raises(TypeError, match="model must be a layer"):
+        fit([Dense(4, 3)], (X, Y))
+
+
+@pytest.mark.parametrize("learning_rate", [0, -1, float("nan"), float("inf")])
+def test_sgd_refuses_learning_rates(learning_rate):
+    with pytest.raises(ValueError, match="learning_rate must be positive and finite"):
+        SGD(learning_rate)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+def test_a_loss_that_is_not_finite_stops_the_training():
+    seen = []
+
+    class Watch(Callback):
+        def on_epoch(self, network, record):
+            seen.append(record.epoch)
+
+        def on_end(self, network):
+            seen.append("end")
+
+    message = r"in epoch 1 \(steps 1 to 3\) with learning rate 1e\+30"
+    with pytest.raises(TrainingDiverged, match=message):
+        fit(
+            mlp(4, 8, 3), (X, Y), batch_size=40, optimizer=SGD(1e30), backend="numpy",
+            callbacks=[Watch()],
+        )  # fmt: skip
+    assert seen == ["end"]
+
+
+def test_callbacks_are_told_everything():
+    calls = []
+
+    class Watch(Callback):
+        def on_start(self, network, *, epochs, steps):
+            calls.append(("start", epochs, steps, len(network.history)))
+
+        def on_step(self):
+            calls.append("step")
+
+        def on_epoch(self, network, record):
+            calls.append(("epoch", record.epoch, network.history[-1] is record))
+
+        def on_end(self, network):
+            calls.append(("end", len(network.history)))
+
+    fit(mlp(4, 3), (X, Y), epochs=2, batch_size=50, backend="numpy", callbacks=[Watch()])
+    assert calls == [
+        ("start", 2, 2, 0), "step", "step", ("epoch", 1, True), "step", "step", ("epoch", 2, True),
+        ("end", 2),
+    ]  # fmt: skip
+
+
+def test_callbacks_end_when_the_training_is_interrupted():
+    ended = []
+
+    class Interrupt(Callback):
+        def on_step(self):
+            raise KeyboardInterrupt
+
+        def on_end(self, network):
+            ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(mlp(4, 3), (X, Y), backend="numpy", callbacks=[Interrupt()])
+    assert ended == [True]
+
+
+def test_history():
+    network = fit(mlp(4, 3), (X, Y), epochs=3, backend="numpy")
+    history = network.history
+    assert len(history) == 3
+    assert history["epoch"] == [1, 2, 3]
+    assert history["test_loss"] == [None, None, None]
+    assert history[-1].learning_rate == 0.1
+    assert [record.epoch for record in history[1:]] == [2, 3]
+    assert len(str(history).splitlines()) == 3
+    with pytest.raises(KeyError, match="a history has epoch, train_loss"):
+        history["loss"]
+
+
+@pytest.mark.gpu
+def test_peak_memory_of_the_gpu():
+    require("cupy")
+    network = fit(MODEL, DIGITS, backend="cupy", **OPTIONS)
+    assert network.backend.peak_memory() > 0

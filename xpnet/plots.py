@@ -1,0 +1,237 @@
+"""Pictures of a training run. Needs matplotlib, which is imported only when a picture is drawn.
+
+Each function returns a `matplotlib.figure.Figure`; call its `savefig` to write a file. No global
+state of matplotlib is used, so that nothing here opens a window or needs a display.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpnet.data import Split
+from xpnet.errors import RunError
+from xpnet.training.history import History
+from xpnet.training.network import Network
+from xpnet.typing import HostArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which remain apart for the colour-blind.
+_TRAIN, _TEST = "#0072B2", "#D55E00"
+_INK = "#333333"
+
+
+def draw_run(
+    folder: str | os.PathLike[str],
+    network: Network,
+    split: Split,
+    counts: HostArray,
+    title: str,
+) -> None:
+    """Draw `curves.png`, `confusion.png` and `mistakes.png` into a folder.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    network
+        The trained network, with its history.
+    split
+        The samples that the confusion matrix and the mistakes are of.
+    counts
+        The network's confusion matrix on them.
+    title
+        What they are called in the pictures.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    RunError
+        If a picture cannot be written.
+    """
+    probabilities = network.predict_proba(split.images)
+    errors = int(counts.sum() - counts.trace())
+    figures = {"confusion.png": plot_confusion(counts, title=f"{title}: {errors:,} errors")}
+    if len(network.history):
+        figures["curves.png"] = plot_curves(network.history, title=title.partition(",")[0])
+    if split.images.ndim == 3:
+        figures["mistakes.png"] = plot_mistakes(
+            split.images, split.labels, probabilities, title=title
+        )
+    for name, figure in figures.items():
+        try:
+            figure.savefig(Path(folder) / name)
+        except OSError as error:
+            raise RunError(f"{Path(folder) / name}: cannot be written: {error}") from error
+
+
+def plot_curves(history: History, *, title: str = "") -> "Figure":
+    """Loss and accuracy over the epochs, on the training and the test set.
+
+    Parameters
+    ----------
+    history
+        At least one epoch.
+    title
+        Written above both panels.
+
+    Raises
+    ------
+    ValueError
+        If the history is empty.
+    ImportError
+        If matplotlib is not installed.
+    """
+    if not len(history):
+        raise ValueError("plot_curves needs a history of at least one epoch")
+    figure = _figure(9.0, 3.6, title)
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    _plot_series(loss_axes, history, "loss", 1.0)
+    loss_axes.set(ylabel="mean cross-entropy loss")
+    # From zero: a truncated axis would make the curve look steeper than it is.
+    loss_axes.set_ylim(bottom=0.0)
+    _plot_series(accuracy_axes, history, "accuracy", 100.0)
+    accuracy_axes.set(ylabel="accuracy (%)")
+    for axes in (loss_axes, accuracy_axes):
+        axes.legend(frameon=False)
+    return figure
+
+
+def plot_confusion(
+    counts: HostArray, *, title: str = "", class_names: list[str] | None = None
+) -> "Figure":
+    """A confusion matrix with its counts.
+
+    The shade is the fraction of the row, so that rare classes are seen as well; mistakes are
+    shaded on a scale of their own, because beside 98 % a 1 % would be invisible.
+
+    Parameters
+    ----------
+    counts
+        Shape (C, C): entry (i, j) counts class i predicted as class j.
+    title
+        Written above.
+    class_names
+        The names of the classes; their numbers if None.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"a confusion matrix is square, got shape {counts.shape}")
+    n = len(counts)
+    names = class_names if class_names is not None else [str(i) for i in range(n)]
+    side = max(4.5, 0.52 * n + 1.4)
+    figure = _figure(side, side, title)
+    axes = figure.subplots()
+    diagonal = np.eye(n, dtype=bool)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right = np.ma.masked_where(~diagonal, fractions)
+    wrong = np.ma.masked_where(diagonal, fractions)
+    most_wrong = float(wrong.max()) if n > 1 else 0.0
+    axes.imshow(right, cmap="Blues", vmin=0.0, vmax=1.2)
+    axes.imshow(wrong, cmap="Oranges", vmin=0.0, vmax=1.6 * max(most_wrong, 1e-9))
+    size = 9 if n <= 12 else max(3.0, 110 / n)
+    for (i, j), count in np.ndenumerate(counts):
+        if count:
+            ink = "white" if i == j and fractions[i, j] > 0.6 else _INK
+            axes.text(j, i, str(count), ha="center", va="center", fontsize=size, color=ink)
+    axes.set_xticks(range(n), names)
+    axes.set_yticks(range(n), names)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    shades = "shade: fraction of the row (blue: right, to 100 %; orange: wrong, to {:.1f} %)"
+    figure.supxlabel(shades.format(100 * most_wrong), fontsize=8, color=_INK)
+    axes.set_xticks(np.arange(0.5, n - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, n - 1), minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def plot_mistakes(
+    images: HostArray,
+    labels: HostArray,
+    probabilities: HostArray,
+    *,
+    title: str = "",
+    most: int = 40,
+) -> "Figure":
+    """A sheet of wrongly classified images, the most confident mistakes first.
+
+    Parameters
+    ----------
+    images
+        Shape (N, height, width); the whole set, of which the mistakes are picked.
+    labels
+        The true classes, shape (N,).
+    probabilities
+        What the network says, shape (N, C).
+    title
+        Written above.
+    most
+        How many mistakes to show at the most.
+    """
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    columns = 10 if len(shown) > 10 else max(5, len(shown))
+    rows = max(1, -(-len(shown) // columns))
+    subtitle = f"{len(wrong):,} of {len(labels):,} images wrong"
+    if len(shown):
+        which = f"the {len(shown)} most confident" if len(shown) < len(wrong) else "all"
+        subtitle += f"; {which}: true → predicted class, its probability"
+    figure = _figure(0.95 * columns, 1.25 * rows + 0.8, f"{title}\n{subtitle}".strip())
+    if not len(shown):
+        figure.text(0.5, 0.4, "no mistakes", ha="center", va="center", fontsize=14, color=_INK)
+        return figure
+    low, high = float(images.min()), float(images.max())
+    for axes, index in zip(figure.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
+        axes.imshow(images[index], cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+        axes.set_title(
+            f"{labels[index]} → {predicted[index]}  {100 * confidence[index]:.0f} %",
+            fontsize=7.5,
+            color=_INK,
+            pad=3,
+        )
+    for position, axes in enumerate(figure.axes):
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=position < len(shown), color="#cccccc")
+    return figure
+
+
+def _figure(width: float, height: float, title: str) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=10, color=_INK)
+    return figure
+
+
+def _plot_series(axes: "Axes", history: History, quantity: str, scale: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [record.epoch for record in history]
+    for split, colour, marker in (("train", _TRAIN, "o"), ("test", _TEST, "s")):
+        values = history[f"{split}_{quantity}"]
+        if any(value is None for value in values):
+            continue
+        label = {"train": "training set", "test": "test set"}[split]
+        scaled = [scale * value for value in values if value is not None]
+        axes.plot(epochs, scaled, color=colour, marker=marker, markersize=3, label=label)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#e5e5e5", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
