@@ -30,7 +30,7 @@ class Throughput(Callback):
         self.samples = samples
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
-        rate = self.samples / record.train_seconds
+        rate = self.samples / (record.train_seconds or math.nan)
         flops = rate * flops_per_sample(network)
         click.echo(f"           {rate:12,.0f} samples/s  {flops / 1e12:8.3f} TFLOP/s")
 
@@ -101,7 +101,7 @@ def main(
     except (XpnetError, ValueError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(1) from error
-    seconds = [record.train_seconds for record in network.history]
+    seconds = [record.train_seconds or 0.0 for record in network.history]
     # The first epoch compiles kernels.
     steady = seconds[1:] or seconds
     click.echo(

@@ -307,7 +307,7 @@ def test_everything_that_does_not_fit_is_listed():
         "unexpected: a, b",
         "param/fc2.bias has shape (3,), the model (1, 3)",
         "param/fc2.weight has shape (3, 2), the model (2, 3)",
-        "param/fc3.bias (float32) holds values that are not finite numbers",
+        "param/fc3.bias (float32) holds what are not finite floating-point numbers",
     ]
 
 
@@ -317,7 +317,7 @@ def test_everything_that_does_not_fit_is_listed():
 def test_weights_must_be_finite_floating_point_numbers(value):
     bias = np.array([1 if isinstance(value, int) else 0.5, value], dtype=np.asarray(value).dtype)
     (problem,) = misfit({**FITTING, "param/fc1.bias": bias})
-    assert problem == f"param/fc1.bias ({bias.dtype}) holds values that are not finite numbers"
+    assert problem == f"param/fc1.bias ({bias.dtype}) holds what are not finite floating-point numbers"
 
 
 # -- writing --------------------------------------------------------------------------------------

@@ -103,6 +103,15 @@ def test_a_seed_repeats_to_the_last_bit(reference):
     assert other.history["train_loss"] != reference.history["train_loss"]
 
 
+def test_a_seed_gives_the_same_file(tmp_path):
+    for name in ("one", "other"):
+        network = fit(MODEL, DIGITS, backend="numpy", **OPTIONS)
+        network.save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    assert load(tmp_path / "one").history[0].train_seconds is None
+    assert str(load(tmp_path / "one").history[0]) in str(network.history[0])
+
+
 def test_every_sample_is_seen_once_an_epoch():
     """The tail batch included, and every epoch in another order."""
     seen = []
@@ -398,6 +407,14 @@ def test_a_loss_that_is_not_finite_stops_the_training():
             callbacks=[Watch()],
         )  # fmt: skip
     assert seen == ["end"]
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+def test_a_test_loss_that_is_not_finite_loses_no_network(tmp_path):
+    network = fit(mlp(4, 8, 3), (X, Y), test=(X * 1e38, Y), epochs=1, backend="numpy")
+    assert not np.isfinite(network.history[0].test_loss)
+    network.save(tmp_path / "model.safetensors")
+    assert load(tmp_path).history[0].test_loss is None
 
 
 def test_callbacks_are_told_everything():

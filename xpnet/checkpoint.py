@@ -120,7 +120,9 @@ def check_arrays(path: Any, arrays: Mapping[str, HostArray], shapes: Mapping[str
         if array.shape != tuple(shapes[name]):
             problems.append(f"{name} has shape {array.shape}, the model {tuple(shapes[name])}")
         elif array.dtype.kind != "f" or not np.isfinite(array).all():
-            problems.append(f"{name} ({array.dtype}) holds values that are not finite numbers")
+            problems.append(
+                f"{name} ({array.dtype}) holds what are not finite floating-point numbers"
+            )
     if problems:
         raise CheckpointError(f"{path}: does not fit the model: " + "; ".join(problems))
 

@@ -1,5 +1,6 @@
 """What was measured in each epoch."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, overload
@@ -18,9 +19,10 @@ class EpochRecord:
     test_loss, test_accuracy
         The same on the test set; None where there is none.
     train_seconds
-        Time of the optimisation steps alone, in seconds.
+        Time of the optimisation steps alone, in seconds; None in a history that was loaded with
+        a network, whose file holds what the seed determines and nothing else.
     eval_seconds
-        Time of the evaluation after them, in seconds.
+        Time of the evaluation after them, in seconds; None likewise.
     learning_rate
         The learning rate of the epoch's last step.
     """
@@ -30,13 +32,16 @@ class EpochRecord:
     train_accuracy: float
     test_loss: float | None
     test_accuracy: float | None
-    train_seconds: float
-    eval_seconds: float
+    train_seconds: float | None
+    eval_seconds: float | None
     learning_rate: float
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The record as JSON values."""
-        return asdict(self)
+        """The record as JSON values; a number that JSON has none for (NaN, infinity) is null."""
+        return {
+            name: None if value is not None and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
 
     def __str__(self) -> str:
         text = (
@@ -47,7 +52,7 @@ class EpochRecord:
             text += (
                 f"  test loss {self.test_loss:.4f}  test accuracy {100 * self.test_accuracy:6.2f} %"
             )
-        return f"{text}  {self.train_seconds:6.2f} s"
+        return text if self.train_seconds is None else f"{text}  {self.train_seconds:6.2f} s"
 
 
 class History(Sequence[EpochRecord]):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,11 @@ class Network:
             "dtype": self.backend.dtype_name,
             "sample_shape": self.sample_shape,
             "pixel_maximum": self.pixel_maximum,
-            "history": [record.to_dict() for record in self.history],
+            # Without the seconds: the same run shall give the same bytes.
+            "history": [
+                replace(record, train_seconds=None, eval_seconds=None).to_dict()
+                for record in self.history
+            ],
         }
         checkpoint.write_checkpoint(path, arrays, metadata)
 

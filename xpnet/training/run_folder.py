@@ -105,8 +105,8 @@ class RunFolder(Callback):
             "final": network.history[-1].to_dict(),
             "confusion_matrix": {"split": split, "counts": confusion.tolist()},
             "total_seconds": total_seconds,
-            "train_seconds": sum(record.train_seconds for record in network.history),
-            "eval_seconds": sum(record.eval_seconds for record in network.history),
+            "train_seconds": sum(record.train_seconds or 0.0 for record in network.history),
+            "eval_seconds": sum(record.eval_seconds or 0.0 for record in network.history),
             "peak_memory": {
                 "host_bytes": peak_host_memory(),
                 "device_bytes": network.backend.peak_memory(),
