@@ -56,6 +56,22 @@ def test_what_is_no_array_has_no_backend(thing):
 def test_an_opened_backend_is_returned_as_it_is():
     backend = open_backend("numpy")
     assert open_backend(backend) is backend
+    assert open_backend(backend, None, "float32") is backend
+    for device, dtype in (("cpu", None), (None, "float64")):
+        with pytest.raises(ValueError, match="is open already"):
+            open_backend(backend, device, dtype)
+
+
+def test_synchronize_waits_for_the_arrays():
+    pytest.importorskip("jax")
+    backend = open_backend("jax")
+    with backend.scope():
+        x = backend.asarray(np.ones((1500, 1500), dtype=np.float32))
+        product = backend.compile(lambda x: x @ x @ x @ x)
+        backend.synchronize(product(x))
+        y = product(x)
+        backend.synchronize(y)
+        assert y.is_ready()
 
 
 def test_float64_of_jax_stays_inside_its_scope():
@@ -89,7 +105,7 @@ def test_an_unknown_name_is_refused(name):
         open_backend(name)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int32", "", None])
+@pytest.mark.parametrize("dtype", ["float16", "int32", ""])
 def test_an_unknown_dtype_is_refused(dtype):
     with pytest.raises(ValueError, match="dtype must be one of float32, float64, got"):
         open_backend("numpy", None, dtype)
@@ -100,6 +116,7 @@ def test_an_unknown_dtype_is_refused(dtype):
     [
         ("numpy", "cuda:0", "it runs on 'cpu'; for a CUDA GPU take backend='cupy'"),
         ("torch", "warp", "the torch backend cannot use device 'warp'"),
+        ("torch", "meta", "the torch backend cannot use device 'meta'"),
         ("jax", "warp", "jax finds no 'warp' platform"),
         ("jax", "cpu:99", "has no device 'cpu:99': there is one device, 'cpu:0'"),
         ("jax", "cpu:x", "has no device 'cpu:x': device may be 'cpu', 'cpu:0'"),

@@ -317,7 +317,9 @@ def test_everything_that_does_not_fit_is_listed():
 def test_weights_must_be_finite_floating_point_numbers(value):
     bias = np.array([1 if isinstance(value, int) else 0.5, value], dtype=np.asarray(value).dtype)
     (problem,) = misfit({**FITTING, "param/fc1.bias": bias})
-    assert problem == f"param/fc1.bias ({bias.dtype}) holds what are not finite floating-point numbers"
+    assert (
+        problem == f"param/fc1.bias ({bias.dtype}) holds what are not finite floating-point numbers"
+    )
 
 
 # -- writing --------------------------------------------------------------------------------------

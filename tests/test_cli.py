@@ -336,7 +336,7 @@ def test_plot_draws_again(run, tmp_path):
     shutil.copytree(run, "copy")
     for name in PICTURES:
         Path("copy", name).unlink()
-    xp("plot", "copy")
+    assert xp("plot", "copy").output == "pictures of digits: copy\n"
     for name in PICTURES:
         assert (tmp_path / "copy" / name).stat().st_size > 5000
 

@@ -260,6 +260,7 @@ def plot(run: Path, data_dir: Path | None) -> None:
     network = load(run)
     data = load_dataset(_trained_on(run), data_dir=data_dir)
     _draw(run, network, data)
+    click.echo(f"pictures of {data.name}: {run}")
 
 
 @main.command()

@@ -46,7 +46,7 @@ def softmax_cross_entropy(
     """Cross-entropy of the softmax: the mean over the samples of -log p[label], from logits.
 
     Softmax and logarithm are taken together (`log_softmax`), so that nothing overflows and no
-    logarithm of 0 is taken, whatever the finite logits.
+    logarithm of 0 is taken, as long as the differences of the logits do not overflow.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ BACKENDS = tuple(_BACKENDS)
 
 
 def open_backend(
-    name: str | Backend = "auto", device: str | None = None, dtype: str = "float32"
+    name: str | Backend = "auto", device: str | None = None, dtype: str | None = None
 ) -> Backend:
     """Open an array library on a device.
 
@@ -43,17 +43,25 @@ def open_backend(
     device
         A device of that library, such as `"cpu"` or `"cuda:1"`; its default if None.
     dtype
-        The floating-point dtype of parameters and activations, `"float32"` or `"float64"`.
+        The floating-point dtype of parameters and activations, `"float32"` (if None) or
+        `"float64"`.
 
     Raises
     ------
     BackendUnavailable
         If the library is missing or the device cannot be used; one sentence with the fix.
     ValueError
-        If the name or the dtype is none of those allowed.
+        If the name or the dtype is none of those allowed, or an opened backend is given together
+        with a device, or with another dtype than its own.
     """
     if isinstance(name, Backend):
+        if device is not None or dtype not in (None, name.dtype_name):
+            raise ValueError(
+                f"{name!r} is open already: give device={device!r} and dtype={dtype!r} "
+                f"to open_backend instead"
+            )
         return name
+    dtype = "float32" if dtype is None else dtype
     if name == "auto":
         return _open_automatically(device, dtype)
     return _backend_class(name)(device, dtype)

@@ -40,8 +40,8 @@ class Backend:
     """An array library, opened on one device for one floating-point dtype.
 
     Subclasses are one small file each. They say how to import the library (`distribution`,
-    `extra`), check it (`probe`), and open it (`__init__` sets `xp` and `device`), and override
-    what their library does in its own way.
+    `extra`), check it (`probe`), and open it (`open` sets `xp` and `device`), and override what
+    their library does in its own way.
 
     Attributes
     ----------
@@ -110,8 +110,8 @@ class Backend:
         """Bring an array of this library to the host; waits until it has been computed."""
         return np.asarray(x)
 
-    def synchronize(self) -> None:
-        """Wait until all work given to the device is done."""
+    def synchronize(self, *arrays: Array) -> None:
+        """Wait until these arrays have been computed (where a device works by itself)."""
 
     def compile(
         self, function: Callable[..., Any], *, consumes: bool = False

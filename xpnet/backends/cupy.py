@@ -90,7 +90,7 @@ class CupyBackend(Backend):
         with self.device:
             return self.xp.asarray(x, dtype=dtype, copy=copy)
 
-    def synchronize(self) -> None:
+    def synchronize(self, *arrays: Array) -> None:
         self.device.synchronize()
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -128,7 +128,7 @@ def why_no_gpu(runtime: Any) -> str:
     if driver == 0:
         return (
             "no NVIDIA driver is loaded: install the driver of your GPU, "
-            "or take backend='numpy' where there is no GPU"
+            "or take the numpy backend where there is none"
         )
     if status == 35:
         return (

@@ -71,9 +71,9 @@ class JaxBackend(Backend):
         with self.scope():
             return self._jax.device_put(self.xp.asarray(x, dtype=dtype, copy=copy), self.device)
 
-    def synchronize(self) -> None:
-        # JAX has no barrier for a device; work on one device is done in the order it was given.
-        self._jax.device_put(0.0, self.device).block_until_ready()
+    def synchronize(self, *arrays: Array) -> None:
+        # JAX has no barrier for a device: it waits for arrays.
+        self._jax.block_until_ready(arrays)
 
     def compile(
         self, function: Callable[..., Any], *, consumes: bool = False

@@ -48,7 +48,7 @@ class TorchBackend(Backend):
         self._torch = torch
         try:
             self.device = torch.device(device or "cpu")
-            torch.zeros(1, dtype=self.dtype, device=self.device)
+            torch.zeros(1, dtype=self.dtype, device=self.device).cpu()
         except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackendUnavailable(
@@ -69,7 +69,7 @@ class TorchBackend(Backend):
     def to_numpy(self, x: Array) -> HostArray:
         return np.asarray(x.detach().cpu().numpy())
 
-    def synchronize(self) -> None:
+    def synchronize(self, *arrays: Array) -> None:
         if self.device.type == "cuda":
             self._torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":

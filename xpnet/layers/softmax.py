@@ -32,7 +32,8 @@ def softmax(xp: Namespace, z: Array) -> Array:
 def log_softmax(xp: Namespace, z: Array) -> Array:
     """Logarithm of the softmax: z - max - log(sum(exp(z - max))) over the last axis.
 
-    Finite for all finite logits: the logarithm is of a sum that is at least 1.
+    Finite as long as the logits are and their differences do not overflow: the logarithm is of a
+    sum that is at least 1.
     """
     shifted = z - xp.max(z, axis=-1, keepdims=True)
     shifted -= xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))

@@ -74,7 +74,8 @@ class RunConfig:
         """The network in a few words, such as `784-128-10, relu, 101,770 parameters`."""
         sizes = (math.prod(data.image_shape), *self.hidden, data.n_classes)
         count = self.model(data).parameter_count
-        return f"{'-'.join(map(str, sizes))}, {self.activation}, {count:,} parameters"
+        activation = f"{self.activation}, " if self.hidden else ""
+        return f"{'-'.join(map(str, sizes))}, {activation}{count:,} parameters"
 
     def fit(self, data: Dataset, backend: Backend, callbacks: tuple[Callback, ...] = ()) -> Network:
         """Train on a data set; see `xpnet.fit`."""

@@ -37,7 +37,7 @@ def fit(
     loss: Loss = softmax_cross_entropy,
     backend: str | Backend = "auto",
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     seed: Seed = 0,
     callbacks: Iterable[Callback] = (),
 ) -> Network:
@@ -65,8 +65,8 @@ def fit(
     loss
         What is minimised; see `xpnet.losses`.
     backend, device, dtype
-        Where and in which precision; see `open_backend`. `"auto"` stays where `x` lives if it is
-        an array of another library than NumPy.
+        Where and in which precision (float32 if not given); see `open_backend`. `"auto"` stays
+        where `x` lives if it is an array of another library than NumPy.
     seed
         A non-negative integer or a `SeedSequence`. One seed gives the same initial weights and
         the same shuffles on every backend.
@@ -134,7 +134,7 @@ def fit(
                     state = step(state, x, y, rows)
                     for callback in callbacks:
                         callback.on_step()
-                opened.synchronize()
+                opened.synchronize(*state.values())
                 trained = time.perf_counter()
 
                 network.params = select(state, "param/")
@@ -189,10 +189,10 @@ def _samples(
     return (data[0], data[1]), test, None
 
 
-def _open(backend: str | Backend, device: str | None, dtype: str, x: Any) -> Backend:
+def _open(backend: str | Backend, device: str | None, dtype: str | None, x: Any) -> Backend:
     if backend == "auto" and device is None:
         try:
-            source = backend_of(x, dtype)
+            source = backend_of(x, dtype or "float32")
         except TypeError:
             pass
         else:
