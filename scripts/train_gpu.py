@@ -16,7 +16,7 @@ import statistics
 import click
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
-from xpnet.cli import sizes_option
+from xpnet.cli.options import sizes_option
 from xpnet.data import load_dataset
 from xpnet.errors import BackendUnavailable, XpnetError
 from xpnet.training import Callback, EpochRecord, Network, ProgressBar

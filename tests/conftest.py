@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from xpnet.backends import BACKENDS, Backend, open_backend, probe_backends
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.data.mnist import TEST_FILES, TRAIN_FILES, find_files
+
+# The first call of a library loads and compiles, which takes as long as it takes.
+settings.register_profile("xpnet", deadline=None)
+settings.load_profile("xpnet")
 
 REQUIRED = {name for name in os.environ.get("XPNET_REQUIRE", "").split(",") if name}
 """Backends, and `mnist`, whose absence is a failure and not a reason to skip."""

@@ -1,57 +1,26 @@
-"""The contract that every layer keeps. A new layer needs one row in `ROWS`."""
+"""The contract that every layer keeps. A new layer needs one row in `LAYER_EXAMPLES`."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import array_api_extra.testing as xpt
 import numpy as np
 import pytest
 
 import xpnet
-from xpnet import Dense, Flatten, Layer, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from xpnet import Dense, Dropout, Layer, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from xpnet.conformance.examples import LAYER_EXAMPLES
 from xpnet.layers import EVALUATION, LAYERS, Context
-from xpnet.random import stream
+from xpnet.random import derive, stream
 from xpnet.training.step import load_array
 
-
-@dataclass(frozen=True)
-class Row:
-    """A layer to test, and the shape of a batch for it."""
-
-    layer: Layer
-    shape: tuple[int, ...]
-
-    def __str__(self) -> str:
-        return f"{self.layer!r}-{'x'.join(map(str, self.shape))}"
-
-
-ROWS = [
-    Row(Dense(5, 3), (4, 5)),
-    Row(Dense(1, 1), (1, 1)),
-    Row(ReLU(), (4, 5)),
-    Row(Tanh(), (4, 5)),
-    Row(Sigmoid(), (4, 5)),
-    Row(Softmax(), (4, 5)),
-    Row(Flatten(), (3, 2, 4)),
-    Row(Flatten((2, 4)), (3, 2, 4)),
-    Row(Sequential(fc1=Dense(5, 4), act1=Tanh(), fc2=Dense(4, 3)), (6, 5)),
-    Row(Sequential(first=ReLU(), block=Sequential(fc=Dense(5, 2), act=Sigmoid())), (3, 5)),
-    Row(Sequential(act1=Tanh(), act2=Softmax()), (3, 5)),
-]
 TRAINING = Context(training=True)
 
-each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+each_row = pytest.mark.parametrize("row", LAYER_EXAMPLES, ids=str)
 
 
 def host_arrays(row, dtype="float64"):
-    """Parameters, input and output gradient on the host, none of them near a kink."""
-    params = {
-        name: stream(0, name).normal(size=shape)
-        for name, shape in row.layer.parameter_shapes().items()
-    }
-    x = stream(0, "x").normal(size=row.shape)
-    x = np.where(np.abs(x) < 0.1, 0.5, x)
-    y, _ = row.layer.forward(np, params, x, TRAINING)
-    dy = stream(0, "dy").normal(size=y.shape)
+    """Parameters, input and output gradient on the host."""
+    params, x, dy = row.arrays()
     return {n: p.astype(dtype) for n, p in params.items()}, x.astype(dtype), dy.astype(dtype)
 
 
@@ -66,7 +35,7 @@ def load(backend, row):
 
 def run(backend, row, **options):
     params, x, dy = load(backend, row)
-    y, cache = row.layer.forward(backend.xp, params, x, TRAINING)
+    y, cache = row.layer.forward(backend.xp, params, x, row.context())
     dx, grads = row.layer.backward(backend.xp, params, cache, dy, **options)
     return y, dx, grads
 
@@ -77,7 +46,7 @@ def test_every_public_layer_has_a_row():
         for value in vars(xpnet).values()
         if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
     }
-    assert public == {type(row.layer) for row in ROWS}
+    assert public == {type(row.layer) for row in LAYER_EXAMPLES}
     assert set(LAYERS.values()) == public - {Sequential}
 
 
@@ -115,10 +84,10 @@ def test_shape_dtype_and_device(backend, row, dtype):
 def test_directional_derivative(row):
     """The gradients against a central difference along a random direction, in float64."""
     params, x, dy = host_arrays(row)
-    _, cache = row.layer.forward(np, params, x, TRAINING)
+    _, cache = row.layer.forward(np, params, x, row.context())
     dx, grads = row.layer.backward(np, params, cache, dy)
     assert_directional_derivative(
-        lambda x, **params: float(np.sum(dy * row.layer.forward(np, params, x, TRAINING)[0])),
+        lambda x, **params: float(np.sum(dy * row.layer.forward(np, params, x, row.context())[0])),
         {"x": x, **params},
         {"x": dx, **grads},
     )
@@ -142,7 +111,7 @@ def test_equals_automatic_differentiation(row):
     backend = xpnet.open_backend("jax", None, "float64")
     with backend.scope():
         params, x, dy = load(backend, row)
-        forward = lambda params, x: row.layer.forward(backend.xp, params, x, TRAINING)[0]  # noqa: E731
+        forward = lambda params, x: row.layer.forward(backend.xp, params, x, row.context())[0]  # noqa: E731
         _, vjp = jax.vjp(forward, params, x)
         expected_grads, expected_dx = vjp(dy)
         _, dx, grads = run(backend, row)
@@ -157,7 +126,7 @@ def test_compiled_equals_eager(row):
     backend = xpnet.open_backend("jax", None, "float64")
     with backend.scope():
         params, x, dy = load(backend, row)
-        forward = jax.jit(lambda params, x: row.layer.forward(backend.xp, params, x, TRAINING))
+        forward = jax.jit(lambda params, x: row.layer.forward(backend.xp, params, x, row.context()))
         backward = jax.jit(lambda params, c, dy: row.layer.backward(backend.xp, params, c, dy))
         y, cache = forward(params, x)
         dx, grads = backward(params, cache, dy)
@@ -184,7 +153,7 @@ def test_arguments_are_not_written_to(training_backend, row):
     with backend.scope():
         params, x, dy = load(backend, row)
         before = [np.array(backend.to_numpy(a)) for a in (*params.values(), x, dy)]
-        _, cache = row.layer.forward(backend.xp, params, x, TRAINING)
+        _, cache = row.layer.forward(backend.xp, params, x, row.context())
         row.layer.backward(backend.xp, params, cache, dy)
         after = [backend.to_numpy(a) for a in (*params.values(), x, dy)]
     for one, other in zip(before, after, strict=True):
@@ -195,7 +164,7 @@ def test_arguments_are_not_written_to(training_backend, row):
 def test_backward_twice_gives_the_same(row):
     """The cache is not used up: gradient checkpointing and double backward rely on it."""
     params, x, dy = host_arrays(row)
-    _, cache = row.layer.forward(np, params, x, TRAINING)
+    _, cache = row.layer.forward(np, params, x, row.context())
     first_dx, first = row.layer.backward(np, params, cache, dy)
     second_dx, second = row.layer.backward(np, params, cache, dy)
     np.testing.assert_array_equal(first_dx, second_dx)
@@ -274,12 +243,12 @@ def test_activation_equals_torch(ours, theirs):
 
 def test_dense_equals_torch():
     torch = pytest.importorskip("torch")
-    row = ROWS[0]
+    row = LAYER_EXAMPLES[0]
     params, x, dy = host_arrays(row)
     leaves = {n: torch.tensor(a, requires_grad=True) for n, a in {**params, "x": x}.items()}
     expected = torch.nn.functional.linear(leaves["x"], leaves["weight"].T, leaves["bias"])
     expected.backward(torch.tensor(dy))
-    y, cache = row.layer.forward(np, params, x, TRAINING)
+    y, cache = row.layer.forward(np, params, x, row.context())
     dx, grads = row.layer.backward(np, params, cache, dy)
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-13)
     for name, actual in {"x": dx, **grads}.items():
@@ -313,3 +282,64 @@ def test_a_layer_without_methods_says_what_is_missing():
         Layer().forward(np, {}, np.ones((1, 1)), TRAINING)
     with pytest.raises(NotImplementedError, match="Layer must define backward"):
         Layer().backward(np, {}, (), np.ones((1, 1)))
+
+
+def test_dropout_keeps_the_expectation():
+    """Kept elements are scaled by 1 / (1 - rate): the mean of many masks is the input."""
+    x = np.ones((200, 500))
+    for rate in (0.1, 0.5, 0.9):
+        y, _ = Dropout(rate).forward(np, {}, x, LAYER_EXAMPLES[0].context())
+        assert set(np.unique(y)) == {0.0, y.max()}
+        assert y.max() == pytest.approx(1 / (1 - rate), rel=2e-4)
+        # The standard error of the mean of 100,000 elements, five times.
+        assert y.mean() == pytest.approx(1, abs=5 * np.sqrt(rate / (1 - rate) / x.size))
+
+
+def test_dropout_is_the_identity_in_evaluation(backend):
+    x = backend.asarray(stream(0, "x").normal(size=(3, 4)))
+    y, cache = Dropout(0.9).forward(backend.xp, {}, x, EVALUATION)
+    np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(x))
+    dx, _ = Dropout(0.9).backward(backend.xp, {}, cache, x)
+    np.testing.assert_array_equal(backend.to_numpy(dx), backend.to_numpy(x))
+
+
+def test_dropout_of_a_shard_is_the_shard_of_dropout(backend):
+    """Data-parallel ranks, each with its rows, draw together what one device draws alone."""
+    x = backend.asarray(stream(0, "x").normal(size=(10, 7)))
+    ctx = Context(training=True, seed=derive(0, "dropout"), step=5)
+    whole, _ = Dropout(0.4).forward(backend.xp, {}, x, ctx)
+    for rows in (slice(0, 4), slice(4, 7), slice(7, 10)):
+        shard = replace(ctx, row_offset=rows.start)
+        y, _ = Dropout(0.4).forward(backend.xp, {}, x[rows, ...], shard)
+        np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(whole[rows, ...]))
+
+
+def test_dropout_differs_by_layer_step_and_seed():
+    x = np.ones((20, 20))
+
+    def y(model, **changes):
+        ctx = replace(Context(training=True, seed=derive(0, "dropout"), step=5), **changes)
+        return model.forward(np, {}, x, ctx)[0]
+
+    first = y(Sequential(a=Dropout(0.5)))
+    np.testing.assert_array_equal(y(Sequential(a=Dropout(0.5))), first)
+    np.testing.assert_array_equal(y(Sequential(zero=ReLU(), a=Dropout(0.5))), first)
+    others = [
+        y(Sequential(b=Dropout(0.5))),
+        y(Sequential(a=Sequential(a=Dropout(0.5)))),
+        y(Sequential(a=Dropout(0.5)), step=6),
+        y(Sequential(a=Dropout(0.5)), seed=derive(1, "dropout")),
+    ]
+    for other in others:
+        assert 0.4 < (other == first).mean() < 0.6
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1, 1.0, 0.9999999, 2, float("nan"), "0.5", None])
+def test_dropout_refuses_rates(rate):
+    with pytest.raises(ValueError, match="rate must be from 0 to below 1, got"):
+        Dropout(rate)
+
+
+def test_dropout_without_a_seed_says_so():
+    with pytest.raises(ValueError, match="a random layer needs a seed in training"):
+        Dropout(0.5).forward(np, {}, np.ones((2, 2)), TRAINING)

@@ -6,13 +6,24 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.random import PCG64, Generator, SeedSequence
 
+from xpnet import open_backend, probe_backends
 from xpnet.layers import Dense, ReLU
 from xpnet.model import Sequential, mlp
-from xpnet.random import derive, permutation, seed_sequence, stream
+from xpnet.random import (
+    derive,
+    dropped_fraction,
+    keep_mask,
+    layer_key,
+    permutation,
+    seed_sequence,
+    stream,
+    threefry2x32,
+)
 
 # -- the same numbers for ever --------------------------------------------------------------------
 
@@ -192,3 +203,155 @@ def test_a_negative_seed_is_refused(seed):
 def test_a_purpose_is_made_of_names_and_integers(part):
     with pytest.raises(TypeError, match="integer"):
         stream(0, part)
+
+
+# -- on the device ---------------------------------------------------------------------------------
+
+KNOWN_ANSWERS = [
+    # rounds, counter, key, answer: from the kat_vectors of Random123 1.14.
+    (13, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x9D1C5EC6, 0x8BD50731),
+    (13, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFD36D048, 0x2D17272C),
+    (13, 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xBA3E4725, 0xF27D669E),
+    (20, 0x00000000, 0x00000000, 0x00000000, 0x00000000, 0x6B200159, 0x99BA4EFE),
+    (20, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0x1CB996FC, 0xBB002BE7),
+    (20, 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xC4923A9C, 0x483DF7A0),
+]
+
+
+def words(*values):
+    """Unsigned words as the int32 array of their bits."""
+    return np.array(values, dtype=np.uint32).view(np.int32)
+
+
+@pytest.mark.parametrize(("rounds", "c0", "c1", "k0", "k1", "y0", "y1"), KNOWN_ANSWERS)
+def test_threefry_gives_the_published_answers(backend, rounds, c0, c1, k0, k1, y0, y1):
+    a, b = threefry2x32(
+        backend.xp,
+        (k0, k1),
+        backend.asarray(words(c0, c0)),
+        backend.asarray(words(c1, c1)),
+        rounds=rounds,
+    )
+    assert backend.to_numpy(a).view(np.uint32).tolist() == [y0, y0]
+    assert backend.to_numpy(b).view(np.uint32).tolist() == [y1, y1]
+
+
+@given(
+    st.tuples(*[st.integers(0, 2**32 - 1)] * 2),
+    hnp.arrays(np.uint32, (2, 16)),
+)
+def test_threefry_equals_jax(key, counters):
+    prng = pytest.importorskip("jax.extend.random")
+    expected = np.asarray(
+        prng.threefry_2x32(np.array(key, dtype=np.uint32), counters.reshape(-1))
+    ).reshape(2, -1)
+    actual = threefry2x32(np, key, counters[0].view(np.int32), counters[1].view(np.int32))
+    np.testing.assert_array_equal(np.stack(actual).view(np.uint32), expected)
+
+
+@given(
+    st.integers(0, 2**63),
+    st.tuples(st.integers(1, 9), st.integers(1, 4), st.integers(1, 5)),
+    st.floats(0.01, 0.99),
+    st.integers(0, 2**31 - 1),
+    st.sampled_from(["array_api_strict", "torch", "jax"]),
+)
+@settings(max_examples=60)
+def test_masks_are_the_same_bits_everywhere(seed, shape, rate, step, name):
+    if not probe_backends()[name].usable:
+        pytest.skip(probe_backends()[name].reason)
+    key = layer_key(derive(seed, "dropout"), ("fc1",))
+    expected = keep_mask(np, key, step, np.zeros(shape), rate)
+    assert expected.shape == shape
+    assert expected.dtype == bool
+    backend = open_backend(name)
+    with backend.scope():
+        step_array = backend.asarray(np.int32(step), dtype=backend.xp.int32)
+        x = backend.asarray(np.zeros(shape, dtype=np.float32))
+        actual = keep_mask(backend.xp, key, step_array, x, rate)
+    np.testing.assert_array_equal(backend.to_numpy(actual), expected)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.floats(0.01, 0.99))
+def test_a_part_of_a_batch_has_that_part_of_the_mask(first, second, columns, rate):
+    x = np.zeros((first + second, columns))
+    whole = keep_mask(np, (1, 2), 3, x, rate)
+    parts = [
+        keep_mask(np, (1, 2), 3, x[:first], rate),
+        keep_mask(np, (1, 2), 3, x[first:], rate, row_offset=first),
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("rate", [2**-16, 0.1, 0.25, 0.5, 0.75, 0.999])
+def test_masks_drop_at_their_rate(rate):
+    """Within five standard errors, over all elements and in each quarter of the columns."""
+    n = 4096
+    keep = keep_mask(np, (3, 4), 0, np.zeros((n, 256)), rate)
+    fraction = dropped_fraction(rate)
+    assert fraction == pytest.approx(rate, abs=2**-17)
+    for part in (keep, *np.split(keep, 4, axis=1)):
+        error = np.sqrt(fraction * (1 - fraction) / part.size)
+        assert (~part).mean() == pytest.approx(fraction, abs=5 * error)
+
+
+def test_masks_are_not_correlated():
+    """Between rows, columns, steps and keys, at one half, where elements are fair coins."""
+    n = 512
+    x = np.zeros((n, n))
+    base = keep_mask(np, (1, 2), 7, x, 0.5) * 2.0 - 1
+    others = {
+        "row": np.roll(base, 1, axis=0),
+        "column": np.roll(base, 1, axis=1),
+        "quarter": np.roll(base, n // 4, axis=1),
+        "step": keep_mask(np, (1, 2), 8, x, 0.5) * 2.0 - 1,
+        "key": keep_mask(np, (1, 3), 7, x, 0.5) * 2.0 - 1,
+        "swapped key": keep_mask(np, (2, 1), 7, x, 0.5) * 2.0 - 1,
+    }
+    for name, other in others.items():
+        assert abs((base * other).mean()) < 5 / n, name
+
+
+def test_layer_keys_are_pinned():
+    """A resumed run derives them again: they must not change between versions."""
+    seed = derive(0, "dropout")
+    assert layer_key(seed, ("drop1",)) == (4211214131, 614779590)
+    assert layer_key(seed, ("drop2",)) != (4211214131, 614779590)
+    assert layer_key(derive(0, "dropout"), ("drop1",)) == (4211214131, 614779590)
+
+
+def plain_threefry(key, counter, rounds):
+    """Threefry-2x32 in Python integers, from the definition in the paper."""
+    x, y = counter
+    schedule = [*key, key[0] ^ key[1] ^ 0x1BD11BDA]
+    x, y = (x + schedule[0]) % 2**32, (y + schedule[1]) % 2**32
+    for i in range(rounds):
+        rotation = [13, 15, 26, 6, 17, 29, 16, 24][i % 8]
+        x = (x + y) % 2**32
+        y = (y << rotation | y >> (32 - rotation)) % 2**32 ^ x
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x = (x + schedule[j % 3]) % 2**32
+            y = (y + schedule[(j + 1) % 3] + j) % 2**32
+    return x, y
+
+
+def test_a_mask_follows_from_its_definition():
+    """Four columns to a block: upper and lower half of the first word, then of the second."""
+    key, step, rate, n_rows, n_columns, offset = (0x13198A2E, 0x03707344), 42, 0.3, 3, 10, 5
+    n_blocks = 3
+    keep = keep_mask(np, key, step, np.zeros((n_rows, n_columns)), rate, row_offset=offset)
+    for row in range(n_rows):
+        for column in range(n_columns):
+            quarter, block = divmod(column, n_blocks)
+            counter = ((row + offset) * n_blocks + block, step)
+            word = plain_threefry(key, counter, 13)[quarter // 2]
+            # The upper half is compared as a signed number, the lower one after a shift: both
+            # have their sign bit flipped.
+            half = word >> 16 if quarter % 2 == 0 else word & 0xFFFF
+            assert keep[row, column] == ((half ^ 0x8000) >= round(rate * 2**16)), (row, column)
+
+
+def test_a_mask_is_pinned():
+    keep = keep_mask(np, (0x13198A2E, 0x03707344), 42, np.zeros((2, 10)), 0.3)
+    assert ["".join(map(str, row.astype(int))) for row in keep] == ["1111111111", "1010011110"]

@@ -23,6 +23,7 @@ from xpnet import (
     open_backend,
     softmax_cross_entropy,
 )
+from xpnet.conformance.recording import Recorder, RecordingBackend
 from xpnet.random import permutation, stream
 from xpnet.training.evaluation import chunks
 from xpnet.training.fit import batches
@@ -220,6 +221,131 @@ def test_the_tail_batch_compiles_once_more():
     x, y = blobs()
     fit(mlp(4, 3), (x, y), epochs=4, batch_size=40, loss=watch, backend="jax")
     assert traces == [40, 10]
+
+
+def test_a_training_step_reads_nothing_on_the_host():
+    """On arrays that refuse float(), bool(), item(), iteration and boolean masks."""
+    recorder = Recorder()
+    backend = RecordingBackend(recorder)
+    model = mlp(64, 16, 10, dropout=0.3)
+    x = backend.asarray(DIGITS.train.images[:50])
+    y = backend.asarray(DIGITS.train.labels[:50].astype(np.int64))
+    rows = backend.asarray(np.arange(20))
+    state = initial_state(backend, model, SGD(0.1), 0)
+    step = make_step(backend, model, softmax_cross_entropy, SGD(0.1), pixel_maximum=16)
+    backend.to_numpy = backend.asarray = None  # nor does anything go there or come from there
+    recorder.calls.clear()
+    for _ in range(2):
+        state = step(state, x, y, rows)
+    asked = {call.name for call in recorder.calls.values()}
+    assert {"matmul", "take", "exp", "x -= y"} <= asked
+    assert not asked & {"nonzero", "clip", "asarray", "unique_values", "from_dlpack"}
+    assert int(state["step"].value) == 2
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        float, int, bool, len, list,
+        lambda x: x.item(), lambda x: x.tolist(), lambda x: x[x > 0], lambda x: [0, 1][x],
+    ],
+)  # fmt: skip
+def test_the_arrays_that_refuse_host_reads_do(read):
+    backend = RecordingBackend(Recorder())
+    with pytest.raises(TypeError, match="read on the host"):
+        read(backend.asarray(np.ones(1)))
+
+
+def run_steps(backend, model, n, seed=3, state=None, compiled=True):
+    """n full-batch steps on the blobs, from the start or from a state."""
+    x, y = blobs()
+    x, y = backend.asarray(x), backend.asarray(y, dtype=backend.index_dtype)
+    rows = backend.asarray(np.arange(90), dtype=backend.index_dtype)
+    state = initial_state(backend, model, SGD(0.1), seed) if state is None else state
+    compile_it = backend.compile
+    if not compiled:
+        backend.compile = lambda function, consumes=False: function
+    step = make_step(backend, model, softmax_cross_entropy, SGD(0.1), seed=seed)
+    backend.compile = compile_it
+    for _ in range(n):
+        state = step(state, x, y, rows)
+    return state
+
+
+def test_the_compiled_step_equals_the_eager_step():
+    require("jax")
+    backend = open_backend("jax", None, "float64")
+    model = mlp(4, 8, 3, dropout=0.3)
+    with backend.scope():
+        compiled = run_steps(backend, model, 5)
+        eager = run_steps(backend, model, 5, compiled=False)
+    assert set(compiled) == set(eager)
+    for name in eager:
+        np.testing.assert_allclose(compiled[name], eager[name], rtol=1e-12, atol=1e-15)
+
+
+def test_a_resumed_run_draws_the_same_masks(training_backend):
+    """The masks follow from the seed and the step in the state, not from what ran before."""
+    backend = training_backend
+    model = mlp(4, 8, 3, dropout=0.5)
+    with backend.scope():
+        whole = run_steps(backend, model, 6)
+        half = run_steps(backend, model, 3)
+        host = {name: np.array(backend.to_numpy(value)) for name, value in half.items()}
+        again = {name: backend.asarray(value, copy=True) for name, value in host.items()}
+        resumed = run_steps(backend, model, 3, state=again)
+        other = run_steps(backend, model, 6, seed=4)
+    for name in whole:
+        np.testing.assert_array_equal(
+            backend.to_numpy(resumed[name]), backend.to_numpy(whole[name])
+        )
+    assert not np.array_equal(
+        backend.to_numpy(other["param/fc1.weight"]), backend.to_numpy(whole["param/fc1.weight"])
+    )
+
+
+def test_the_loss_of_a_step_is_in_its_state(training_backend):
+    """The mean over the batch, before the update: what a custom loop reports."""
+    backend = training_backend
+    model = mlp(4, 3)
+    x, y = blobs()
+    with backend.scope():
+        state = run_steps(backend, model, 1)
+    p = model.init(xpnet.random.derive(3, "initialization"))
+    expected, _ = softmax_cross_entropy(np, x @ p["fc1.weight"], y)
+    assert float(backend.to_numpy(state["loss"])) == pytest.approx(float(expected), rel=1e-12)
+    assert int(backend.to_numpy(state["step"])) == 1
+
+
+def test_dropout_changes_neither_the_weights_nor_the_shuffle():
+    """The streams are derived by purpose."""
+    seen = {}
+
+    class Watch(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_start(self, network, *, epochs, steps):
+            seen[self.name] = {k: np.array(v) for k, v in network.params.items()}
+
+    def spy(order):
+        def loss(xp, output, target, *, need_grad=True):
+            if need_grad:
+                order.extend(target.tolist())
+            return softmax_cross_entropy(xp, output, target, need_grad=need_grad)
+
+        return loss
+
+    x, y = np.eye(10), np.arange(10)
+    orders = {0.0: [], 0.5: []}
+    for rate, order in orders.items():
+        fit(
+            mlp(10, 6, 10, dropout=rate), (x, y), epochs=2, batch_size=4, backend="numpy",
+            loss=spy(order), callbacks=[Watch(rate)],
+        )  # fmt: skip
+    assert orders[0.0] == orders[0.5]
+    for name in seen[0.0]:
+        np.testing.assert_array_equal(seen[0.0][name], seen[0.5][name])
 
 
 # -- prediction and evaluation ----------------------------------------------------------------
@@ -424,7 +550,7 @@ def test_callbacks_are_told_everything():
         def on_start(self, network, *, epochs, steps):
             calls.append(("start", epochs, steps, len(network.history)))
 
-        def on_step(self):
+        def on_step(self, state):
             calls.append("step")
 
         def on_epoch(self, network, record):
@@ -444,7 +570,7 @@ def test_callbacks_end_when_the_training_is_interrupted():
     ended = []
 
     class Interrupt(Callback):
-        def on_step(self):
+        def on_step(self, state):
             raise KeyboardInterrupt
 
         def on_end(self, network):

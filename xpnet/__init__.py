@@ -22,7 +22,7 @@ from xpnet.errors import (
     TrainingDiverged,
     XpnetError,
 )
-from xpnet.layers import Context, Dense, Flatten, Layer, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import Context, Dense, Dropout, Flatten, Layer, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.losses import softmax_cross_entropy
 from xpnet.model import Sequential, mlp
 from xpnet.optimizers import SGD
@@ -53,6 +53,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Dense",
+    "Dropout",
     "EpochRecord",
     "Evaluation",
     "Flatten",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xpnet.initializers import Initializer, he_normal
-from xpnet.layers import LAYERS, Context, Dense, Layer, ReLU
+from xpnet.layers import LAYERS, Context, Dense, Dropout, Layer, ReLU
 from xpnet.random import Seed, derive
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
@@ -60,6 +60,7 @@ class Sequential(Layer):
                 raise ValueError(f"Sequential: {name}: {error}") from None
         self._layers = dict(layers)
         self._keys = {name: tuple(layer.parameter_shapes()) for name, layer in layers.items()}
+        self.random = any(layer.random for layer in layers.values())
         # Below the lowest layer with parameters no gradient is needed for training.
         self._lowest = next((name for name, keys in self._keys.items() if keys), None)
 
@@ -137,7 +138,8 @@ class Sequential(Layer):
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         caches = []
         for name, layer in self._layers.items():
-            x, cache = layer.forward(xp, self._of(name, params), x, ctx)
+            inner = ctx.inside(name) if layer.random else ctx
+            x, cache = layer.forward(xp, self._of(name, params), x, inner)
             caches.append(cache)
         return x, tuple(caches)
 
@@ -202,7 +204,10 @@ class Sequential(Layer):
 
 
 def mlp(
-    *sizes: int, activation: Layer | None = None, init_weight: Initializer = he_normal
+    *sizes: int,
+    activation: Layer | None = None,
+    dropout: float = 0.0,
+    init_weight: Initializer = he_normal,
 ) -> Sequential:
     """A multi-layer perceptron: dense layers with an activation between them.
 
@@ -212,13 +217,16 @@ def mlp(
         Numbers of features from the input to the output, at least two.
     activation
         The layer after every dense layer but the last; `ReLU()` if None.
+    dropout
+        The rate of a `Dropout` layer after every activation; none if 0.
     init_weight
         How the weights are drawn, one of `xpnet.initializers`.
 
     Returns
     -------
     model
-        `Sequential(fc1=Dense(...), act1=..., fc2=Dense(...), ...)`, which gives logits.
+        `Sequential(fc1=Dense(...), act1=..., fc2=Dense(...), ...)`, which gives logits; the
+        dropout layers are called `drop1`, `drop2`, ...
 
     Raises
     ------
@@ -241,5 +249,7 @@ def mlp(
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):
         if i > 1:
             layers[f"act{i - 1}"] = activation if activation is not None else ReLU()
+            if dropout:
+                layers[f"drop{i - 1}"] = Dropout(dropout)
         layers[f"fc{i}"] = Dense(n_in, n_out, init_weight)
     return Sequential(**layers)

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet.data import Split
 from xpnet.errors import RunError
+from xpnet.parity import ParityReport
 from xpnet.training.history import History
 from xpnet.training.network import Network
 from xpnet.typing import HostArray
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which remain apart for the colour-blind.
 _TRAIN, _TEST = "#0072B2", "#D55E00"
+_COLOURS = (_TRAIN, _TEST, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _INK = "#333333"
 
 
@@ -210,6 +212,48 @@ def plot_mistakes(
     return figure
 
 
+def plot_parity(report: ParityReport) -> "Figure":
+    """How far the backends are from the first one: loss and predictions over the epochs.
+
+    Differences of exactly zero are drawn at the lower edge of the logarithmic axis, and said to be
+    zero in the legend.
+
+    Parameters
+    ----------
+    report
+        From `xpnet.parity.compare_backends`.
+    """
+    first, *others = report.backends
+    figure = _figure(9.0, 3.8, f"distance to {first}, {report.dtype}")
+    loss_axes, error_axes = figure.subplots(1, 2)
+    floor = 1e-17
+    for number, name in enumerate(others):
+        rows = report.of(name)
+        epochs = [row.epoch for row in rows]
+        losses = [max(row.relative_loss_difference, floor) for row in rows]
+        style = {"marker": "osD^v<>"[number % 7], "markersize": 4, "alpha": 0.85}
+        label = name if max(losses) > floor else f"{name} (exactly zero)"
+        loss_axes.plot(epochs, losses, color=_COLOURS[number % len(_COLOURS)], label=label, **style)
+        differences = [row.prediction_differences for row in rows]
+        error_axes.plot(
+            epochs, differences, color=_COLOURS[number % len(_COLOURS)], label=name, **style
+        )
+    tolerance = report.tolerances.loss
+    when = "after every epoch" if report.tolerances.predictions else "after the last epoch"
+    loss_axes.axhline(tolerance, color=_INK, linestyle="--", linewidth=1, label=f"allowed {when}")
+    loss_axes.set_yscale("log")
+    loss_axes.set_ylim(floor, max(1.0, 10 * tolerance, 3 * report.max_relative_loss_difference))
+    loss_axes.set(ylabel="relative difference of the loss")
+    count = report.rows[0].count
+    error_axes.set(ylabel=f"predictions that differ, of {count:,}")
+    most = max(row.prediction_differences for row in report.rows)
+    error_axes.set_ylim(-0.05 * max(most, 4), 1.1 * max(most, 4))
+    for axes in (loss_axes, error_axes):
+        _style_epochs(axes)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def _figure(width: float, height: float, title: str) -> "Figure":
     from matplotlib.figure import Figure
 
@@ -220,8 +264,6 @@ def _figure(width: float, height: float, title: str) -> "Figure":
 
 
 def _plot_series(axes: "Axes", history: History, quantity: str, scale: float) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     epochs = [record.epoch for record in history]
     for split, colour, marker in (("train", _TRAIN, "o"), ("test", _TEST, "s")):
         values = history[f"{split}_{quantity}"]
@@ -230,6 +272,12 @@ def _plot_series(axes: "Axes", history: History, quantity: str, scale: float) ->
         label = {"train": "training set", "test": "test set"}[split]
         scaled = [scale * value for value in values if value is not None]
         axes.plot(epochs, scaled, color=colour, marker=marker, markersize=3, label=label)
+    _style_epochs(axes)
+
+
+def _style_epochs(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e5e5e5", linewidth=0.7)

@@ -1,16 +1,27 @@
 """Every random number of xpnet.
 
-One seed gives the same run on every backend because numbers are never drawn on a device: they
-come from host bit streams. Each purpose (the initial weights of one layer, the shuffle of one
-epoch) has a stream of its own, derived from the seed and the names of the purpose, so that using
-more numbers for one purpose, or adding a purpose, changes no other.
+One seed gives the same run on every backend, because no library's own generator is used. Each
+purpose (the initial weights of one layer, the shuffle of one epoch, the dropout of one layer) has
+a stream of its own, derived from the seed and the names of the purpose, so that using more numbers
+for one purpose, or adding a purpose, changes no other. There are two kinds of streams:
+
+- `stream`: NumPy's PCG64 on the host, for what is drawn once (weights) or once an epoch (shuffles);
+- `keep_mask`: Threefry-2x32, a generator without state, in array operations on the device, for
+  what is drawn in every step. Its numbers are a function of key, step, row and column, so that
+  they can be computed anywhere, in any order, and for a part of a batch alone.
 """
 
 import hashlib
+import math
 import operator
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
+from array_api_compat import device
 from numpy.random import PCG64, Generator, SeedSequence
+
+from xpnet.typing import Array, Namespace
 
 Seed = int | SeedSequence
 """What starts a run: a non-negative integer, or a `numpy.random.SeedSequence`."""
@@ -84,3 +95,127 @@ def stream(seed: Seed, *purpose: str | int) -> Generator:
 def permutation(seed: Seed, epoch: int, n: int) -> np.ndarray:
     """The order in which epoch number `epoch` visits `n` samples: int64, shape (n,)."""
     return stream(seed, "shuffle", epoch).permutation(n)
+
+
+# -- on the device -------------------------------------------------------------------------------
+
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+_PARITY = 0x1BD11BDA
+_DROPOUT_ROUNDS = 13
+_RESOLUTION = 1 << 16
+
+Threefry = Callable[..., tuple[Array, Array]]
+
+
+def threefry2x32(
+    xp: Namespace, key: tuple[int, int], x0: Array, x1: Array, *, rounds: int = 20
+) -> tuple[Array, Array]:
+    """Threefry-2x32: 64 random bits from a 64-bit key and a 64-bit counter.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of the counters.
+    key
+        Two words, integers from 0 to 2**32 - 1.
+    x0, x1
+        The words of the counters: int32 arrays of the same shape, whose bits are taken as those of
+        an unsigned number (the standard's uint32 has no arithmetic in PyTorch).
+    rounds
+        How often to mix: 20 with a margin of safety, 13 are the fewest that pass BigCrush.
+
+    Returns
+    -------
+    y0, y1
+        The random words: int32 arrays, all bits random.
+
+    References
+    ----------
+    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011,
+    https://doi.org/10.1145/2063384.2063405
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x0 = x0 + _signed(keys[0])
+    x1 = x1 + _signed(keys[1])
+    for i in range(rounds):
+        rotation = _ROTATIONS[i % 8]
+        x0 += x1
+        # The shift of a signed number to the right copies its sign: mask the copies out.
+        low = x1 >> (32 - rotation)
+        low &= (1 << rotation) - 1
+        x1 <<= rotation
+        x1 |= low
+        x1 ^= x0
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x0 += _signed(keys[j % 3])
+            x1 += _signed(keys[(j + 1) % 3] + j)
+    return x0, x1
+
+
+def keep_mask(
+    xp: Namespace,
+    key: tuple[int, int],
+    step: Array | int,
+    x: Array,
+    rate: float,
+    *,
+    row_offset: Array | int = 0,
+    threefry: Threefry = threefry2x32,
+) -> Array:
+    """Which elements of a batch dropout keeps: true with probability 1 - rate.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of `x`.
+    key
+        The stream, from `layer_key`.
+    step
+        The number of the training step; an int32 array of shape () where a step is compiled.
+    x
+        The batch that the mask is for, shape (B, ...), of which only the shape and the device
+        are used.
+    rate
+        The probability of dropping, rounded to a multiple of 2**-16 (see `dropped_fraction`).
+    row_offset
+        The number of the first row of `x` in the whole batch: a part of a batch, given its offset,
+        gets that part of the whole batch's mask.
+    threefry
+        The generator; a backend may bring a faster one of the same numbers.
+
+    Returns
+    -------
+    keep
+        Booleans of the shape of `x`, on its device; the same bits on every array library.
+    """
+    n_rows, n_columns = x.shape[0], math.prod(x.shape[1:])
+    n_blocks = -(-n_columns // 4)
+    place = device(x)
+    rows = xp.arange(n_rows, dtype=xp.int32, device=place) + row_offset
+    blocks = xp.arange(n_blocks, dtype=xp.int32, device=place)
+    x0 = rows[:, None] * n_blocks + blocks[None, :]
+    y0, y1 = threefry(xp, key, x0, xp.zeros_like(x0) + step, rounds=_DROPOUT_ROUNDS)
+    # Each word holds two numbers of 16 bits. A comparison of the word sees the upper one, since
+    # the lower bits of the limit are zero; a shift brings the lower one up.
+    limit = round(rate * _RESOLUTION) * _RESOLUTION - 2**31
+    quarters = [y0 >= limit, (y0 << 16) >= limit, y1 >= limit, (y1 << 16) >= limit]
+    keep = xp.concat(quarters, axis=1)
+    return xp.reshape(keep[:, :n_columns], x.shape)
+
+
+def dropped_fraction(rate: float) -> float:
+    """The probability with which `keep_mask` drops: `rate` as a multiple of 2**-16."""
+    return round(rate * _RESOLUTION) / _RESOLUTION
+
+
+@lru_cache(maxsize=1024)
+def layer_key(seed: SeedSequence, path: tuple[str, ...]) -> tuple[int, int]:
+    """The key of one layer's random numbers: two words derived from the seed and its names."""
+    first, second = derive(seed, *path).generate_state(2, np.uint32)
+    return int(first), int(second)
+
+
+def _signed(word: int) -> int:
+    """The low 32 bits of a number, as those of a signed one."""
+    return (word + 2**31) % 2**32 - 2**31

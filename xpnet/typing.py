@@ -12,6 +12,9 @@ import numpy as np
 Array: TypeAlias = Any
 """An array of any library: `numpy.ndarray`, `cupy.ndarray`, `torch.Tensor`, `jax.Array`, ..."""
 
+SeedSequence: TypeAlias = np.random.SeedSequence
+"""A seed that other seeds are derived from."""
+
 HostArray: TypeAlias = np.ndarray
 """A NumPy array in main memory: initial weights, data as read from files."""
 

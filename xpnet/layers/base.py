@@ -1,10 +1,10 @@
 """The contract of a layer: a frozen description, pure functions, an explicit cache."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from xpnet.random import Seed
-from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+from xpnet.random import Seed, Threefry, keep_mask, layer_key, threefry2x32
+from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,48 @@ class Context:
     ----------
     training
         True in a training step; False in evaluation and prediction.
+    seed
+        What a layer's random numbers are derived from; needed in training by random layers only.
+    step
+        The number of the training step: an int32 array of shape (), or an integer.
+    row_offset
+        The number of the first row in the whole batch, where this is a part of a batch.
+    path
+        The names of the layer, from the outermost container inwards.
+    threefry
+        The generator of random bits; see `xpnet.random.threefry2x32`.
     """
 
     training: bool = False
+    seed: SeedSequence | None = None
+    step: Array | int = 0
+    row_offset: Array | int = 0
+    path: tuple[str, ...] = ()
+    threefry: Threefry = threefry2x32
+
+    def inside(self, name: str) -> "Context":
+        """The context of a layer of this name."""
+        return replace(self, path=(*self.path, name))
+
+    def keep_mask(self, xp: Namespace, x: Array, rate: float) -> Array:
+        """Which elements of `x` dropout keeps in this layer and step; see `random.keep_mask`.
+
+        Raises
+        ------
+        ValueError
+            If the context has no seed.
+        """
+        if self.seed is None:
+            raise ValueError("a random layer needs a seed in training: Context(True, seed=...)")
+        return keep_mask(
+            xp,
+            layer_key(self.seed, self.path),
+            self.step,
+            x,
+            rate,
+            row_offset=self.row_offset,
+            threefry=self.threefry,
+        )
 
 
 EVALUATION = Context()
@@ -33,6 +72,9 @@ class Layer:
     Subclasses implement `forward` and `backward`, and where they have parameters
     `parameter_shapes` and `init`. The defaults describe an element-wise function.
     """
+
+    random: bool = False
+    """Whether the layer draws random numbers in training."""
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """The shape of every trainable parameter by name; empty for a layer that has none."""

@@ -5,6 +5,7 @@ from typing import IO
 
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
+from xpnet.typing import State
 
 
 class Callback:
@@ -17,8 +18,11 @@ class Callback:
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         """Before the first step, with the numbers of epochs and of steps in each."""
 
-    def on_step(self) -> None:
-        """After each step was given to the device (which may not have done it yet)."""
+    def on_step(self, state: State) -> None:
+        """After each step was given to the device, with what it changed (see `initial_state`).
+
+        The arrays are valid until the method returns, and reading one makes the device wait.
+        """
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
         """After an epoch and its evaluation."""
@@ -53,7 +57,7 @@ class ProgressBar(Callback):
             dynamic_ncols=True,
         )
 
-    def on_step(self) -> None:
+    def on_step(self, state: State) -> None:
         self._bar.update()
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.data import Dataset
 from xpnet.initializers import INITIALIZERS
-from xpnet.layers import ACTIVATIONS
+from xpnet.layers import ACTIVATIONS, Dropout
 from xpnet.model import Sequential, mlp
 from xpnet.optimizers import SGD
 from xpnet.training.callbacks import Callback
@@ -25,6 +25,8 @@ class RunConfig:
         The name of the data set, or the folder it was read from.
     hidden
         The numbers of features of the hidden layers; none for softmax regression.
+    dropout
+        The rate of dropout after each hidden layer; none if 0.
     activation, init
         Names from `xpnet.layers.ACTIVATIONS` and `xpnet.initializers.INITIALIZERS`.
     epochs, batch_size, learning_rate, seed
@@ -41,6 +43,7 @@ class RunConfig:
     dataset: str = "digits"
     hidden: tuple[int, ...] = (128,)
     activation: str = "relu"
+    dropout: float = 0.0
     init: str = "he_normal"
     epochs: int = 20
     batch_size: int = 64
@@ -55,6 +58,7 @@ class RunConfig:
                     f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}"
                 )
         SGD(self.learning_rate)
+        Dropout(self.dropout)
         sizes = {"hidden": self.hidden, "limit": () if self.limit is None else (self.limit,)}
         for name, values in sizes.items():
             if not all(value > 0 for value in values):
@@ -67,6 +71,7 @@ class RunConfig:
             *self.hidden,
             data.n_classes,
             activation=ACTIVATIONS[self.activation](),
+            dropout=self.dropout,
             init_weight=INITIALIZERS[self.init],
         )
 
@@ -75,20 +80,27 @@ class RunConfig:
         sizes = (math.prod(data.image_shape), *self.hidden, data.n_classes)
         count = self.model(data).parameter_count
         activation = f"{self.activation}, " if self.hidden else ""
-        return f"{'-'.join(map(str, sizes))}, {activation}{count:,} parameters"
+        dropout = f"dropout {self.dropout:g}, " if self.hidden and self.dropout else ""
+        return f"{'-'.join(map(str, sizes))}, {activation}{dropout}{count:,} parameters"
 
     def fit(self, data: Dataset, backend: Backend, callbacks: tuple[Callback, ...] = ()) -> Network:
         """Train on a data set; see `xpnet.fit`."""
         return fit(
             self.model(data),
             data.limited(self.limit),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            optimizer=SGD(self.learning_rate),
             backend=backend,
-            seed=self.seed,
             callbacks=callbacks,
+            **self.fit_options(),
         )
+
+    def fit_options(self) -> dict[str, Any]:
+        """The options of `fit` that the configuration determines."""
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "optimizer": SGD(self.learning_rate),
+            "seed": self.seed,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values."""

@@ -90,7 +90,7 @@ def fit(
     Examples
     --------
     >>> from xpnet import fit, load_dataset, mlp
-    >>> network = fit(mlp(64, 32, 10), load_dataset("digits"), epochs=5, backend="numpy")
+    >>> network = fit(mlp(64, 32, 10), load_dataset("digits"), epochs=10, backend="numpy")
     >>> network.history[-1].test_accuracy > 0.9
     True
     """
@@ -111,7 +111,7 @@ def fit(
             held_out = test_x, load_targets(opened, "test set", test[1], test_x.shape[0], model)
 
         state = initial_state(opened, model, optimizer, seed)
-        step = make_step(opened, model, loss, optimizer, pixel_maximum=pixel_maximum)
+        step = make_step(opened, model, loss, optimizer, pixel_maximum=pixel_maximum, seed=seed)
         evaluate = make_evaluator(opened, model, loss, pixel_maximum=pixel_maximum)
         network = Network(
             model,
@@ -133,7 +133,7 @@ def fit(
                 for rows in batches(order, batch_size):
                     state = step(state, x, y, rows)
                     for callback in callbacks:
-                        callback.on_step()
+                        callback.on_step(state)
                 opened.synchronize(*state.values())
                 trained = time.perf_counter()
 

@@ -17,20 +17,28 @@ Step = Callable[[State, Array, Array, Array], State]
 def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
-    Keys: `param/NAME` the parameters, `opt/NAME` what the optimizer keeps, `learning_rate`.
-    What changes between steps is an array and not a Python number: a compiled step would freeze
-    a number.
+    Keys: `param/NAME` the parameters, `opt/NAME` what the optimizer keeps, `learning_rate`, `step`
+    the number of steps taken, `loss` the mean loss of the last batch, before its step. What changes
+    between steps is an array and not a Python number: a compiled step would freeze a number.
     """
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
     slots = optimizer.init(backend.xp, select(state, "param/"))
     state |= {f"opt/{name}": value for name, value in slots.items()}
     state["learning_rate"] = backend.asarray(optimizer.learning_rate, dtype=backend.dtype)
+    state["step"] = backend.asarray(0, dtype=backend.xp.int32)
+    state["loss"] = backend.asarray(0.0, dtype=backend.dtype)
     return state
 
 
 def make_step(
-    backend: Backend, model: Layer, loss: Loss, optimizer: SGD, *, pixel_maximum: float
+    backend: Backend,
+    model: Layer,
+    loss: Loss,
+    optimizer: SGD,
+    *,
+    pixel_maximum: float = 1.0,
+    seed: Seed = 0,
 ) -> Step:
     """The function `step(state, x, y, rows) -> state` that trains on one mini-batch.
 
@@ -42,6 +50,8 @@ def make_step(
         What is trained, on what, and how.
     pixel_maximum
         What integer inputs are divided by.
+    seed
+        The seed of the run, which random layers derive their numbers from.
 
     Returns
     -------
@@ -51,7 +61,7 @@ def make_step(
         device is never waited for. A batch of another size is compiled once more.
     """
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
-    ctx = Context(training=True)
+    dropout_seed = derive(seed, "dropout")
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
@@ -60,17 +70,21 @@ def make_step(
         target = xp.take(y, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
 
+        ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         output, cache = model.forward(xp, params, batch, ctx)
-        _, d_output = loss(xp, output, target)
+        batch_loss, d_output = loss(xp, output, target)
         _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
 
         params, slots = optimizer.update(
             xp, params, grads, select(state, "opt/"), state["learning_rate"]
         )
-        state = dict(state)
-        state.update({f"param/{name}": value for name, value in params.items()})
-        state.update({f"opt/{name}": value for name, value in slots.items()})
-        return state
+        return {
+            **{f"param/{name}": value for name, value in params.items()},
+            **{f"opt/{name}": value for name, value in slots.items()},
+            "learning_rate": state["learning_rate"],
+            "step": state["step"] + 1,
+            "loss": batch_loss,
+        }
 
     return backend.compile(step, consumes=True)
 

@@ -1,146 +1,33 @@
-"""The command line: a thin shell over the Python API."""
+"""The commands around one network: train, evaluate, predict, plot."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from xpnet import plots
-from xpnet.backends import BACKENDS, DTYPES, open_backend, probe_backends
-from xpnet.data import DATASETS, Dataset, load_dataset
+from xpnet.backends import open_backend
+from xpnet.cli.options import (
+    backend_option,
+    data_dir_option,
+    device_option,
+    run_config,
+    run_options,
+)
+from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import read_image
-from xpnet.errors import BackendUnavailable, DataError, TrainingDiverged, XpnetError
-from xpnet.initializers import INITIALIZERS
-from xpnet.layers import ACTIVATIONS
+from xpnet.errors import DataError
 from xpnet.training import Network, ProgressBar, load
-from xpnet.training.config import RunConfig
 from xpnet.training.run_folder import RunFolder, next_run_folder, read_summary
 from xpnet.typing import HostArray
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 
-
-class _Commands(click.Group):
-    """Turns xpnet's errors into one message and an exit code: no traceback for a mistake."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except XpnetError as error:
-            click.echo(f"error: {error}", err=True)
-            codes = {BackendUnavailable: 2, TrainingDiverged: 3}
-            ctx.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
-        except MemoryError as error:
-            click.echo(f"error: not enough memory ({error}): use smaller layers", err=True)
-            ctx.exit(1)
-
-
-def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
-    """Parse a comma list of positive integers; an empty one is no size at all."""
-    try:
-        sizes = tuple(int(part) for part in value.split(",")) if value.strip() else ()
-    except ValueError:
-        sizes = (0,)
-    if any(size < 1 for size in sizes):
-        raise click.BadParameter(
-            f"{value!r} is not a comma list of positive integers, such as 128 or 256,64"
-        )
-    return sizes
-
-
-def sizes_option(default: str) -> Callable[[_F], _F]:
-    """The option `--hidden`, with a default of its own for each command."""
-    return click.option(
-        "--hidden",
-        callback=_sizes,
-        default=default,
-        show_default=True,
-        help="Sizes of the hidden layers, separated by commas.",
-    )
-
-
-_backend_option = click.option(
-    "--backend",
-    type=click.Choice(["auto", *BACKENDS]),
-    default="auto",
-    show_default=True,
-    help="Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
-)
-_device_option = click.option("--device", help="Device of the library, such as cpu or cuda:1.")
-_data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where to look for data files first; then in $XPNET_DATA_DIR and the user's cache.",
-)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="xpnet")
-def main() -> None:
-    """Train neural networks wherever your arrays live: NumPy, CuPy, PyTorch, JAX.
-
-    Start with: xpnet train
-    """
-
-
-@main.command()
+@click.command()
 @click.argument("dataset", default="digits")
-@_backend_option
-@_device_option
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Precision of weights and activations.",
-)
-@sizes_option("128")
-@click.option(
-    "--activation",
-    type=click.Choice(list(ACTIVATIONS)),
-    default="relu",
-    show_default=True,
-    help="Function after each hidden layer.",
-)
-@click.option(
-    "--init",
-    type=click.Choice(list(INITIALIZERS)),
-    default="he_normal",
-    show_default=True,
-    help="How the initial weights are drawn.",
-)
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    help="How often to go through the training set.",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Samples in each step; as many as there are for full-batch gradient descent.",
-)
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True, max=1e6),
-    default=0.1,
-    show_default=True,
-    help="Length of the steps.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Same seed, same run.",
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Train on the first N samples only.")
-@_data_dir_option
+@backend_option
+@device_option
+@run_options
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -164,11 +51,7 @@ def train(
     Writes a run folder: history.jsonl, summary.json, model.safetensors and three pictures.
     """
     started = time.perf_counter()
-    is_folder = Path(dataset).is_dir() and dataset not in DATASETS
-    try:
-        config = RunConfig(str(Path(dataset).resolve()) if is_folder else dataset, **options)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    config = run_config(dataset, options)
     opened = open_backend(backend, device, dtype)
     data = load_dataset(dataset, data_dir=data_dir)
     folder = RunFolder(out if out is not None else next_run_folder(data.name), force=force)
@@ -193,7 +76,7 @@ def train(
     )
 
 
-@main.command()
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("dataset", required=False)
 @click.option(
@@ -203,9 +86,9 @@ def train(
     show_default=True,
     help="Which part of the data set.",
 )
-@_backend_option
-@_device_option
-@_data_dir_option
+@backend_option
+@device_option
+@data_dir_option
 def evaluate(
     run: Path,
     dataset: str | None,
@@ -227,7 +110,7 @@ def evaluate(
     click.echo(f"{data.name} {split} set: {network.evaluate(part.images, part.labels)}")
 
 
-@main.command()
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--invert", is_flag=True, help="The pictures are dark ink on white paper.")
@@ -252,24 +135,15 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
         raise SystemExit(1)
 
 
-@main.command()
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@_data_dir_option
+@data_dir_option
 def plot(run: Path, data_dir: Path | None) -> None:
     """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""
     network = load(run)
     data = load_dataset(_trained_on(run), data_dir=data_dir)
     _draw(run, network, data)
     click.echo(f"pictures of {data.name}: {run}")
-
-
-@main.command()
-def backends() -> None:
-    """List the array libraries: usable here or not, version, device, and why not."""
-    for name, status in probe_backends().items():
-        usable = "usable" if status.usable else "not usable"
-        detail = status.device if status.usable else status.reason
-        click.echo(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")
 
 
 def _trained_on(run: Path) -> str:

@@ -1,0 +1,189 @@
+"""Can a namespace train a network? On namespaces that can, and on some that are broken."""
+
+import ast
+import json
+import sys
+import types
+from pathlib import Path
+
+import array_api_compat.numpy
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import require
+
+import xpnet
+from xpnet import BackendUnavailable
+from xpnet.cli import main
+from xpnet.conformance import check_namespace, needed_dtypes, needed_functions, needed_operators
+from xpnet.conformance.recording import record
+
+
+@pytest.mark.parametrize("module", ["numpy", "array_api_strict", "torch", "jax.numpy", "cupy"])
+def test_our_backends_conform(module):
+    require(module.partition(".")[0])
+    report = check_namespace(module)
+    assert report.conforms, report
+    assert report.trains
+    groups = ["transfer", "operations", "layers", "losses", "metrics", "optimizers", "training"]
+    assert list(dict.fromkeys(f.group for f in report.findings)) == groups
+
+
+@pytest.mark.parametrize("module", ["numpy", "torch"])
+def test_in_float32(module):
+    require(module)
+    report = check_namespace(module, dtype="float32")
+    assert report.conforms, report
+
+
+def test_a_library_that_we_know_nothing_of():
+    pytest.importorskip("dask.array")
+    report = check_namespace("dask.array")
+    assert report.trains, report
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A namespace like NumPy's with some functions replaced, importable as `broken`."""
+
+    def make(**changes):
+        module = types.ModuleType("broken")
+        vars(module).update(
+            {k: v for k, v in vars(array_api_compat.numpy).items() if not k.startswith("__")}
+        )
+        for name, function in changes.items():
+            if function is None:
+                delattr(module, name)
+            else:
+                setattr(module, name, function)
+        monkeypatch.setitem(sys.modules, "broken", module)
+        return check_namespace("broken")
+
+    return make
+
+
+def test_numpy_in_disguise_conforms(broken):
+    report = broken()
+    assert report.conforms, report
+    assert report.verdict() == "yes: broken trains networks, with NumPy's results"
+
+
+def test_a_missing_function_is_named(broken):
+    report = broken(tanh=None)
+    failed = [f for f in report.findings if f.status != "ok"]
+    assert {f.status for f in failed} == {"missing"}
+    assert failed[0].what == "tanh(float64[4, 5])"
+    assert "no attribute 'tanh'" in failed[0].detail
+    assert report.trains
+    assert report.verdict().startswith("in part: broken trains the small network, but")
+
+
+def test_a_function_that_raises_is_quoted(broken):
+    def take(x, indices, *, axis):
+        raise NotImplementedError("take is for another day")
+
+    report = broken(take=take)
+    found = next(f for f in report.group("operations") if f.what.startswith("take"))
+    assert found.status == "error"
+    assert found.detail.startswith("NotImplementedError: take is for another day [")
+    assert not report.trains
+    assert report.verdict().startswith("no: broken does not train")
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "detail"),
+    [
+        ("exp", lambda x: np.exp(x) * (1 + 1e-9), "NumPy ["),
+        ("sum", lambda x, axis=None, keepdims=False: np.sum(x, axis=axis), "shape ("),
+        ("argmax", lambda x, axis: np.argmax(x, axis=axis).astype(float), "dtype float64"),
+        ("zeros_like", lambda x: np.ones_like(x), "NumPy ["),
+        ("matmul", lambda a, b: np.full((len(a), b.shape[-1]), np.nan), "NumPy ["),
+    ],
+)
+def test_a_wrong_answer_is_found(broken, name, function, detail):
+    report = broken(**{name: function})
+    wrong = [f for f in report.group("operations") if f.status == "wrong"]
+    assert {f.what.partition("(")[0] for f in wrong} == {name}
+    assert any(detail in f.detail for f in wrong)
+
+
+def test_arrays_that_cannot_be_read(broken):
+    class Sealed:
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __array__(self, *args, **kwargs):
+            raise RuntimeError("sealed")
+
+    report = broken(asarray=Sealed, log=None)
+    assert report.group("transfer")[0].status == "error"
+    assert [f.what for f in report.group("functions") if f.status == "missing"] == ["log"]
+    assert not report.trains
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("no_such_module", "cannot be imported"),
+        ("math", "is no array-API namespace: it has no asarray and no float64"),
+        ("", "cannot be imported"),
+        ("..", "cannot be imported"),
+    ],
+)
+def test_what_is_no_namespace(module, message):
+    with pytest.raises(BackendUnavailable, match=message):
+        check_namespace(module)
+
+
+def functions_in_the_source():
+    """Every `xp.name(...)` in the package's array code, found in its text."""
+    package = Path(xpnet.__file__).parent
+    paths = [*package.glob("layers/*.py"), package / "losses.py", package / "metrics.py",
+             package / "optimizers.py", package / "random.py", package / "model.py",
+             package / "data" / "preparation.py", *package.glob("training/*.py")]  # fmt: skip
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                if isinstance(owner, ast.Name) and owner.id == "xp":
+                    yield node.func.attr
+
+
+def test_the_list_is_what_the_code_calls():
+    """What was watched against what is written: neither may have more than the other."""
+    assert set(needed_functions()) == {*functions_in_the_source(), "asarray"}
+
+
+def test_the_list_is_in_the_documentation():
+    page = Path(__file__).parent.parent / "docs" / "parity.md"
+    text = page.read_text(encoding="utf-8")
+    for names in (needed_functions(), needed_operators(), needed_dtypes()):
+        assert ", ".join(f"`{name}`" for name in names) in " ".join(text.split())
+
+
+def test_every_call_is_described():
+    asked = [call.asked for call in record()]
+    assert len(asked) == len(set(asked)) or len(asked) > 50
+    assert "matmul(float64[4, 5], float64[5, 3])" in asked
+    assert any(text.startswith("float64[4, 3] += float64[3]") for text in asked)
+
+
+def test_the_command(tmp_path):
+    require("array_api_strict")
+    runner = CliRunner()
+    result = runner.invoke(main, ["conformance", "array_api_strict", "--json", tmp_path / "c.json"])
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("yes: array_api_strict trains networks, with NumPy's results\n")
+    report = json.loads((tmp_path / "c.json").read_text())
+    assert report["conforms"] is True
+    assert report["needed_functions"] == needed_functions()
+    assert runner.invoke(main, ["conformance", "no_such_module"]).exit_code == 2
+    assert runner.invoke(main, ["conformance"]).exit_code == 2
+    assert "functions: all, arange" in runner.invoke(main, ["conformance", "--list"]).output
+
+
+def test_the_command_fails_where_the_namespace_does(broken):
+    broken(tanh=None)
+    result = CliRunner().invoke(main, ["conformance", "broken"])
+    assert result.exit_code == 1
+    assert "missing  tanh(float64[4, 5])" in result.output

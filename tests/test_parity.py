@@ -1,0 +1,176 @@
+"""The tool that proves the promise: one seed, one run, on every backend."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import TRAINING_TARGETS, require
+
+from xpnet import fit, load_dataset, mlp, open_backend, softmax_cross_entropy
+from xpnet.backends.numpy import NumpyBackend
+from xpnet.cli import main
+from xpnet.parity import TOLERANCES, compare_backends
+
+DIGITS = load_dataset("digits").limited(400)
+MODEL = mlp(64, 32, 10, dropout=0.3)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [t for t in TRAINING_TARGETS if t.name != "numpy"],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_backend_gives_numpys_run(target, dtype):
+    report = compare_backends(
+        MODEL, DIGITS, ["numpy", target.open(dtype)], dtype=dtype, epochs=3, batch_size=48
+    )
+    assert report.holds, report
+    assert report.max_relative_loss_difference <= (1e-12 if dtype == "float64" else 1e-4)
+
+
+class Imprecise(NumpyBackend):
+    """NumPy that is wrong in the way a library could be: by a factor on one kind of result."""
+
+    name = "imprecise"
+
+    def __init__(self, factor, dtype):
+        self.factor = factor
+        super().__init__(None, dtype)
+
+    def asarray(self, x, dtype=None, *, copy=None):
+        array = super().asarray(x, dtype, copy=copy)
+        return array * self.factor if array.shape == (32, 10) else array
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "message"),
+    [
+        ("float64", 1 + 1e-6, "the batch loss of one of the first 100 steps differs by"),
+        ("float64", 1 + 1e-6, "imprecise, epoch 1: the loss differs by"),
+        ("float64", -1.0, "predictions differ"),
+        ("float32", 1.01, "the batch loss of one of the first 100 steps differs by"),
+        ("float32", -1.0, "imprecise, epoch 2: the loss differs by"),
+        ("float32", -1.0, "errors more or fewer in 359, allowed are 1"),
+    ],
+)
+def test_a_backend_that_is_wrong_is_found(dtype, factor, message):
+    wrong = Imprecise(np.asarray(factor, dtype=dtype), dtype)
+    report = compare_backends(MODEL, DIGITS, ["numpy", wrong], dtype=dtype, epochs=2)
+    assert not report.holds
+    assert message in str(report)
+    assert "FAILS" in str(report)
+
+
+def test_a_loss_that_is_no_number_is_found():
+    report = compare_backends(MODEL, DIGITS, ["numpy", "array_api_strict"], epochs=1)
+    assert report.holds
+    from xpnet.parity import _relative
+
+    assert _relative([1.0, float("nan")], [1.0, 1.0]) == float("inf")
+    assert _relative([1.0, 1.5], [1.0, 1.0]) == 0.5
+
+
+def test_the_report_agrees_with_fit():
+    require("torch")
+    report = compare_backends(MODEL, DIGITS, ["numpy", "torch"], epochs=2, seed=4)
+    history = fit(MODEL, DIGITS, backend="numpy", dtype="float64", epochs=2, seed=4).history
+    assert [row.train_loss for row in report.of("numpy")] == history["train_loss"]
+    rows = report.of("torch")
+    assert [row.count - row.errors for row in rows] == [
+        round(359 * accuracy) for accuracy in history["test_accuracy"]
+    ]
+    assert report.max_error_count_difference == max(row.error_count_difference for row in rows)
+
+
+@pytest.mark.parametrize("names", [[], ["numpy"], ["numpy", "numpy"]])
+def test_fewer_than_two_backends_are_refused(names):
+    with pytest.raises(ValueError, match="at least two different backends"):
+        compare_backends(MODEL, DIGITS, names)
+
+
+def test_tolerances_are_those_promised():
+    assert TOLERANCES["float64"].loss == 1e-9
+    assert TOLERANCES["float64"].errors_in_10000 == 0
+    assert TOLERANCES["float64"].predictions
+    assert TOLERANCES["float32"].first_steps_loss == 1e-4
+    assert TOLERANCES["float32"].loss == 1e-2
+    assert TOLERANCES["float32"].errors_in_10000 == 25
+
+
+def run(*arguments, code):
+    result = CliRunner().invoke(main, ["parity", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_the_command_writes_a_report_and_a_picture(tmp_path):
+    result = run(
+        "--backends", "numpy,array_api_strict", "--epochs", 2, "--limit", 300, "--dropout", 0.2,
+        "--hidden", "16", "--seed", 1, "--dtype", "float64",
+        "--json", tmp_path / "parity.json", "--plot", tmp_path / "parity.png", code=0,
+    )  # fmt: skip
+    assert "holds in float64: the same run on numpy, array_api_strict" in result.output
+    report = json.loads((tmp_path / "parity.json").read_text())
+    assert report["holds"] is True
+    assert report["max_relative_loss_difference"] <= 1e-9
+    assert report["max_error_count_difference"] == 0
+    assert report["tolerances"]["loss"] == 1e-9
+    assert [row["epoch"] for row in report["backends"]["array_api_strict"]["epochs"]] == [1, 2]
+    assert (tmp_path / "parity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_exits_with_1_where_the_runs_differ(monkeypatch):
+    real = softmax_cross_entropy
+
+    def wrong(xp, output, target, *, need_grad=True):
+        loss, d_output = real(xp, output, target, need_grad=need_grad)
+        factor = 1.0 if xp.__name__.endswith("numpy") else 1.001
+        return loss * factor, d_output
+
+    import xpnet.parity
+
+    real_fit = xpnet.parity.fit
+    monkeypatch.setattr(
+        xpnet.parity, "fit", lambda *args, **options: real_fit(*args, loss=wrong, **options)
+    )
+    result = run("--backends", "numpy,array_api_strict", "--epochs", 1, "--limit", 100, code=1)
+    assert "FAILS: array_api_strict: the batch loss of one of the first 100 steps" in result.output
+
+
+def test_the_command_exits_with_2_where_a_backend_is_missing(monkeypatch):
+    from xpnet.backends import Status
+    from xpnet.backends.cupy import CupyBackend
+
+    status = Status(usable=False, reason="no GPU in here")
+    monkeypatch.setattr(CupyBackend, "probe", classmethod(lambda cls: status))
+    assert "error: no GPU in here" in run("--backends", "numpy,cupy", code=2).stderr
+    assert "--backends" in run("--backends", "numpy", code=2).stderr
+    assert "--backends" in run("--backends", "numpy,nympy", code=2).stderr
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_mnist_is_the_same_run_on_every_backend(mnist_dir, dtype):
+    for name in ("array_api_strict", "torch", "jax"):
+        require(name)
+    data = load_dataset("mnist", data_dir=mnist_dir).limited(20000)
+    report = compare_backends(
+        mlp(784, 128, 10, dropout=0.2), data, ["numpy", "array_api_strict", "torch", "jax"],
+        dtype=dtype, epochs=2,
+    )  # fmt: skip
+    assert report.holds, report
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_cupy_gives_numpys_run_on_larger_batches(dtype):
+    require("cupy")
+    backends = ["numpy", open_backend("cupy", None, dtype)]
+    report = compare_backends(
+        mlp(64, 256, 256, 10, dropout=0.5), load_dataset("digits"), backends, dtype=dtype, epochs=5
+    )
+    assert report.holds, report

@@ -1,0 +1,42 @@
+"""The command line: a thin shell over the Python API.
+
+To add a command, write a function in one of the files here and name it in `COMMANDS`.
+"""
+
+from typing import Any
+
+import click
+
+from xpnet.cli.libraries import backends, conformance, parity
+from xpnet.cli.networks import evaluate, plot, predict, train
+from xpnet.errors import BackendUnavailable, TrainingDiverged, XpnetError
+
+COMMANDS = (train, evaluate, predict, plot, backends, parity, conformance)
+
+
+class _Commands(click.Group):
+    """Turns xpnet's errors into one message and an exit code: no traceback for a mistake."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except XpnetError as error:
+            click.echo(f"error: {error}", err=True)
+            codes = {BackendUnavailable: 2, TrainingDiverged: 3}
+            ctx.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
+        except MemoryError as error:
+            click.echo(f"error: not enough memory ({error}): use smaller layers", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="xpnet")
+def main() -> None:
+    """Train neural networks wherever your arrays live: NumPy, CuPy, PyTorch, JAX.
+
+    Start with: xpnet train
+    """
+
+
+for _command in COMMANDS:
+    main.add_command(_command)

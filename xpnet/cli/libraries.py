@@ -1,0 +1,128 @@
+"""The commands around array libraries: backends, parity, conformance."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xpnet import plots
+from xpnet.backends import DTYPES, open_backend, probe_backends
+from xpnet.checkpoint import write_atomically
+from xpnet.cli.options import run_config, run_options
+from xpnet.conformance import (
+    check_namespace,
+    needed_dtypes,
+    needed_functions,
+    needed_operators,
+)
+from xpnet.data import load_dataset
+from xpnet.errors import RunError
+from xpnet.parity import compare_backends
+
+
+@click.command()
+def backends() -> None:
+    """List the array libraries: usable here or not, version, device, and why not."""
+    for name, status in probe_backends().items():
+        usable = "usable" if status.usable else "not usable"
+        detail = status.device if status.usable else status.reason
+        click.echo(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")
+
+
+@click.command()
+@click.argument("dataset", default="digits")
+@click.option(
+    "--backends",
+    "names",
+    default="numpy,array_api_strict,torch,jax",
+    show_default=True,
+    help="The backends to compare with the first one, separated by commas.",
+)
+@run_options
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
+@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw it here (PNG).")
+def parity(
+    dataset: str,
+    names: str,
+    dtype: str,
+    data_dir: Path | None,
+    json_file: Path | None,
+    plot_file: Path | None,
+    **options: Any,
+) -> None:
+    """Train the same network on DATASET on several backends, and compare them.
+
+    Exit code 0: the same run on all of them. 1: it is not. 2: a backend cannot be used.
+    """
+    config = run_config(dataset, options)
+    opened = []
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        try:
+            opened.append(open_backend(name, None, dtype))
+        except ValueError as error:
+            raise click.UsageError(f"--backends: {error}") from error
+    data = load_dataset(dataset, data_dir=data_dir)
+    click.echo(f"data:  {data.limited(config.limit).describe()}")
+    click.echo(f"model: {config.describe(data)}, {dtype}")
+    try:
+        report = compare_backends(
+            config.model(data),
+            data.limited(config.limit),
+            opened,
+            dtype=dtype,
+            **config.fit_options(),
+        )
+    except ValueError as error:
+        raise click.UsageError(f"--backends: {error}") from error
+    click.echo(report)
+    if json_file is not None:
+        write_file(json_file, (json.dumps(report.to_dict(), indent=2) + "\n").encode())
+    if plot_file is not None:
+        image = io.BytesIO()
+        plots.plot_parity(report).savefig(image, format="png")
+        write_file(plot_file, image.getvalue())
+    if not report.holds:
+        raise SystemExit(1)
+
+
+@click.command()
+@click.argument("namespace", required=False)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float64",
+    show_default=True,
+    help="The precision to test.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
+@click.option("--list", "list_needed", is_flag=True, help="List what a namespace needs, and exit.")
+def conformance(
+    namespace: str | None, dtype: str, json_file: Path | None, list_needed: bool
+) -> None:
+    """Find out whether NAMESPACE, an array-API library, can train a network.
+
+    NAMESPACE is the name of a module: array_api_strict, jax.numpy, dask.array, ... Exit code 0:
+    everything works. 1: something does not. 2: the module cannot be used.
+    """
+    if list_needed:
+        click.echo("functions: " + ", ".join(needed_functions()))
+        click.echo("arrays:    " + ", ".join(needed_operators()))
+        click.echo("dtypes:    " + ", ".join(needed_dtypes()))
+        return
+    if namespace is None:
+        raise click.UsageError("give a NAMESPACE, such as array_api_strict or dask.array")
+    report = check_namespace(namespace, dtype=dtype)
+    click.echo(report)
+    if json_file is not None:
+        write_file(json_file, (json.dumps(report.to_dict(), indent=2) + "\n").encode())
+    if not report.conforms:
+        raise SystemExit(1)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error

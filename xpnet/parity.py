@@ -1,0 +1,306 @@
+"""One seed, one run: train the same network on several backends and compare, epoch by epoch."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends import Backend, open_backend
+from xpnet.data import Dataset
+from xpnet.layers import Layer
+from xpnet.training import Callback, EpochRecord, Network, fit
+from xpnet.typing import HostArray, State
+
+_FIRST_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """How far two backends may be apart.
+
+    Attributes
+    ----------
+    first_steps_loss
+        Relative difference of the batch loss in each of the first 100 steps.
+    loss
+        Relative difference of the training and the test loss: after every epoch in float64, after
+        the last in float32.
+    errors_in_10000
+        Difference in the number of errors in 10,000 samples, where the loss is compared; of other
+        numbers of samples the same fraction, rounded up.
+    predictions
+        Whether every prediction must be the same, after every epoch.
+    """
+
+    first_steps_loss: float
+    loss: float
+    errors_in_10000: float
+    predictions: bool
+
+
+TOLERANCES = {
+    "float64": Tolerances(1e-9, 1e-9, 0, predictions=True),
+    "float32": Tolerances(1e-4, 1e-2, 25, predictions=False),
+}
+"""The promise, by dtype. In float32 runs drift apart: a rounding decides whether a ReLU is on."""
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One epoch on one backend, and its distance to the first backend.
+
+    Attributes
+    ----------
+    backend, epoch
+        Which.
+    train_loss, test_loss
+        Mean losses after the epoch; the latter None without a test set.
+    accuracy, errors, count
+        On the test set, or on the training set without one.
+    relative_loss_difference
+        The larger of those of the two losses.
+    error_count_difference
+        How many errors more or fewer.
+    prediction_differences
+        How many samples are predicted otherwise.
+    seconds
+        Time of the training steps.
+    """
+
+    backend: str
+    epoch: int
+    train_loss: float
+    test_loss: float | None
+    accuracy: float
+    errors: int
+    count: int
+    relative_loss_difference: float
+    error_count_difference: int
+    prediction_differences: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What `compare_backends` found; `print` shows it as a table, `holds` is the verdict."""
+
+    backends: tuple[str, ...]
+    dtype: str
+    tolerances: Tolerances
+    rows: tuple[ParityRow, ...]
+    first_steps_differences: dict[str, float]
+    failures: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all backends gave the same run, within the tolerances."""
+        return not self.failures
+
+    @property
+    def max_relative_loss_difference(self) -> float:
+        """Over all backends and epochs."""
+        return max(row.relative_loss_difference for row in self.rows)
+
+    @property
+    def max_error_count_difference(self) -> int:
+        """Over all backends and epochs."""
+        return max(row.error_count_difference for row in self.rows)
+
+    def of(self, backend: str) -> list[ParityRow]:
+        """The epochs of one backend."""
+        return [row for row in self.rows if row.backend == backend]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "holds": self.holds,
+            "failures": list(self.failures),
+            "dtype": self.dtype,
+            "backends": {
+                name: {
+                    "first_steps_relative_loss_difference": self.first_steps_differences[name],
+                    "epochs": [asdict(row) for row in self.of(name)],
+                }
+                for name in self.backends
+            },
+            "max_relative_loss_difference": self.max_relative_loss_difference,
+            "max_error_count_difference": self.max_error_count_difference,
+            "tolerances": asdict(self.tolerances),
+        }
+
+    def __str__(self) -> str:
+        width = max(map(len, self.backends))
+        lines = [
+            f"{'epoch':>5}  {'backend':<{width}}  {'train loss':>18}  {'accuracy':>9}  "
+            f"{'errors':>6}  {'rel. loss diff.':>15}  {'errors diff.':>12}  {'seconds':>7}"
+        ]
+        for row in sorted(self.rows, key=lambda row: row.epoch):
+            lines.append(
+                f"{row.epoch:>5}  {row.backend:<{width}}  {row.train_loss:>18.15f}  "
+                f"{100 * row.accuracy:>7.2f} %  {row.errors:>6}  "
+                f"{row.relative_loss_difference:>15.1e}  {row.error_count_difference:>12}  "
+                f"{row.seconds:>7.2f}"
+            )
+        for name in self.backends[1:]:
+            lines.append(
+                f"{name}: relative difference of the batch loss in the first {_FIRST_STEPS} steps "
+                f"at most {self.first_steps_differences[name]:.1e}"
+            )
+        lines += [f"FAILS: {failure}" for failure in self.failures]
+        if self.holds:
+            lines.append(
+                f"holds in {self.dtype}: the same run on {', '.join(self.backends)} "
+                f"(relative loss within {self.tolerances.loss:g}, "
+                f"errors within {self.tolerances.errors_in_10000:g} in 10,000)"
+            )
+        return "\n".join(lines)
+
+
+def compare_backends(
+    model: Layer,
+    data: Dataset,
+    backends: Sequence[str | Backend],
+    *,
+    dtype: str = "float64",
+    tolerances: Tolerances | None = None,
+    **options: Any,
+) -> ParityReport:
+    """Train the same network on each backend and compare each with the first.
+
+    Parameters
+    ----------
+    model, data
+        What is trained, on what.
+    backends
+        Names, or opened backends of this dtype; at least two.
+    dtype
+        `"float64"`, in which runs agree to rounding, or `"float32"`, in which they drift apart.
+    tolerances
+        What is allowed; `TOLERANCES[dtype]` if None.
+    options
+        Further options of `fit`, such as `epochs` and `seed`.
+
+    Raises
+    ------
+    BackendUnavailable
+        If one of the backends cannot be used; found before any training.
+    ValueError
+        If there are fewer than two backends, or one twice.
+
+    Examples
+    --------
+    >>> from xpnet import load_dataset, mlp
+    >>> from xpnet.parity import compare_backends
+    >>> data = load_dataset("digits").limited(200)
+    >>> report = compare_backends(mlp(64, 10), data, ["numpy", "array_api_strict"], epochs=1)
+    >>> assert report.holds, report
+    """
+    opened = [open_backend(backend, None, dtype) for backend in backends]
+    names = tuple(backend.name for backend in opened)
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"give at least two different backends to compare, got {', '.join(names)}")
+    tolerances = TOLERANCES[dtype] if tolerances is None else tolerances
+    runs = {backend.name: _train(model, data, backend, options) for backend in opened}
+    reference = runs[names[0]]
+    rows = tuple(row for name in names for row in _rows(name, runs[name], reference))
+    first_steps = {
+        name: _relative(run.first_losses, reference.first_losses) for name, run in runs.items()
+    }
+    failures = _failures(names[1:], rows, first_steps, tolerances)
+    return ParityReport(names, dtype, tolerances, rows, first_steps, tuple(failures))
+
+
+class _Watch(Callback):
+    """Keeps the batch losses of the first steps, and the predictions after each epoch."""
+
+    def __init__(self, backend: Backend, data: Dataset) -> None:
+        self.backend = backend
+        self.split = data.train if data.test is None else data.test
+        self.device_images = backend.asarray(self.split.images)
+        self.records: list[EpochRecord] = []
+        self.predictions: list[HostArray] = []
+        self.first_losses: list[float] = []
+
+    def on_step(self, state: State) -> None:
+        if len(self.first_losses) < _FIRST_STEPS:
+            self.first_losses.append(float(self.backend.to_numpy(state["loss"])))
+
+    def on_epoch(self, network: Network, record: EpochRecord) -> None:
+        self.records.append(record)
+        self.predictions.append(self.backend.to_numpy(network.predict(self.device_images)))
+
+
+def _train(model: Layer, data: Dataset, backend: Backend, options: dict[str, Any]) -> _Watch:
+    watch = _Watch(backend, data)
+    fit(model, data, backend=backend, callbacks=[watch], **options)
+    return watch
+
+
+def _rows(name: str, run: _Watch, reference: _Watch) -> list[ParityRow]:
+    rows = []
+    labels = run.split.labels
+    for record, other, predicted, other_predicted in zip(
+        run.records, reference.records, run.predictions, reference.predictions, strict=True
+    ):
+        errors = int((predicted != labels).sum())
+        losses = [(record.train_loss, other.train_loss)]
+        if record.test_loss is not None and other.test_loss is not None:
+            losses.append((record.test_loss, other.test_loss))
+        rows.append(
+            ParityRow(
+                backend=name,
+                epoch=record.epoch,
+                train_loss=record.train_loss,
+                test_loss=record.test_loss,
+                accuracy=1 - errors / len(labels),
+                errors=errors,
+                count=len(labels),
+                relative_loss_difference=max(_relative([a], [b]) for a, b in losses),
+                error_count_difference=abs(errors - int((other_predicted != labels).sum())),
+                prediction_differences=int((predicted != other_predicted).sum()),
+                seconds=record.train_seconds or 0.0,
+            )
+        )
+    return rows
+
+
+def _relative(values: Sequence[float], expected: Sequence[float]) -> float:
+    """The largest relative difference; infinite where one is not a number."""
+    a, b = np.asarray(values), np.asarray(expected)
+    difference = np.abs(a - b) / np.maximum(np.abs(b), np.finfo(np.float64).tiny)
+    return float(np.max(np.where(np.isfinite(difference), difference, np.inf)))
+
+
+def _failures(
+    names: Sequence[str],
+    rows: Sequence[ParityRow],
+    first_steps: dict[str, float],
+    tolerances: Tolerances,
+) -> list[str]:
+    failures = [
+        f"{name}: the batch loss of one of the first {_FIRST_STEPS} steps differs by "
+        f"{first_steps[name]:.1e}, allowed is {tolerances.first_steps_loss:g}"
+        for name in names
+        if first_steps[name] > tolerances.first_steps_loss
+    ]
+    last = max(row.epoch for row in rows)
+    for row in rows:
+        if row.backend not in names or not (tolerances.predictions or row.epoch == last):
+            continue
+        where = f"{row.backend}, epoch {row.epoch}"
+        if row.relative_loss_difference > tolerances.loss:
+            failures.append(
+                f"{where}: the loss differs by {row.relative_loss_difference:.1e}, "
+                f"allowed is {tolerances.loss:g}"
+            )
+        allowed = math.ceil(tolerances.errors_in_10000 * row.count / 10_000)
+        if row.error_count_difference > allowed:
+            failures.append(
+                f"{where}: {row.error_count_difference} errors more or fewer in {row.count:,}, "
+                f"allowed are {allowed}"
+            )
+        if tolerances.predictions and row.prediction_differences:
+            failures.append(f"{where}: {row.prediction_differences} predictions differ")
+    return failures
