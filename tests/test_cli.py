@@ -76,8 +76,9 @@ def test_train_writes_a_run_folder(tmp_path):
 
     summary = read_json("run/summary.json")
     assert summary["configuration"] == {
-        "dataset": "digits", "hidden": [128], "activation": "relu", "init": "he_normal",
-        "epochs": 3, "batch_size": 64, "learning_rate": 0.1, "seed": 7, "limit": None,
+        "dataset": "digits", "hidden": [128], "activation": "relu", "dropout": 0.0,
+        "init": "he_normal", "epochs": 3, "batch_size": 64, "learning_rate": 0.1, "seed": 7,
+        "limit": None,
     }  # fmt: skip
     assert summary["backend"] == "numpy"
     assert summary["versions"]["numpy"] == np.__version__

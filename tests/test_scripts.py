@@ -1,12 +1,14 @@
 """The scripts, run as a user runs them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import require
 
-from xpnet import probe_backends
+from xpnet import BackendUnavailable, probe_backends
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
@@ -46,6 +48,52 @@ def test_train_gpu_on_a_gpu(mnist_dir):
     result = run("train_gpu.py", "--epochs", "2", "--data-dir", mnist_dir)
     assert result.returncode == 0, result.stderr
     assert "MiB at most" in result.stdout
+
+
+def test_check_gpu_says_that_there_is_no_gpu(tmp_path):
+    if probe_backends()["cupy"].usable:
+        pytest.skip("there is a GPU")
+    result = run("check_gpu.py", "--out", tmp_path)
+    assert result.returncode == 2
+    assert result.stderr.startswith("there is no GPU to check: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_gpu_writes_what_it_found(monkeypatch):
+    """All but the GPU: the same checks, on PyTorch's CPU."""
+    require("torch")
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.setenv("XPNET_DATA_DIR", "nowhere")
+    monkeypatch.setattr("pooch.retrieve", lambda *a, **k: (_ for _ in ()).throw(OSError("offline")))
+    import check_gpu
+
+    targets = [("torch", "cpu"), ("jax", "cuda:99")]
+    report = check_gpu.check(targets, epochs=1, with_tests=False)
+    assert report["holds"]
+    assert json.loads(json.dumps(report)) == report
+    assert [p["dtype"] for p in report["parity"]] == ["float64", "float32"]
+    assert all(p["max_error_count_difference"] == 0 for p in report["parity"])
+    assert any("jax on cuda:99" in reason for reason in report["not_checked"])
+    page = check_gpu.to_markdown(report)
+    assert page.startswith(f"# GPU check of {report['date']}: everything holds")
+    for part in ("| torch | cpu; ", "## Parity in float32, digits", "yes: torch trains networks"):
+        assert part in page
+    report["holds"] = report["tests"]["holds"] = False
+    report["tests"]["output"] = "the output of pytest"
+    page = check_gpu.to_markdown(report)
+    assert "FAILS" in page.splitlines()[0]
+    assert "the output of pytest" in page
+    with pytest.raises(BackendUnavailable):
+        check_gpu.check([("torch", "cuda:99")])
+
+
+def test_benchmark_measures_the_cost_of_dropout(tmp_path):
+    result = run("benchmark.py", "--repeats", "3", "--json", tmp_path / "b.json")
+    assert result.returncode in (0, 1), result.stderr  # 1: a loaded machine
+    (figures,) = json.loads((tmp_path / "b.json").read_text())
+    assert figures["backend"] == "numpy"
+    assert 0 < figures["plain_seconds"][1] < figures["dropout_seconds"][2]
+    assert run("benchmark.py", "--backends", "nympy").returncode == 2
 
 
 def test_the_embedded_digits_are_what_the_script_makes(tmp_path, monkeypatch):

@@ -1,0 +1,224 @@
+"""Check xpnet on a CUDA GPU, with one command, and write what was found.
+
+    python scripts/check_gpu.py                 # writes gpu-report.json and gpu-report.md
+    python scripts/check_gpu.py --out docs/gpu --data-dir DIR
+
+Runs all tests marked `gpu`, the parity of CuPy (and of PyTorch and JAX on CUDA, where they are
+installed) with NumPy in float64 and float32, and the conformance of CuPy's namespace. Exit code 0
+if everything holds, 1 if something does not, 2 if there is no GPU.
+"""
+
+import datetime
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xpnet.backends import Backend, open_backend
+from xpnet.conformance import check_namespace
+from xpnet.data import Dataset, load_dataset
+from xpnet.errors import BackendUnavailable, DataError
+from xpnet.model import mlp
+from xpnet.parity import compare_backends
+from xpnet.training.run_folder import environment
+
+GPU_TARGETS = (("cupy", "cuda:0"), ("torch", "cuda:0"), ("jax", "cuda:0"))
+"""Backends and devices to check; the first one is required, the others where they are usable."""
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def describe_gpu() -> str:
+    """Name, driver and memory of the GPUs, as nvidia-smi tells them."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return "nvidia-smi is not installed"
+    query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or answer.stderr.strip()
+
+
+def usable_targets(targets: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The targets that can be opened, and why the others cannot.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the first one cannot.
+    """
+    usable, reasons = [], []
+    for number, (name, device) in enumerate(targets):
+        try:
+            open_backend(name, device)
+        except BackendUnavailable as error:
+            if number == 0:
+                raise
+            reasons.append(f"{name} on {device}: {error}")
+        else:
+            usable.append((name, device))
+    return usable, reasons
+
+
+def run_tests() -> dict[str, Any]:
+    """All tests marked `gpu`, in a process of their own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    counts = dict.fromkeys(("passed", "failed", "skipped", "error"), 0)
+    for number, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", answer.stdout):
+        counts[kind] = int(number)
+    return {
+        **counts,
+        "holds": answer.returncode == 0 and counts["passed"] > 0,
+        "output": (answer.stdout + answer.stderr)[-8000:],
+    }
+
+
+def data_sets(data_dir: Path | None) -> tuple[list[Dataset], list[str]]:
+    """The digits, and MNIST where it is."""
+    try:
+        mnist = load_dataset("mnist", data_dir=data_dir).limited(20_000)
+    except DataError as error:
+        return [load_dataset("digits")], [f"MNIST: {str(error).splitlines()[0]}"]
+    return [load_dataset("digits"), mnist], []
+
+
+def run_parity(
+    targets: Sequence[tuple[str, str]], data: Dataset, dtype: str, epochs: int
+) -> dict[str, Any]:
+    """The same network on NumPy and on every target."""
+    opened: list[Backend] = [open_backend("numpy", None, dtype)]
+    opened += [open_backend(name, device, dtype) for name, device in targets]
+    pixels = data.image_shape[0] * data.image_shape[1]
+    model = mlp(pixels, 128, data.n_classes, dropout=0.2)
+    report = compare_backends(model, data, opened, dtype=dtype, epochs=epochs)
+    return {
+        **report.to_dict(),
+        "data": data.describe(),
+        "network": f"{pixels}-128-{data.n_classes}, relu, dropout 0.2, batch 64, {epochs} epochs",
+        "table": str(report),
+    }
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The report as a page for `docs/gpu/`."""
+    tests = report["tests"]
+    lines = [
+        f"# GPU check of {report['date']}: {'everything holds' if report['holds'] else 'FAILS'}",
+        "",
+        "Made by `python scripts/check_gpu.py`.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| GPU, driver, memory | {report['gpu']} |",
+        f"| platform | {report['platform']}, Python {report['python']} |",
+    ]
+    for target in report["targets"]:
+        versions = ", ".join(f"{k} {v}" for k, v in target["versions"].items())
+        lines.append(f"| {target['backend']} | {target['device']}; {versions} |")
+    lines += [f"| not checked | {reason} |" for reason in report["not_checked"]]
+    lines += [
+        "",
+        "## Tests marked `gpu`",
+        "",
+        f"{tests['passed']} passed, {tests['failed']} failed, {tests['error']} errors, "
+        f"{tests['skipped']} skipped.",
+    ]
+    if not tests["holds"]:
+        lines += ["", "```text", tests["output"].strip(), "```"]
+    for parity in report["parity"]:
+        lines += [
+            "",
+            f"## Parity in {parity['dtype']}, {parity['data']}",
+            "",
+            f"{parity['network']}. {'Holds' if parity['holds'] else 'FAILS'}.",
+            "",
+            "```text",
+            parity["table"],
+            "```",
+        ]
+    for conformance in report["conformance"]:
+        lines += ["", f"## Conformance in {conformance['dtype']}", "", "```text"]
+        lines += [conformance["table"], "```"]
+    return "\n".join(lines) + "\n"
+
+
+def check(
+    targets: Sequence[tuple[str, str]],
+    *,
+    data_dir: Path | None = None,
+    epochs: int = 3,
+    with_tests: bool = True,
+) -> dict[str, Any]:
+    """Everything, as one report of JSON values.
+
+    Raises
+    ------
+    BackendUnavailable
+        If the first target cannot be used.
+    """
+    usable, not_checked = usable_targets(targets)
+    data, missing = data_sets(data_dir)
+    not_checked += missing
+    no_tests = {"passed": 0, "failed": 0, "skipped": 0, "error": 0, "holds": True, "output": ""}
+    if not with_tests:
+        not_checked.append("the tests marked gpu")
+    parity = [
+        run_parity(usable, one, dtype, epochs) for one in data for dtype in ("float64", "float32")
+    ]
+    conformance = []
+    for dtype in ("float64", "float32"):
+        found = check_namespace(usable[0][0], dtype=dtype)
+        conformance.append({**found.to_dict(), "table": str(found)})
+    tests = run_tests() if with_tests else no_tests
+    holds = [tests["holds"], *(p["holds"] for p in parity), *(c["conforms"] for c in conformance)]
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "holds": all(holds),
+        "gpu": describe_gpu(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "targets": [environment(open_backend(name, device)) for name, device in usable],
+        "not_checked": not_checked,
+        "tests": tests,
+        "parity": parity,
+        "conformance": conformance,
+    }
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".",
+    show_default=True,
+    help="Folder for gpu-report.json and gpu-report.md.",
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where MNIST is."
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=3, show_default=True)
+def main(out: Path, data_dir: Path | None, epochs: int) -> None:
+    """Check xpnet on a CUDA GPU and write a report."""
+    try:
+        report = check(GPU_TARGETS, data_dir=data_dir, epochs=epochs)
+    except BackendUnavailable as error:
+        click.echo(f"there is no GPU to check: {error}", err=True)
+        raise SystemExit(2) from error
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gpu-report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    page = to_markdown(report)
+    (out / "gpu-report.md").write_text(page, encoding="utf-8")
+    click.echo(page)
+    if not report["holds"]:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
