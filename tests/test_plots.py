@@ -5,7 +5,8 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from xpnet.plots import plot_confusion, plot_curves, plot_mistakes
+from xpnet.parity import TOLERANCES, ParityReport, ParityRow
+from xpnet.plots import plot_confusion, plot_curves, plot_mistakes, plot_parity
 from xpnet.training import EpochRecord, History
 
 
@@ -79,3 +80,22 @@ def test_a_sheet_of_mistakes_has_room_for_them(wrong, shown, tmp_path):
     figure = plot_mistakes(np.ones((n, 8, 8)), labels, p)
     assert len([axes for axes in figure.axes if axes.images]) == shown
     figure.savefig(tmp_path / "mistakes.png")
+
+
+def test_parity_shows_every_difference_and_zero_at_zero():
+    differences = {"numpy": [0.0, 0.0], "torch": [0.0, 1e-7], "jax": [3e-4, 2e-3]}
+    rows = tuple(
+        ParityRow(name, epoch, 1.0, 1.0, 0.9, 10, 100, difference, 0, 2 * epoch, 0.1)
+        for name, values in differences.items()
+        for epoch, difference in enumerate(values, start=1)
+    )
+    report = ParityReport(tuple(differences), "float32", TOLERANCES["float32"], rows, {}, ())
+    loss, predictions = plot_parity(report).axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in loss.lines}
+    assert drawn["torch"] == [0.0, 1e-7]
+    assert drawn["jax"] == [3e-4, 2e-3]
+    assert drawn["allowed after the last epoch"] == [0.01, 0.01]
+    low, high = loss.get_ylim()
+    assert low < 0 < 0.01 < high
+    assert [list(line.get_ydata()) for line in predictions.lines] == [[2, 4], [2, 4]]
+    assert predictions.get_ylabel() == "predictions that differ, of 100"

@@ -215,8 +215,8 @@ def plot_mistakes(
 def plot_parity(report: ParityReport) -> "Figure":
     """How far the backends are from the first one: loss and predictions over the epochs.
 
-    Differences of exactly zero are drawn at the lower edge of the logarithmic axis, and said to be
-    zero in the legend.
+    The axis of the loss is logarithmic above the precision of the dtype and linear below it, so
+    that a difference of exactly zero is drawn at zero.
 
     Parameters
     ----------
@@ -224,33 +224,36 @@ def plot_parity(report: ParityReport) -> "Figure":
         From `xpnet.parity.compare_backends`.
     """
     first, *others = report.backends
-    figure = _figure(9.0, 3.8, f"distance to {first}, {report.dtype}")
-    loss_axes, error_axes = figure.subplots(1, 2)
-    floor = 1e-17
+    figure = _figure(9.0, 4.2, f"distance to {first}, {report.dtype}")
+    loss_axes, prediction_axes = figure.subplots(1, 2)
     for number, name in enumerate(others):
         rows = report.of(name)
         epochs = [row.epoch for row in rows]
-        losses = [max(row.relative_loss_difference, floor) for row in rows]
-        style = {"marker": "osD^v<>"[number % 7], "markersize": 4, "alpha": 0.85}
-        label = name if max(losses) > floor else f"{name} (exactly zero)"
-        loss_axes.plot(epochs, losses, color=_COLOURS[number % len(_COLOURS)], label=label, **style)
-        differences = [row.prediction_differences for row in rows]
-        error_axes.plot(
-            epochs, differences, color=_COLOURS[number % len(_COLOURS)], label=name, **style
-        )
-    tolerance = report.tolerances.loss
+        style = {
+            "color": _COLOURS[number % len(_COLOURS)],
+            "marker": "osD^v<>"[number % 7],
+            # The first is drawn largest, so that equal lines show through each other.
+            "markersize": 4 + 1.5 * (len(others) - 1 - number),
+        }
+        losses = [row.relative_loss_difference for row in rows]
+        loss_axes.plot(epochs, losses, label=name, **style)
+        prediction_axes.plot(epochs, [row.prediction_differences for row in rows], **style)
+    precision = float(np.finfo(report.dtype).eps)
+    allowed = report.tolerances.loss
     when = "after every epoch" if report.tolerances.predictions else "after the last epoch"
-    loss_axes.axhline(tolerance, color=_INK, linestyle="--", linewidth=1, label=f"allowed {when}")
-    loss_axes.set_yscale("log")
-    loss_axes.set_ylim(floor, max(1.0, 10 * tolerance, 3 * report.max_relative_loss_difference))
+    loss_axes.axhline(allowed, color=_INK, linestyle="--", linewidth=1, label=f"allowed {when}")
+    loss_axes.axhline(
+        precision, color="#999999", linestyle=":", linewidth=1, label=f"precision of {report.dtype}"
+    )
+    loss_axes.set_yscale("symlog", linthresh=precision)
+    loss_axes.set_ylim(-0.1 * precision, 10 * max(allowed, report.max_relative_loss_difference))
     loss_axes.set(ylabel="relative difference of the loss")
-    count = report.rows[0].count
-    error_axes.set(ylabel=f"predictions that differ, of {count:,}")
     most = max(row.prediction_differences for row in report.rows)
-    error_axes.set_ylim(-0.05 * max(most, 4), 1.1 * max(most, 4))
-    for axes in (loss_axes, error_axes):
+    prediction_axes.set_ylim(-0.05 * max(most, 4), 1.1 * max(most, 4))
+    prediction_axes.set(ylabel=f"predictions that differ, of {report.rows[0].count:,}")
+    for axes in (loss_axes, prediction_axes):
         _style_epochs(axes)
-        axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     return figure
 
 
