@@ -12,13 +12,14 @@ https://arxiv.org/abs/1003.0358 (without its deformations of the images).
 
 import math
 import statistics
+from pathlib import Path
 
 import click
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
 from xpnet.cli.options import sizes_option
 from xpnet.data import load_dataset
-from xpnet.errors import BackendUnavailable, XpnetError
+from xpnet.errors import BackendUnavailable, DataError, XpnetError
 from xpnet.training import Callback, EpochRecord, Network, ProgressBar
 from xpnet.training.config import RunConfig
 
@@ -83,6 +84,8 @@ def main(
         click.echo("on a CPU: --backend numpy --hidden 128", err=True)
         raise SystemExit(2) from error
     try:
+        if out is not None and not Path(out).absolute().parent.is_dir():
+            raise DataError(f"--out {out}: the folder is not there")
         config = RunConfig(
             dataset=dataset,
             hidden=hidden,
@@ -98,7 +101,7 @@ def main(
         network = config.fit(data, opened, (ProgressBar(), Throughput(len(data.train))))
         if out is not None:
             network.save(out)
-    except (XpnetError, ValueError, OSError) as error:
+    except (XpnetError, ValueError, OSError, MemoryError) as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(1) from error
     seconds = [record.train_seconds or 0.0 for record in network.history]

@@ -119,6 +119,7 @@ def test_an_unknown_dtype_is_refused(dtype):
         ("torch", "meta", "the torch backend cannot use device 'meta'"),
         ("jax", "warp", "jax finds no 'warp' platform"),
         ("jax", "cpu:99", "has no device 'cpu:99': there is one device, 'cpu:0'"),
+        ("jax", "cpu:²", "has no device 'cpu:²': device may be 'cpu', 'cpu:0'"),
         ("jax", "cpu:x", "has no device 'cpu:x': device may be 'cpu', 'cpu:0'"),
         ("array_api_strict", "cuda", "device may be 'cpu' or 'CPU_DEVICE', 'device1'"),
     ],
@@ -259,7 +260,32 @@ def test_cupy_that_cannot_be_imported(monkeypatch):
     status = cupy_backend.CupyBackend.probe()
     assert not status.usable
     assert status.version == "14.0.0"
-    assert "CuPy is installed but cannot be imported" in status.reason
+    assert "cupy is installed but cannot be imported" in status.reason
+
+
+@pytest.mark.parametrize(
+    ("cls", "module"),
+    [(CupyBackend, "cupy"), (TorchBackend, "torch"), (JaxBackend, "jax")],
+)
+@pytest.mark.parametrize("error", [ImportError, RuntimeError, OSError, AttributeError])
+def test_a_library_that_breaks_on_import(cls, module, error, monkeypatch):
+    """Whatever it raises: one sentence, and the other backends are still listed."""
+    import builtins
+
+    real = builtins.__import__
+
+    def broken(name, *args, **kwargs):
+        if name.partition(".")[0] == module:
+            raise error("mismatched\nversions")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(cls, "installed_version", classmethod(lambda cls: "1.0"))
+    monkeypatch.setattr(builtins, "__import__", broken)
+    status = cls.probe()
+    assert not status.usable
+    assert "is installed but cannot be imported: mismatched versions" in status.reason
+    with pytest.raises(BackendUnavailable, match="cannot be imported: mismatched versions"):
+        cls(None, "float32")
 
 
 @pytest.mark.gpu

@@ -171,6 +171,7 @@ def test_no_hidden_layer_is_softmax_regression():
         ["--learning-rate", "inf"],
         ["--hidden", "12,x"],
         ["--hidden", "0"],
+        ["--hidden", "99999999999999999999999"],
         ["--limit", "0"],
         ["--seed", "-1"],
         ["--activation", "step"],
@@ -261,8 +262,10 @@ def test_evaluate_gives_the_figures_of_the_run(run):
 
 def test_evaluate_on_another_backend(run):
     require("torch")
-    expected = xp("evaluate", run).output
-    assert xp("evaluate", run, "--backend", "torch", "--device", "cpu").output == expected
+    first, expected = xp("evaluate", run, "--backend", "numpy").output.splitlines()
+    assert first == "backend: numpy on cpu, float32"
+    result = xp("evaluate", run, "--backend", "torch", "--device", "cpu")
+    assert result.output.splitlines() == ["backend: torch on cpu, float32", expected]
 
 
 @pytest.mark.parametrize("command", ["evaluate", "plot"])
@@ -379,6 +382,103 @@ def test_a_full_disk(name, monkeypatch):
     monkeypatch.setattr(pathlib.Path, "replace", full_replace)
     result = xp("train", "--out", "run", *QUICK, code=1)
     assert "error: run: cannot be written: No space left on device" in result.stderr
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--out", LONG],
+        ["train", LONG],
+        ["evaluate", LONG],
+        ["predict", LONG, "a.png"],
+        ["plot", LONG],
+    ],
+)
+def test_names_that_cannot_be(arguments):
+    assert xp(*arguments, code=1).stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"configuration": []}', "[" * 100_000, "{}", "null", '{"configuration": {}}', "\x00"]
+)
+def test_a_damaged_summary(run, tmp_path, text):
+    (tmp_path / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    (tmp_path / "summary.json").write_text(text)
+    assert "summary.json: damaged" in xp("evaluate", ".", code=1).stderr
+
+
+def test_a_failed_start_leaves_nothing_behind(run, tmp_path):
+    before = {name: (run / name).read_bytes() for name in FILES}
+    arguments = ["train", "--hidden", "2000000000,2000000000", "--quiet"]
+    for more in ([], ["--out", "new"], ["--out", run, "--force"]):
+        xp(*arguments, *more, code=1)
+    assert list(tmp_path.iterdir()) == []
+    assert {name: (run / name).read_bytes() for name in FILES} == before
+
+
+def test_a_picture_that_cannot_be_drawn_loses_no_summary(monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device", "curves.png")
+
+    monkeypatch.setattr("xpnet.plots.draw_run", fail)
+    result = xp("train", "--out", "run", *QUICK, code=1)
+    assert result.stderr == "error: curves.png: No space left on device\n"
+    assert read_json("run/summary.json")["configuration"]["epochs"] == 2
+
+
+def test_a_name_that_looks_like_mathematics():
+    digits = load_digits()
+    Path("a$^$b 数字").mkdir()
+    write_idx("a$^$b 数字/train-images-idx3-ubyte", digits.train.images)
+    write_idx("a$^$b 数字/train-labels-idx1-ubyte", digits.train.labels)
+    result = xp("train", "a$^$b 数字", "--out", "run", *QUICK)
+    assert result.stderr == ""
+    assert Path("run/curves.png").is_file()
+
+
+def test_interrupted_outside_the_training(monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xpnet.cli.networks.load_dataset", interrupt)
+    assert xp("train", code=130).stderr == "interrupted\n"
+
+
+def test_plot_of_a_file_and_without_matplotlib(run, monkeypatch):
+    assert "give the run folder" in xp("plot", run / "model.safetensors", code=1).stderr
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = xp("plot", run, code=1)
+    assert result.stdout == ""
+    assert "pip install 'xpnet[plot]'" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run(
+            [sys.executable, "-m", "xpnet", "backends"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+
+
+def test_trainings_at_once_get_folders_of_their_own():
+    command = [sys.executable, "-m", "xpnet", "train", "--quiet", "--epochs", "1"]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert sorted(path.name for path in Path("runs").iterdir()) == [
+        "digits-1", "digits-2", "digits-3",
+    ]  # fmt: skip
+    for path in Path("runs").iterdir():
+        assert len(read_rows(path / "history.jsonl")) == 1
 
 
 def test_out_that_is_a_file(tmp_path):

@@ -145,7 +145,7 @@ def functions_in_the_source():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 owner = node.func.value
-                if isinstance(owner, ast.Name) and owner.id == "xp":
+                if getattr(owner, "id", getattr(owner, "attr", "")) == "xp":
                     yield node.func.attr
 
 

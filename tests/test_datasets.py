@@ -558,3 +558,29 @@ def test_samples_are_flattened_only_where_rows_are_wanted(xp, source, sample, sh
     x = given(xp, np.zeros((5, *sample), dtype=source))
     found = prepare(xp, x, maximum=255.0, dtype=xp.float64, shape=shape)
     assert found.shape == (5, *expected)
+
+
+@pytest.mark.parametrize("maximum", [0, -1, float("nan"), float("inf")])
+def test_a_scale_of_pixels_must_be_positive_and_finite(maximum):
+    split = Split(np.zeros((2, 2, 2), dtype=np.uint8), np.arange(2))
+    with pytest.raises(DataError, match="pixel_maximum must be positive and finite"):
+        Dataset("bad", split, None, n_classes=2, pixel_maximum=maximum)
+
+
+def test_a_scale_of_pixels_may_be_a_numpy_number():
+    split = Split(np.full((2, 2, 2), 7, dtype=np.uint8), np.arange(2))
+    data = Dataset("good", split, None, n_classes=2, pixel_maximum=split.images.max())
+    assert type(data.pixel_maximum) is float
+
+
+def test_lists_make_a_split():
+    split = Split([[[0, 1], [2, 3]]], [0])
+    assert split.images.shape == (1, 2, 2)
+    with pytest.raises(DataError, match="images must be host arrays"):
+        Split([[[0, 1], [2]]], [0])
+
+
+def test_splits_must_be_integers_both_or_neither():
+    pixels, labels = np.zeros((2, 2, 2), dtype=np.uint8), np.arange(2)
+    with pytest.raises(DataError, match="training images are uint8, test images float64"):
+        Dataset("mixed", Split(pixels, labels), Split(pixels / 255, labels), n_classes=2)

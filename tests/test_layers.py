@@ -241,6 +241,16 @@ def test_activation_equals_torch(ours, theirs):
     np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-12, atol=1e-15)
 
 
+def test_activations_pass_a_nan_on(backend):
+    """A network whose weights are no numbers must not look healthy."""
+    x = backend.asarray(np.array([[np.nan, 1.0, -1.0]]))
+    for layer in (ReLU(), Tanh(), Sigmoid()):
+        y, cache = layer.forward(backend.xp, {}, x, TRAINING)
+        assert np.isnan(backend.to_numpy(y)).tolist() == [[True, False, False]], layer
+        dx, _ = layer.backward(backend.xp, {}, cache, backend.asarray(np.ones((1, 3))))
+        assert not np.isnan(backend.to_numpy(dx)[0, 1:]).any(), layer
+
+
 def test_dense_equals_torch():
     torch = pytest.importorskip("torch")
     row = LAYER_EXAMPLES[0]

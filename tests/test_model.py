@@ -148,5 +148,7 @@ def test_construction_refuses(make, message):
 
 def test_a_description_with_a_foreign_layer_is_refused():
     config = Sequential(mine=Untouchable()).config()
-    with pytest.raises(ValueError, match=r"'mine' is of kind 'Untouchable', which is not one of"):
+    with pytest.raises(
+        ValueError, match=r"layer 'mine': 'Untouchable' is not one of xpnet's layers"
+    ):
         Sequential.from_config(config)

@@ -14,7 +14,7 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"errors", "typing"},
+    {"checks", "errors", "typing"},
     {"random", "backends"},
     {"initializers", "checkpoint", "data"},
     {"layers"},

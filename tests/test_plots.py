@@ -44,13 +44,13 @@ def test_curves_need_an_epoch():
         plot_curves(History())
 
 
-@pytest.mark.parametrize("n", [1, 2, 10, 40])
+@pytest.mark.parametrize("n", [1, 2, 10, 40, 41])
 def test_confusion_writes_every_count(n):
     counts = np.random.default_rng(0).integers(0, 3, size=(n, n)) + 90 * np.eye(n, dtype=int)
     axes = plot_confusion(counts).axes[0]
     written = {text.get_position(): text.get_text() for text in axes.texts}
     for (i, j), count in np.ndenumerate(counts):
-        assert written.get((j, i)) == (str(count) if count else None)
+        assert written.get((j, i)) == (str(count) if count and n <= 40 else None)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
 
 
@@ -99,3 +99,16 @@ def test_parity_shows_every_difference_and_zero_at_zero():
     assert low < 0 < 0.01 < high
     assert [list(line.get_ydata()) for line in predictions.lines] == [[2, 4], [2, 4]]
     assert predictions.get_ylabel() == "predictions that differ, of 100"
+
+
+def test_a_confusion_of_many_classes_stays_small():
+    figure = plot_confusion(np.eye(1000, dtype=int))
+    assert max(figure.get_size_inches()) < 30
+    assert len(figure.axes[0].get_xticklabels()) <= 40
+
+
+def test_mistakes_refuse_shapes():
+    with pytest.raises(ValueError, match=r"needs images \(N, height, width\)"):
+        plot_mistakes(np.ones((3, 4)), np.zeros(3), np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"got \(3, 2, 2\), \(2,\)"):
+        plot_mistakes(np.ones((3, 2, 2)), np.zeros(2), np.ones((3, 2)))

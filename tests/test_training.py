@@ -1,5 +1,6 @@
 """fit, evaluate, predict, save and load: whole networks on every backend."""
 
+import copy
 from itertools import chain
 
 import numpy as np
@@ -12,6 +13,7 @@ from xpnet import (
     Callback,
     DataError,
     Dense,
+    Flatten,
     Sequential,
     TrainingDiverged,
     fit,
@@ -446,6 +448,78 @@ def test_loading_into_another_model_lists_what_differs(reference, tmp_path):
         assert part in str(error.value)
 
 
+def test_a_copy_has_parameters_of_its_own(training_backend):
+    network = fit(mlp(4, 3), (X, Y), epochs=1, backend=training_backend)
+    for twin in (network.copy(), copy.deepcopy(network)):
+        assert twin.history["train_loss"] == network.history["train_loss"]
+        before = np.array(training_backend.to_numpy(twin.params["fc1.bias"]))
+        with training_backend.scope():
+            twin.params["fc1.bias"] += 1.0
+        np.testing.assert_array_equal(training_backend.to_numpy(network.params["fc1.bias"]), before)
+        assert twin.predict(X).shape == (90,)
+
+
+def test_a_bare_layer_is_a_model_too(tmp_path):
+    network = fit(Dense(4, 3), (X, Y), epochs=1, backend="numpy")
+    network.save(tmp_path / "model.safetensors")
+    assert load(tmp_path).model == Dense(4, 3)
+
+
+# -- unusual but right input ------------------------------------------------------------------
+
+ODD_ARRAYS = {
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "Fortran order": np.asfortranarray,
+    "every other column": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
+    "read-only": lambda a: np.lib.stride_tricks.as_strided(a, writeable=False),
+}
+
+
+@pytest.mark.parametrize("name", ODD_ARRAYS)
+def test_arrays_of_any_layout_are_taken(training_backend, name):
+    change = ODD_ARRAYS[name]
+    options = {"epochs": 1, "backend": training_backend}
+    expected = fit(mlp(4, 3), (X, Y), **options)
+    network = fit(mlp(4, 3), (change(X), change(Y)), **options)
+    assert network.history["train_loss"] == expected.history["train_loss"]
+    np.testing.assert_array_equal(network.predict(change(X)), expected.predict(X))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "longdouble", "int8", "uint16", "bool"])
+def test_arrays_of_any_real_dtype_are_taken(training_backend, dtype):
+    x = (X > 0).astype(dtype)
+    options = {"epochs": 1, "backend": training_backend}
+    expected = fit(mlp(4, 3), (x.astype(float), Y), **options)
+    network = fit(mlp(4, 3), (x, Y), **options)
+    assert network.history["train_loss"] == expected.history["train_loss"]
+    np.testing.assert_array_equal(network.predict(x), expected.predict(x.astype(float)))
+
+
+def test_bfloat16_of_torch_is_taken():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(X).to(torch.bfloat16)
+    network = fit(mlp(4, 3), (x, Y), epochs=1, backend="numpy")
+    expected = fit(mlp(4, 3), (x.to(torch.float32), Y), epochs=1, backend="numpy")
+    assert network.history["train_loss"] == expected.history["train_loss"]
+
+
+def test_tensors_that_want_gradients_are_taken():
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(X, requires_grad=True)
+    network = fit(mlp(4, 3), (x, torch.tensor(Y)), epochs=1)
+    assert network.predict(x).shape == (90,)
+    assert not network.params["fc1.weight"].requires_grad
+
+
+def test_numpy_integers_are_sizes():
+    network = fit(
+        Sequential(fc=Dense(np.int64(4), np.int32(3))), (X, Y), epochs=np.int64(1),
+        batch_size=np.int16(7), backend="numpy",
+    )  # fmt: skip
+    assert network.model == Sequential(fc=Dense(4, 3))
+
+
 # -- wrong input ------------------------------------------------------------------------------
 
 X, Y = blobs()
@@ -459,8 +533,12 @@ BAD_NUMBERS[3, 1] = np.nan
         (X, Y[:-1], "90 inputs need labels of shape"),
         (X[:, :3], Y, r"takes samples of shape \(4,\), got \(3,\)"),
         (X[:, 0], Y, "inputs need a first axis for the samples"),
-        (BAD_NUMBERS, Y, "there are NaN or infinite values"),
-        (X * np.inf, Y, "there are NaN or infinite values"),
+        (BAD_NUMBERS, Y, "there are NaN, infinite or too large values"),
+        (X * 1e300, Y, "must be finite in float32"),
+        (X, np.where(np.eye(3)[Y] > 0, np.nan, 0), "one-hot rows must be finite"),
+        (X, np.where(Y == 2, 2**32 + 2, Y), "found labels from 0 to 4294967298"),
+        (X, Y.astype(np.uint64) * np.uint64(2**63), "labels must be from 0 to 2"),
+        (X * np.inf, Y, "there are NaN, infinite or too large values"),
         (X, Y + 1, "labels must be from 0 to 2; found labels from 1 to 3"),
         (X, Y - 1, "labels must be from 0 to 2; found labels from -1 to 1"),
         (X, Y.astype(float), "labels must be integers from 0"),
@@ -480,6 +558,20 @@ def test_fit_refuses_data(x, y, message):
         fit(mlp(4, 3), (X, Y), test=(x, y), backend="numpy", epochs=1)
 
 
+def test_train_and_test_pixels_must_be_alike():
+    pixels = np.zeros((90, 4), dtype=np.uint8)
+    with pytest.raises(DataError, match="dtype float64, the test set uint8"):
+        fit(mlp(4, 3), (X, Y), test=(pixels, Y), backend="numpy")
+    with pytest.raises(DataError, match="dtype uint8, the test set float64"):
+        fit(mlp(4, 3), (pixels, Y), test=(X, Y), backend="numpy")
+
+
+def test_a_wrong_number_of_pixels_behind_flatten_is_refused():
+    model = Sequential(flat=Flatten(), fc=Dense(5, 3))
+    with pytest.raises(DataError, match="Dense\\(5, 3\\) takes samples of shape"):
+        fit(model, (X.reshape(90, 2, 2), Y), backend="numpy")
+
+
 @pytest.mark.parametrize("data", [X, None, (X,), (X, Y, Y), "mnist"])
 def test_fit_refuses_what_is_no_pair(data):
     with pytest.raises(DataError, match=r"must be a pair \(x, y\) or a Dataset"):
@@ -497,6 +589,14 @@ def test_fit_refuses_what_is_no_pair(data):
         ({"seed": None}, TypeError, "seed must be a non-negative integer"),
         ({"backend": "numpi"}, ValueError, "backend must be 'auto' or one of"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of"),
+        ({"device": 1}, ValueError, "device must be a name such as"),
+        ({"device": ""}, ValueError, "device must be a name such as"),
+        ({"optimizer": "sgd"}, TypeError, "optimizer must be one such as SGD"),
+        ({"optimizer": SGD}, TypeError, "optimizer must be one such as SGD"),
+        ({"optimizer": SGD(1e-60)}, ValueError, "the learning rate 1e-60 is 0 in float32"),
+        ({"loss": "ce"}, TypeError, "loss must be a function"),
+        ({"callbacks": Callback()}, TypeError, "callbacks must be a list"),
+        ({"callbacks": [print]}, TypeError, "callbacks must be instances of Callback"),
     ],
 )
 def test_fit_refuses_options(options, error, message):
@@ -536,8 +636,20 @@ def test_a_loss_that_is_not_finite_stops_the_training():
 
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+@pytest.mark.parametrize("rate", [10.0**k for k in range(1, 8)])
+def test_weights_that_are_no_numbers_never_pass_for_trained(rate):
+    """A NaN must come through every layer to the loss, and not be cut off by a ReLU."""
+    model = mlp(4, *[16] * 5, 3)
+    try:
+        network = fit(model, (X, Y), epochs=2, optimizer=SGD(rate), seed=1, backend="numpy")
+    except TrainingDiverged:
+        return
+    assert all(np.isfinite(value).all() for value in network.params.values())
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
 def test_a_test_loss_that_is_not_finite_loses_no_network(tmp_path):
-    network = fit(mlp(4, 8, 3), (X, Y), test=(X * 1e38, Y), epochs=1, backend="numpy")
+    network = fit(mlp(4, 8, 3), (X, Y), test=(X / abs(X) * 3e38, Y), epochs=1, backend="numpy")
     assert not np.isfinite(network.history[0].test_loss)
     network.save(tmp_path / "model.safetensors")
     assert load(tmp_path).history[0].test_loss is None
@@ -564,6 +676,34 @@ def test_callbacks_are_told_everything():
         ("start", 2, 2, 0), "step", "step", ("epoch", 1, True), "step", "step", ("epoch", 2, True),
         ("end", 2),
     ]  # fmt: skip
+
+
+def test_every_callback_that_was_started_is_ended():
+    calls = []
+
+    class Watch(Callback):
+        def __init__(self, name, fails=""):
+            self.name, self.fails = name, fails
+
+        def on_start(self, network, *, epochs, steps):
+            calls.append(f"start {self.name}")
+            if self.fails == "start":
+                raise RuntimeError("start")
+
+        def on_end(self, network):
+            calls.append(f"end {self.name}")
+            if self.fails == "end":
+                raise RuntimeError("end")
+
+    watches = [Watch("a"), Watch("b", "start"), Watch("c")]
+    with pytest.raises(RuntimeError, match="start"):
+        fit(mlp(4, 3), (X, Y), epochs=1, backend="numpy", callbacks=watches)
+    assert calls == ["start a", "start b", "end b", "end a"]
+    calls.clear()
+    watches = [Watch("a"), Watch("b", "end")]
+    with pytest.raises(RuntimeError, match="end"):
+        fit(mlp(4, 3), (X, Y), epochs=1, backend="numpy", callbacks=watches)
+    assert calls == ["start a", "start b", "end b", "end a"]
 
 
 def test_callbacks_end_when_the_training_is_interrupted():

@@ -136,7 +136,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If it cannot be written; the old file is untouched and no temporary file is left.
     """
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    except OSError as error:
+        # The name of the temporary file is not one that the caller knows.
+        raise type(error)(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -55,7 +55,8 @@ def softmax_cross_entropy(
     output
         Logits, shape (B, C).
     target
-        Labels: integers of shape (B,), or one-hot rows (or probabilities) of shape (B, C).
+        Labels: integers of shape (B,), or one-hot rows (or probabilities, which sum to 1 in each
+        row) of shape (B, C).
     need_grad
         Whether the gradient is wanted.
 

@@ -96,7 +96,7 @@ class Sequential(Layer):
             shape = layer.input_shape()
             if shape is not None:
                 return shape
-            if layer.output_shape((2, 2)) != (2, 2):
+            if type(layer).output_shape is not Layer.output_shape:
                 return None
         return None
 
@@ -109,8 +109,7 @@ class Sequential(Layer):
         # A list: the order is part of the model, and JSON objects have none.
         return {
             "layers": [
-                {"name": name, "layer": type(layer).__name__, "options": layer.config()}
-                for name, layer in self._layers.items()
+                {"name": name, **describe_layer(layer)} for name, layer in self._layers.items()
             ]
         }
 
@@ -123,16 +122,12 @@ class Sequential(Layer):
         ValueError
             If a layer is not one of xpnet's.
         """
-        known: dict[str, type[Layer]] = {**LAYERS, "Sequential": Sequential}
         layers: dict[str, Layer] = {}
         for entry in config["layers"]:
-            kind = entry["layer"]
-            if kind not in known:
-                raise ValueError(
-                    f"layer {entry['name']!r} is of kind {kind!r}, which is not one of xpnet's "
-                    f"({', '.join(sorted(known))})"
-                )
-            layers[entry["name"]] = known[kind].from_config(entry["options"])
+            try:
+                layers[entry["name"]] = build_layer(entry)
+            except ValueError as error:
+                raise ValueError(f"layer {entry['name']!r}: {error}") from None
         return cls(**layers)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
@@ -253,3 +248,26 @@ def mlp(
                 layers[f"drop{i - 1}"] = Dropout(dropout)
         layers[f"fc{i}"] = Dense(n_in, n_out, init_weight)
     return Sequential(**layers)
+
+
+def describe_layer(layer: Layer) -> dict[str, Any]:
+    """A layer as JSON values, from which `build_layer` makes an equal one."""
+    return {"layer": type(layer).__name__, "options": layer.config()}
+
+
+def build_layer(description: dict[str, Any]) -> Layer:
+    """The inverse of `describe_layer`, for xpnet's own layers.
+
+    Raises
+    ------
+    ValueError
+        If the layer is not one of xpnet's, or its options are not allowed.
+    """
+    known: dict[str, type[Layer]] = {**LAYERS, "Sequential": Sequential}
+    kind = description["layer"]
+    if kind not in known:
+        raise ValueError(
+            f"{kind!r} is not one of xpnet's layers ({', '.join(sorted(known))}): "
+            f"give the model to load(..., model=...)"
+        )
+    return known[kind].from_config(description["options"])

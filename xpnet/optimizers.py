@@ -23,7 +23,8 @@ class SGD:
     learning_rate: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < float("inf"):
+        is_number = isinstance(self.learning_rate, int | float)
+        if not is_number or not 0 < self.learning_rate < float("inf"):
             raise ValueError(
                 f"SGD: learning_rate must be positive and finite, got {self.learning_rate!r}"
             )

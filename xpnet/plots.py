@@ -5,6 +5,7 @@ state of matplotlib is used, so that nothing here opens a window or needs a disp
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,10 @@ def draw_run(
         )
     for name, figure in figures.items():
         try:
-            figure.savefig(Path(folder) / name)
+            with warnings.catch_warnings():
+                # A title in a script that the font has not is drawn as boxes; so be it.
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                figure.savefig(Path(folder) / name)
         except OSError as error:
             raise RunError(f"{Path(folder) / name}: cannot be written: {error}") from error
 
@@ -110,7 +114,8 @@ def plot_confusion(
     """A confusion matrix with its counts.
 
     The shade is the fraction of the row, so that rare classes are seen as well; mistakes are
-    shaded on a scale of their own, because beside 98 % a 1 % would be invisible.
+    shaded on a scale of their own, because beside 98 % a 1 % would be invisible. Of more than 40
+    classes the counts, which would be illegible, are left out.
 
     Parameters
     ----------
@@ -131,7 +136,8 @@ def plot_confusion(
         raise ValueError(f"a confusion matrix is square, got shape {counts.shape}")
     n = len(counts)
     names = class_names if class_names is not None else [str(i) for i in range(n)]
-    side = max(4.5, 0.52 * n + 1.4)
+    legible = n <= 40
+    side = max(4.5, 0.52 * min(n, 40) + 1.4)
     figure = _figure(side, side, title)
     axes = figure.subplots()
     diagonal = np.eye(n, dtype=bool)
@@ -143,18 +149,19 @@ def plot_confusion(
     axes.imshow(wrong, cmap="Oranges", vmin=0.0, vmax=1.6 * max(most_wrong, 1e-9))
     size = 9 if n <= 12 else max(3.0, 110 / n)
     for (i, j), count in np.ndenumerate(counts):
-        if count:
+        if count and legible:
             ink = "white" if i == j and fractions[i, j] > 0.6 else _INK
             axes.text(j, i, str(count), ha="center", va="center", fontsize=size, color=ink)
-    axes.set_xticks(range(n), names)
-    axes.set_yticks(range(n), names)
+    every = -(-n // 40)
+    axes.set_xticks(range(0, n, every), names[::every])
+    axes.set_yticks(range(0, n, every), names[::every])
     axes.tick_params(length=0)
     axes.set(xlabel="predicted class", ylabel="true class")
     shades = "shade: fraction of the row (blue: right, to 100 %; orange: wrong, to {:.1f} %)"
     figure.supxlabel(shades.format(100 * most_wrong), fontsize=8, color=_INK)
     axes.set_xticks(np.arange(0.5, n - 1), minor=True)
     axes.set_yticks(np.arange(0.5, n - 1), minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.grid(which="minor", color="white", linewidth=1.5 if legible else 0)
     axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     return figure
@@ -182,7 +189,18 @@ def plot_mistakes(
         Written above.
     most
         How many mistakes to show at the most.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
     """
+    images, labels, probabilities = map(np.asarray, (images, labels, probabilities))
+    if not (images.ndim == 3 and labels.shape == (len(images),) == probabilities.shape[:1]):
+        raise ValueError(
+            f"plot_mistakes needs images (N, height, width), labels (N,) and probabilities (N, C), "
+            f"got {images.shape}, {labels.shape} and {probabilities.shape}"
+        )
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
@@ -193,7 +211,7 @@ def plot_mistakes(
     if len(shown):
         which = f"the {len(shown)} most confident" if len(shown) < len(wrong) else "all"
         subtitle += f"; {which}: true → predicted class, its probability"
-    figure = _figure(0.95 * columns, 1.25 * rows + 0.8, f"{title}\n{subtitle}".strip())
+    figure = _figure(0.95 * columns, 1.13 * rows + 0.8, f"{title}\n{subtitle}".strip())
     if not len(shown):
         figure.text(0.5, 0.4, "no mistakes", ha="center", va="center", fontsize=14, color=_INK)
         return figure
@@ -262,7 +280,7 @@ def _figure(width: float, height: float, title: str) -> "Figure":
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     if title:
-        figure.suptitle(title, fontsize=10, color=_INK)
+        figure.suptitle(title, fontsize=10, color=_INK, parse_math=False)
     return figure
 
 

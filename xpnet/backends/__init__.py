@@ -54,6 +54,8 @@ def open_backend(
         If the name or the dtype is none of those allowed, or an opened backend is given together
         with a device, or with another dtype than its own.
     """
+    if device is not None and not (isinstance(device, str) and device):
+        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {device!r}")
     if isinstance(name, Backend):
         if device is not None or dtype not in (None, name.dtype_name):
             raise ValueError(

@@ -39,8 +39,8 @@ class ArrayApiStrictBackend(Backend):
     def open(self, device: str | None) -> None:
         try:
             import array_api_strict as xp
-        except ImportError as error:
-            raise BackendUnavailable(self.not_installed()) from error
+        except Exception as error:
+            raise BackendUnavailable(self.import_failure(error)) from error
         names = ("CPU_DEVICE", "device1", "device2")
         name = "CPU_DEVICE" if device in (None, "cpu") else device
         if name not in names:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import device as device_of
 
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, DType, HostArray, Namespace
@@ -134,7 +135,19 @@ class Backend:
         """Most bytes of device memory held so far; None where the device is the host."""
         return None
 
+    def holds(self, x: Any) -> bool:
+        """Whether `x` is an array of this library on this device."""
+        return self.owns(x) and device_of(x) == self.device
+
     # -- what is the same for all ---------------------------------------------------------------
+
+    @classmethod
+    def import_failure(cls, error: BaseException) -> str:
+        """The sentence for a library that cannot be imported, whatever it raised."""
+        if cls.installed_version() is None:
+            return cls.not_installed()
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return f"{cls.distribution} is installed but cannot be imported: {reason}; reinstall it"
 
     @property
     def dtype(self) -> DType:
@@ -186,7 +199,8 @@ def device_index(name: str, device: str | None, count: int, kinds: tuple[str, ..
     if device is None:
         return 0
     kind, _, number = device.partition(":")
-    if kind not in kinds or not (number.isdigit() or device == kind):
+    digits = number.isascii() and number.isdecimal()
+    if kind not in kinds or not (digits or device == kind):
         allowed = " or ".join(f"'{kind}', '{kind}:0', ..." for kind in kinds)
         raise BackendUnavailable(
             f"the {name} backend has no device {device!r}: device may be {allowed}"

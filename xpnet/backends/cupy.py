@@ -48,8 +48,8 @@ class CupyBackend(Backend):
             return Status(usable=False, reason=cls.not_installed())
         try:
             import cupy
-        except ImportError as error:
-            return Status(False, found, None, f"CuPy is installed but cannot be imported: {error}")
+        except Exception as error:
+            return Status(usable=False, version=found, reason=cls.import_failure(error))
         reason = why_no_gpu(cupy.cuda.runtime)
         if reason:
             return Status(usable=False, version=found, reason=reason)

@@ -30,8 +30,8 @@ class JaxBackend(Backend):
         try:
             # Not jax.devices(): that would start a GPU and claim most of its memory.
             import jax  # noqa: F401
-        except ImportError as error:
-            return Status(False, found, None, f"jax is installed but cannot be imported: {error}")
+        except Exception as error:
+            return Status(usable=False, version=found, reason=cls.import_failure(error))
         return Status(usable=True, version=found, device="cpu")
 
     @classmethod
@@ -50,10 +50,8 @@ class JaxBackend(Backend):
         try:
             import jax
             import jax.numpy as xp
-        except ImportError as error:
-            if self.installed_version() is None:
-                raise BackendUnavailable(self.not_installed()) from error
-            raise BackendUnavailable(f"jax is installed but cannot be imported: {error}") from error
+        except Exception as error:
+            raise BackendUnavailable(self.import_failure(error)) from error
         self._jax = jax
         self.xp = xp
         kind = "cpu" if device is None else device.partition(":")[0]

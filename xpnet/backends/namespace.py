@@ -62,6 +62,10 @@ class NamespaceBackend(Backend):
                 f"{self.module!r} is no array-API namespace: it has no {' and no '.join(missing)}"
             )
         self.device = None
+        self._array_type = type(self.xp.asarray([0.0]))
+
+    def holds(self, x: Any) -> bool:
+        return isinstance(x, self._array_type)
 
     def asarray(self, x: Any, dtype: DType = None, *, copy: bool | None = None) -> Array:
         # Of asarray's options, those that are not needed are not tested: they come elsewhere.

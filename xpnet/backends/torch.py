@@ -24,6 +24,10 @@ class TorchBackend(Backend):
         found = cls.installed_version()
         if found is None:
             return Status(usable=False, reason=cls.not_installed())
+        try:
+            import torch  # noqa: F401
+        except Exception as error:
+            return Status(usable=False, version=found, reason=cls.import_failure(error))
         return Status(usable=True, version=found, device="cpu")
 
     @classmethod
@@ -38,17 +42,15 @@ class TorchBackend(Backend):
         try:
             import torch
             from array_api_compat import torch as xp
-        except ImportError as error:
-            if self.installed_version() is None:
-                raise BackendUnavailable(self.not_installed()) from error
-            raise BackendUnavailable(
-                f"torch is installed but cannot be imported: {error}"
-            ) from error
+        except Exception as error:
+            raise BackendUnavailable(self.import_failure(error)) from error
         self.xp = xp
         self._torch = torch
         try:
-            self.device = torch.device(device or "cpu")
-            torch.zeros(1, dtype=self.dtype, device=self.device).cpu()
+            place = torch.device("cpu" if device is None else device)
+            one = torch.zeros(1, dtype=self.dtype, device=place)
+            one.cpu()  # fails on devices that hold no data
+            self.device = one.device
         except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackendUnavailable(
@@ -67,7 +69,9 @@ class TorchBackend(Backend):
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
 
     def to_numpy(self, x: Array) -> HostArray:
-        return np.asarray(x.detach().cpu().numpy())
+        x = x.detach().cpu()
+        # NumPy has no bfloat16; its values are float32 values.
+        return np.asarray((x.float() if x.dtype == self._torch.bfloat16 else x).numpy())
 
     def synchronize(self, *arrays: Array) -> None:
         if self.device.type == "cuda":

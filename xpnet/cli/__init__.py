@@ -24,6 +24,14 @@ class _Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             codes = {BackendUnavailable: 2, TrainingDiverged: 3}
             ctx.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
+        except KeyboardInterrupt as error:
+            click.echo(f"interrupted{': ' * bool(error.args)}{error}", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            raise  # click ends quietly where the reader of a pipe has gone
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            ctx.exit(1)
         except MemoryError as error:
             click.echo(f"error: not enough memory ({error}): use smaller layers", err=True)
             ctx.exit(1)

@@ -11,15 +11,16 @@ from xpnet.backends import open_backend
 from xpnet.cli.options import (
     backend_option,
     data_dir_option,
+    describe_backend,
     device_option,
     run_config,
     run_options,
 )
-from xpnet.data import Dataset, load_dataset
+from xpnet.data import Dataset, Split, load_dataset
 from xpnet.data.image import read_image
-from xpnet.errors import DataError
+from xpnet.errors import DataError, RunError
 from xpnet.training import Network, ProgressBar, load
-from xpnet.training.run_folder import RunFolder, next_run_folder, read_summary
+from xpnet.training.run_folder import NumberedRunFolder, RunFolder, read_summary
 from xpnet.typing import HostArray
 
 
@@ -54,19 +55,23 @@ def train(
     config = run_config(dataset, options)
     opened = open_backend(backend, device, dtype)
     data = load_dataset(dataset, data_dir=data_dir)
-    folder = RunFolder(out if out is not None else next_run_folder(data.name), force=force)
+    folder = NumberedRunFolder(data.name) if out is None else RunFolder(out, force=force)
     if not quiet:
-        why = f" (auto: {opened.reason})" if opened.reason else ""
-        click.echo(f"backend: {opened.name} on {opened.device_name()}, {dtype}{why}")
+        click.echo(f"backend: {describe_backend(opened)}")
         click.echo(f"data:    {data.limited(config.limit).describe()}")
         click.echo(f"model:   {config.describe(data)}")
     try:
         network = config.fit(data, opened, (folder,) if quiet else (folder, ProgressBar()))
     except KeyboardInterrupt:
-        click.echo(f"interrupted: {folder.path} holds the epochs that were finished", err=True)
-        raise SystemExit(130) from None
+        message = f"{folder.path} holds the epochs that were finished"
+        raise KeyboardInterrupt(message) from None
 
-    which, counts = _draw(folder.path, network, data)
+    which, split = _judged_on(data)
+    counts = network.confusion_matrix(split.images, split.labels)
+    seconds = time.perf_counter() - started
+    # Before the pictures, which may fail: and again, with their time.
+    folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+    _draw(folder.path, network, data, counts)
     seconds = time.perf_counter() - started
     folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
     errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
@@ -102,6 +107,7 @@ def evaluate(
     RUN is a run folder or a model.safetensors file.
     """
     network = load(run, backend=backend, device=device)
+    click.echo(f"backend: {describe_backend(network.backend)}")
     data = load_dataset(dataset or _trained_on(run), data_dir=data_dir)
     part = data.train if split == "train" else data.test
     if part is None:
@@ -140,29 +146,37 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
 @data_dir_option
 def plot(run: Path, data_dir: Path | None) -> None:
     """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""
+    if run.is_file():
+        raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)
     data = load_dataset(_trained_on(run), data_dir=data_dir)
-    _draw(run, network, data)
+    _, split = _judged_on(data)
+    counts = network.confusion_matrix(split.images, split.labels)
+    if not _draw(run, network, data, counts):
+        raise SystemExit(1)
     click.echo(f"pictures of {data.name}: {run}")
 
 
 def _trained_on(run: Path) -> str:
     """The data set that a finished run was trained on."""
-    summary = read_summary(run if run.is_dir() else run.parent)
-    return str(summary.get("configuration", {}).get("dataset", "digits"))
+    summary = read_summary(run.parent if run.is_file() else run)
+    return str(summary["configuration"]["dataset"])
 
 
-def _draw(folder: Path, network: Network, data: Dataset) -> tuple[str, HostArray]:
-    """Draw the pictures of a run, or give a hint where matplotlib is missing.
+def _judged_on(data: Dataset) -> tuple[str, Split]:
+    """The split that the final figures and the pictures are of, and its name."""
+    return ("training", data.train) if data.test is None else ("test", data.test)
 
-    Returns which split they are of (the test set where there is one), and its confusion matrix.
-    """
-    which, split = ("training", data.train) if data.test is None else ("test", data.test)
-    counts = network.confusion_matrix(split.images, split.labels)
+
+def _draw(folder: Path, network: Network, data: Dataset, counts: HostArray) -> bool:
+    """Draw the pictures of a run; False, with a hint, where matplotlib is missing."""
+    which, split = _judged_on(data)
     try:
         plots.draw_run(folder, network, split, counts, f"{data.name}, {which} set")
     except ImportError as error:
+        hint = "they need pip install 'xpnet[plot]'"
         if error.name is None or error.name.partition(".")[0] != "matplotlib":
-            raise
-        click.echo("pictures left out: they need pip install 'xpnet[plot]'", err=True)
-    return which, counts
+            hint = str(error)
+        click.echo(f"pictures left out: {hint}", err=True)
+        return False
+    return True

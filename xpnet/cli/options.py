@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from xpnet.backends import BACKENDS, DTYPES
+from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.data import DATASETS
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
@@ -21,9 +21,9 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
         sizes = tuple(int(part) for part in value.split(",")) if value.strip() else ()
     except ValueError:
         sizes = (0,)
-    if any(size < 1 for size in sizes):
+    if any(not 1 <= size < 2**31 for size in sizes):
         raise click.BadParameter(
-            f"{value!r} is not a comma list of positive integers, such as 128 or 256,64"
+            f"{value!r} is not a comma list of integers from 1 to 2**31 - 1, such as 128 or 256,64"
         )
     return sizes
 
@@ -99,7 +99,7 @@ _RUN_OPTIONS = [
     ),
     click.option(
         "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True, max=1e6),
+        type=click.FloatRange(min=0, min_open=True),
         default=0.1,
         show_default=True,
         help="Length of the steps.",
@@ -130,3 +130,9 @@ def run_config(dataset: str, options: dict[str, Any]) -> RunConfig:
         return RunConfig(str(Path(dataset).resolve()) if is_folder else dataset, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def describe_backend(backend: Backend) -> str:
+    """The backend in a few words, and where it was chosen automatically, why."""
+    why = f" (auto: {backend.reason})" if backend.reason else ""
+    return f"{backend.name} on {backend.device_name()}, {backend.dtype_name}{why}"

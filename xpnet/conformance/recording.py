@@ -196,6 +196,13 @@ class RecordingBackend(NumpyBackend):
     def probe(cls) -> Status:
         return Status(usable=True)
 
+    @classmethod
+    def owns(cls, x: Any) -> bool:
+        return isinstance(x, RecordedArray)
+
+    def holds(self, x: Any) -> bool:
+        return self.owns(x)
+
     def asarray(self, x: Any, dtype: DType = None, *, copy: bool | None = None) -> Array:
         x = x.value if isinstance(x, RecordedArray) else x
         return RecordedArray(self._recorder, np.array(x, dtype=dtype))
@@ -222,8 +229,9 @@ def _watch() -> Recorder:
         examples.run_optimizer(backend, optimizer)
     examples.run_metrics(backend)
     run_training(backend)
-    # Floating-point samples are checked for NaN, images of integers are not.
-    fit(mlp(2, 2), (np.eye(2), [0, 1]), epochs=1, backend=backend)
+    # Floating-point samples, and labels that live there already, are checked there.
+    x, y = backend.asarray(np.eye(2)), backend.asarray(np.arange(2))
+    fit(mlp(2, 2), (x, y), epochs=1, backend=backend)
     return recorder
 
 

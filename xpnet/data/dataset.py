@@ -23,6 +23,13 @@ class Split:
     images: HostArray
     labels: HostArray
 
+    def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            try:
+                object.__setattr__(self, name, np.asarray(getattr(self, name)))
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{name} must be host arrays: {error}") from error
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -68,10 +75,21 @@ class Dataset:
     pixel_maximum: float = 255.0
 
     def __post_init__(self) -> None:
+        maximum = float(self.pixel_maximum)
+        if not 0 < maximum < float("inf"):
+            raise DataError(
+                f"{self.name}: pixel_maximum must be positive and finite, got {maximum:g}"
+            )
+        object.__setattr__(self, "pixel_maximum", maximum)
         _check(f"{self.name}: training set", self.train, self.n_classes)
         if self.test is None:
             return
         _check(f"{self.name}: test set", self.test, self.n_classes)
+        if (self.train.images.dtype.kind in "ui") != (self.test.images.dtype.kind in "ui"):
+            raise DataError(
+                f"{self.name}: training images are {self.train.images.dtype}, test images "
+                f"{self.test.images.dtype}: integers are divided by pixel_maximum, others are not"
+            )
         if self.test.images.shape[1:] != self.image_shape:
             raise DataError(
                 f"{self.name}: training images have shape {self.image_shape}, "

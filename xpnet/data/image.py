@@ -48,8 +48,12 @@ def read_image(
         raise DataError("reading pictures needs Pillow: pip install 'xpnet[image]'") from error
     paper = 255 if invert else 0
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
+        with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            file = Image.open(path)
+        with file:
+            if file.mode == "F":
+                raise ValueError("grey values in floating point have no agreed white")
             picture = ImageOps.exif_transpose(file).convert("RGBA")
             ground = Image.new("RGBA", picture.size, (paper, paper, paper, 255))
             grey = Image.alpha_composite(ground, picture).convert("L")

@@ -36,8 +36,8 @@ def flatten(xp: Namespace, images: Array) -> Array:
 def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Shape | None) -> Array:
     """A batch as a network takes it.
 
-    Integers are normalised (`normalize`); floating-point values are taken as they are, in
-    `dtype`. Samples are flattened where the network takes rows.
+    Integers are normalised (`normalize`); floating-point values and booleans are taken as they
+    are, in `dtype`. Samples are flattened where the network takes rows.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Sha
     shape
         The shape of one sample that the network takes; None for any.
     """
-    if xp.isdtype(x.dtype, "real floating"):
-        x = xp.astype(x, dtype, copy=False)
-    else:
+    if xp.isdtype(x.dtype, "integral"):
         x = normalize(xp, x, maximum, dtype)
+    else:
+        x = xp.astype(x, dtype, copy=False)
     if shape is not None and len(shape) == 1 and x.ndim > 2:
         x = flatten(xp, x)
     return x

@@ -12,14 +12,15 @@ class ReLU(Layer):
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         # `where` rather than `maximum`: some libraries give maximum(x, 0) the slope 0.5 at 0.
-        y = xp.where(x > 0, x, xp.zeros_like(x))
+        # And `x <= 0`, which is false for NaN, so that a NaN is passed on and seen.
+        y = xp.where(x <= 0, xp.zeros_like(x), x)
         return y, (y,)
 
     def backward(
         self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
     ) -> tuple[Array | None, Grads]:
         (y,) = cache
-        return (xp.where(y > 0, dy, xp.zeros_like(dy)) if need_dx else None), {}
+        return (xp.where(y <= 0, xp.zeros_like(dy), dy) if need_dx else None), {}
 
 
 @dataclass(frozen=True)

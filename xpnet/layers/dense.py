@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet.checks import positive_integer
 from xpnet.initializers import INITIALIZERS, Initializer, he_normal, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.random import Seed, stream
@@ -37,9 +38,8 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         for name in ("n_in", "n_out"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Dense: {name} must be a positive integer, got {value!r}")
+            size = positive_integer(f"Dense: {name}", getattr(self, name))
+            object.__setattr__(self, name, size)
         if not callable(self.init_weight):
             raise ValueError(
                 f"Dense: init_weight must be an initializer such as xpnet.initializers.he_normal, "

@@ -12,7 +12,7 @@ class Callback:
     """Told of the course of a training; the methods do nothing unless overridden.
 
     The network is the one that `fit` will return. Its parameters are those of the last finished
-    epoch only while a method runs: copy what shall be kept.
+    epoch only while a method runs: keep `network.copy()` where they are wanted later.
     """
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
@@ -28,7 +28,11 @@ class Callback:
         """After an epoch and its evaluation."""
 
     def on_end(self, network: Network) -> None:
-        """After the last epoch, or when the training ends by an error or Ctrl-C."""
+        """After the last epoch, or when the training ends by an error or Ctrl-C.
+
+        In the latter case the history is that of the finished epochs, but the parameters are of
+        no use: they may be in the middle of a step.
+        """
 
 
 class ProgressBar(Callback):

@@ -4,9 +4,12 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.checks import positive_integer
 from xpnet.data import Dataset
 from xpnet.errors import DataError, TrainingDiverged
 from xpnet.layers import Layer
@@ -14,7 +17,7 @@ from xpnet.losses import Loss, softmax_cross_entropy
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, permutation, seed_sequence
 from xpnet.training.callbacks import Callback
-from xpnet.training.evaluation import chunks, make_evaluator
+from xpnet.training.evaluation import Evaluator, chunks, make_evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.training.samples import load_inputs, load_targets
@@ -94,70 +97,105 @@ def fit(
     >>> network.history[-1].test_accuracy > 0.9
     True
     """
-    _check_options(model, epochs, batch_size)
+    epochs = positive_integer("epochs", epochs)
+    batch_size = positive_integer("batch_size", batch_size)
+    callbacks = _check_options(model, optimizer, loss, callbacks)
     seed = seed_sequence(seed)
     train, test, pixel_maximum = _samples(data, test)
     opened = _open(backend, device, dtype, train[0])
     logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
 
-    with opened.scope():
-        x = load_inputs(opened, "training set", train[0], model)
-        y = load_targets(opened, "training set", train[1], x.shape[0], model)
-        if pixel_maximum is None:
-            pixel_maximum = 255.0 if x.dtype == opened.xp.uint8 else 1.0
-        held_out = None
-        if test is not None:
-            test_x = load_inputs(opened, "test set", test[0], model)
-            held_out = test_x, load_targets(opened, "test set", test[1], test_x.shape[0], model)
-
+    with opened.scope(), ExitStack() as stack:
+        sets = _load_sets(opened, model, train, test, pixel_maximum)
+        maximum = sets.pixel_maximum
         state = initial_state(opened, model, optimizer, seed)
-        step = make_step(opened, model, loss, optimizer, pixel_maximum=pixel_maximum, seed=seed)
-        evaluate = make_evaluator(opened, model, loss, pixel_maximum=pixel_maximum)
+        step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
+        evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum)
         network = Network(
             model,
             select(state, "param/"),
             opened,
-            sample_shape=tuple(x.shape[1:]),
-            pixel_maximum=pixel_maximum,
+            sample_shape=tuple(sets.x.shape[1:]),
+            pixel_maximum=maximum,
         )
-        n_steps = math.ceil(x.shape[0] / batch_size)
-        callbacks = list(callbacks)
+        n_steps = math.ceil(sets.x.shape[0] / batch_size)
         for callback in callbacks:
+            # Those that are started are ended, in the reverse order, whatever happens.
+            stack.callback(callback.on_end, network)
             callback.on_start(network, epochs=epochs, steps=n_steps)
-        try:
-            for epoch in range(1, epochs + 1):
-                started = time.perf_counter()
-                order = opened.asarray(
-                    permutation(seed, epoch, x.shape[0]), dtype=opened.index_dtype
-                )
-                for rows in batches(order, batch_size):
-                    state = step(state, x, y, rows)
-                    for callback in callbacks:
-                        callback.on_step(state)
-                opened.synchronize(*state.values())
-                trained = time.perf_counter()
-
-                network.params = select(state, "param/")
-                on_train = evaluate(network.params, x, y)
-                on_test = evaluate(network.params, *held_out) if held_out is not None else None
-                record = EpochRecord(
-                    epoch=epoch,
-                    train_loss=on_train.loss,
-                    train_accuracy=on_train.accuracy,
-                    test_loss=None if on_test is None else on_test.loss,
-                    test_accuracy=None if on_test is None else on_test.accuracy,
-                    train_seconds=trained - started,
-                    eval_seconds=time.perf_counter() - trained,
-                    learning_rate=_shortest(opened.to_numpy(state["learning_rate"])),
-                )
-                _check_finite(record, n_steps)
-                network.history.append(record)
+        for epoch in range(1, epochs + 1):
+            started = time.perf_counter()
+            order = permutation(seed, epoch, sets.x.shape[0])
+            for rows in batches(opened.asarray(order, dtype=opened.index_dtype), batch_size):
+                state = step(state, sets.x, sets.y, rows)
                 for callback in callbacks:
-                    callback.on_epoch(network, record)
-        finally:
+                    callback.on_step(state)
+            opened.synchronize(*state.values())
+            network.params = select(state, "param/")
+            rate = _shortest(opened.to_numpy(state["learning_rate"]))
+            record = _evaluate(epoch, network, sets, evaluate, started, rate)
+            _check_finite(record, n_steps)
+            network.history.append(record)
             for callback in callbacks:
-                callback.on_end(network)
+                callback.on_epoch(network, record)
     return network
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The samples on the device: training set, test set if there is one, scale of pixels."""
+
+    x: Array
+    y: Array
+    test: tuple[Array, Array] | None
+    pixel_maximum: float
+
+
+def _load_sets(
+    backend: Backend,
+    model: Layer,
+    train: Samples,
+    test: Samples | None,
+    pixel_maximum: float | None,
+) -> _Sets:
+    x = load_inputs(backend, "training set", train[0], model)
+    y = load_targets(backend, "training set", train[1], x.shape[0], model)
+    pixels = x.dtype == backend.xp.uint8
+    if pixel_maximum is None:
+        pixel_maximum = 255.0 if pixels else 1.0
+    if test is None:
+        return _Sets(x, y, None, pixel_maximum)
+    test_x = load_inputs(backend, "test set", test[0], model)
+    if pixels != (test_x.dtype == backend.xp.uint8):
+        raise DataError(
+            f"the training set has dtype {x.dtype}, the test set {test_x.dtype}: uint8 is taken as "
+            f"pixels and divided, other dtypes are not; give both in the same way"
+        )
+    test_y = load_targets(backend, "test set", test[1], test_x.shape[0], model)
+    return _Sets(x, y, (test_x, test_y), pixel_maximum)
+
+
+def _evaluate(
+    epoch: int,
+    network: Network,
+    sets: _Sets,
+    evaluate: Evaluator,
+    started: float,
+    learning_rate: float,
+) -> EpochRecord:
+    trained = time.perf_counter()
+    on_train = evaluate(network.params, sets.x, sets.y)
+    on_test = None if sets.test is None else evaluate(network.params, *sets.test)
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=on_train.loss,
+        train_accuracy=on_train.accuracy,
+        test_loss=None if on_test is None else on_test.loss,
+        test_accuracy=None if on_test is None else on_test.accuracy,
+        train_seconds=trained - started,
+        eval_seconds=time.perf_counter() - trained,
+        learning_rate=learning_rate,
+    )
 
 
 def batches(order: Array, batch_size: int) -> Iterator[Array]:
@@ -165,12 +203,22 @@ def batches(order: Array, batch_size: int) -> Iterator[Array]:
     return (order[rows] for rows in chunks(order.shape[0], batch_size))
 
 
-def _check_options(model: Layer, epochs: int, batch_size: int) -> None:
+def _check_options(
+    model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback]
+) -> list[Callback]:
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+        raise TypeError(f"optimizer must be one such as SGD(0.1), got {optimizer!r}")
+    if not callable(loss):
+        raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
+    listed = list(callbacks)
+    for callback in listed:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be instances of Callback, got {callback!r}")
+    return listed
 
 
 def _samples(

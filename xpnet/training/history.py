@@ -1,7 +1,7 @@
 """What was measured in each epoch."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, overload
 
@@ -99,9 +99,6 @@ class History(Sequence[EpochRecord]):
         if isinstance(key, slice):
             return History(self._records[key])
         return self._records[key]
-
-    def __iter__(self) -> Iterator[EpochRecord]:
-        return iter(self._records)
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self._records)) or "<History of no epochs>"

@@ -15,7 +15,7 @@ from xpnet.errors import CheckpointError
 from xpnet.layers import EVALUATION, Layer, softmax
 from xpnet.losses import Loss, softmax_cross_entropy
 from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
-from xpnet.model import Sequential
+from xpnet.model import build_layer, describe_layer
 from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
 from xpnet.training.history import History
 from xpnet.training.samples import load_inputs, load_targets
@@ -57,7 +57,7 @@ class Network:
         self.backend = backend
         self.history = history if history is not None else History()
         self.sample_shape = sample_shape
-        self.pixel_maximum = pixel_maximum
+        self.pixel_maximum = float(pixel_maximum)
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -122,7 +122,10 @@ class Network:
             x = load_inputs(backend, "confusion_matrix", x, self.model)
             y = load_targets(backend, "confusion_matrix", y, x.shape[0], self.model)
             labels = class_labels(backend.xp, y)
-            n_classes = self.predict_proba(x[:1, ...]).shape[-1]
+            output = self.model.output_shape(self.model.input_shape() or tuple(x.shape[1:]))
+            if output is None:
+                raise ValueError("a confusion matrix needs a model of known output shape")
+            n_classes = output[-1]
             predicted = self.predict(x)
             counts = np.zeros((n_classes, n_classes), dtype=np.int64)
             # In parts: the one-hot rows of all samples at once could take more memory than they.
@@ -133,11 +136,7 @@ class Network:
 
     def _map(self, x: Any, head: Any) -> Array:
         """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
-        dtype = self.backend.dtype_name
-        try:
-            backend = backend_of(x, dtype)
-        except TypeError:
-            backend = open_backend("numpy", None, dtype)
+        backend = self._backend_for(x)
         xp = backend.xp
         with backend.scope():
             params = self._params_on(backend)
@@ -156,6 +155,15 @@ class Network:
                 parts.append(head(xp, output))
             return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
+    def _backend_for(self, x: Any) -> Backend:
+        """Where `x` lives; NumPy for lists."""
+        if self.backend.holds(x):
+            return self.backend
+        try:
+            return backend_of(x, self.backend.dtype_name)
+        except TypeError:
+            return open_backend("numpy", None, self.backend.dtype_name)
+
     def _params_on(self, backend: Backend) -> dict[str, Array]:
         if (backend.name, backend.device) == (self.backend.name, self.backend.device):
             return self.params
@@ -163,6 +171,26 @@ class Network:
             name: backend.asarray(self.backend.to_numpy(value))
             for name, value in self.params.items()
         }
+
+    def copy(self) -> "Network":
+        """The same network with parameters of its own, as a callback may want to keep it."""
+        with self.backend.scope():
+            params = {
+                name: self.backend.asarray(value, copy=True) for name, value in self.params.items()
+            }
+        return Network(
+            self.model,
+            params,
+            self.backend,
+            history=self.history[:],
+            sample_shape=self.sample_shape,
+            pixel_maximum=self.pixel_maximum,
+        )
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: Any) -> "Network":
+        return self.copy()
 
     # -- files ----------------------------------------------------------------------------------
 
@@ -178,7 +206,7 @@ class Network:
             f"param/{name}": self.backend.to_numpy(value) for name, value in self.params.items()
         }
         metadata = {
-            "model": self.model.config(),
+            "model": describe_layer(self.model),
             "dtype": self.backend.dtype_name,
             "sample_shape": self.sample_shape,
             "pixel_maximum": self.pixel_maximum,
@@ -223,13 +251,12 @@ def load(
     BackendUnavailable
         If the backend cannot be used.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
+    # os.path rather than Path, whose is_dir raises for names that cannot be.
+    path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
     arrays, metadata = checkpoint.read_checkpoint(path)
     try:
         if model is None:
-            model = Sequential.from_config(metadata["model"])
+            model = build_layer(metadata["model"])
         shape = metadata["sample_shape"]
         sample_shape = None if shape is None else tuple(int(n) for n in shape)
         pixel_maximum = float(metadata["pixel_maximum"])

@@ -1,5 +1,6 @@
 """The folder of a run: its history, its summary, its network and its pictures."""
 
+import itertools
 import json
 import math
 import os
@@ -26,8 +27,9 @@ FILES = (HISTORY, SUMMARY, MODEL, CURVES, CONFUSION, MISTAKES)
 class RunFolder(Callback):
     """Writes a run folder while a network trains: give it to `fit` as a callback.
 
-    After each epoch the record is appended to `history.jsonl` and the network written to
-    `model.safetensors`, so that a training that is interrupted leaves the epochs it finished.
+    Nothing is written before the training starts. After each epoch the record is appended to
+    `history.jsonl` and the network written to `model.safetensors`, so that a training that is
+    interrupted leaves the epochs it finished.
 
     Parameters
     ----------
@@ -40,22 +42,30 @@ class RunFolder(Callback):
     Raises
     ------
     RunError
-        If the folder cannot be made, holds a run and `force` is not given, or is not a folder.
+        If the folder holds a run and `force` is not given, or is not a folder; when the training
+        starts, if it cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
+        there = self._files()
+        if os.path.lexists(self.path) and not os.path.isdir(self.path):  # noqa: PTH112
             raise RunError(f"{self.path}: there is a file of this name; give another folder")
-        there = [name for name in FILES if (self.path / name).exists()]
         if there and not force:
             raise RunError(
                 f"{self.path}: holds a run already ({', '.join(there)}); "
                 f"give another folder, or --force to replace it"
             )
+
+    def _files(self) -> list[str]:
+        """The files of a run that the folder holds."""
+        # os.path: unlike Path's methods it is silent about names that cannot be.
+        return [name for name in FILES if os.path.lexists(self.path / name)]
+
+    def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in there:
+            for name in self._files():
                 (self.path / name).unlink()
             (self.path / HISTORY).touch()
         except OSError as error:
@@ -119,12 +129,33 @@ class RunFolder(Callback):
             raise _cannot_write(self.path, error) from error
 
 
-def next_run_folder(dataset: str, parent: Path = Path("runs")) -> Path:
-    """The first of `runs/DATASET-1`, `runs/DATASET-2`, ... that is not there yet."""
-    number = 1
-    while (path := parent / f"{dataset}-{number}").exists():
-        number += 1
-    return path
+class NumberedRunFolder(RunFolder):
+    """The first of `runs/DATASET-1`, `runs/DATASET-2`, ... that is not there when training starts.
+
+    Parameters
+    ----------
+    dataset
+        What the folder is called after.
+    parent
+        Where it is made.
+    """
+
+    def __init__(self, dataset: str, parent: Path = Path("runs")) -> None:
+        super().__init__(parent / f"{dataset}-N")
+
+    def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
+        stem = self.path.name.removesuffix("-N")
+        for number in itertools.count(1):
+            self.path = self.path.with_name(f"{stem}-{number}")
+            try:
+                # Of two trainings at once, only one makes the folder.
+                self.path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise _cannot_write(self.path, error) from error
+            break
+        super().on_start(network, epochs=epochs, steps=steps)
 
 
 def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -138,18 +169,26 @@ def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
     file = Path(path) / SUMMARY
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunError(
+            f"{path}: not the folder of a finished run: no {SUMMARY} (to evaluate a network "
+            f"without one, name the data set)"
+        ) from error
     except OSError as error:
-        raise RunError(f"{path}: not the folder of a finished run: no {SUMMARY}") from error
-    except ValueError as error:
+        raise RunError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{file}: damaged ({error})") from error
-    if not isinstance(summary, dict):
-        raise RunError(f"{file}: damaged (expected a JSON object)")
-    return summary
+    try:
+        str(summary["configuration"]["dataset"])
+    except (TypeError, KeyError) as error:
+        raise RunError(f"{file}: damaged: it does not say which data set was used") from error
+    return dict(summary)
 
 
 def environment(backend: Backend) -> dict[str, Any]:
     """What a run was made with: backend, device, and the versions of what matters to it."""
-    libraries = ["xpnet", "numpy", "array-api-compat"]
+    libraries = ["xpnet", "numpy", "array-api-compat", "safetensors", "matplotlib"]
+    libraries += ["jaxlib"] if backend.name == "jax" else []
     versions = {name: _version(name) for name in libraries}
     versions[backend.distribution] = backend.installed_version()
     return {

@@ -22,17 +22,10 @@ def move(backend: Backend, x: Any) -> Array:
     Raises
     ------
     DataError
-        If it is neither an array nor nested lists of numbers.
+        If it is neither an array of real numbers nor nested lists of them.
     """
-    try:
-        source = backend_of(x, backend.dtype_name)
-    except TypeError:
-        source, x = open_backend("numpy", None, backend.dtype_name), _host_array(x)
-    if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
-        raise DataError(f"expected an array of real numbers, got one of dtype {x.dtype}")
-    if (source.name, source.device) == (backend.name, backend.device):
-        return x
-    return backend.asarray(source.to_numpy(x))
+    source, x = _source(backend, x)
+    return _bring(backend, source, x)
 
 
 def load_inputs(
@@ -44,7 +37,7 @@ def load_inputs(
     ------
     DataError
         If there are none (unless that is allowed), their shape does not fit the model, or a
-        value is not finite.
+        value is not finite in the backend's dtype.
     """
     xp = backend.xp
     x = move(backend, x)
@@ -57,14 +50,22 @@ def load_inputs(
         )
     wanted, sample = model.input_shape(), tuple(x.shape[1:])
     # A network that takes rows also takes images of as many pixels: they are flattened.
-    rows = wanted is not None and len(wanted) == 1 and math.prod(sample) == wanted[0]
-    if wanted not in (None, sample) and not rows:
+    rows = wanted is not None and len(wanted) == 1
+    try:
+        model.output_shape((math.prod(sample),) if rows else sample)
+    except ValueError as error:
         raise DataError(
-            f"{what}: the network takes samples of shape {wanted}, got {sample} "
-            f"(an array of shape {tuple(x.shape)})"
-        )
-    if xp.isdtype(x.dtype, "real floating") and not bool(backend.to_numpy(xp.all(xp.isfinite(x)))):
-        raise DataError(f"{what}: inputs must be finite, but there are NaN or infinite values")
+            f"{what}: the network takes samples of shape {wanted or 'another shape'}, got {sample} "
+            f"(an array of shape {tuple(x.shape)}): {error}"
+        ) from error
+    if xp.isdtype(x.dtype, "real floating"):
+        with np.errstate(over="ignore"):
+            finite = xp.all(xp.isfinite(xp.astype(x, backend.dtype, copy=False)))
+        if not bool(backend.to_numpy(finite)):
+            raise DataError(
+                f"{what}: inputs must be finite in {backend.dtype_name}, but there are NaN, "
+                f"infinite or too large values"
+            )
     return x
 
 
@@ -79,10 +80,11 @@ def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) 
     Raises
     ------
     DataError
-        If their number or shape is wrong, or a label is not an integer in range.
+        If their number or shape is wrong, a label is not an integer in range, or a row is not
+        finite.
     """
     xp = backend.xp
-    y = move(backend, y)
+    source, y = _source(backend, y)
     output = model.output_shape(model.input_shape())
     n_classes = None if output is None else output[-1]
     if y.ndim not in (1, 2) or y.shape[0] != count:
@@ -95,17 +97,47 @@ def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) 
             raise DataError(
                 f"{what}: one-hot rows have {y.shape[1]} columns, the network {n_classes} outputs"
             )
-        return xp.astype(y, backend.dtype)
-    if not xp.isdtype(y.dtype, "integral"):
+        rows = xp.astype(_bring(backend, source, y), backend.dtype)
+        if not bool(backend.to_numpy(xp.all(xp.isfinite(rows)))):
+            raise DataError(f"{what}: one-hot rows must be finite, but there are NaN or infinities")
+        return rows
+    if not source.xp.isdtype(y.dtype, "integral"):
         raise DataError(f"{what}: labels must be integers from 0, got dtype {y.dtype}")
-    y = xp.astype(y, backend.index_dtype)
-    low, high = int(backend.to_numpy(xp.min(y))), int(backend.to_numpy(xp.max(y)))
+    # Checked where they come from: a narrower integer of another library would wrap.
+    with source.scope():
+        low = int(source.to_numpy(source.xp.min(y)))
+        high = int(source.to_numpy(source.xp.max(y)))
     if low < 0 or (n_classes is not None and high >= n_classes):
         raise DataError(
             f"{what}: the network has {n_classes} outputs, so labels must be from 0 to "
             f"{(n_classes or 0) - 1}; found labels from {low} to {high}"
         )
-    return y
+    return xp.astype(_bring(backend, source, y), backend.index_dtype)
+
+
+def _source(backend: Backend, x: Any) -> tuple[Backend, Array]:
+    """The backend that an array lives on, and the array; lists become NumPy arrays."""
+    if backend.holds(x):
+        source = backend
+    else:
+        try:
+            source = backend_of(x, backend.dtype_name)
+        except TypeError:
+            source, x = open_backend("numpy", None, backend.dtype_name), _host_array(x)
+    if source.name == "numpy" and x.dtype.kind == "f" and x.dtype.itemsize not in (4, 8):
+        x = x.astype(backend.dtype_name)  # float16 and longdouble, which not every library has
+    if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
+        raise DataError(f"expected an array of real numbers, got one of dtype {x.dtype}")
+    return source, x
+
+
+def _bring(backend: Backend, source: Backend, x: Array) -> Array:
+    if source is backend:
+        return x
+    host = source.to_numpy(x)
+    # Other byte orders and negative strides are NumPy's alone.
+    host = np.ascontiguousarray(host, dtype=host.dtype.newbyteorder("="))
+    return backend.asarray(host)
 
 
 def _host_array(x: Any) -> np.ndarray:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
@@ -25,6 +27,11 @@ def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) ->
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
     slots = optimizer.init(backend.xp, select(state, "param/"))
     state |= {f"opt/{name}": value for name, value in slots.items()}
+    if np.asarray(optimizer.learning_rate, dtype=backend.dtype_name) == 0:
+        raise ValueError(
+            f"the learning rate {optimizer.learning_rate} is 0 in {backend.dtype_name}: nothing "
+            f"would be learnt"
+        )
     state["learning_rate"] = backend.asarray(optimizer.learning_rate, dtype=backend.dtype)
     state["step"] = backend.asarray(0, dtype=backend.xp.int32)
     state["loss"] = backend.asarray(0.0, dtype=backend.dtype)
