@@ -219,7 +219,6 @@ def test_backends_lists_them_all():
     assert f"numpy             usable      {np.__version__}" in lines[0]
 
 
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
 def test_a_training_that_diverges_exits_with_3_and_keeps_the_history():
     arguments = ["--learning-rate", "1e5", "--out", "run", "--hidden", "64,64"]
     result = xp("train", *arguments, code=3)

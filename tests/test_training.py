@@ -615,7 +615,6 @@ def test_sgd_refuses_learning_rates(learning_rate):
         SGD(learning_rate)
 
 
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
 def test_a_loss_that_is_not_finite_stops_the_training():
     seen = []
 
@@ -635,7 +634,6 @@ def test_a_loss_that_is_not_finite_stops_the_training():
     assert seen == ["end"]
 
 
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
 @pytest.mark.parametrize("rate", [10.0**k for k in range(1, 8)])
 def test_weights_that_are_no_numbers_never_pass_for_trained(rate):
     """A NaN must come through every layer to the loss, and not be cut off by a ReLU."""
@@ -647,7 +645,6 @@ def test_weights_that_are_no_numbers_never_pass_for_trained(rate):
     assert all(np.isfinite(value).all() for value in network.params.values())
 
 
-@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
 def test_a_test_loss_that_is_not_finite_loses_no_network(tmp_path):
     network = fit(mlp(4, 8, 3), (X, Y), test=(X / abs(X) * 3e38, Y), epochs=1, backend="numpy")
     assert not np.isfinite(network.history[0].test_loss)

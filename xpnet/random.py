@@ -14,7 +14,6 @@ for one purpose, or adding a purpose, changes no other. There are two kinds of s
 import hashlib
 import math
 import operator
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -104,8 +103,6 @@ _PARITY = 0x1BD11BDA
 _DROPOUT_ROUNDS = 13
 _RESOLUTION = 1 << 16
 
-Threefry = Callable[..., tuple[Array, Array]]
-
 
 def threefry2x32(
     xp: Namespace, key: tuple[int, int], x0: Array, x1: Array, *, rounds: int = 20
@@ -161,7 +158,6 @@ def keep_mask(
     rate: float,
     *,
     row_offset: Array | int = 0,
-    threefry: Threefry = threefry2x32,
 ) -> Array:
     """Which elements of a batch dropout keeps: true with probability 1 - rate.
 
@@ -181,8 +177,6 @@ def keep_mask(
     row_offset
         The number of the first row of `x` in the whole batch: a part of a batch, given its offset,
         gets that part of the whole batch's mask.
-    threefry
-        The generator; a backend may bring a faster one of the same numbers.
 
     Returns
     -------
@@ -195,7 +189,7 @@ def keep_mask(
     rows = xp.arange(n_rows, dtype=xp.int32, device=place) + row_offset
     blocks = xp.arange(n_blocks, dtype=xp.int32, device=place)
     x0 = rows[:, None] * n_blocks + blocks[None, :]
-    y0, y1 = threefry(xp, key, x0, xp.zeros_like(x0) + step, rounds=_DROPOUT_ROUNDS)
+    y0, y1 = threefry2x32(xp, key, x0, xp.zeros_like(x0) + step, rounds=_DROPOUT_ROUNDS)
     # Each word holds two numbers of 16 bits. A comparison of the word sees the upper one, since
     # the lower bits of the limit are zero; a shift brings the lower one up.
     limit = round(rate * _RESOLUTION) * _RESOLUTION - 2**31

@@ -37,6 +37,11 @@ class Status:
     reason: str = ""
 
 
+def quiet_numpy() -> AbstractContextManager[Any]:
+    """NumPy without warnings of overflow: a loss that is not finite is an error of its own."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 class Backend:
     """An array library, opened on one device for one floating-point dtype.
 

@@ -1,11 +1,12 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
-from xpnet.backends.base import Backend, Status
+from xpnet.backends.base import Backend, Status, quiet_numpy
 from xpnet.errors import BackendUnavailable
 
 
@@ -31,3 +32,6 @@ class NumpyBackend(Backend):
             )
         self.xp = xp
         self.device = "cpu"
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return quiet_numpy()

@@ -242,7 +242,8 @@ def _check(
         pairs = _pairs(backend, found, expected)
     except AttributeError as error:
         missing = getattr(error, "obj", None) is backend.xp
-        return Finding(group, what, "missing" if missing else "error", _describe(error))
+        detail = str(error) if missing else _describe(error)
+        return Finding(group, what, "missing" if missing else "error", detail)
     except Exception as error:  # whatever a library raises is the finding
         return Finding(group, what, "error", _describe(error))
     differences = [0.0]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from xpnet.random import Seed, Threefry, keep_mask, layer_key, threefry2x32
+from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
 
 
@@ -23,8 +23,6 @@ class Context:
         The number of the first row in the whole batch, where this is a part of a batch.
     path
         The names of the layer, from the outermost container inwards.
-    threefry
-        The generator of random bits; see `xpnet.random.threefry2x32`.
     """
 
     training: bool = False
@@ -32,7 +30,6 @@ class Context:
     step: Array | int = 0
     row_offset: Array | int = 0
     path: tuple[str, ...] = ()
-    threefry: Threefry = threefry2x32
 
     def inside(self, name: str) -> "Context":
         """The context of a layer of this name."""
@@ -55,7 +52,6 @@ class Context:
             x,
             rate,
             row_offset=self.row_offset,
-            threefry=self.threefry,
         )
 
 

@@ -71,8 +71,8 @@ def fit(
         Where and in which precision (float32 if not given); see `open_backend`. `"auto"` stays
         where `x` lives if it is an array of another library than NumPy.
     seed
-        A non-negative integer or a `SeedSequence`. One seed gives the same initial weights and
-        the same shuffles on every backend.
+        A non-negative integer or a `SeedSequence`. One seed gives the same initial weights, the
+        same shuffles and the same dropout masks on every backend.
     callbacks
         See `xpnet.training.callbacks`.
 
