@@ -10,6 +10,7 @@ if everything holds, 1 if something does not, 2 if there is no GPU.
 
 import datetime
 import json
+import os
 import platform
 import re
 import shutil
@@ -42,7 +43,7 @@ def describe_gpu() -> str:
         return "nvidia-smi is not installed"
     query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or answer.stderr.strip()
+    return "; ".join((answer.stdout.strip() or answer.stderr.strip()).splitlines())
 
 
 def usable_targets(targets: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
@@ -66,10 +67,15 @@ def usable_targets(targets: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, 
     return usable, reasons
 
 
-def run_tests() -> dict[str, Any]:
-    """All tests marked `gpu`, in a process of their own."""
+def run_tests(data_dir: Path | None) -> dict[str, Any]:
+    """All tests marked `gpu`, in a process of their own, in which CuPy may not be missing."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
-    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    settings = {**os.environ, "XPNET_REQUIRE": "cupy"}
+    if data_dir is not None:
+        settings["XPNET_DATA_DIR"] = str(data_dir.resolve())
+    answer = subprocess.run(
+        command, cwd=REPOSITORY, env=settings, capture_output=True, text=True, check=False
+    )
     counts = dict.fromkeys(("passed", "failed", "skipped", "error"), 0)
     for number, kind in re.findall(r"(\d+) (passed|failed|skipped|error)", answer.stdout):
         counts[kind] = int(number)
@@ -97,6 +103,7 @@ def run_parity(
     opened += [open_backend(name, device, dtype) for name, device in targets]
     pixels = data.image_shape[0] * data.image_shape[1]
     model = mlp(pixels, 128, data.n_classes, dropout=0.2)
+    # A backend that fails in the middle is a failure in the report.
     report = compare_backends(model, data, opened, dtype=dtype, epochs=epochs)
     return {
         **report.to_dict(),
@@ -163,11 +170,16 @@ def check(
     BackendUnavailable
         If the first target cannot be used.
     """
+    # JAX would take three quarters of the GPU's memory from the others.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    open_backend(*targets[0])
+    tests = run_tests(data_dir) if with_tests else None
     usable, not_checked = usable_targets(targets)
     data, missing = data_sets(data_dir)
     not_checked += missing
     no_tests = {"passed": 0, "failed": 0, "skipped": 0, "error": 0, "holds": True, "output": ""}
-    if not with_tests:
+    if tests is None:
+        tests = no_tests
         not_checked.append("the tests marked gpu")
     parity = [
         run_parity(usable, one, dtype, epochs) for one in data for dtype in ("float64", "float32")
@@ -176,7 +188,6 @@ def check(
     for dtype in ("float64", "float32"):
         found = check_namespace(usable[0][0], dtype=dtype)
         conformance.append({**found.to_dict(), "table": str(found)})
-    tests = run_tests() if with_tests else no_tests
     holds = [tests["holds"], *(p["holds"] for p in parity), *(c["conforms"] for c in conformance)]
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

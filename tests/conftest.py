@@ -7,6 +7,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,5 +121,8 @@ def mnist_dir() -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    """Order: what needs MNIST or much time comes last."""
+    """Mark what is run on CuPy; and order: what needs MNIST or much time comes last."""
+    for item in items:
+        if "cupy" in getattr(item, "callspec", SimpleNamespace(id="")).id.split("-"):
+            item.add_marker(pytest.mark.gpu)
     items.sort(key=lambda item: bool({"mnist", "slow"} & {m.name for m in item.iter_markers()}))

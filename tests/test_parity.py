@@ -1,6 +1,7 @@
 """The tool that proves the promise: one seed, one run, on every backend."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from conftest import TRAINING_TARGETS, require
 from xpnet import fit, load_dataset, mlp, open_backend, softmax_cross_entropy
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.cli import main
-from xpnet.parity import TOLERANCES, compare_backends
+from xpnet.parity import (
+    TOLERANCES,
+    ParityReport,
+    ParityRow,
+    _failures,
+    _relative,
+    _rows,
+    _Watch,
+    compare_backends,
+)
+from xpnet.training import EpochRecord
 
 DIGITS = load_dataset("digits").limited(400)
 MODEL = mlp(64, 32, 10, dropout=0.3)
@@ -66,8 +77,6 @@ def test_a_backend_that_is_wrong_is_found(dtype, factor, message):
 def test_a_loss_that_is_no_number_is_found():
     report = compare_backends(MODEL, DIGITS, ["numpy", "array_api_strict"], epochs=1)
     assert report.holds
-    from xpnet.parity import _relative
-
     assert _relative([1.0, float("nan")], [1.0, 1.0]) == float("inf")
     assert _relative([1.0, 1.5], [1.0, 1.0]) == 0.5
 
@@ -82,6 +91,66 @@ def test_the_report_agrees_with_fit():
         round(359 * accuracy) for accuracy in history["test_accuracy"]
     ]
     assert report.max_error_count_difference == max(row.error_count_difference for row in rows)
+
+
+def row(name, epoch, loss=0.0, errors=0, predictions=0, count=10_000):
+    return ParityRow(name, epoch, 1.0, 1.0, 0.9, 500, count, loss, errors, predictions, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rows", "first_steps", "n_failures"),
+    [
+        ("float64", [row("b", 1), row("b", 2)], 0.9e-9, 0),
+        ("float64", [row("b", 1), row("b", 2)], 1.1e-9, 1),
+        ("float64", [row("b", 1, loss=1.1e-9), row("b", 2)], 0, 1),
+        ("float64", [row("b", 1, predictions=1), row("b", 2, errors=1, predictions=1)], 0, 3),
+        # In float32 only the first steps and the end count.
+        ("float32", [row("b", 1, loss=1, errors=999, predictions=9), row("b", 2)], 0.9e-4, 0),
+        ("float32", [row("b", 1), row("b", 2)], 1.1e-4, 1),
+        ("float32", [row("b", 1), row("b", 2, loss=0.9e-2, errors=25, predictions=99)], 0, 0),
+        ("float32", [row("b", 1), row("b", 2, loss=1.1e-2, errors=26)], 0, 2),
+        ("float32", [row("b", 1, count=400), row("b", 2, errors=1, count=400)], 0, 0),
+        ("float32", [row("b", 1, count=400), row("b", 2, errors=2, count=400)], 0, 1),
+        ("float32", [row("b", 1), row("b", 2, loss=float("inf"))], 0, 1),
+    ],
+)
+def test_the_tolerances_are_applied(dtype, rows, first_steps, n_failures):
+    failures = _failures(["b"], rows, {"b": first_steps}, TOLERANCES[dtype])
+    assert len(failures) == n_failures, failures
+
+
+def test_the_report_has_the_largest_differences():
+    rows = (row("a", 1), row("b", 1, 1e-3, 2), row("b", 2, 1e-5, 7), row("c", 1, 3e-4, 1))
+    report = ParityReport(("a", "b", "c"), "float32", TOLERANCES["float32"], rows, {}, ())
+    assert report.max_relative_loss_difference == 1e-3
+    assert report.max_error_count_difference == 7
+
+
+def test_the_test_loss_counts_too():
+    record = EpochRecord(1, 1.0, 0.5, 2.0, 0.5, 0.1, 0.1, 0.1)
+    other = replace(record, test_loss=2.2)
+    runs = []
+    for one in (record, other):
+        watch = _Watch(open_backend("numpy"), DIGITS)
+        watch.records, watch.predictions = [one], [DIGITS.test.labels]
+        runs.append(watch)
+    (found,) = _rows("b", runs[1], runs[0])
+    assert found.relative_loss_difference == pytest.approx(0.1)
+
+
+def test_a_backend_that_fails_in_the_middle_loses_no_other():
+    class Failing(NumpyBackend):
+        name = "failing"
+
+        def synchronize(self, *arrays):
+            raise RuntimeError("the driver has gone")
+
+    report = compare_backends(
+        MODEL, DIGITS, ["numpy", Failing(None, "float64"), "array_api_strict"], epochs=1
+    )
+    assert report.failures == ("failing: RuntimeError: the driver has gone",)
+    assert report.backends == ("numpy", "array_api_strict")
+    assert not report.holds
 
 
 @pytest.mark.parametrize("names", [[], ["numpy"], ["numpy", "numpy"]])
@@ -149,6 +218,21 @@ def test_the_command_exits_with_2_where_a_backend_is_missing(monkeypatch):
     assert "error: no GPU in here" in run("--backends", "numpy,cupy", code=2).stderr
     assert "--backends" in run("--backends", "numpy", code=2).stderr
     assert "--backends" in run("--backends", "numpy,nympy", code=2).stderr
+    assert "--backends" in run("--backends", "numpy,numpy", code=2).stderr
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_folder_that_is_not_there_is_found_before_the_training(option, tmp_path):
+    result = run(option, tmp_path / "none" / "file", code=2)
+    assert "the folder is not there" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_wrong_option_is_not_blamed_on_the_backends():
+    """1e-60 would be 0 in float32."""
+    result = run("--learning-rate", "1e-60", "--dtype", "float32", code=2)
+    assert "--learning-rate" in result.stderr
+    assert "--backends" not in result.stderr
 
 
 @pytest.mark.mnist

@@ -312,6 +312,20 @@ def test_masks_are_not_correlated():
         assert abs((base * other).mean()) < 5 / n, name
 
 
+@pytest.mark.parametrize("kind", [int, np.int32, np.int64, np.asarray])
+def test_offset_and_step_may_be_integers_of_any_kind(kind):
+    """A 64-bit one must not widen the counters, which wrap at 32 bits."""
+    x = np.zeros((6, 9))
+    whole = keep_mask(np, (1, 2), 2**31 - 1, x, 0.5)
+    part = keep_mask(np, (1, 2), kind(2**31 - 1), x[4:], 0.5, row_offset=kind(4))
+    np.testing.assert_array_equal(part, whole[4:])
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 0), (0, 0)])
+def test_a_mask_of_nothing(shape):
+    assert keep_mask(np, (1, 2), 3, np.zeros(shape), 0.5).shape == shape
+
+
 def test_layer_keys_are_pinned():
     """A resumed run derives them again: they must not change between versions."""
     seed = derive(0, "dropout")

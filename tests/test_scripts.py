@@ -87,6 +87,30 @@ def test_check_gpu_writes_what_it_found(monkeypatch):
         check_gpu.check([("torch", "cuda:99")])
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "holds", "passed"),
+    [
+        ("12 passed, 3 skipped in 1.2s", 0, True, 12),
+        ("1 failed, 11 passed in 1.2s", 1, False, 11),
+        ("9 skipped in 0.1s", 0, False, 0),
+        ("no tests ran", 5, False, 0),
+    ],
+)
+def test_check_gpu_counts_the_tests(monkeypatch, tmp_path, output, code, holds, passed):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import check_gpu
+
+    def pretend(command, *, env, **options):
+        assert command[1:] == ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+        assert env["XPNET_REQUIRE"] == "cupy"
+        assert env["XPNET_DATA_DIR"] == str(tmp_path)
+        return subprocess.CompletedProcess(command, code, output, "")
+
+    monkeypatch.setattr(check_gpu.subprocess, "run", pretend)
+    found = check_gpu.run_tests(tmp_path)
+    assert (found["holds"], found["passed"]) == (holds, passed)
+
+
 def test_benchmark_measures_the_cost_of_dropout(tmp_path):
     result = run("benchmark.py", "--repeats", "3", "--json", tmp_path / "b.json")
     assert result.returncode in (0, 1), result.stderr  # 1: a loaded machine

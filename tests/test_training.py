@@ -306,6 +306,33 @@ def test_a_resumed_run_draws_the_same_masks(training_backend):
     )
 
 
+def test_fit_is_the_custom_loop():
+    """The seed reaches the weights, the shuffles and the masks."""
+    model, backend = mlp(4, 8, 3, dropout=0.5), open_backend("numpy", None, "float64")
+    x, y = blobs()
+    network = fit(model, (x, y), epochs=2, batch_size=40, seed=7, backend=backend)
+    state = initial_state(backend, model, SGD(), 7)
+    step = make_step(backend, model, softmax_cross_entropy, SGD(), seed=7)
+    for epoch in (1, 2):
+        for rows in batches(permutation(7, epoch, 90), 40):
+            state = step(state, x, y, rows)
+    for name, value in network.params.items():
+        np.testing.assert_array_equal(value, state[f"param/{name}"])
+
+
+def test_the_masks_follow_from_the_seed():
+    """The same weights and batches, another seed of the step: another result."""
+    model, backend = mlp(4, 8, 3, dropout=0.5), open_backend("numpy", None, "float64")
+    x, y = blobs()
+    results = []
+    for seed in (7, 7, 8):
+        step = make_step(backend, model, softmax_cross_entropy, SGD(), seed=seed)
+        state = step(initial_state(backend, model, SGD(), 0), x, y, np.arange(90))
+        results.append(state["param/fc2.weight"])
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
 def test_the_loss_of_a_step_is_in_its_state(training_backend):
     """The mean over the batch, before the update: what a custom loop reports."""
     backend = training_backend

@@ -60,7 +60,6 @@ class Sequential(Layer):
                 raise ValueError(f"Sequential: {name}: {error}") from None
         self._layers = dict(layers)
         self._keys = {name: tuple(layer.parameter_shapes()) for name, layer in layers.items()}
-        self.random = any(layer.random for layer in layers.values())
         # Below the lowest layer with parameters no gradient is needed for training.
         self._lowest = next((name for name, keys in self._keys.items() if keys), None)
 
@@ -133,7 +132,8 @@ class Sequential(Layer):
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         caches = []
         for name, layer in self._layers.items():
-            inner = ctx.inside(name) if layer.random else ctx
+            # The path tells the random numbers of layers apart; evaluation draws none.
+            inner = ctx.inside(name) if ctx.training else ctx
             x, cache = layer.forward(xp, self._of(name, params), x, inner)
             caches.append(cache)
         return x, tuple(caches)

@@ -188,6 +188,9 @@ def compare_backends(
         If one of the backends cannot be used; found before any training.
     ValueError
         If there are fewer than two backends, or one twice.
+    Exception
+        What the training on the first backend raises. What it raises on another one is a failure
+        in the report.
 
     Examples
     --------
@@ -202,14 +205,22 @@ def compare_backends(
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"give at least two different backends to compare, got {', '.join(names)}")
     tolerances = TOLERANCES[dtype] if tolerances is None else tolerances
-    runs = {backend.name: _train(model, data, backend, options) for backend in opened}
-    reference = runs[names[0]]
-    rows = tuple(row for name in names for row in _rows(name, runs[name], reference))
+    reference = _train(model, data, opened[0], options)
+    runs, failures = {names[0]: reference}, []
+    for backend in opened[1:]:
+        try:
+            runs[backend.name] = _train(model, data, backend, options)
+        except (
+            Exception
+        ) as error:  # whatever a library raises: the others are compared all the same
+            reason = " ".join(str(error).split())
+            failures.append(f"{backend.name}: {type(error).__name__}: {reason[:300]}")
+    rows = tuple(row for name, run in runs.items() for row in _rows(name, run, reference))
     first_steps = {
         name: _relative(run.first_losses, reference.first_losses) for name, run in runs.items()
     }
-    failures = _failures(names[1:], rows, first_steps, tolerances)
-    return ParityReport(names, dtype, tolerances, rows, first_steps, tuple(failures))
+    failures += _failures(tuple(runs)[1:], rows, first_steps, tolerances)
+    return ParityReport(tuple(runs), dtype, tolerances, rows, first_steps, tuple(failures))
 
 
 class _Watch(Callback):

@@ -189,7 +189,10 @@ def keep_mask(
     rows = xp.arange(n_rows, dtype=xp.int32, device=place) + row_offset
     blocks = xp.arange(n_blocks, dtype=xp.int32, device=place)
     x0 = rows[:, None] * n_blocks + blocks[None, :]
-    y0, y1 = threefry2x32(xp, key, x0, xp.zeros_like(x0) + step, rounds=_DROPOUT_ROUNDS)
+    x1 = xp.zeros_like(x0) + step
+    # A 64-bit offset or step would widen the counters, which must wrap at 32 bits.
+    x0, x1 = (xp.astype(word, xp.int32, copy=False) for word in (x0, x1))
+    y0, y1 = threefry2x32(xp, key, x0, x1, rounds=_DROPOUT_ROUNDS)
     # Each word holds two numbers of 16 bits. A comparison of the word sees the upper one, since
     # the lower bits of the limit are zero; a shift brings the lower one up.
     limit = round(rate * _RESOLUTION) * _RESOLUTION - 2**31

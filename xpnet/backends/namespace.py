@@ -49,7 +49,7 @@ class NamespaceBackend(Backend):
     def open(self, device: str | None) -> None:
         try:
             found = import_module(self.module)
-        except (ImportError, ValueError, TypeError) as error:
+        except Exception as error:
             raise BackendUnavailable(
                 f"the namespace {self.module!r} cannot be imported: {error}; install its package, "
                 f"or give the name of another module, such as array_api_strict"
@@ -62,7 +62,13 @@ class NamespaceBackend(Backend):
                 f"{self.module!r} is no array-API namespace: it has no {' and no '.join(missing)}"
             )
         self.device = None
-        self._array_type = type(self.xp.asarray([0.0]))
+        try:
+            self._array_type = type(self.xp.asarray([0.0]))
+        except Exception as error:
+            raise BackendUnavailable(
+                f"{self.module!r} makes no array: asarray([0.0]) raised {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
 
     def holds(self, x: Any) -> bool:
         return isinstance(x, self._array_type)

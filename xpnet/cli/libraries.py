@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +58,22 @@ def parity(
     Exit code 0: the same run on all of them. 1: it is not. 2: a backend cannot be used.
     """
     config = run_config(dataset, options)
+    _check_folders(json_file, plot_file)
     opened = []
     for name in filter(None, (part.strip() for part in names.split(","))):
         try:
             opened.append(open_backend(name, None, dtype))
         except ValueError as error:
             raise click.UsageError(f"--backends: {error}") from error
-    data = load_dataset(dataset, data_dir=data_dir)
-    click.echo(f"data:  {data.limited(config.limit).describe()}")
+    if len({backend.name for backend in opened}) < max(2, len(opened)):
+        raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
+    data = load_dataset(dataset, data_dir=data_dir).limited(config.limit)
+    click.echo(f"data:  {data.describe()}")
     click.echo(f"model: {config.describe(data)}, {dtype}")
-    try:
-        report = compare_backends(
-            config.model(data),
-            data.limited(config.limit),
-            opened,
-            dtype=dtype,
-            **config.fit_options(),
-        )
-    except ValueError as error:
-        raise click.UsageError(f"--backends: {error}") from error
+    report = compare_backends(config.model(data), data, opened, dtype=dtype, **config.fit_options())
     click.echo(report)
     if json_file is not None:
-        write_file(json_file, (json.dumps(report.to_dict(), indent=2) + "\n").encode())
+        _write_json(json_file, report.to_dict())
     if plot_file is not None:
         image = io.BytesIO()
         plots.plot_parity(report).savefig(image, format="png")
@@ -111,14 +106,34 @@ def conformance(
         click.echo("arrays:    " + ", ".join(needed_operators()))
         click.echo("dtypes:    " + ", ".join(needed_dtypes()))
         return
+    _check_folders(json_file)
     if namespace is None:
         raise click.UsageError("give a NAMESPACE, such as array_api_strict or dask.array")
     report = check_namespace(namespace, dtype=dtype)
     click.echo(report)
     if json_file is not None:
-        write_file(json_file, (json.dumps(report.to_dict(), indent=2) + "\n").encode())
+        _write_json(json_file, report.to_dict())
     if not report.conforms:
         raise SystemExit(1)
+
+
+def _check_folders(*files: Path | None) -> None:
+    """Find out before the work, and not after it, that a file could not be written."""
+    for file in files:
+        if file is not None and not file.absolute().parent.is_dir():
+            raise click.UsageError(f"{file}: the folder is not there")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    # JSON has no infinity: what is infinitely far apart is null.
+    def plain(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: plain(part) for key, part in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(part) for part in item]
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+
+    write_file(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_file(path: Path, content: bytes) -> None:

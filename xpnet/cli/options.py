@@ -99,7 +99,7 @@ _RUN_OPTIONS = [
     ),
     click.option(
         "--learning-rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=click.FloatRange(min=1e-30),
         default=0.1,
         show_default=True,
         help="Length of the steps.",

@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backends import Backend
-from xpnet.layers import Context, Dense, Dropout, Flatten, Layer, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import (
+    EVALUATION,
+    Context,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from xpnet.losses import softmax_cross_entropy
-from xpnet.metrics import confusion_matrix, count_correct
+from xpnet.metrics import confusion_matrix, count_correct, predicted_classes
 from xpnet.model import Sequential
 from xpnet.optimizers import SGD
 from xpnet.random import derive, stream
@@ -86,6 +97,23 @@ def run_loss(backend: Backend, loss: Callable[..., Any], *, one_hot: bool) -> di
     target = floats(backend, np.eye(4)[labels]) if one_hot else integers(backend, labels)
     value, d_output = loss(backend.xp, z, target)
     return {"loss": value, "d_output": d_output}
+
+
+def run_edges(backend: Backend) -> dict[str, Array]:
+    """What must be right beside ordinary numbers: NaN, infinities, equal values, mixed truth."""
+    import numpy as np
+
+    xp = backend.xp
+    x = floats(backend, np.asarray([[np.nan, 1.0, -1.0], [np.inf, 0.0, -np.inf]]))
+    ties = floats(backend, np.asarray([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0]]))
+    y, _ = ReLU().forward(xp, {}, x, EVALUATION)
+    finite = xp.isfinite(x)
+    return {
+        "relu": y,
+        "isfinite": finite,
+        "all": xp.all(finite),
+        "argmax": predicted_classes(xp, ties),
+    }
 
 
 def run_metrics(backend: Backend) -> dict[str, Array]:

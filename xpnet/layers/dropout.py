@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from xpnet.layers.base import Context, Layer
 from xpnet.random import dropped_fraction
@@ -40,10 +41,9 @@ class Dropout(Layer):
     """
 
     rate: float = 0.5
-    random = True
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.rate, int | float) and math.isfinite(self.rate)
+        is_number = isinstance(self.rate, Real) and math.isfinite(self.rate)
         if not is_number or self.rate < 0 or not dropped_fraction(self.rate) < 1:
             raise ValueError(f"Dropout: rate must be from 0 to below 1, got {self.rate!r}")
 
