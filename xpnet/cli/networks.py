@@ -77,7 +77,8 @@ def train(
     errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
     click.echo(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
-        f"{config.epochs} epochs in {seconds:.1f} s; run folder: {folder.path}"
+        f"{config.epochs} epoch{'s' * (config.epochs > 1)} in {seconds:.1f} s; "
+        f"run folder: {folder.path}"
     )
 
 
