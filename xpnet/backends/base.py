@@ -147,6 +147,18 @@ class Backend:
     # -- what is the same for all ---------------------------------------------------------------
 
     @classmethod
+    def probe_import(cls) -> Status:
+        """Whether the library, whose module is called as the backend, can be imported."""
+        found = cls.installed_version()
+        if found is None:
+            return Status(usable=False, reason=cls.not_installed())
+        try:
+            __import__(cls.name)
+        except Exception as error:
+            return Status(usable=False, version=found, reason=cls.import_failure(error))
+        return Status(usable=True, version=found, device="cpu")
+
+    @classmethod
     def import_failure(cls, error: BaseException) -> str:
         """The sentence for a library that cannot be imported, whatever it raised."""
         if cls.installed_version() is None:

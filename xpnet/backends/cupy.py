@@ -43,17 +43,15 @@ class CupyBackend(Backend):
 
     @classmethod
     def probe(cls) -> Status:
-        found = cls.installed_version()
-        if found is None:
-            return Status(usable=False, reason=cls.not_installed())
-        try:
-            import cupy
-        except Exception as error:
-            return Status(usable=False, version=found, reason=cls.import_failure(error))
+        status = cls.probe_import()
+        if not status.usable:
+            return status
+        import cupy
+
         reason = why_no_gpu(cupy.cuda.runtime)
         if reason:
-            return Status(usable=False, version=found, reason=reason)
-        return Status(usable=True, version=found, device=f"cuda:0 ({_gpu_name(cupy, 0)})")
+            return Status(usable=False, version=status.version, reason=reason)
+        return Status(usable=True, version=status.version, device=f"cuda:0 ({_gpu_name(cupy, 0)})")
 
     @classmethod
     def owns(cls, x: Any) -> bool:

@@ -90,7 +90,7 @@ class NamespaceBackend(Backend):
     def index_dtype(self) -> DType:
         return self.xp.int64
 
-    def library_version(self) -> str:
+    def found_version(self) -> str:
         """The version of the library, as far as it can be found out."""
         package = self.module.partition(".")[0]
         distributions = packages_distributions().get(package, [package])

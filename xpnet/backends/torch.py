@@ -21,14 +21,7 @@ class TorchBackend(Backend):
 
     @classmethod
     def probe(cls) -> Status:
-        found = cls.installed_version()
-        if found is None:
-            return Status(usable=False, reason=cls.not_installed())
-        try:
-            import torch  # noqa: F401
-        except Exception as error:
-            return Status(usable=False, version=found, reason=cls.import_failure(error))
-        return Status(usable=True, version=found, device="cpu")
+        return cls.probe_import()
 
     @classmethod
     def owns(cls, x: Any) -> bool:

@@ -77,7 +77,7 @@ def parity(
     if plot_file is not None:
         image = io.BytesIO()
         plots.plot_parity(report).savefig(image, format="png")
-        write_file(plot_file, image.getvalue())
+        _write_file(plot_file, image.getvalue())
     if not report.holds:
         raise SystemExit(1)
 
@@ -133,10 +133,10 @@ def _write_json(path: Path, value: Any) -> None:
             return [plain(part) for part in item]
         return None if isinstance(item, float) and not math.isfinite(item) else item
 
-    write_file(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
+    _write_file(path, (json.dumps(plain(value), indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_file(path: Path, content: bytes) -> None:
+def _write_file(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:

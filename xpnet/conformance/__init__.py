@@ -18,8 +18,11 @@ from xpnet.backends import Backend, open_backend
 from xpnet.backends.namespace import NamespaceBackend
 from xpnet.conformance import examples
 from xpnet.conformance.recording import (
+    IN_PLACE,
     Call,
     Device,
+    is_dtype,
+    map_values,
     needed_dtypes,
     needed_functions,
     needed_operators,
@@ -171,7 +174,7 @@ def check_namespace(module: str, *, dtype: str = "float64") -> ConformanceReport
         version = backend.installed_version() or "of unknown version"
     else:
         backend = NamespaceBackend(module, dtype)
-        version = backend.library_version()
+        version = backend.found_version()
         if backend.through != module:
             version += f" (through {backend.through})"
     with backend.scope(), np.errstate(all="ignore"):
@@ -271,15 +274,9 @@ def _repeat(backend: Backend, call: Call) -> Any:
     """The call with the other library's namespace and arrays."""
 
     def given(value: Any) -> Any:
-        if isinstance(value, tuple | list):
-            return type(value)(map(given, value))
-        if isinstance(value, dict):
-            return {key: given(item) for key, item in value.items()}
         if isinstance(value, Device):
             return backend.device
-        if isinstance(value, np.dtype) or (
-            isinstance(value, type) and issubclass(value, np.generic)
-        ):
+        if is_dtype(value):
             return getattr(backend.xp, _dtype_name(np.dtype(value), backend.dtype_name))
         if isinstance(value, np.ndarray | np.generic):
             array = np.asarray(value)
@@ -288,9 +285,9 @@ def _repeat(backend: Backend, call: Call) -> Any:
             )
         return value
 
-    arguments, options = given(call.arguments), given(call.options)
+    arguments, options = map_values(given, call.arguments), map_values(given, call.options)
     result = call.run(backend.xp, *arguments, **options)
-    if not call.name.endswith("= y") or "==" in call.name or ">=" in call.name:
+    if call.name not in IN_PLACE:
         for argument, before in zip(arguments, call.arguments, strict=True):
             if isinstance(before, np.ndarray):
                 problem, _ = _compare(backend.to_numpy(argument), before, backend.dtype_name)

@@ -5,6 +5,7 @@ function and every operator with its first arguments of each kind. The list is t
 what the code calls; nobody keeps it by hand.
 """
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,9 @@ _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
     "matmul": "@", "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
 }  # fmt: skip
+IN_PLACE = frozenset(f"x {symbol}= y" for symbol in _BINARY.values())
+"""The operators that are to write to their first argument."""
+
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _UNARY = {"neg": "-x", "pos": "+x", "invert": "~x", "abs": "abs(x)"}
 
@@ -142,8 +146,6 @@ def _unary(name: str, symbol: str) -> Callable[..., Any]:
 
 
 def _operators() -> dict[str, Callable[..., Any]]:
-    import operator
-
     names = [*_BINARY, *_COMPARISONS, *_UNARY, *(f"i{name}" for name in _BINARY)]
     trailing = {"and", "or"}  # operator.and_, operator.or_
     return {n: getattr(operator, f"{n}_" if n in trailing else n) for n in names}
@@ -168,7 +170,7 @@ class RecordingNamespace:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(numpy_namespace, name)
-        if _is_dtype(value):
+        if is_dtype(value):
             self._recorder.dtypes.add(name)
         if isinstance(value, type) or not callable(value):
             return value
@@ -267,24 +269,25 @@ def needed_operators() -> list[str]:
 # -- arguments: taken apart, copied, described, and given to another library ----------------------
 
 
-def _map(function: Callable[[Any], Any], value: Any) -> Any:
+def map_values(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to everything inside tuples, lists and dictionaries."""
     if isinstance(value, tuple | list):
-        return type(value)(_map(function, item) for item in value)
+        return type(value)(map_values(function, item) for item in value)
     if isinstance(value, dict):
-        return {key: _map(function, item) for key, item in value.items()}
+        return {key: map_values(function, item) for key, item in value.items()}
     return function(value)
 
 
 def _plain(value: Any) -> Any:
-    return _map(lambda v: v.value if isinstance(v, RecordedArray) else v, value)
+    return map_values(lambda v: v.value if isinstance(v, RecordedArray) else v, value)
 
 
 def _copied(value: Any) -> Any:
-    return _map(lambda v: v.copy() if isinstance(v, np.ndarray | np.generic) else v, value)
+    return map_values(lambda v: v.copy() if isinstance(v, np.ndarray | np.generic) else v, value)
 
 
 def _on_numpy(value: Any) -> Any:
-    return _map(lambda v: None if isinstance(v, Device) else v, value)
+    return map_values(lambda v: None if isinstance(v, Device) else v, value)
 
 
 def _recorded(recorder: Recorder, value: Any) -> Any:
@@ -293,10 +296,11 @@ def _recorded(recorder: Recorder, value: Any) -> Any:
             return RecordedArray(recorder, np.asarray(v))
         return v
 
-    return _map(wrap, value)
+    return map_values(wrap, value)
 
 
-def _is_dtype(value: Any) -> bool:
+def is_dtype(value: Any) -> bool:
+    """Whether an argument is a data type of NumPy."""
     return isinstance(value, np.dtype) or (
         isinstance(value, type) and issubclass(value, np.generic)
     )
@@ -310,7 +314,7 @@ def _kind(value: Any) -> Any:
         return tuple(map(_kind, value))
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype.name, value.ndim
-    if _is_dtype(value):
+    if is_dtype(value):
         return np.dtype(value).name
     if isinstance(value, slice):
         return "slice"
@@ -335,7 +339,7 @@ def _asked(name: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> st
             return "..."
         if isinstance(value, Device):
             return "device"
-        return np.dtype(value).name if _is_dtype(value) else repr(value)
+        return np.dtype(value).name if is_dtype(value) else repr(value)
 
     if name.isidentifier():
         parts = [text(a) for a in arguments] + [f"{k}={text(v)}" for k, v in options.items()]

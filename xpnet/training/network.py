@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import checkpoint
-from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.backends import Backend, open_backend
 from xpnet.data.preparation import prepare
 from xpnet.errors import CheckpointError
 from xpnet.layers import EVALUATION, Layer, softmax
@@ -18,7 +18,7 @@ from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
 from xpnet.model import build_layer, describe_layer
 from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
 from xpnet.training.history import History
-from xpnet.training.samples import load_inputs, load_targets
+from xpnet.training.samples import home_of, load_inputs, load_targets
 from xpnet.training.step import load_array, select
 from xpnet.typing import Array, HostArray, Shape
 
@@ -136,7 +136,7 @@ class Network:
 
     def _map(self, x: Any, head: Any) -> Array:
         """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
-        backend = self._backend_for(x)
+        backend = home_of(self.backend, x)
         xp = backend.xp
         with backend.scope():
             params = self._params_on(backend)
@@ -155,17 +155,8 @@ class Network:
                 parts.append(head(xp, output))
             return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
-    def _backend_for(self, x: Any) -> Backend:
-        """Where `x` lives; NumPy for lists."""
-        if self.backend.holds(x):
-            return self.backend
-        try:
-            return backend_of(x, self.backend.dtype_name)
-        except TypeError:
-            return open_backend("numpy", None, self.backend.dtype_name)
-
     def _params_on(self, backend: Backend) -> dict[str, Array]:
-        if (backend.name, backend.device) == (self.backend.name, self.backend.device):
+        if backend is self.backend:
             return self.params
         return {
             name: backend.asarray(self.backend.to_numpy(value))

@@ -141,12 +141,12 @@ class NumberedRunFolder(RunFolder):
     """
 
     def __init__(self, dataset: str, parent: Path = Path("runs")) -> None:
-        super().__init__(parent / f"{dataset}-N")
+        self._stem = parent / dataset
+        self.path = self._stem  # until the training starts
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
-        stem = self.path.name.removesuffix("-N")
         for number in itertools.count(1):
-            self.path = self.path.with_name(f"{stem}-{number}")
+            self.path = self._stem.with_name(f"{self._stem.name}-{number}")
             try:
                 # Of two trainings at once, only one makes the folder.
                 self.path.mkdir(parents=True)

@@ -28,6 +28,16 @@ def move(backend: Backend, x: Any) -> Array:
     return _bring(backend, source, x)
 
 
+def home_of(backend: Backend, x: Any) -> Backend:
+    """Where `x` lives: this backend itself, that of another library or device, NumPy for lists."""
+    if backend.holds(x):
+        return backend
+    try:
+        return backend_of(x, backend.dtype_name)
+    except TypeError:
+        return open_backend("numpy", None, backend.dtype_name)
+
+
 def load_inputs(
     backend: Backend, what: str, x: Any, model: Layer, *, allow_none: bool = False
 ) -> Array:
@@ -117,13 +127,9 @@ def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) 
 
 def _source(backend: Backend, x: Any) -> tuple[Backend, Array]:
     """The backend that an array lives on, and the array; lists become NumPy arrays."""
-    if backend.holds(x):
-        source = backend
-    else:
-        try:
-            source = backend_of(x, backend.dtype_name)
-        except TypeError:
-            source, x = open_backend("numpy", None, backend.dtype_name), _host_array(x)
+    source = home_of(backend, x)
+    if source is not backend and not source.owns(x):
+        x = _host_array(x)
     if source.name == "numpy" and x.dtype.kind == "f" and x.dtype.itemsize not in (4, 8):
         x = x.astype(backend.dtype_name)  # float16 and longdouble, which not every library has
     if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
