@@ -28,7 +28,7 @@ from xpnet import (
 from xpnet.conformance.recording import Recorder, RecordingBackend
 from xpnet.random import permutation, stream
 from xpnet.training.evaluation import chunks
-from xpnet.training.fit import batches
+from xpnet.training.fit import grouped_batches
 
 DIGITS = load_dataset("digits").limited(300)
 MODEL = mlp(64, 16, 10)
@@ -314,7 +314,8 @@ def test_fit_is_the_custom_loop():
     state = initial_state(backend, model, SGD(), 7)
     step = make_step(backend, model, softmax_cross_entropy, SGD(), seed=7)
     for epoch in (1, 2):
-        for rows in batches(permutation(7, epoch, 90), 40):
+        order = permutation(7, epoch, 90)
+        for rows in (order[:40], order[40:80], order[80:]):
             state = step(state, x, y, rows)
     for name, value in network.params.items():
         np.testing.assert_array_equal(value, state[f"param/{name}"])
@@ -435,7 +436,57 @@ def test_chunks_cover_everything_once(count, rows):
     pieces = [list(range(count))[piece] for piece in chunks(count, rows)]
     assert list(chain(*pieces)) == list(range(count))
     assert all(len(piece) == rows for piece in pieces[:-1])
-    assert [list(b) for b in batches(np.arange(count), rows)] == pieces
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "group", "shapes"),
+    [
+        (10, 3, 1, [(1, 3), (1, 3), (1, 3), (1, 1)]),
+        (9, 3, 2, [(2, 3), (1, 3)]),
+        (23, 3, 3, [(3, 3), (3, 3), (1, 3), (1, 2)]),
+        (2, 3, 4, [(1, 2)]),
+    ],
+)
+def test_grouped_batches_are_the_order_in_pieces(count, batch_size, group, shapes):
+    order = np.arange(count)[::-1]
+    groups = list(grouped_batches(np, order, batch_size, group))
+    assert [rows.shape for rows in groups] == shapes
+    np.testing.assert_array_equal(np.concatenate([rows.ravel() for rows in groups]), order)
+
+
+def test_steps_taken_together_are_the_steps(training_backend):
+    """A callback that wants each step sees the same training as one that does not."""
+
+    class Count(Callback):
+        def __init__(self, every_step):
+            self.every_step = every_step
+            self.counts = []
+
+        def on_step(self, state, count):
+            self.counts.append(count)
+
+    counters = Count(True), Count(False)
+    x, y = blobs()
+    networks = [
+        fit(
+            mlp(4, 8, 3, dropout=0.2),
+            (x, y),
+            epochs=2,
+            batch_size=2,
+            backend=training_backend,
+            callbacks=[counter],
+        )
+        for counter in counters
+    ]
+    assert counters[0].counts == [1] * 90
+    assert sum(counters[1].counts) == 90
+    assert max(counters[1].counts) == training_backend.steps_per_call
+    for name, value in networks[0].params.items():
+        np.testing.assert_allclose(
+            training_backend.to_numpy(networks[1].params[name]),
+            training_backend.to_numpy(value),
+            rtol=1e-12,
+        )
 
 
 # -- saving and loading -----------------------------------------------------------------------
@@ -686,7 +737,7 @@ def test_callbacks_are_told_everything():
         def on_start(self, network, *, epochs, steps):
             calls.append(("start", epochs, steps, len(network.history)))
 
-        def on_step(self, state):
+        def on_step(self, state, count):
             calls.append("step")
 
         def on_epoch(self, network, record):
@@ -734,7 +785,7 @@ def test_callbacks_end_when_the_training_is_interrupted():
     ended = []
 
     class Interrupt(Callback):
-        def on_step(self, state):
+        def on_step(self, state, count):
             raise KeyboardInterrupt
 
         def on_end(self, network):

@@ -234,7 +234,7 @@ class _Watch(Callback):
         self.predictions: list[HostArray] = []
         self.first_losses: list[float] = []
 
-    def on_step(self, state: State) -> None:
+    def on_step(self, state: State, count: int) -> None:
         if len(self.first_losses) < _FIRST_STEPS:
             self.first_losses.append(float(self.backend.to_numpy(state["loss"])))
 

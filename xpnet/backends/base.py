@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import device as device_of
 
 from xpnet.errors import BackendUnavailable
-from xpnet.typing import Array, DType, HostArray, Namespace
+from xpnet.typing import Array, DType, HostArray, Namespace, State
 
 DTYPES = ("float32", "float64")
 
@@ -61,6 +61,8 @@ class Backend:
         The floating-point dtype object, `xp.float32` or `xp.float64`.
     dtype_name
         Its name, the same in every library.
+    steps_per_call
+        How many training steps are best taken in one call of what `repeat` returns.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
     """
@@ -68,6 +70,7 @@ class Backend:
     name: ClassVar[str]
     distribution: ClassVar[str]
     extra: ClassVar[str | None] = None
+    steps_per_call: ClassVar[int] = 1
 
     xp: Namespace
     device: Any
@@ -127,6 +130,27 @@ class Backend:
         With `consumes`, the arrays of the first argument may be overwritten.
         """
         return function
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Several training steps in one call, for a library that can take them at once.
+
+        Parameters
+        ----------
+        step
+            What `make_step` returned: `step(state, x, y, rows) -> state`.
+
+        Returns
+        -------
+        run
+            `run(state, x, y, groups) -> state`, where `groups` (k, B) has the rows of k steps.
+        """
+
+        def run(state: State, x: Array, y: Array, groups: Array) -> State:
+            for i in range(groups.shape[0]):
+                state = step(state, x, y, groups[i, ...])
+            return state
+
+        return run
 
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""

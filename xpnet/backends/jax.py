@@ -8,7 +8,7 @@ from array_api_compat import is_jax_array
 
 from xpnet.backends.base import Backend, Status, device_index
 from xpnet.errors import BackendUnavailable
-from xpnet.typing import Array
+from xpnet.typing import Array, State
 
 
 class JaxBackend(Backend):
@@ -21,6 +21,7 @@ class JaxBackend(Backend):
     name = "jax"
     distribution = "jax"
     extra = "jax"
+    steps_per_call = 32
 
     @classmethod
     def probe(cls) -> Status:
@@ -70,6 +71,15 @@ class JaxBackend(Backend):
         self, function: Callable[..., Any], *, consumes: bool = False
     ) -> Callable[..., Any]:
         return self._jax.jit(function, donate_argnums=(0,) if consumes else ())
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def run(state: State, x: Array, y: Array, groups: Array) -> State:
+            def body(state: State, rows: Array) -> tuple[State, None]:
+                return step(state, x, y, rows), None
+
+            return self._jax.lax.scan(body, state, groups)[0]
+
+        return self.compile(run, consumes=True)
 
     def scope(self) -> AbstractContextManager[Any]:
         stack = ExitStack()

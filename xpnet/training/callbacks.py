@@ -13,15 +13,24 @@ class Callback:
 
     The network is the one that `fit` will return. Its parameters are those of the last finished
     epoch only while a method runs: keep `network.copy()` where they are wanted later.
+
+    Attributes
+    ----------
+    every_step
+        Whether `on_step` is to be called after each single step. If no callback of a training asks
+        for that, JAX and CuPy take several steps in one call, which is faster.
     """
+
+    every_step: bool = True
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         """Before the first step, with the numbers of epochs and of steps in each."""
 
-    def on_step(self, state: State) -> None:
-        """After each step was given to the device, with what it changed (see `initial_state`).
+    def on_step(self, state: State, count: int) -> None:
+        """After one step, or `count` of them, with what they changed (see `initial_state`).
 
-        The arrays are valid until the method returns, and reading one makes the device wait.
+        The steps may still be under way on a device, and reading an array waits for them. The
+        arrays are valid until the method returns.
         """
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
@@ -44,6 +53,8 @@ class ProgressBar(Callback):
         Where to write; standard error if None. The bar is drawn only on a terminal.
     """
 
+    every_step = False
+
     def __init__(self, file: IO[str] | None = None) -> None:
         self._file = file
 
@@ -61,8 +72,8 @@ class ProgressBar(Callback):
             dynamic_ncols=True,
         )
 
-    def on_step(self, state: State) -> None:
-        self._bar.update()
+    def on_step(self, state: State, count: int) -> None:
+        self._bar.update(count)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
         self._bar.write(str(record), file=self._file or sys.stdout)

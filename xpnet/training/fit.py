@@ -17,12 +17,12 @@ from xpnet.losses import Loss, softmax_cross_entropy
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, permutation, seed_sequence
 from xpnet.training.callbacks import Callback
-from xpnet.training.evaluation import Evaluator, chunks, make_evaluator
+from xpnet.training.evaluation import Evaluator, make_evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.training.samples import load_inputs, load_targets
 from xpnet.training.step import initial_state, make_step, select
-from xpnet.typing import Array, HostArray
+from xpnet.typing import Array, HostArray, Namespace
 
 logger = logging.getLogger("xpnet")
 
@@ -118,6 +118,9 @@ def fit(
             sample_shape=tuple(sets.x.shape[1:]),
             pixel_maximum=maximum,
         )
+        run = opened.repeat(step)
+        watchers = [c for c in callbacks if type(c).on_step is not Callback.on_step]
+        group = 1 if any(c.every_step for c in watchers) else opened.steps_per_call
         n_steps = math.ceil(sets.x.shape[0] / batch_size)
         for callback in callbacks:
             # Those that are started are ended, in the reverse order, whatever happens.
@@ -126,10 +129,11 @@ def fit(
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
             order = permutation(seed, epoch, sets.x.shape[0])
-            for rows in batches(opened.asarray(order, dtype=opened.index_dtype), batch_size):
-                state = step(state, sets.x, sets.y, rows)
-                for callback in callbacks:
-                    callback.on_step(state)
+            order = opened.asarray(order, dtype=opened.index_dtype)
+            for rows in grouped_batches(opened.xp, order, batch_size, group):
+                state = run(state, sets.x, sets.y, rows)
+                for callback in watchers:
+                    callback.on_step(state, rows.shape[0])
             opened.synchronize(*state.values())
             network.params = select(state, "param/")
             rate = _shortest(opened.to_numpy(state["learning_rate"]))
@@ -198,9 +202,22 @@ def _evaluate(
     )
 
 
-def batches(order: Array, batch_size: int) -> Iterator[Array]:
-    """Consecutive pieces of `order`, the last of them shorter where the size does not divide."""
-    return (order[rows] for rows in chunks(order.shape[0], batch_size))
+def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) -> Iterator[Array]:
+    """The batches of an epoch, `group` of them at a time: arrays of rows (k, batch_size).
+
+    Only two sizes of k occur, `group` and 1, because a compiler works anew for each. The last
+    batch (1, ...) is smaller where the size does not divide the number of samples.
+    """
+    count = order.shape[0]
+    n_whole = count // batch_size
+    n_grouped = n_whole // group * group
+    whole = xp.reshape(order[: n_whole * batch_size], (n_whole, batch_size))
+    for first in range(0, n_grouped, group):
+        yield whole[first : first + group, :]
+    for first in range(n_grouped, n_whole):
+        yield whole[first : first + 1, :]
+    if n_whole * batch_size < count:
+        yield order[None, n_whole * batch_size :]
 
 
 def _check_options(
