@@ -14,7 +14,7 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"checks", "errors", "typing"},
+    {"checks", "errors", "operations", "typing"},
     {"random", "backends"},
     {"initializers", "checkpoint", "data"},
     {"layers"},
@@ -71,7 +71,7 @@ def test_array_libraries_are_named_in_backends_only(path):
     used = {module.split(".")[0] for module in imports(path, everywhere=True)} & ARRAY_LIBRARIES
     if unit(path) == "backends":
         allowed = ARRAY_LIBRARIES
-    elif unit(path) in {"layers", "losses", "optimizers", "metrics", "model"}:
+    elif unit(path) in {"layers", "losses", "operations", "optimizers", "metrics", "model"}:
         allowed = set()
     else:
         allowed = {"numpy"}  # the host: files, random numbers, pictures, the reference
@@ -80,7 +80,11 @@ def test_array_libraries_are_named_in_backends_only(path):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in FILES if unit(p) in {"layers", "losses", "optimizers", "metrics", "model"}],
+    [
+        p
+        for p in FILES
+        if unit(p) in {"layers", "losses", "operations", "optimizers", "metrics", "model"}
+    ],
     ids=lambda p: str(p.relative_to(PACKAGE)),
 )
 def test_array_code_multiplies_by_name(path):

@@ -157,6 +157,30 @@ class Sequential(Layer):
                 return None, grads
         return d, grads
 
+    def descend(
+        self,
+        xp: Namespace,
+        params: dict[str, Array],
+        cache: Cache,
+        dy: Array,
+        *,
+        need_dx: bool = True,
+    ) -> tuple[Array | None, dict[str, Array]]:
+        if self._lowest is None and not need_dx:
+            return None, params
+        d: Array | None = dy
+        for (name, layer), layer_cache in zip(
+            reversed(self._layers.items()), reversed(cache), strict=True
+        ):
+            lowest = name == self._lowest and not need_dx
+            d, updated = layer.descend(
+                xp, self._of(name, params), layer_cache, d, need_dx=not lowest
+            )
+            params.update({f"{name}.{key}": value for key, value in updated.items()})
+            if lowest:
+                return None, params
+        return d, params
+
     def summary(self) -> str:
         """A table of the layers: name, layer, shape of one output sample, parameters."""
         rows = [("name", "layer", "output", "parameters")]
@@ -194,7 +218,7 @@ class Sequential(Layer):
         inner = ", ".join(f"{name}={layer!r}" for name, layer in self._layers.items())
         return f"Sequential({inner})"
 
-    def _of(self, name: str, params: Params) -> Params:
+    def _of(self, name: str, params: Params) -> dict[str, Array]:
         return {key: params[f"{name}.{key}"] for key in self._keys[name]}
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
-from xpnet.backends.base import Backend, Status, quiet_numpy
+from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
+from xpnet.backends.openblas import find_subtract_product
 from xpnet.errors import BackendUnavailable
 
 
@@ -30,7 +31,11 @@ class NumpyBackend(Backend):
                 f"the numpy backend has no device {device!r}: it runs on 'cpu'; "
                 f"for a CUDA GPU take backend='cupy' (or 'torch', or 'jax')"
             )
-        self.xp = xp
+        subtract_product = find_subtract_product()
+        if subtract_product is None:
+            self.xp = xp
+        else:
+            self.xp = with_overrides(xp, subtract_product=subtract_product)
         self.device = "cpu"
 
     def scope(self) -> AbstractContextManager[Any]:

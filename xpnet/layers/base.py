@@ -148,3 +148,42 @@ class Layer:
             exactly the trainable parameters.
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward")
+
+    def descend(
+        self,
+        xp: Namespace,
+        params: dict[str, Array],
+        cache: Cache,
+        dy: Array,
+        *,
+        need_dx: bool = True,
+    ) -> tuple[Array | None, dict[str, Array]]:
+        """Consumes `params`: `backward`, and a step of plain gradient descent with what it gives.
+
+        A step of plain gradient descent is linear in the gradient. So the learning rate can be
+        multiplied into `dy`, which is small, and gradients be subtracted where they arise. This
+        default is right for every layer; one that can do better than to make the gradient first
+        and subtract it then defines its own.
+
+        Parameters
+        ----------
+        xp, params, cache, need_dx
+            As in `backward`.
+        dy
+            The gradient of the loss with respect to the output, times the learning rate.
+
+        Returns
+        -------
+        dx, params
+            The gradient with respect to the input (None if not wanted), times the learning rate,
+            and the parameters minus their gradients times the learning rate.
+        """
+        dx, grads = self.backward(xp, params, cache, dy, need_dx=need_dx)
+        for name, gradient in grads.items():
+            params[name] -= gradient
+        return dx, params
+
+    def __init_subclass__(cls) -> None:
+        # A subclass with another backward must not inherit a descend that knows nothing of it.
+        if "backward" in vars(cls) and "descend" not in vars(cls):
+            cls.descend = Layer.descend  # type: ignore[method-assign]

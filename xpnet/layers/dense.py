@@ -6,6 +6,7 @@ from typing import Any
 from xpnet.checks import positive_integer
 from xpnet.initializers import INITIALIZERS, Initializer, he_normal, zeros
 from xpnet.layers.base import Context, Layer
+from xpnet.operations import subtract_product
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
@@ -95,3 +96,19 @@ class Dense(Layer):
         grads = {"weight": xp.matmul(x.T, dy), "bias": xp.sum(dy, axis=0)}
         dx = xp.matmul(dy, params["weight"].T) if need_dx else None
         return dx, grads
+
+    def descend(
+        self,
+        xp: Namespace,
+        params: dict[str, Array],
+        cache: Cache,
+        dy: Array,
+        *,
+        need_dx: bool = True,
+    ) -> tuple[Array | None, dict[str, Array]]:
+        (x,) = cache
+        # Before the weight changes.
+        dx = xp.matmul(dy, params["weight"].T) if need_dx else None
+        params["weight"] = subtract_product(xp, params["weight"], x.T, dy)
+        params["bias"] -= xp.sum(dy, axis=0)
+        return dx, params

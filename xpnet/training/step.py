@@ -69,6 +69,8 @@ def make_step(
     """
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
     dropout_seed = derive(seed, "dropout")
+    # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
+    plain = type(optimizer).update is SGD.update
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
@@ -80,15 +82,16 @@ def make_step(
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         output, cache = model.forward(xp, params, batch, ctx)
         batch_loss, d_output = loss(xp, output, target)
-        _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
-
-        params, slots = optimizer.update(
-            xp, params, grads, select(state, "opt/"), state["learning_rate"]
-        )
+        rate, slots = state["learning_rate"], select(state, "opt/")
+        if plain:
+            _, params = model.descend(xp, params, cache, d_output * rate, need_dx=False)
+        else:
+            _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
+            params, slots = optimizer.update(xp, params, grads, slots, rate)
         return {
             **{f"param/{name}": value for name, value in params.items()},
             **{f"opt/{name}": value for name, value in slots.items()},
-            "learning_rate": state["learning_rate"],
+            "learning_rate": rate,
             "step": state["step"] + 1,
             "loss": batch_loss,
         }

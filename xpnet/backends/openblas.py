@@ -1,0 +1,91 @@
+"""NumPy's own BLAS, for the one thing that NumPy does not pass on: c - a b in one pass over c.
+
+NumPy's wheels bring OpenBLAS, whose C interface is called here. Where it is not found, as in a
+NumPy that was built with another BLAS, the standard's functions do the work.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.typing import HostArray
+
+SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
+
+_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+
+
+@lru_cache(maxsize=1)
+def find_subtract_product() -> SubtractProduct | None:
+    """`xpnet.operations.subtract_product` by NumPy's OpenBLAS; None where there is none."""
+    for library in _openblas_libraries():
+        try:
+            function = _make_subtract_product(_load_products(library))
+        except (OSError, AttributeError):
+            continue
+        # What was found by its name is believed when it has given a right answer.
+        c, a, b = np.eye(3, 4), np.arange(6.0).reshape(2, 3).T, np.ones((2, 4))
+        if (function(c.copy(), a, b) == c - a @ b).all():
+            return function
+    return None
+
+
+def _openblas_libraries() -> list[Path]:
+    """The libraries that NumPy's wheels carry: beside the package, or inside of it on macOS."""
+    package = Path(np.__file__).parent
+    folders = (package.parent / "numpy.libs", package / ".dylibs")
+    return [path for folder in folders for path in sorted(folder.glob("*openblas*"))]
+
+
+def _load_products(path: Path) -> dict[str, Any]:
+    """The C functions cblas_sgemm and cblas_dgemm, by the character of their dtype."""
+    library = ctypes.CDLL(str(path))
+    # NumPy's wheels have these names, with 64-bit integers, so as to collide with no other BLAS.
+    size, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
+    products = {}
+    for char, name, real in (("f", "sgemm", ctypes.c_float), ("d", "dgemm", ctypes.c_double)):
+        product = getattr(library, f"scipy_cblas_{name}64_")
+        product.restype = None
+        product.argtypes = [
+            *(flag, flag, flag, size, size, size),
+            *(real, pointer, size, pointer, size, real, pointer, size),
+        ]
+        products[char] = product
+    return products
+
+
+def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
+    def subtract_product(c: HostArray, a: HostArray, b: HostArray) -> HostArray:
+        """Consumes `c`: c - a b."""
+        left, right = _layout(a), _layout(b)
+        fits = c.dtype.char in products and a.dtype == c.dtype and b.dtype == c.dtype
+        if not (fits and left and right and c.flags.carray and c.size and a.size):
+            c -= np.matmul(a, b)
+            return c
+        (rows, inner), columns = a.shape, b.shape[1]
+        products[c.dtype.char](
+            *(_ROW_MAJOR, left[0], right[0], rows, columns, inner),
+            *(-1.0, _address(a), left[1], _address(b), right[1]),
+            *(1.0, _address(c), columns),
+        )
+        return c
+
+    return subtract_product
+
+
+def _layout(x: HostArray) -> tuple[int, int] | None:
+    """Whether a matrix is stored by rows or by columns, and how long one of them is."""
+    if x.flags.c_contiguous:
+        return _PLAIN, x.shape[1]
+    if x.flags.f_contiguous:
+        return _TRANSPOSED, x.shape[0]
+    return None
+
+
+def _address(x: HostArray) -> int:
+    address: int = x.__array_interface__["data"][0]
+    return address
