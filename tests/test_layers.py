@@ -173,6 +173,63 @@ def test_backward_twice_gives_the_same(row):
 
 
 @each_row
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_descend_is_backward_and_a_step(training_backend, row, need_dx):
+    backend = training_backend
+    with backend.scope():
+        params, x, dy = load(backend, row)
+        _, cache = row.layer.forward(backend.xp, params, x, row.context())
+        dx, grads = row.layer.backward(backend.xp, params, cache, dy, need_dx=need_dx)
+        expected = {name: backend.to_numpy(params[name] - grads[name]) for name in grads}
+        found_dx, found = row.layer.descend(backend.xp, dict(params), cache, dy, need_dx=need_dx)
+    assert set(found) == set(params)
+    for name, value in expected.items():
+        np.testing.assert_allclose(backend.to_numpy(found[name]), value, rtol=1e-12, atol=1e-14)
+    assert (found_dx is None) == (dx is None)
+    if dx is not None:
+        np.testing.assert_array_equal(backend.to_numpy(found_dx), backend.to_numpy(dx))
+
+
+def test_a_backward_of_ones_own_is_not_passed_over():
+    """A subclass that changes the gradient changes the training, though Dense has its own step."""
+
+    @dataclass(frozen=True)
+    class Frozen(xpnet.Dense):
+        def backward(self, xp, params, cache, dy, *, need_dx=True):
+            dx, grads = super().backward(xp, params, cache, dy, need_dx=need_dx)
+            return dx, {name: grad * 0 for name, grad in grads.items()}
+
+    class FrozenToo(Sequential):
+        def backward(self, xp, params, cache, dy, *, need_dx=True):
+            dx, grads = super().backward(xp, params, cache, dy, need_dx=need_dx)
+            return dx, {name: grad * 0 for name, grad in grads.items()}
+
+    x, y = np.eye(4), np.arange(4) % 3
+    for model in (
+        Sequential(fc1=Frozen(4, 5), fc2=xpnet.Dense(5, 3)),
+        Sequential(part=FrozenToo(fc1=xpnet.Dense(4, 5)), fc2=xpnet.Dense(5, 3)),
+    ):
+        network = xpnet.fit(model, (x, y), epochs=1, backend="numpy", dtype="float64")
+        before = model.init(derive(0, "initialization"))
+        moved = {name for name in before if not np.array_equal(before[name], network.params[name])}
+        assert moved == {"fc2.weight", "fc2.bias"}
+
+
+def test_an_update_of_ones_own_is_not_passed_over():
+    class Backwards(xpnet.SGD):
+        def update(self, xp, params, grads, slots, learning_rate):
+            return super().update(xp, params, grads, slots, -learning_rate)
+
+    x, y = np.eye(4), np.arange(4) % 3
+    losses = [
+        xpnet.fit(xpnet.mlp(4, 3), (x, y), epochs=3, optimizer=optimizer, backend="numpy")
+        for optimizer in (xpnet.SGD(0.5), Backwards(0.5))
+    ]
+    assert losses[0].history[-1].train_loss < losses[0].history[0].train_loss
+    assert losses[1].history[-1].train_loss > losses[1].history[0].train_loss
+
+
+@each_row
 def test_evaluation_repeats(backend, row):
     params, x, _ = load(backend, row)
     first, _ = row.layer.forward(backend.xp, params, x, EVALUATION)

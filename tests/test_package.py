@@ -14,8 +14,8 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"checks", "errors", "operations", "typing"},
-    {"random", "backends"},
+    {"checks", "errors", "typing"},
+    {"random", "backends", "operations"},
     {"initializers", "checkpoint", "data"},
     {"layers"},
     {"losses", "optimizers", "model"},

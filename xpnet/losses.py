@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from array_api_compat import device
 
-from xpnet.layers.softmax import log_softmax
 from xpnet.typing import Array, DType, Namespace
 
 Loss = Callable[..., tuple[Array, Array | None]]
@@ -45,7 +44,7 @@ def softmax_cross_entropy(
 ) -> tuple[Array, Array | None]:
     """Cross-entropy of the softmax: the mean over the samples of -log p[label], from logits.
 
-    Softmax and logarithm are taken together (`log_softmax`), so that nothing overflows and no
+    Softmax and logarithm are taken together (as in `log_softmax`), so that nothing overflows and no
     logarithm of 0 is taken, as long as the differences of the logits do not overflow.
 
     Parameters
@@ -82,11 +81,14 @@ def softmax_cross_entropy(
             f"({n_samples},) or one-hot rows of shape {(n_samples, n_classes)}, "
             f"got {tuple(target.shape)}"
         )
-    log_p = log_softmax(xp, output)
-    loss = -xp.sum(y * log_p) / n_samples
+    # The largest exponent is 0, and the logarithm is of a sum of at least 1.
+    z = output - xp.max(output, axis=-1, keepdims=True)
+    p = xp.exp(z)
+    total = xp.sum(p, axis=-1, keepdims=True)
+    loss = (xp.sum(xp.log(total)) - xp.sum(y * z)) / n_samples
     if not need_grad:
         return loss, None
-    d_output = xp.exp(log_p)
-    d_output -= y
-    d_output /= n_samples
-    return loss, d_output
+    p /= total
+    p -= y
+    p /= n_samples
+    return loss, p

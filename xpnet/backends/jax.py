@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 
 from array_api_compat import is_jax_array
 
-from xpnet.backends.base import Backend, Status, device_index
+from xpnet.backends.base import Backend, Status, device_index, with_overrides
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, State
 
@@ -21,7 +22,7 @@ class JaxBackend(Backend):
     name = "jax"
     distribution = "jax"
     extra = "jax"
-    steps_per_call = 32
+    steps_per_call = 512
 
     @classmethod
     def probe(cls) -> Status:
@@ -47,7 +48,8 @@ class JaxBackend(Backend):
         except Exception as error:
             raise BackendUnavailable(self.import_failure(error)) from error
         self._jax = jax
-        self.xp = xp
+        # Rows of a batch are in range; JAX's default looks whether they are, and fills with NaN.
+        self.xp = with_overrides(xp, take=partial(xp.take, mode="clip"))
         kind = "cpu" if device is None else device.partition(":")[0]
         platform = {"cuda": "gpu"}.get(kind, kind)
         try:

@@ -16,6 +16,9 @@ from xpnet.typing import HostArray
 
 SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
 
+_WORTH_IT = 10_000
+"""Fewer elements are subtracted in less time than the call of a C function from Python takes."""
+
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
 
 
@@ -28,7 +31,7 @@ def find_subtract_product() -> SubtractProduct | None:
         except (OSError, AttributeError):
             continue
         # What was found by its name is believed when it has given a right answer.
-        c, a, b = np.eye(3, 4), np.arange(6.0).reshape(2, 3).T, np.ones((2, 4))
+        c, a, b = np.eye(100, 101), np.arange(200.0).reshape(2, 100).T, np.ones((2, 101))
         if (function(c.copy(), a, b) == c - a @ b).all():
             return function
     return None
@@ -63,7 +66,7 @@ def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
         """Consumes `c`: c - a b."""
         left, right = _layout(a), _layout(b)
         fits = c.dtype.char in products and a.dtype == c.dtype and b.dtype == c.dtype
-        if not (fits and left and right and c.flags.carray and c.size and a.size):
+        if c.size < _WORTH_IT or not (fits and left and right and c.flags.carray and a.size):
             c -= np.matmul(a, b)
             return c
         (rows, inner), columns = a.shape, b.shape[1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_torch_array
 
-from xpnet.backends.base import Backend, Status
+from xpnet.backends.base import Backend, Status, with_overrides
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, HostArray
 
@@ -37,7 +37,7 @@ class TorchBackend(Backend):
             from array_api_compat import torch as xp
         except Exception as error:
             raise BackendUnavailable(self.import_failure(error)) from error
-        self.xp = xp
+        self.xp = with_overrides(xp, subtract_product=_subtract_product)
         self._torch = torch
         try:
             place = torch.device("cpu" if device is None else device)
@@ -85,3 +85,8 @@ class TorchBackend(Backend):
         if self.device.type == "cuda":
             return int(self._torch.cuda.max_memory_allocated(self.device))
         return None
+
+
+def _subtract_product(c: Array, a: Array, b: Array) -> Array:
+    """Consumes `c`: `xpnet.operations.subtract_product`, in one pass over c."""
+    return c.addmm_(a, b, alpha=-1)

@@ -4,12 +4,14 @@ One-hot labels are made by `xpnet.losses.one_hot`.
 """
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 
 from xpnet.typing import Array, DType, Namespace, Shape
 
 
 def normalize(xp: Namespace, images: Array, maximum: float, dtype: DType) -> Array:
-    """Pixels as floating point in [0, 1]: images / maximum.
+    """Pixels as floating point in [0, 1]: images times 1 / maximum.
 
     Parameters
     ----------
@@ -24,7 +26,7 @@ def normalize(xp: Namespace, images: Array, maximum: float, dtype: DType) -> Arr
     """
     # Converted first: uint8 / 255.0 has a different dtype in each library, or is refused.
     x = xp.astype(images, dtype)
-    x /= maximum
+    x *= 1 / maximum
     return x
 
 
@@ -52,10 +54,16 @@ def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Sha
     shape
         The shape of one sample that the network takes; None for any.
     """
-    if xp.isdtype(x.dtype, "integral"):
+    if _is_integral(xp.isdtype, x.dtype):
         x = normalize(xp, x, maximum, dtype)
     else:
         x = xp.astype(x, dtype, copy=False)
     if shape is not None and len(shape) == 1 and x.ndim > 2:
         x = flatten(xp, x)
     return x
+
+
+@lru_cache(maxsize=64)
+def _is_integral(isdtype: Callable[[DType, str], bool], dtype: DType) -> bool:
+    # Remembered, because some libraries take a microsecond for it, in every step.
+    return isdtype(dtype, "integral")

@@ -203,13 +203,16 @@ def _evaluate(
 
 
 def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) -> Iterator[Array]:
-    """The batches of an epoch, `group` of them at a time: arrays of rows (k, batch_size).
+    """The batches of an epoch, up to `group` of them at a time: arrays of rows (k, batch_size).
 
-    Only two sizes of k occur, `group` and 1, because a compiler works anew for each. The last
+    Only two sizes of k occur, of which one is 1, because a compiler works anew for each. The last
     batch (1, ...) is smaller where the size does not divide the number of samples.
     """
     count = order.shape[0]
     n_whole = count // batch_size
+    # Of the sizes from half of `group` on, the one that leaves the fewest batches single.
+    sizes = range(min(group, max(n_whole, 1)), group // 2, -1)
+    group = min(sizes, key=lambda size: n_whole % size, default=max(n_whole, 1))
     n_grouped = n_whole // group * group
     whole = xp.reshape(order[: n_whole * batch_size], (n_whole, batch_size))
     for first in range(0, n_grouped, group):

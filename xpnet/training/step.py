@@ -75,6 +75,7 @@ def make_step(
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
         params = select(state, "param/")
+        slots = select(state, "opt/")
         batch = xp.take(x, rows, axis=0)
         target = xp.take(y, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
@@ -82,7 +83,7 @@ def make_step(
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         output, cache = model.forward(xp, params, batch, ctx)
         batch_loss, d_output = loss(xp, output, target)
-        rate, slots = state["learning_rate"], select(state, "opt/")
+        rate = state["learning_rate"]
         if plain:
             _, params = model.descend(xp, params, cache, d_output * rate, need_dx=False)
         else:
