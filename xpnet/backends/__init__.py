@@ -31,7 +31,11 @@ BACKENDS = tuple(_BACKENDS)
 
 
 def open_backend(
-    name: str | Backend = "auto", device: str | None = None, dtype: str | None = None
+    name: str | Backend = "auto",
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    threads: int | None = None,
 ) -> Backend:
     """Open an array library on a device.
 
@@ -45,28 +49,37 @@ def open_backend(
     dtype
         The floating-point dtype of parameters and activations, `"float32"` (if None) or
         `"float64"`.
+    threads
+        How many threads of the CPU make a matrix product, for NumPy and torch on the CPU. If None,
+        the library decides, and on a busy machine `fit` may take one for NumPy, since waiting for
+        threads that find no core can take a hundred times as long as the work.
 
     Raises
     ------
     BackendUnavailable
         If the library is missing or the device cannot be used; one sentence with the fix.
     ValueError
-        If the name or the dtype is none of those allowed, or an opened backend is given together
-        with a device, or with another dtype than its own.
+        If the name or the dtype is none of those allowed, an opened backend is given together
+        with a device, threads, or another dtype than its own, or the backend has no number of
+        threads.
     """
     if device is not None and not (isinstance(device, str) and device):
         raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {device!r}")
     if isinstance(name, Backend):
-        if device is not None or dtype not in (None, name.dtype_name):
+        if device is not None or threads is not None or dtype not in (None, name.dtype_name):
             raise ValueError(
-                f"{name!r} is open already: give device={device!r} and dtype={dtype!r} "
-                f"to open_backend instead"
+                f"{name!r} is open already: give device={device!r}, dtype={dtype!r} and "
+                f"threads={threads!r} to open_backend instead"
             )
         return name
     dtype = "float32" if dtype is None else dtype
     if name == "auto":
-        return _open_automatically(device, dtype)
-    return _backend_class(name)(device, dtype)
+        backend = _open_automatically(device, dtype)
+    else:
+        backend = _backend_class(name)(device, dtype)
+    if threads is not None:
+        backend.limit_threads(threads)
+    return backend
 
 
 def probe_backends() -> dict[str, Status]:

@@ -75,6 +75,8 @@ class Backend:
         How many training steps are best taken in one call of what `repeat` returns.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
+    threads
+        How many threads of the CPU make a product, where that was chosen; else None.
     """
 
     name: ClassVar[str]
@@ -90,6 +92,7 @@ class Backend:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
         self.dtype_name = dtype
         self.reason = ""
+        self.threads: int | None = None
         self.open(device)
 
     # -- what every backend defines -------------------------------------------------------------
@@ -161,6 +164,26 @@ class Backend:
             return state
 
         return run
+
+    def limit_threads(self, threads: int) -> None:
+        """Choose how many threads of the CPU make a product, in all work of this backend.
+
+        Raises
+        ------
+        ValueError
+            If it is not a positive integer, or the library cannot be told.
+        """
+        raise ValueError(
+            f"the {self.name} backend has no number of threads to choose; leave threads out "
+            f"(numpy and torch on the CPU have one)"
+        )
+
+    def settle_threads(self, rows: int, inner: int, columns: int) -> None:
+        """Before a training: choose fewer threads where other work makes many slower than one.
+
+        `rows`, `inner` and `columns` are the sizes of the training's largest product. Nothing
+        happens where the number has been chosen already, or the library has no such trouble.
+        """
 
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""

@@ -1,13 +1,15 @@
 """PyTorch, as an array library: no autograd."""
 
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_torch_array
 
 from xpnet.backends.base import Backend, Status, with_overrides
+from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, HostArray
 
@@ -72,9 +74,24 @@ class TorchBackend(Backend):
         elif self.device.type == "mps":
             self._torch.mps.synchronize()
 
-    def scope(self) -> AbstractContextManager[Any]:
+    def limit_threads(self, threads: int) -> None:
+        if self.device.type != "cpu":
+            super().limit_threads(threads)
+        self.threads = positive_integer("threads", threads)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        before = self._torch.get_num_threads()
         # Not inference_mode: its arrays could never take part in the caller's own autograd.
-        return self._torch.no_grad()
+        with self._torch.no_grad():
+            if self.threads is None:
+                yield
+                return
+            self._torch.set_num_threads(self.threads)
+            try:
+                yield
+            finally:
+                self._torch.set_num_threads(before)
 
     def device_name(self) -> str:
         if self.device.type == "cuda":

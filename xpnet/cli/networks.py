@@ -15,6 +15,7 @@ from xpnet.cli.options import (
     device_option,
     run_config,
     run_options,
+    threads_option,
 )
 from xpnet.data import Dataset, Split, load_dataset
 from xpnet.data.image import read_image
@@ -28,6 +29,7 @@ from xpnet.typing import HostArray
 @click.argument("dataset", default="digits")
 @backend_option
 @device_option
+@threads_option
 @run_options
 @click.option(
     "--out",
@@ -40,6 +42,7 @@ def train(
     dataset: str,
     backend: str,
     device: str | None,
+    threads: int | None,
     dtype: str,
     data_dir: Path | None,
     out: Path | None,
@@ -53,7 +56,10 @@ def train(
     """
     started = time.perf_counter()
     config = run_config(dataset, options)
-    opened = open_backend(backend, device, dtype)
+    try:
+        opened = open_backend(backend, device, dtype, threads=threads)
+    except ValueError as error:
+        raise click.UsageError(f"--threads: {error}") from error
     data = load_dataset(dataset, data_dir=data_dir)
     folder = NumberedRunFolder(data.name) if out is None else RunFolder(out, force=force)
     if not quiet:

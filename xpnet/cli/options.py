@@ -46,6 +46,11 @@ backend_option = click.option(
     show_default=True,
     help="Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
 )
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of the CPU for NumPy or torch; all, or one on a busy machine, if not given.",
+)
 device_option = click.option("--device", help="Device of the library, such as cpu or cuda:1.")
 data_dir_option = click.option(
     "--data-dir",
@@ -135,4 +140,5 @@ def run_config(dataset: str, options: dict[str, Any]) -> RunConfig:
 def describe_backend(backend: Backend) -> str:
     """The backend in a few words, and where it was chosen automatically, why."""
     why = f" (auto: {backend.reason})" if backend.reason else ""
-    return f"{backend.name} on {backend.device_name()}, {backend.dtype_name}{why}"
+    threads = "" if backend.threads is None else f", threads: {backend.threads}"
+    return f"{backend.name} on {backend.device_name()}, {backend.dtype_name}{threads}{why}"

@@ -105,6 +105,9 @@ def fit(
     opened = _open(backend, device, dtype, train[0])
     logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
 
+    weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
+    if weights:
+        opened.settle_threads(batch_size, *max(weights, key=math.prod))
     with opened.scope(), ExitStack() as stack:
         sets = _load_sets(opened, model, train, test, pixel_maximum)
         maximum = sets.pixel_maximum

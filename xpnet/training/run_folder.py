@@ -196,6 +196,7 @@ def environment(backend: Backend) -> dict[str, Any]:
         "device": backend.device_name(),
         "dtype": backend.dtype_name,
         "backend_reason": backend.reason,
+        "threads": backend.threads,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
