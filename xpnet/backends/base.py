@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -237,6 +236,9 @@ class Backend:
     @classmethod
     def installed_version(cls) -> str | None:
         """The version of the installed library, without importing it; None if there is none."""
+        # Imported late: it is a tenth of the time that `import xpnet` may take.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version(cls.distribution)
         except PackageNotFoundError:

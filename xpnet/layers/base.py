@@ -26,7 +26,7 @@ class Context:
     """
 
     training: bool = False
-    seed: SeedSequence | None = None
+    seed: "SeedSequence | None" = None
     step: Array | int = 0
     row_offset: Array | int = 0
     path: tuple[str, ...] = ()
