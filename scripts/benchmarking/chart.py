@@ -41,11 +41,12 @@ def plot_benchmark(cases: Sequence[dict[str, Any]]) -> "Figure":
     all_axes = figure.subplots(
         len(panels), squeeze=False, sharex=True, height_ratios=[n + 0.8 for n in counts]
     )[:, 0]
-    most = max(bar["over_floor"][2] for _, bars in panels for bar in bars)
+    everything = [value for _, bars in panels for bar in bars for value in bar["over_floor"]]
+    most = max(everything)
     for axes, (case, bars) in zip(all_axes, panels, strict=True):
         _draw_bars(axes, bars, logarithmic=most > 8)
         axes.set_title(case_title(case), fontsize=9, color=_INK, loc="left")
-    _style_ratio_axis(all_axes[-1], most)
+    _style_ratio_axis(all_axes[-1], min(everything), most)
     return figure
 
 
@@ -57,12 +58,14 @@ def _bars(case: dict[str, Any]) -> list[dict[str, Any]]:
 def _draw_bars(axes: "Axes", bars: Sequence[dict[str, Any]], *, logarithmic: bool) -> None:
     if logarithmic:
         axes.set_xscale("log")
-    start = 0.8 if logarithmic else 0.0
+    # On a logarithmic axis the length is what there is over the floor; zero is nowhere.
+    start = 1.0 if logarithmic else 0.0
     for row, bar in enumerate(bars):
         low, median, high = bar["over_floor"]
         ours = bar["name"].startswith("xpnet-")
         axes.barh(row, median - start, left=start, height=0.68, color=_OURS if ours else _OTHERS)
-        axes.plot([low, high], [row, row], color=_INK, linewidth=1.1, solid_capstyle="butt")
+        for colour, width in (("white", 3.0), (_INK, 1.1)):  # to be seen on the bar as well
+            axes.plot([low, high], [row, row], color=colour, lw=width, solid_capstyle="butt")
         axes.annotate(
             f"{median:.2f}",
             (max(high, start), row),
@@ -85,12 +88,12 @@ def _draw_bars(axes: "Axes", bars: Sequence[dict[str, Any]], *, logarithmic: boo
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _style_ratio_axis(axes: "Axes", most: float) -> None:
+def _style_ratio_axis(axes: "Axes", least: float, most: float) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     axes.set_xlabel("time of an epoch over that of its matrix products alone", fontsize=8)
     if axes.get_xscale() == "log":
-        axes.set_xlim(0.8, 1.35 * most)
+        axes.set_xlim(0.94 * min(least, 1.0), 1.35 * most)
         # As many as can be read: each second one from a factor of 64 on.
         ticks = [2.0**i for i in range(0, 30, 1 if most < 64 else 2) if 2.0**i <= 1.35 * most]
         axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -118,29 +121,28 @@ def plot_scaling(series: Sequence[dict[str, Any]]) -> "Figure":
         x = one["values"]
         seconds = [point["seconds"][1] for point in one["points"]]
         memory = [point["memory_peak"] / 1e6 for point in one["points"]]
-        _draw_series(panels[0, column], x, seconds, _OURS, one["time_exponent"])
-        _draw_series(panels[1, column], x, memory, _SECOND, one["memory_exponent"])
-        panels[0, column].set_title(one["fixed"], fontsize=7.5, color=_INK)
-        panels[1, column].set_xlabel(one["label"], fontsize=8.5)
-        _style_scaling(panels[0, column], x)
-        _style_scaling(panels[1, column], x)
+        time_axes, memory_axes = panels[:, column]
+        _draw_series(time_axes, x, seconds, _OURS)
+        _draw_series(memory_axes, x, memory, _SECOND)
+        if one["name"] != "batch_size":
+            linear = [seconds[-1] * value / x[-1] for value in x]
+            time_axes.plot(x, linear, color="#999999", linestyle=":", linewidth=1, label="linear")
+            time_axes.legend(frameon=False, fontsize=7.5, loc="lower right")
+        time_axes.set_title(
+            f"{one['fixed']}\nexponent {one['time_exponent']:.2f}", fontsize=7.5, color=_INK
+        )
+        memory_axes.set_title(f"exponent {one['memory_exponent']:.2f}", fontsize=7.5, color=_INK)
+        memory_axes.set_xlabel(one["label"], fontsize=8.5)
+        _style_scaling(time_axes, x)
+        _style_scaling(memory_axes, x)
     panels[0, 0].set_ylabel("seconds an epoch", fontsize=8.5)
     panels[1, 0].set_ylabel("peak memory (MB)", fontsize=8.5)
+    figure.align_ylabels(panels[:, 0])
     return figure
 
 
-def _draw_series(
-    axes: "Axes", x: Sequence[float], y: Sequence[float], colour: str, exponent: float
-) -> None:
+def _draw_series(axes: "Axes", x: Sequence[float], y: Sequence[float], colour: str) -> None:
     axes.plot(x, y, color=colour, marker="o", markersize=3.5, linewidth=1.4)
-    axes.annotate(
-        f"exponent {exponent:.2f}",
-        (0.05, 0.93),
-        xycoords="axes fraction",
-        fontsize=8,
-        color=_INK,
-        va="top",
-    )
 
 
 def _style_scaling(axes: "Axes", x: Sequence[float]) -> None:
@@ -150,10 +152,9 @@ def _style_scaling(axes: "Axes", x: Sequence[float]) -> None:
     axes.set_xticks(x[:: -(-len(x) // 4)])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.margins(y=0.22)
     axes.tick_params(labelsize=7.5)
     axes.grid(color="#e5e5e5", linewidth=0.7)
     axes.set_axisbelow(True)

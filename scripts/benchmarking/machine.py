@@ -3,11 +3,11 @@
 import datetime
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from check_gpu import describe_gpu
 
 from benchmarking.worker import thread_pools, versions
 from xpnet.backends import probe_backends
@@ -37,7 +37,7 @@ def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any
         "blas": blas,
         "versions": versions(DISTRIBUTIONS),
     }
-    return {**found, "gpu": gpu_name()} if gpu else found
+    return {**found, "gpu": describe_gpu()} if gpu else found
 
 
 def cpu_model() -> str:
@@ -55,16 +55,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def gpu_name() -> str:
-    """Name, driver and memory of the GPUs, as nvidia-smi tells them."""
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return "nvidia-smi is not installed"
-    query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, check=False)
-    return "; ".join((answer.stdout.strip() or answer.stderr.strip()).splitlines())
 
 
 def why_no_cuda() -> str:

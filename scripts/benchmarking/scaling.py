@@ -117,6 +117,7 @@ def _measure_series(one: Series, backend: str, settings: Settings, say: Say) -> 
         "flops_exponent_last": exponent(flops[-2:], seconds[-2:]) if len(set(flops)) > 1 else None,
         "memory_exponent": exponent(values, memory),
         "memory_growth_exponent": exponent(values, growth),
+        "memory_slope": (memory[-1] - memory[0]) / (values[-1] - values[0]),
     }
 
 
@@ -179,6 +180,6 @@ def _series_lines(one: dict[str, Any]) -> list[str]:
         )
     text += (
         f"; of memory {one['memory_exponent']:.2f}, of its growth "
-        f"{one['memory_growth_exponent']:.2f}."
+        f"{one['memory_growth_exponent']:.2f}: {one['memory_slope']:,.0f} bytes for each one more."
     )
     return [*found, "", text]
