@@ -22,6 +22,29 @@ def small_task(epochs=2, hidden=(16,), batch_size=64):
     return Task(Case(hidden, batch_size), "digits", epochs=epochs)
 
 
+# -- the data ----------------------------------------------------------------------------------
+
+
+def test_synthetic_data_is_mnist_like_and_the_same_each_time():
+    task = Task(Case((16,), 64), "synthetic", limit=300)
+    first, second = task.load(), task.load()
+    assert first.sizes == (784, 16, 10)
+    assert (first.x.shape, first.x.dtype) == ((300, 784), np.uint8)
+    np.testing.assert_array_equal(first.x, second.x)
+    np.testing.assert_array_equal(first.test_y, second.test_y)
+
+
+def test_each_epoch_has_its_order():
+    job = small_task().load()
+    assert not np.array_equal(job.order(0), job.order(1))
+    np.testing.assert_array_equal(np.sort(job.order(1)), np.arange(len(job.x)))
+
+
+def test_jobs_need_no_more_samples_than_there_are():
+    job = Task(Case((16,), 5_000), "digits").load()
+    assert job.batch_size == len(job.x)
+
+
 # -- the floor --------------------------------------------------------------------------------
 
 

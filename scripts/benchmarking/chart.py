@@ -68,7 +68,7 @@ def _draw_bars(axes: "Axes", bars: Sequence[dict[str, Any]], *, logarithmic: boo
             axes.plot([low, high], [row, row], color=colour, lw=width, solid_capstyle="butt")
         axes.annotate(
             f"{median:.2f}",
-            (max(high, start), row),
+            (max(high, 1.0), row),  # clear of the line of the floor
             xytext=(4, 0),
             textcoords="offset points",
             va="center",

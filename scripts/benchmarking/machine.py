@@ -17,6 +17,9 @@ DISTRIBUTIONS = (
     *("thinc", "threadpoolctl", "cupy-cuda12x", "cupy-cuda13x"),
 )
 
+SPEED_VARIABLES = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPROC", "XLA_FLAGS")
+"""How the names begin of what, in the environment, chooses threads and kernels."""
+
 
 def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any]:
     """Processor, cores, versions, the load before, and the command, as JSON values."""
@@ -35,6 +38,11 @@ def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any
         "platform": platform.platform(),
         "python": platform.python_version(),
         "blas": blas,
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(SPEED_VARIABLES)
+        },
         "versions": versions(DISTRIBUTIONS),
     }
     return {**found, "gpu": describe_gpu()} if gpu else found
@@ -79,6 +87,7 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
         for pool in machine["blas"]
     )
     named = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    variables = ", ".join(f"{name}={value}" for name, value in machine["environment"].items())
     threads = machine["threads"] or "each library's default"
     load = machine["load_before"]
     rows = {
@@ -86,6 +95,7 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
         "GPU": machine.get("gpu"),
         "threads": threads,
         "BLAS of NumPy": blas or "not known: threadpoolctl is not installed",
+        "environment": f"`{variables}`" if variables else None,
         "Python": machine["python"],
         "libraries": named,
         "load before": None if load is None else f"{load:.2f}",

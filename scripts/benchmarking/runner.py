@@ -52,7 +52,7 @@ class Settings:
     pause: float = 0.3
     timeout: float = 600.0
 
-    def environment(self, *, tf32: bool = False) -> dict[str, str]:
+    def environment(self, *, cuda: bool = False, tf32: bool = False) -> dict[str, str]:
         """The environment of a worker."""
         paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
         found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -63,6 +63,9 @@ class Settings:
             "CUPY_TF32": "1" if tf32 else "0",
             "TF_CPP_MIN_LOG_LEVEL": "2",
         }
+        if not cuda:
+            # JAX and Keras would take a GPU unasked.
+            found |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
         if self.threads is not None:
             found |= dict.fromkeys(THREAD_VARIABLES, str(self.threads))
         return found
@@ -86,7 +89,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=settings.environment(tf32=task.tf32),
+            env=settings.environment(cuda=task.device == "cuda", tf32=task.tf32),
             text=True,
         )
         self._first_order = json.dumps({"peer": asdict(peer), "task": task.to_dict()})

@@ -6,6 +6,7 @@ from typing import Any
 
 os.environ["KERAS_BACKEND"] = "jax"
 
+import jax
 import keras
 
 from benchmarking.cases import LEARNING_RATE, Job
@@ -31,6 +32,8 @@ class Report(keras.callbacks.Callback):  # type: ignore[misc, unused-ignore]
 
 def run(job: Job, tick: Tick) -> HostArray:
     """Train on pixels that were converted before, as Keras's own examples do."""
+    if job.cuda:
+        jax.devices("gpu")  # or it would be trained on the CPU without a word
     *hidden, (last_weight, last_bias) = job.weights()
     layers: list[Any] = [keras.Input(job.sizes[:1])]
     layers += [keras.layers.Dense(len(bias), activation="relu") for _, bias in hidden]
