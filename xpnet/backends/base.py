@@ -178,7 +178,7 @@ class Backend:
         )
 
     def settle_threads(self, rows: int, inner: int, columns: int) -> None:
-        """Before a training: choose fewer threads where other work makes many slower than one.
+        """Between training steps: take one thread where other work makes many slower than one.
 
         `rows`, `inner` and `columns` are the sizes of the training's largest product. Nothing
         happens where the number has been chosen already, or the library has no such trouble.

@@ -106,8 +106,7 @@ def fit(
     logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
 
     weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
-    if weights:
-        opened.settle_threads(batch_size, *max(weights, key=math.prod))
+    largest = (batch_size, *max(weights, key=math.prod, default=(1, 1)))
     with opened.scope(), ExitStack() as stack:
         sets = _load_sets(opened, model, train, test, pixel_maximum)
         maximum = sets.pixel_maximum
@@ -134,6 +133,7 @@ def fit(
             order = permutation(seed, epoch, sets.x.shape[0])
             order = opened.asarray(order, dtype=opened.index_dtype)
             for rows in grouped_batches(opened.xp, order, batch_size, group):
+                opened.settle_threads(*largest)
                 state = run(state, sets.x, sets.y, rows)
                 for callback in watchers:
                     callback.on_step(state, rows.shape[0])
