@@ -66,7 +66,9 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
                 return npy.read_array_header_1_0(file)
             if version == (2, 0):
                 return npy.read_array_header_2_0(file)
-    except ValueError as error:
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: not a .npy file, or a damaged one ({reason}); {fix}") from error
     # Version 3 is for names of fields.
@@ -81,7 +83,7 @@ def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> 
         )
     expected = math.prod(shape) * dtype.itemsize
     said = f"the header promises {' x '.join(map(str, shape)) or '1'} {dtype} ({expected:,} bytes)"
-    if len(shape) > 32 or min(shape, default=0) < 0 or max(shape, default=0) >= 2**63:
+    if len(shape) > 32 or min(shape, default=0) < 0:
         raise DataError(f"{path}: {said}, a shape that no array can have")
     if size - start < expected:
         raise DataError(
@@ -90,3 +92,5 @@ def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> 
         )
     if size - start > expected:
         raise DataError(f"{path}: trailing bytes: {said}, and the file goes on after it")
+    if math.prod(n for n in shape if n) >= 2**63:  # an axis of 0 beside axes too long
+        raise DataError(f"{path}: {said}, a shape that no array can have")
