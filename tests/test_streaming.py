@@ -11,7 +11,7 @@ import weakref
 import numpy as np
 import pytest
 
-from xpnet import SGD, Callback, DataError, fit, load_dataset, mlp, write_idx
+from xpnet import SGD, Callback, DataError, fit, load_dataset, mlp, open_backend, write_idx
 from xpnet.data import Dataset, Split, read_idx, read_npy
 from xpnet.data.stored import LARGEST_LOADED, StoredArray, stored_array
 from xpnet.parity import compare_backends
@@ -167,7 +167,9 @@ def test_an_array_of_256_mib_is_loaded_and_a_larger_one_is_not(tmp_path):
 
 
 def test_a_small_mapping_is_an_ordinary_array(tmp_path):
-    """The class must not come along: parameters would be of it."""
+    """The class does not come along."""
+    backend = open_backend("numpy", None, "float32")
+    assert type(place(backend, mapped(tmp_path, PIXELS))) is np.ndarray
     network = fit(MODEL, (mapped(tmp_path, PIXELS), LABELS), backend="numpy", **OPTIONS)
     assert {type(value) for value in network.params.values()} == {np.ndarray}
     assert type(network.predict(mapped(tmp_path, PIXELS))) is np.ndarray
