@@ -155,6 +155,7 @@ class Backend:
         -------
         run
             `run(state, x, y, groups) -> state`, where `groups` (k, B) has the rows of k steps.
+            `x` and `y` may be other arrays in each call: samples are streamed where they are many.
         """
 
         def run(state: State, x: Array, y: Array, groups: Array) -> State:
