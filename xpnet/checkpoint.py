@@ -5,7 +5,6 @@ what is needed to use them and a checksum. It is written to a temporary file, sy
 so that a process that is killed leaves the old file or the new one, whole.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +41,8 @@ def write_checkpoint(
         If the file cannot be written: no such folder, no permission, a full disk. The old file,
         if there was one, is still there.
     """
+    import json
+
     from safetensors.numpy import save
 
     # The order of the arrays in the file is that of their names, so that equal networks are
@@ -62,6 +63,8 @@ def read_checkpoint(
     CheckpointError
         If the file is missing or damaged, was not written by xpnet, or by a later version.
     """
+    import json
+
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -169,4 +172,6 @@ def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]) -> str
 
 
 def _json(metadata: Mapping[str, Any]) -> str:
+    import json
+
     return json.dumps(metadata, sort_keys=True, allow_nan=False)

@@ -6,10 +6,8 @@ uint32 for each axis, and the values in row-major order, big-endian. It may be g
 Source: http://yann.lecun.com/exdb/mnist/ ("The IDX file format").
 """
 
-import gzip
 import math
 import os
-import zlib
 from pathlib import Path
 from typing import IO, cast
 
@@ -60,6 +58,9 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
         If the file is missing or unreadable, is not an IDX file, holds fewer or more values than
         its header says, or is a damaged gzip file.
     """
+    import gzip
+    import zlib
+
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -86,6 +87,8 @@ def write_idx(path: str | os.PathLike[str], values: HostArray) -> None:
     DataError
         If the format has no code for the dtype, or not for so many axes (see `idx_header`).
     """
+    import gzip
+
     values = np.asarray(values)
     content = idx_header(values) + values.astype(values.dtype.newbyteorder(">")).tobytes()
     path = Path(path)
