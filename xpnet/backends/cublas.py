@@ -254,7 +254,8 @@ class Products:
         b, right = self._laid_out(b)
         target = _layout(c)
         assert target is not None
-        plan = plan_product(left, right, target, *a.shape, b.shape[1])
+        (m, k), n = a.shape, b.shape[1]
+        plan = plan_product(left, right, target, m, k, n)
         first, second = (b, a) if plan.swapped else (a, b)
         stream = self._cupy.cuda.get_current_stream().ptr
         self._handles.library.gemm(
