@@ -103,6 +103,7 @@ class Device:
     def close(self):
         assert self.events[-1] == "wait"
         self.closed += 1
+        return 1000
 
 
 def make_step(device):
@@ -189,6 +190,7 @@ def test_recorded_steps_are_the_steps():
     assert run.use.reason == ""
     run.close()
     assert device.closed == 1
+    assert run.use.most_bytes == 1000
     assert_same(state, expected(groups))
 
 

@@ -31,7 +31,11 @@ BACKENDS = tuple(_BACKENDS)
 
 
 def open_backend(
-    name: str | Backend = "auto", device: str | None = None, dtype: str | None = None
+    name: str | Backend = "auto",
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    tf32: bool = False,
 ) -> Backend:
     """Open an array library on a device.
 
@@ -45,28 +49,31 @@ def open_backend(
     dtype
         The floating-point dtype of parameters and activations, `"float32"` (if None) or
         `"float64"`.
+    tf32
+        Whether float32 products may be made in TF32, which is faster on recent NVIDIA GPUs and
+        has about three decimal digits.
 
     Raises
     ------
     BackendUnavailable
         If the library is missing or the device cannot be used; one sentence with the fix.
     ValueError
-        If the name or the dtype is none of those allowed, or an opened backend is given together
-        with a device, or with another dtype than its own.
+        If the name or the dtype is none of those allowed, if `tf32` means nothing there, or if an
+        opened backend is given together with a device, or with what it was not opened with.
     """
     if device is not None and not (isinstance(device, str) and device):
         raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {device!r}")
     if isinstance(name, Backend):
-        if device is not None or dtype not in (None, name.dtype_name):
+        if device is not None or dtype not in (None, name.dtype_name) or (tf32 and not name.tf32):
             raise ValueError(
                 f"{name!r} is open already: give device={device!r} and dtype={dtype!r} "
-                f"to open_backend instead"
+                f"{'and tf32=True ' * tf32}to open_backend instead"
             )
         return name
     dtype = "float32" if dtype is None else dtype
     if name == "auto":
-        return _open_automatically(device, dtype)
-    return _backend_class(name)(device, dtype)
+        return _open_automatically(device, dtype, tf32)
+    return _backend_class(name)(device, dtype, tf32)
 
 
 def probe_backends() -> dict[str, Status]:
@@ -91,17 +98,17 @@ def backend_of(x: Any, dtype: str = "float32") -> Backend:
     )
 
 
-def _open_automatically(device: str | None, dtype: str) -> Backend:
+def _open_automatically(device: str | None, dtype: str, tf32: bool) -> Backend:
     status = _backend_class("cupy").probe()
     if status.usable and device != "cpu":
-        backend = open_backend("cupy", device, dtype)
+        backend = open_backend("cupy", device, dtype, tf32=tf32)
         backend.reason = "a CUDA device is usable"
         return backend
     if device not in (None, "cpu"):
         raise BackendUnavailable(
             f"device {device!r} needs a GPU backend, and CuPy cannot be used: {status.reason}"
         )
-    backend = open_backend("numpy", device, dtype)
+    backend = open_backend("numpy", device, dtype, tf32=tf32)
     why_not, _, _ = status.reason.partition(":")
     backend.reason = why_not or "device 'cpu' was asked for"
     return backend

@@ -63,8 +63,8 @@ class GraphStream(Protocol):
     def wait(self) -> None:
         """Wait until all work of the stream is done."""
 
-    def close(self) -> None:
-        """Give stream and memory back: all is done, and no graph is left."""
+    def close(self) -> int:
+        """Give stream and memory back, once all is done and no graph is left; how many bytes."""
 
 
 @dataclass
@@ -75,12 +75,15 @@ class GraphUse:
     ----------
     captures, launches
         How many were recorded, and how often they were started.
+    most_bytes
+        Most bytes of memory that one training held for them, known when it has ended.
     reason
         Why steps are started one by one instead; empty if they are not.
     """
 
     captures: int = 0
     launches: int = 0
+    most_bytes: int = 0
     reason: str = ""
 
 
@@ -148,7 +151,7 @@ class GraphRunner:
             self._graphs.clear()
             self._seen.clear()
             self._rows.clear()
-            stream.close()
+            self.use.most_bytes = max(self.use.most_bytes, stream.close())
 
     def __del__(self) -> None:
         if not sys.is_finalizing():

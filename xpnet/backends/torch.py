@@ -1,7 +1,8 @@
 """PyTorch, as an array library: no autograd."""
 
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,28 @@ class TorchBackend(Backend):
 
     def scope(self) -> AbstractContextManager[Any]:
         # Not inference_mode: its arrays could never take part in the caller's own autograd.
-        return self._torch.no_grad()
+        return self._tf32_without_grad() if self.tf32 else self._torch.no_grad()
+
+    @contextmanager
+    def _tf32_without_grad(self) -> Iterator[None]:
+        switch = self._torch.backends.cuda.matmul
+        # The newer name since torch 2.9: the older one cannot be set back to what it was.
+        name, on = ("fp32_precision", "tf32") if _has_precision(switch) else ("allow_tf32", True)
+        before = getattr(switch, name)
+        setattr(switch, name, on)
+        try:
+            with self._torch.no_grad():
+                yield
+        finally:
+            setattr(switch, name, before)
+
+    def has_tf32(self) -> bool:
+        cuda = self._torch.cuda
+        return bool(
+            self.device.type == "cuda"
+            and self._torch.version.hip is None
+            and cuda.get_device_capability(self.device) >= (8, 0)
+        )
 
     def device_name(self) -> str:
         if self.device.type == "cuda":
@@ -90,3 +112,10 @@ class TorchBackend(Backend):
 def _subtract_product(c: Array, a: Array, b: Array) -> Array:
     """Consumes `c`: `xpnet.operations.subtract_product`, in one pass over c."""
     return c.addmm_(a, b, alpha=-1)
+
+
+def _has_precision(switch: Any) -> bool:
+    try:
+        return isinstance(switch.fp32_precision, str)
+    except AttributeError:
+        return False
