@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -79,16 +79,21 @@ class TorchBackend(Backend):
 
     @contextmanager
     def _tf32_without_grad(self) -> Iterator[None]:
-        switch = self._torch.backends.cuda.matmul
-        # The newer name since torch 2.9: the older one cannot be set back to what it was.
-        name, on = ("fp32_precision", "tf32") if _has_precision(switch) else ("allow_tf32", True)
-        before = getattr(switch, name)
-        setattr(switch, name, on)
+        switch, before = self._torch.backends.cuda.matmul, {}
+        for name in ("allow_tf32", "fp32_precision"):
+            # The second is new in torch 2.9; the first cannot be read if only that has been set.
+            with suppress(AttributeError, RuntimeError):
+                before[name] = getattr(switch, name)
         try:
+            if "allow_tf32" in before:
+                switch.allow_tf32 = True
+            else:
+                switch.fp32_precision = "tf32"
             with self._torch.no_grad():
                 yield
         finally:
-            setattr(switch, name, before)
+            for name, value in before.items():
+                setattr(switch, name, value)
 
     def has_tf32(self) -> bool:
         cuda = self._torch.cuda
@@ -112,10 +117,3 @@ class TorchBackend(Backend):
 def _subtract_product(c: Array, a: Array, b: Array) -> Array:
     """Consumes `c`: `xpnet.operations.subtract_product`, in one pass over c."""
     return c.addmm_(a, b, alpha=-1)
-
-
-def _has_precision(switch: Any) -> bool:
-    try:
-        return isinstance(switch.fp32_precision, str)
-    except AttributeError:
-        return False

@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from xpnet import plots
-from xpnet.backends import open_backend
 from xpnet.cli.options import (
     backend_option,
     data_dir_option,
     describe_backend,
     device_option,
+    open_with_options,
     run_config,
     run_options,
+    tf32_option,
 )
 from xpnet.data import Dataset, Split, load_dataset
 from xpnet.data.image import read_image
@@ -28,6 +29,7 @@ from xpnet.typing import HostArray
 @click.argument("dataset", default="digits")
 @backend_option
 @device_option
+@tf32_option
 @run_options
 @click.option(
     "--out",
@@ -40,6 +42,7 @@ def train(
     dataset: str,
     backend: str,
     device: str | None,
+    tf32: bool,
     dtype: str,
     data_dir: Path | None,
     out: Path | None,
@@ -53,7 +56,8 @@ def train(
     """
     started = time.perf_counter()
     config = run_config(dataset, options)
-    opened = open_backend(backend, device, dtype)
+    opened = open_with_options(backend, device, dtype, tf32)
+    written = {**config.to_dict(), "tf32": tf32}
     data = load_dataset(dataset, data_dir=data_dir)
     folder = NumberedRunFolder(data.name) if out is None else RunFolder(out, force=force)
     if not quiet:
@@ -70,10 +74,10 @@ def train(
     counts = network.confusion_matrix(split.images, split.labels)
     seconds = time.perf_counter() - started
     # Before the pictures, which may fail: and again, with their time.
-    folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+    folder.write_summary(network, written, counts, which, total_seconds=seconds)
     _draw(folder.path, network, data, counts)
     seconds = time.perf_counter() - started
-    folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+    folder.write_summary(network, written, counts, which, total_seconds=seconds)
     errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
     click.echo(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
