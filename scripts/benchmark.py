@@ -1,116 +1,230 @@
-"""Measure what training costs, as ratios within one run.
+"""Measure xpnet against other libraries, side by side in one run.
 
-    python scripts/benchmark.py                 # writes nothing, prints a table
-    python scripts/benchmark.py --json FILE
+    python scripts/benchmark.py                     # prints tables, writes nothing
+    python scripts/benchmark.py --out runs/benchmark
+    python scripts/benchmark.py --case 128@64 --peers xpnet-numpy,torch,jax-epoch --threads 2
+    python scripts/benchmark.py --gpu --tf32        # the same on CUDA
+    python scripts/benchmark.py --scaling           # time and memory against size
+    python scripts/benchmark.py --dropout           # the cost of dropout alone
+    python scripts/benchmark.py --quick             # against slowing down, under a minute
 
-Times are of single training steps through `make_step`, interleaved, so that a change of the
-machine's speed meets all alike; the figures are medians with their quartiles. Run it with nothing
+Each peer has a process of its own and trains the same network on the same data; they are asked in
+turn for one epoch each. A peer that is not installed or fails is left out, with the reason. Exit
+code 1 if the peers do not come to the same test accuracy, or if dropout or `--quick` is over its
+limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with nothing
 else running.
 """
 
 import json
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from benchmarking.cases import CPU_CASES, GPU_CASES, LEARNING_RATE, Case, Task
+from benchmarking.dropout import measure_dropout
+from benchmarking.machine import describe_machine, why_no_cuda
+from benchmarking.peers import Peer, select_peers
+from benchmarking.quick import REFERENCE_RATIO, check_speed
+from benchmarking.report import to_markdown, write_report
+from benchmarking.runner import Settings, measure
+from benchmarking.scaling import default_series, measure_scaling, scaling_markdown
+from benchmarking.summary import summarise
 
-from xpnet.backends import BACKENDS, Backend, open_backend
-from xpnet.errors import BackendUnavailable
-from xpnet.losses import softmax_cross_entropy
-from xpnet.model import Sequential, mlp
-from xpnet.optimizers import SGD
-from xpnet.random import stream
-from xpnet.training import initial_state, make_step
+from xpnet.backends import BACKENDS, open_backend
+from xpnet.errors import XpnetError
 
-BATCH_SIZE = 128
-SIZES = (784, 512, 512, 10)
-DROPOUT_LIMIT = 0.20
-"""What two dropout layers may cost at most on NumPy, as a fraction of the step with them."""
-
-
-def make_runner(backend: Backend, model: Sequential) -> Callable[[], float]:
-    """A function that takes ten steps of a model and returns the seconds of one."""
-    rng = stream(0, "benchmark")
-    x = backend.asarray(rng.integers(256, size=(12_800, SIZES[0]), dtype="uint8"))
-    y = backend.asarray(rng.integers(SIZES[-1], size=12_800), dtype=backend.index_dtype)
-    order = backend.asarray(rng.permutation(12_800), dtype=backend.index_dtype)
-    batches = [order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE] for i in range(10)]
-    step = make_step(backend, model, softmax_cross_entropy, SGD(0.01), pixel_maximum=255)
-    state = initial_state(backend, model, SGD(0.01), 0)
-
-    def run() -> float:
-        nonlocal state
-        started = time.perf_counter()
-        for rows in batches:
-            state = step(state, x, y, rows)
-        backend.synchronize(*state.values())
-        return (time.perf_counter() - started) / len(batches)
-
-    return run
+DROPOUT_ROUNDS = 40
 
 
-def measure(backend: Backend, repeats: int) -> dict[str, Any]:
-    """The cost of two dropout layers, as a fraction of the step that has them."""
-    with backend.scope():
-        runs = {
-            "plain": make_runner(backend, mlp(*SIZES)),
-            "dropout": make_runner(backend, mlp(*SIZES, dropout=0.5)),
-        }
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for repeat in range(-3, repeats):  # the first three warm up
-            for name, run in runs.items():
-                seconds = run()
-                if repeat >= 0:
-                    times[name].append(seconds)
-    fractions = [1 - a / b for a, b in zip(times["plain"], times["dropout"], strict=True)]
-    return {
-        "backend": backend.name,
-        "device": backend.device_name(),
-        **{f"{name}_seconds": statistics.quantiles(values) for name, values in times.items()},
-        "dropout_fraction": statistics.quantiles(fractions),
+def progress(text: str) -> None:
+    """Says what is going on, on a terminal only."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def save_picture(figure: Any, path: Path) -> None:
+    """Write a picture."""
+    figure.savefig(path)
+    click.echo(f"wrote {path}")
+
+
+def run_peers(
+    cases: list[Case],
+    peers: list[Peer],
+    task: Task,
+    settings: Settings,
+    tolerance: float | None,
+    *,
+    dropout: str | None,
+) -> dict[str, Any]:
+    """All cases, and the cost of dropout on a backend, as one report of JSON values."""
+    report: dict[str, Any] = {
+        "machine": describe_machine(settings.threads, gpu=task.device == "cuda"),
+        "settings": {
+            **asdict(settings),
+            "dataset": task.dataset,
+            "limit": task.limit,
+            "device": task.device,
+            "tf32": task.tf32,
+            "learning_rate": LEARNING_RATE,
+        },
+        "cases": [],
+        "dropout": None,
     }
+    for case in cases:
+
+        def say(text: str, case: Case = case) -> None:
+            progress(f"{case}: {text}")
+
+        found = measure(peers, task.on(case), settings, say)
+        report["cases"].append(summarise(case, found, tolerance))
+    if dropout is not None:
+        progress("dropout")
+        report["dropout"] = measure_dropout(open_backend(dropout), DROPOUT_ROUNDS)
+    progress("")
+    return report
+
+
+def show_peers(report: dict[str, Any], out: Path | None) -> bool:
+    """Print the report and write its files; whether all of it holds."""
+    page = to_markdown(report)
+    click.echo(page)
+    if out is not None:
+        write_report(out, "benchmark", report, page)
+        if any(_can_be_drawn(case) for case in report["cases"]):
+            from benchmarking.chart import plot_benchmark
+
+            save_picture(plot_benchmark(report["cases"]), out / "benchmark.png")
+    agree = all(case["agree"] for case in report["cases"])
+    return agree and (report["dropout"] is None or report["dropout"]["holds"])
+
+
+def _can_be_drawn(case: dict[str, Any]) -> bool:
+    return sum(peer["over_floor"] is not None for peer in case["peers"]) > 1
+
+
+def run_scaling(backend: str, scale: int, settings: Settings, out: Path | None) -> None:
+    """Time and memory against size: print, and write."""
+    report: dict[str, Any] = {
+        "machine": describe_machine(settings.threads),
+        "settings": asdict(settings),
+        "backend": backend,
+        "series": measure_scaling(default_series(scale), backend, settings, progress),
+    }
+    progress("")
+    page = scaling_markdown(report)
+    click.echo(page)
+    if out is not None:
+        from benchmarking.chart import plot_scaling
+
+        write_report(out, "scaling", report, page)
+        save_picture(plot_scaling(report["series"]), out / "scaling.png")
+
+
+def run_quick(reference: float, settings: Settings, out: Path | None) -> bool:
+    """The small benchmark: print, and write; whether it holds."""
+    result = check_speed(reference, settings, click.echo)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "quick.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return bool(result["holds"])
+
+
+def check_cases(texts: tuple[str, ...], *, gpu: bool) -> list[Case]:
+    """The cases that are asked for, or those of the device."""
+    try:
+        return [Case.parse(text) for text in texts] or list(GPU_CASES if gpu else CPU_CASES)
+    except ValueError as error:
+        raise click.UsageError(f"--case: {error}") from error
+
+
+def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
+    """The peers that are asked for, or all that run on the device."""
+    try:
+        return select_peers(names, "cuda" if gpu else "cpu")
+    except ValueError as error:
+        raise click.UsageError(f"--peers: {error}") from error
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--backends", default="numpy", show_default=True, help="A comma list.")
-@click.option("--device", help="Such as cuda:0.")
-@click.option("--repeats", type=click.IntRange(min=3), default=40, show_default=True)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
-def main(backends: str, device: str | None, repeats: int, json_file: Path | None) -> None:
-    """Measure the cost of dropout: 784-512-512-10, batch 128, two dropout layers, float32."""
-    results = []
-    click.echo(
-        f"{'-'.join(map(str, SIZES))}, batch {BATCH_SIZE}, float32; "
-        f"microseconds a step and fractions as median (quartiles)"
+@click.option("--case", "case_texts", multiple=True, help="Such as 128@64; may be repeated.")
+@click.option("--peers", help="A comma list, module:function for one of your own; all by default.")
+@click.option("--dataset", type=click.Choice(["mnist", "digits", "synthetic"]), default="mnist")
+@click.option("--data-dir", type=click.Path(file_okay=False), help="Where to look for it first.")
+@click.option("--limit", type=click.IntRange(min=1), help="Training samples to take.")
+@click.option("--repeats", type=click.IntRange(min=1), help="Measured epochs of each peer.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each library.")
+@click.option("--pause", type=click.FloatRange(min=0), default=0.3, show_default=True)
+@click.option("--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True)
+@click.option("--tolerance", type=click.FloatRange(min=0), help="Points of test accuracy.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write files here.")
+@click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
+@click.option("--tf32", is_flag=True, help="With --gpu: products may be made in TF32.")
+@click.option("--dropout", is_flag=True, help="The cost of dropout alone.")
+@click.option("--scaling", is_flag=True, help="Time and memory against size.")
+@click.option("--scale", type=click.IntRange(1, 100), default=1, help="Divides --scaling's data.")
+@click.option("--quick", is_flag=True, help="A small benchmark against slowing down.")
+@click.option("--reference", type=float, default=REFERENCE_RATIO, help="The ratio for --quick.")
+@click.option("--backend", type=click.Choice(BACKENDS), help="For --scaling and --dropout.")
+def main(
+    case_texts: tuple[str, ...],
+    peers: str | None,
+    dataset: str,
+    data_dir: str | None,
+    limit: int | None,
+    repeats: int | None,
+    threads: int | None,
+    pause: float,
+    timeout: float,
+    tolerance: float | None,
+    out: Path | None,
+    gpu: bool,
+    tf32: bool,
+    dropout: bool,
+    scaling: bool,
+    scale: int,
+    quick: bool,
+    reference: float,
+    backend: str | None,
+) -> None:
+    """Measure xpnet against other libraries, side by side in one run."""
+    if sum([gpu, scaling, quick, dropout]) > 1:
+        raise click.UsageError("give one of --gpu, --scaling, --quick and --dropout")
+    if tf32 and not gpu:
+        raise click.UsageError("--tf32 is for --gpu")
+    cases, chosen = check_cases(case_texts, gpu=gpu), check_peers(peers, gpu=gpu)
+    if gpu and (reason := why_no_cuda()):
+        click.echo(f"there is no CUDA device to measure on: {reason}", err=True)
+        raise SystemExit(2)
+    default = 21 if quick else 3 if scaling else 7
+    settings = Settings(repeats or default, threads, pause, timeout)
+    task = Task(
+        cases[0],
+        dataset,
+        data_dir,
+        limit,
+        epochs=1 + settings.repeats,
+        device="cuda" if gpu else "cpu",
+        tf32=tf32,
     )
-    for name in backends.split(","):
-        if name not in BACKENDS:
-            raise click.UsageError(f"--backends: {name!r} is not one of {', '.join(BACKENDS)}")
-        try:
-            result = measure(open_backend(name, device), repeats)
-        except BackendUnavailable as error:
-            click.echo(f"{name}: left out: {error}")
-            continue
-        results.append(result)
-        click.echo(
-            f"{name:<17} plain {_spread(result['plain_seconds'], 1e6)}  "
-            f"with dropout {_spread(result['dropout_seconds'], 1e6)}  "
-            f"dropout's share {_spread(result['dropout_fraction'], 100)} %"
-        )
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    numpy_fraction = [r["dropout_fraction"][1] for r in results if r["backend"] == "numpy"]
-    if numpy_fraction and numpy_fraction[0] > DROPOUT_LIMIT:
-        click.echo(f"dropout costs more than {100 * DROPOUT_LIMIT:.0f} % of a step on NumPy")
+    try:
+        if quick:
+            holds = run_quick(reference, settings, out)
+        elif scaling:
+            run_scaling(backend or "numpy", scale, settings, out)
+            holds = True
+        else:
+            share = (backend or "numpy") if dropout or not (gpu or peers) else None
+            cases = [] if dropout else cases
+            report = run_peers(cases, chosen, task, settings, tolerance, dropout=share)
+            holds = show_peers(report, out)
+    except (XpnetError, RuntimeError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from error
+    if not holds:
         raise SystemExit(1)
-
-
-def _spread(quartiles: list[float], scale: float) -> str:
-    low, median, high = (scale * value for value in quartiles)
-    return f"{median:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main(
 ) -> None:
     """Train a larger network, by default with CuPy on a CUDA GPU, and report its speed."""
     try:
-        opened = open_with_options(backend, device, dtype, tf32)
+        opened = open_with_options(backend, device, dtype, tf32=tf32)
     except BackendUnavailable as error:
         click.echo(f"no GPU to train on with the {backend} backend: {error}", err=True)
         click.echo("on a CPU: --backend numpy --hidden 128", err=True)

@@ -1,6 +1,6 @@
 """The contract that every layer keeps. A new layer needs one row in `LAYER_EXAMPLES`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import array_api_extra.testing as xpt
 import numpy as np
@@ -377,7 +377,7 @@ def test_dropout_of_a_shard_is_the_shard_of_dropout(backend):
     ctx = Context(training=True, seed=derive(0, "dropout"), step=5)
     whole, _ = Dropout(0.4).forward(backend.xp, {}, x, ctx)
     for rows in (slice(0, 4), slice(4, 7), slice(7, 10)):
-        shard = replace(ctx, row_offset=rows.start)
+        shard = ctx._replace(row_offset=rows.start)
         y, _ = Dropout(0.4).forward(backend.xp, {}, x[rows, ...], shard)
         np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(whole[rows, ...]))
 
@@ -386,7 +386,7 @@ def test_dropout_differs_by_layer_step_and_seed():
     x = np.ones((20, 20))
 
     def y(model, **changes):
-        ctx = replace(Context(training=True, seed=derive(0, "dropout"), step=5), **changes)
+        ctx = Context(training=True, seed=derive(0, "dropout"), step=5)._replace(**changes)
         return model.forward(np, {}, x, ctx)[0]
 
     first = y(Sequential(a=Dropout(0.5)))

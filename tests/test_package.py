@@ -96,7 +96,7 @@ def test_array_code_multiplies_by_name(path):
 def test_backends_import_nothing_that_uses_them():
     for path in (PACKAGE / "backends").glob("*.py"):
         units = {m.split(".")[1] for m in imports(path, everywhere=True) if m.startswith("xpnet.")}
-        assert units <= {"backends", "errors", "typing"}
+        assert units <= {"backends", "checks", "errors", "typing"}
 
 
 def run_python(code):

@@ -5,10 +5,8 @@ what is needed to use them and a checksum. It is written to a temporary file, sy
 so that a process that is killed leaves the old file or the new one, whole.
 """
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +133,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     OSError
         If it cannot be written; the old file is untouched and no temporary file is left.
     """
+    import tempfile
+
     path = Path(path)
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
@@ -158,6 +158,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]) -> str:
     """SHA-256 of names, dtypes, shapes, values and metadata, the same on every platform."""
+    import hashlib
+
     digest = hashlib.sha256(_json(metadata).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], dtype=arrays[name].dtype.newbyteorder("<"))

@@ -15,13 +15,13 @@ References
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
-from numpy.random import Generator
 
-from xpnet.typing import HostArray, Shape
+from xpnet.typing import Generator, HostArray, Shape
 
-Initializer = Callable[[Generator, int, int], HostArray]
+Initializer: TypeAlias = Callable[[Generator, int, int], HostArray]
 
 
 def he_normal(rng: Generator, fan_in: int, fan_out: int) -> HostArray:

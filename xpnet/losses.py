@@ -85,7 +85,8 @@ def softmax_cross_entropy(
     z = output - xp.max(output, axis=-1, keepdims=True)
     p = xp.exp(z)
     total = xp.sum(p, axis=-1, keepdims=True)
-    loss = (xp.sum(xp.log(total)) - xp.sum(y * z)) / n_samples
+    z -= xp.log(total)
+    loss = xp.sum(y * z) / -n_samples
     if not need_grad:
         return loss, None
     p /= total

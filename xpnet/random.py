@@ -11,18 +11,17 @@ for one purpose, or adding a purpose, changes no other. There are two kinds of s
   they can be computed anywhere, in any order, and for a part of a batch alone.
 """
 
-import hashlib
 import math
 import operator
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 from array_api_compat import device
-from numpy.random import PCG64, Generator, SeedSequence
 
-from xpnet.typing import Array, Namespace
+from xpnet.typing import Array, Generator, Namespace, SeedSequence
 
-Seed = int | SeedSequence
+Seed: TypeAlias = "int | SeedSequence"
 """What starts a run: a non-negative integer, or a `numpy.random.SeedSequence`."""
 
 
@@ -37,7 +36,7 @@ def seed_sequence(seed: Seed) -> SeedSequence:
     ValueError
         If the seed is negative.
     """
-    if isinstance(seed, SeedSequence):
+    if isinstance(seed, np.random.SeedSequence):
         return seed
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(
@@ -45,7 +44,7 @@ def seed_sequence(seed: Seed) -> SeedSequence:
         )
     if seed < 0:
         raise ValueError(f"seed must be non-negative, got {seed}")
-    return SeedSequence(int(seed))
+    return np.random.SeedSequence(int(seed))
 
 
 def derive(seed: Seed, *purpose: str | int) -> SeedSequence:
@@ -64,12 +63,14 @@ def derive(seed: Seed, *purpose: str | int) -> SeedSequence:
     The purpose is hashed with SHA-256 into the spawn key of a `SeedSequence`, which mixes it
     into the seed (O'Neill's seed_seq_fe construction).
     """
+    import hashlib
+
     parent = seed_sequence(seed)
     # A NumPy integer counts as the number that it is; repr keeps ("a", 1) and ("a", "1") apart.
     names = tuple(str(p) if isinstance(p, str) else operator.index(p) for p in purpose)
     digest = hashlib.sha256(repr(names).encode()).digest()
     words = tuple(int(word) for word in np.frombuffer(digest, dtype="<u4"))
-    return SeedSequence(
+    return np.random.SeedSequence(
         entropy=parent.entropy,
         spawn_key=(*parent.spawn_key, *words),
         pool_size=parent.pool_size,
@@ -88,7 +89,7 @@ def stream(seed: Seed, *purpose: str | int) -> Generator:
     >>> bool((a == b).all())
     True
     """
-    return Generator(PCG64(derive(seed, *purpose)))
+    return np.random.Generator(np.random.PCG64(derive(seed, *purpose)))
 
 
 def permutation(seed: Seed, epoch: int, n: int) -> np.ndarray:

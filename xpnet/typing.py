@@ -12,8 +12,12 @@ import numpy as np
 Array: TypeAlias = Any
 """An array of any library: `numpy.ndarray`, `cupy.ndarray`, `torch.Tensor`, `jax.Array`, ..."""
 
-SeedSequence: TypeAlias = np.random.SeedSequence
+# As text: numpy.random is loaded when it is used, and not by `import xpnet`.
+SeedSequence: TypeAlias = "np.random.SeedSequence"
 """A seed that other seeds are derived from."""
+
+Generator: TypeAlias = "np.random.Generator"
+"""A stream of random numbers on the host."""
 
 HostArray: TypeAlias = np.ndarray
 """A NumPy array in main memory: initial weights, data as read from files."""

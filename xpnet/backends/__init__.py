@@ -35,6 +35,7 @@ def open_backend(
     device: str | None = None,
     dtype: str | None = None,
     *,
+    threads: int | None = None,
     tf32: bool = False,
 ) -> Backend:
     """Open an array library on a device.
@@ -49,6 +50,10 @@ def open_backend(
     dtype
         The floating-point dtype of parameters and activations, `"float32"` (if None) or
         `"float64"`.
+    threads
+        How many threads of the CPU make a matrix product, for NumPy and torch on the CPU. If None,
+        the library decides, and on a busy machine `fit` may take one for NumPy, since waiting for
+        threads that find no core can take a hundred times as long as the work.
     tf32
         Whether float32 products may be made in TF32, which is faster on recent NVIDIA GPUs and
         has about three decimal digits.
@@ -58,22 +63,28 @@ def open_backend(
     BackendUnavailable
         If the library is missing or the device cannot be used; one sentence with the fix.
     ValueError
-        If the name or the dtype is none of those allowed, if `tf32` means nothing there, or if an
-        opened backend is given together with a device, or with what it was not opened with.
+        If the name or the dtype is none of those allowed, the backend has no number of threads,
+        `tf32` means nothing there, or an opened backend is given together with a device, threads,
+        or what it was not opened with.
     """
     if device is not None and not (isinstance(device, str) and device):
         raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {device!r}")
     if isinstance(name, Backend):
-        if device is not None or dtype not in (None, name.dtype_name) or (tf32 and not name.tf32):
+        other = dtype not in (None, name.dtype_name) or (tf32 and not name.tf32)
+        if device is not None or threads is not None or other:
             raise ValueError(
-                f"{name!r} is open already: give device={device!r} and dtype={dtype!r} "
-                f"{'and tf32=True ' * tf32}to open_backend instead"
+                f"{name!r} is open already: give device={device!r}, dtype={dtype!r}, "
+                f"threads={threads!r} and tf32={tf32!r} to open_backend instead"
             )
         return name
     dtype = "float32" if dtype is None else dtype
     if name == "auto":
-        return _open_automatically(device, dtype, tf32)
-    return _backend_class(name)(device, dtype, tf32)
+        backend = _open_automatically(device, dtype, tf32)
+    else:
+        backend = _backend_class(name)(device, dtype, tf32)
+    if threads is not None:
+        backend.limit_threads(threads)
+    return backend
 
 
 def probe_backends() -> dict[str, Status]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -75,6 +74,8 @@ class Backend:
         How many training steps are best taken in one call of what `repeat` returns.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
+    threads
+        How many threads of the CPU make a product, where that was chosen; else None.
     tf32
         Whether float32 products may be made in TF32.
     """
@@ -94,6 +95,7 @@ class Backend:
             raise ValueError(f"tf32 is a way to multiply in float32: it means nothing in {dtype}")
         self.dtype_name = dtype
         self.reason = ""
+        self.threads: int | None = None
         self.tf32 = tf32
         self.open(device)
         if tf32 and not self.has_tf32():
@@ -172,6 +174,26 @@ class Backend:
 
         return run
 
+    def limit_threads(self, threads: int) -> None:
+        """Choose how many threads of the CPU make a product, in all work of this backend.
+
+        Raises
+        ------
+        ValueError
+            If it is not a positive integer, or the library cannot be told.
+        """
+        raise ValueError(
+            f"the {self.name} backend has no number of threads to choose; leave threads out "
+            f"(numpy and torch on the CPU have one)"
+        )
+
+    def settle_threads(self, rows: int, inner: int, columns: int) -> None:
+        """Before a training: choose fewer threads where other work makes many slower than one.
+
+        `rows`, `inner` and `columns` are the sizes of the training's largest product. Nothing
+        happens where the number has been chosen already, or the library has no such trouble.
+        """
+
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""
         return nullcontext()
@@ -228,6 +250,9 @@ class Backend:
     @classmethod
     def installed_version(cls) -> str | None:
         """The version of the installed library, without importing it; None if there is none."""
+        # Imported late: it is a tenth of the time that `import xpnet` may take.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version(cls.distribution)
         except PackageNotFoundError:

@@ -1,6 +1,7 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
-from contextlib import AbstractContextManager
+import logging
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from array_api_compat import is_numpy_array
@@ -8,7 +9,11 @@ from array_api_compat import numpy as xp
 
 from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
 from xpnet.backends.openblas import find_subtract_product
+from xpnet.backends.threads import blas_threads, is_too_slow, limit_blas, slowdown
+from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
+
+logger = logging.getLogger("xpnet")
 
 
 class NumpyBackend(Backend):
@@ -38,5 +43,26 @@ class NumpyBackend(Backend):
             self.xp = with_overrides(xp, subtract_product=subtract_product)
         self.device = "cpu"
 
+    def limit_threads(self, threads: int) -> None:
+        self.threads = positive_integer("threads", threads)
+
+    def settle_threads(self, rows: int, inner: int, columns: int) -> None:
+        threads = blas_threads()
+        if self.threads is not None or threads == 1:
+            return
+        slower = slowdown(rows, inner, columns, threads)
+        if is_too_slow(slower):
+            self.threads = 1
+            logger.warning(
+                "other work keeps the cores busy: a product takes %.0f times as long with %d "
+                "threads as with 1, so 1 is used (threads=%d insists)",
+                slower, threads, threads,
+            )  # fmt: skip
+
     def scope(self) -> AbstractContextManager[Any]:
-        return quiet_numpy()
+        if self.threads is None:
+            return quiet_numpy()
+        stack = ExitStack()
+        stack.enter_context(quiet_numpy())
+        stack.enter_context(limit_blas(self.threads))
+        return stack

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_torch_array
 
 from xpnet.backends.base import Backend, Status, with_overrides
+from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, HostArray
 
@@ -73,12 +74,27 @@ class TorchBackend(Backend):
         elif self.device.type == "mps":
             self._torch.mps.synchronize()
 
-    def scope(self) -> AbstractContextManager[Any]:
-        # Not inference_mode: its arrays could never take part in the caller's own autograd.
-        return self._tf32_without_grad() if self.tf32 else self._torch.no_grad()
+    def limit_threads(self, threads: int) -> None:
+        if self.device.type != "cpu":
+            super().limit_threads(threads)
+        self.threads = positive_integer("threads", threads)
 
     @contextmanager
-    def _tf32_without_grad(self) -> Iterator[None]:
+    def scope(self) -> Iterator[None]:
+        before = self._torch.get_num_threads()
+        # Not inference_mode: its arrays could never take part in the caller's own autograd.
+        with self._torch.no_grad(), self._in_tf32() if self.tf32 else nullcontext():
+            if self.threads is None:
+                yield
+                return
+            self._torch.set_num_threads(self.threads)
+            try:
+                yield
+            finally:
+                self._torch.set_num_threads(before)
+
+    @contextmanager
+    def _in_tf32(self) -> Iterator[None]:
         switch, before = self._torch.backends.cuda.matmul, {}
         for name in ("allow_tf32", "fp32_precision"):
             # The second is new in torch 2.9; the first cannot be read if only that has been set.
@@ -89,8 +105,7 @@ class TorchBackend(Backend):
                 switch.allow_tf32 = True
             else:
                 switch.fp32_precision = "tf32"
-            with self._torch.no_grad():
-                yield
+            yield
         finally:
             for name, value in before.items():
                 setattr(switch, name, value)

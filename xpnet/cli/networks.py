@@ -16,6 +16,7 @@ from xpnet.cli.options import (
     run_config,
     run_options,
     tf32_option,
+    threads_option,
 )
 from xpnet.data import Dataset, Split, load_dataset
 from xpnet.data.image import read_image
@@ -29,6 +30,7 @@ from xpnet.typing import HostArray
 @click.argument("dataset", default="digits")
 @backend_option
 @device_option
+@threads_option
 @tf32_option
 @run_options
 @click.option(
@@ -42,6 +44,7 @@ def train(
     dataset: str,
     backend: str,
     device: str | None,
+    threads: int | None,
     tf32: bool,
     dtype: str,
     data_dir: Path | None,
@@ -56,7 +59,7 @@ def train(
     """
     started = time.perf_counter()
     config = run_config(dataset, options)
-    opened = open_with_options(backend, device, dtype, tf32)
+    opened = open_with_options(backend, device, dtype, threads=threads, tf32=tf32)
     written = {**config.to_dict(), "tf32": tf32}
     data = load_dataset(dataset, data_dir=data_dir)
     folder = NumberedRunFolder(data.name) if out is None else RunFolder(out, force=force)

@@ -9,8 +9,6 @@ The split into 1,438 training and 359 test images is fixed and stratified: of ea
 fifths and one fifth in an order drawn once.
 """
 
-from importlib.resources import files
-
 import numpy as np
 
 from xpnet.data.dataset import Dataset, Split
@@ -20,6 +18,8 @@ PIXEL_MAXIMUM = 16.0
 
 def load_digits() -> Dataset:
     """The 8 x 8 digits, from the package itself: needs no network and no further library."""
+    from importlib.resources import files
+
     with (files("xpnet.data") / "digits.npz").open("rb") as file, np.load(file) as arrays:
         images, labels, is_test = arrays["images"], arrays["labels"], arrays["is_test"]
     train = Split(images[~is_test], labels[~is_test])

@@ -3,7 +3,6 @@
 Source of MNIST: Y. LeCun, C. Cortes and C. Burges, http://yann.lecun.com/exdb/mnist/.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -177,6 +176,8 @@ def _not_found(searched: list[Path], why: str) -> str:
 
 
 def _verified(path: Path) -> HostArray:
+    import hashlib
+
     values = read_idx(path)
     name = path.name.removesuffix(".gz")
     # The checksums are of whole files: the header is put back in front of the values.

@@ -1,6 +1,5 @@
 """Training: epochs of shuffled mini-batches, each epoch followed by an evaluation."""
 
-import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,6 @@ from xpnet.training.network import Network
 from xpnet.training.samples import load_inputs, load_targets
 from xpnet.training.step import initial_state, make_step, select
 from xpnet.typing import Array, HostArray, Namespace
-
-logger = logging.getLogger("xpnet")
 
 Samples = tuple[Any, Any]
 
@@ -103,8 +100,14 @@ def fit(
     seed = seed_sequence(seed)
     train, test, pixel_maximum = _samples(data, test)
     opened = _open(backend, device, dtype, train[0])
+    import logging  # late: it is a twentieth of the time of `import xpnet`
+
+    logger = logging.getLogger("xpnet")
     logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
 
+    weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
+    if weights:
+        opened.settle_threads(batch_size, *max(weights, key=math.prod))
     with opened.scope(), ExitStack() as stack:
         sets = _load_sets(opened, model, train, test, pixel_maximum)
         maximum = sets.pixel_maximum

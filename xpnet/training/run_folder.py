@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +195,7 @@ def environment(backend: Backend) -> dict[str, Any]:
         "device": backend.device_name(),
         "dtype": backend.dtype_name,
         "backend_reason": backend.reason,
+        "threads": backend.threads,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,
@@ -213,6 +213,8 @@ def peak_host_memory() -> int | None:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -71,11 +71,12 @@ def make_step(
     dropout_seed = derive(seed, "dropout")
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
     plain = type(optimizer).update is SGD.update
+    names = {name: f"param/{name}" for name in model.parameter_shapes()}
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
-        params = select(state, "param/")
-        slots = select(state, "opt/")
+        params = {name: state[key] for name, key in names.items()}
+        slots = {} if plain else select(state, "opt/")
         batch = xp.take(x, rows, axis=0)
         target = xp.take(y, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
@@ -90,7 +91,7 @@ def make_step(
             _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
             params, slots = optimizer.update(xp, params, grads, slots, rate)
         return {
-            **{f"param/{name}": value for name, value in params.items()},
+            **{key: params[name] for name, key in names.items()},
             **{f"opt/{name}": value for name, value in slots.items()},
             "learning_rate": rate,
             "step": state["step"] + 1,

@@ -1,0 +1,106 @@
+"""What the figures were measured on."""
+
+import datetime
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from check_gpu import describe_gpu
+
+from benchmarking.worker import thread_pools, versions
+from xpnet.backends import probe_backends
+
+DISTRIBUTIONS = (
+    *("xpnet", "numpy", "array-api-compat", "torch", "jax", "jaxlib", "scikit-learn", "keras"),
+    *("thinc", "threadpoolctl", "cupy-cuda12x", "cupy-cuda13x"),
+)
+
+SPEED_VARIABLES = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPROC", "XLA_FLAGS")
+"""How the names begin of what, in the environment, chooses threads and kernels."""
+
+
+def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any]:
+    """Processor, cores, versions, the load before, and the command, as JSON values."""
+    import numpy as np
+
+    np.ones((2, 2)) @ np.ones((2, 2))  # a BLAS is listed once it has been loaded
+    blas = [pool for pool in thread_pools() if pool.get("internal_api") != "openmp"]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    found = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "threads": threads,
+        "load_before": load,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "blas": blas,
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(SPEED_VARIABLES)
+        },
+        "versions": versions(DISTRIBUTIONS),
+    }
+    return {**found, "gpu": describe_gpu()} if gpu else found
+
+
+def cpu_model() -> str:
+    """The processor as the system names it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def why_no_cuda() -> str:
+    """Why there is no CUDA device for CuPy or PyTorch; empty if there is one."""
+    status = probe_backends()["cupy"]
+    if status.usable:
+        return ""
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return ""
+    except Exception:  # a broken installation is none
+        return status.reason
+    return status.reason
+
+
+def machine_lines(machine: dict[str, Any]) -> list[str]:
+    """The machine as rows of a Markdown table."""
+    blas = ", ".join(
+        f"{pool.get('internal_api')} {pool.get('version')}, {pool.get('architecture', 'no name')}"
+        for pool in machine["blas"]
+    )
+    named = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    variables = ", ".join(f"{name}={value}" for name, value in machine["environment"].items())
+    threads = machine["threads"] or "each library's default"
+    load = machine["load_before"]
+    rows = {
+        "processor": f"{machine['cpu']}, {machine['cores']} cores",
+        "GPU": machine.get("gpu"),
+        "threads": threads,
+        "BLAS of NumPy": blas or "not known: threadpoolctl is not installed",
+        "environment": f"`{variables}`" if variables else None,
+        "Python": machine["python"],
+        "libraries": named,
+        "load before": None if load is None else f"{load:.2f}",
+        "date": machine["date"][:10],
+        "command": f"`{machine['command']}`",
+    }
+    table = [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
+    return ["| | |", "|---|---|", *table]

@@ -1,0 +1,116 @@
+"""The report: JSON, Markdown that can be pasted into a page, and pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarking.dropout import dropout_lines
+from benchmarking.machine import machine_lines
+
+SHORT = {
+    "xpnet-numpy": "xpnet NumPy",
+    "xpnet-cupy": "xpnet CuPy",
+    "xpnet-torch": "xpnet PyTorch",
+    "xpnet-jax": "xpnet JAX",
+}
+
+
+def case_title(case: dict[str, Any]) -> str:
+    """The network and the batch size, such as 784-128-10, batch 64."""
+    if case["sizes"] is None:
+        return str(case["case"])
+    return f"{'-'.join(map(str, case['sizes']))}, batch {case['batch_size']}"
+
+
+def case_lines(case: dict[str, Any]) -> list[str]:
+    """One case as Markdown: a table, fastest first, and whether the accuracies agree."""
+    ours = [name for name in SHORT if any(name in p["over_xpnet"] for p in case["peers"])]
+    heads = ["", "seconds an epoch", "over the floor", *(f"over {SHORT[name]}" for name in ours)]
+    heads.append("test accuracy")
+    found = [f"### {case_title(case)}", ""]
+    found += [_row(heads), "|---|" + "---:|" * (len(heads) - 1)]
+    for peer in sorted(case["peers"], key=lambda p: p["seconds"][1]):
+        over = [f"{peer['over_xpnet'][name][1]:.2f}" for name in ours]
+        accuracy = "" if peer["accuracy"] is None else f"{100 * peer['accuracy']:.2f} %"
+        label = f"**{peer['label']}**" if peer["name"] in SHORT else peer["label"]
+        found.append(
+            _row([label, _seconds(peer["seconds"]), _ratio(peer["over_floor"]), *over, accuracy])
+        )
+    for peer in case["skipped"]:
+        reason = " ".join(peer["reason"].replace("|", "/").split())
+        found.append(_row([peer["label"], f"not measured: {reason}", *[""] * (len(heads) - 2)]))
+    verdict = "as allowed" if case["agree"] else "TOO FAR"
+    found += [
+        "",
+        f"Test accuracies are {case['points_apart']:.2f} points apart, {verdict}: "
+        f"{case['points_allowed']:.2f} are allowed.",
+    ]
+    return found
+
+
+def evaluation_lines(cases: Sequence[dict[str, Any]]) -> list[str]:
+    """What the evaluation after each epoch takes, as a share of the training's time."""
+    rows = [
+        _row([case_title(case), peer["label"], *_percentages(peer["eval_share"])])
+        for case in cases
+        for peer in case["peers"]
+        if peer["eval_share"] is not None
+    ]
+    if not rows:
+        return []
+    heads = ["network", "", "evaluation over training", "quartiles"]
+    return ["## Evaluation after each epoch", "", _row(heads), "|---|---|---:|---:|", *rows, ""]
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    """The whole report as a page."""
+    found = ["# Benchmark", "", *machine_lines(report["machine"]), ""]
+    cases = report.get("cases") or []
+    if cases:
+        settings = report["settings"]
+        found += [
+            "## Training",
+            "",
+            f"{settings['dataset']}, {cases[0]['train_samples'] or 0:,} samples, float32"
+            f"{' products in TF32' if settings['tf32'] else ''}, plain SGD, learning rate "
+            f"{settings['learning_rate']:g}, on {settings['device']}; {settings['repeats']} epochs "
+            f"of each in turn after one to warm up. Times and ratios are medians (quartiles); "
+            f"ratios are of the same round.",
+            "",
+        ]
+        for case in cases:
+            found += [*case_lines(case), ""]
+        found += evaluation_lines(cases)
+    if report.get("dropout") is not None:
+        found += ["## Dropout", "", *dropout_lines(report["dropout"]), ""]
+    return "\n".join(found)
+
+
+def write_report(folder: Path, name: str, report: dict[str, Any], page: str) -> None:
+    """Write `name.json` and `name.md` into a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _seconds(quartiles: Sequence[float]) -> str:
+    low, median, high = quartiles
+    digits = 4 if median < 0.1 else 3 if median < 1 else 2
+    return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _ratio(quartiles: Sequence[float] | None) -> str:
+    if quartiles is None:
+        return ""
+    low, median, high = quartiles
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _percentages(quartiles: Sequence[float]) -> list[str]:
+    low, median, high = (100 * value for value in quartiles)
+    return [f"{median:.1f} %", f"{low:.1f} to {high:.1f} %"]

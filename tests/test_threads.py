@@ -1,0 +1,137 @@
+"""The number of threads that make products: chosen, settled on a busy machine, and given back."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import require
+from threadpoolctl import threadpool_limits
+
+from xpnet import fit, mlp, open_backend
+from xpnet.backends import numpy as numpy_backend
+from xpnet.backends.threads import blas_threads, slowdown
+from xpnet.cli import main
+
+SAMPLES = np.eye(12), np.arange(12) % 3
+
+
+@pytest.fixture
+def two_threads():
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != 2:
+            pytest.skip("this NumPy's BLAS has one thread only")
+        yield
+
+
+@pytest.fixture
+def measured(monkeypatch, two_threads):
+    """What the trial of threads is pretended to find; it notes what it was asked."""
+
+    def pretend(slower):
+        asked = []
+        monkeypatch.setattr(numpy_backend, "slowdown", lambda *sizes: asked.append(sizes) or slower)
+        return asked
+
+    return pretend
+
+
+def threads_in_scope(backend):
+    with backend.scope():
+        return blas_threads()
+
+
+def test_the_number_holds_inside_the_scope_only(two_threads):
+    backend = open_backend("numpy", threads=1)
+    assert threads_in_scope(backend) == 1
+    assert blas_threads() == 2
+    assert threads_in_scope(open_backend("numpy")) == 2
+
+
+def test_torch_has_the_number_too():
+    require("torch")
+    import torch
+
+    before = torch.get_num_threads()
+    backend = open_backend("torch", threads=before + 1)
+    with backend.scope():
+        assert torch.get_num_threads() == before + 1
+        assert not torch.is_grad_enabled()
+    assert torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError), backend.scope():
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
+
+
+def test_a_busy_machine_gets_one_thread(measured, caplog):
+    asked, backend = measured(19.7), open_backend("numpy")
+    with caplog.at_level(logging.WARNING, "xpnet"):
+        fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=4, backend=backend)
+    assert asked == [(4, 12, 7, 2)]
+    assert backend.threads == 1
+    assert "20 times as long with 2 threads as with 1" in caplog.text
+    # And the network goes on as it was trained.
+    assert threads_in_scope(backend) == 1
+
+
+def test_an_idle_machine_keeps_all(measured, caplog):
+    measured(1.9)
+    backend = open_backend("numpy")
+    fit(mlp(12, 7, 3), SAMPLES, epochs=1, backend=backend)
+    assert backend.threads is None
+    assert "threads" not in caplog.text
+
+
+def test_a_chosen_number_is_not_settled_again(measured):
+    asked, backend = measured(100.0), open_backend("numpy", threads=2)
+    fit(mlp(12, 7, 3), SAMPLES, epochs=1, backend=backend)
+    assert not asked
+    assert backend.threads == 2
+
+
+def test_one_thread_is_not_tried(measured):
+    asked = measured(100.0)
+    with threadpool_limits(1, user_api="blas"):
+        fit(mlp(12, 7, 3), SAMPLES, epochs=1, backend="numpy")
+    assert not asked
+
+
+def test_the_trial_compares_the_numbers_it_says(two_threads, monkeypatch):
+    """A product that is slow with two threads and fast with one is found to be."""
+    import time
+
+    real = np.matmul
+    monkeypatch.setattr(
+        np, "matmul", lambda a, b: time.sleep(0.004 * (blas_threads() - 1)) or real(a, b)
+    )
+    assert slowdown(64, 128, 64, 2) > 10
+    assert blas_threads() == 2
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_a_wrong_number_is_refused(threads):
+    with pytest.raises((ValueError, TypeError), match="threads"):
+        open_backend("numpy", threads=threads)
+
+
+def test_where_there_is_no_number_to_choose(other_backend):
+    if other_backend == "torch":
+        pytest.skip("torch has one")
+    with pytest.raises(ValueError, match="no number of threads"):
+        open_backend(other_backend, threads=1)
+    with pytest.raises(ValueError, match="open already"):
+        open_backend(open_backend("numpy"), threads=1)
+
+
+def test_the_command_line(tmp_path):
+    run = CliRunner().invoke
+    command = ["train", "digits", "--epochs", "1", "--quiet", "--backend", "numpy"]
+    result = run(main, [*command, "--threads", "1", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["threads"] == 1
+    refused = run(main, [*command, "--threads", "0"])
+    assert refused.exit_code == 2
+    strict = run(main, ["train", "digits", "--backend", "array_api_strict", "--threads", "1"])
+    assert strict.exit_code == 2
+    assert "no number of threads" in strict.output

@@ -1,0 +1,78 @@
+"""How many threads make NumPy's matrix products.
+
+OpenBLAS cuts a product into as many parts as there are cores, and each thread waits, spinning,
+until the others have done theirs. On a machine whose cores are busy with other work a part waits
+for a core until the other work's time slice ends: some milliseconds, in a product of some
+microseconds. Two threads can take a hundred times as long as one. This is found out by trying.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+_SECONDS = 0.012
+"""How long each number of threads is tried: longer than a time slice of the system."""
+_TOO_SLOW = 2.0
+"""How much longer all threads may take than one; at rest they take less."""
+
+
+@lru_cache(maxsize=1)
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+def blas_threads() -> int:
+    """How many threads products are made with at this moment; 1 where it cannot be found out."""
+    return max((library["num_threads"] for library in _controller().info()), default=1)
+
+
+def limit_blas(threads: int) -> AbstractContextManager[Any]:
+    """The context in which products are made with so many threads."""
+    limit: AbstractContextManager[Any] = _controller().limit(limits=threads, user_api="blas")
+    return limit
+
+
+def slowdown(rows: int, inner: int, columns: int, threads: int) -> float:
+    """How many times as long a product takes with all threads as with one.
+
+    Parameters
+    ----------
+    rows, inner, columns
+        The product is of (rows, inner) and (inner, columns), in float32.
+    threads
+        How many threads all are.
+    """
+    a = np.ones((rows, inner), dtype=np.float32)
+    b = np.ones((inner, columns), dtype=np.float32)
+
+    def product() -> None:
+        np.matmul(a, b)
+
+    with limit_blas(threads):
+        with_all = _typical_seconds(product)
+    with limit_blas(1):
+        with_one = _typical_seconds(product)
+    return with_all / with_one
+
+
+def is_too_slow(slower: float) -> bool:
+    """Whether one thread is to be preferred."""
+    return slower > _TOO_SLOW
+
+
+def _typical_seconds(product: Callable[[], None]) -> float:
+    """The mean, in which a few very slow products count as they do in a training."""
+    product()
+    seconds: list[float] = []
+    while sum(seconds) < _SECONDS or len(seconds) < 3:
+        started = time.perf_counter()
+        product()
+        seconds.append(time.perf_counter() - started)
+    return statistics.fmean(seconds)
