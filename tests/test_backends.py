@@ -256,7 +256,6 @@ def test_a_missing_package_names_its_extra(cls, monkeypatch):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("importlib.metadata.version", missing)
-    monkeypatch.setattr("xpnet.backends.base.version", missing)
     status = cls.probe()
     assert not status.usable
     assert f"xpnet[{cls.extra}]" in status.reason

@@ -5,8 +5,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
+
+from xpnet import fit, load_dataset, mlp
+from xpnet.data import Split
 from xpnet.parity import TOLERANCES, ParityReport, ParityRow
-from xpnet.plots import plot_confusion, plot_curves, plot_mistakes, plot_parity
+from xpnet.plots import draw_run, plot_confusion, plot_curves, plot_mistakes, plot_parity
 from xpnet.training import EpochRecord, History
 
 
@@ -112,3 +116,27 @@ def test_mistakes_refuse_shapes():
         plot_mistakes(np.ones((3, 4)), np.zeros(3), np.ones((3, 2)))
     with pytest.raises(ValueError, match=r"got \(3, 2, 2\), \(2,\)"):
         plot_mistakes(np.ones((3, 2, 2)), np.zeros(2), np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapped):
+    """The sheet of a run is that of all samples, of which few are in memory at a time."""
+    data = load_dataset("digits")
+    split = data.train
+    network = fit(mlp(64, 10), data.limited(100), epochs=1, backend="numpy")
+    expected = plot_mistakes(split.images, split.labels, network.predict_proba(split.images))
+    if mapped:
+        np.save(tmp_path / "x.npy", split.images)
+        split = Split(np.load(tmp_path / "x.npy", mmap_mode="r"), split.labels)
+        monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
+    monkeypatch.setattr("xpnet.plots._PART_VALUES", 64 * 100)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    counts = network.confusion_matrix(split.images, split.labels)
+    draw_run(tmp_path, network, split, counts, "digits")
+    sheet = drawn[-1]
+    assert sheet.get_suptitle() == f"digits\n{expected.get_suptitle()}"
+    assert len(sheet.axes) == len(expected.axes) == 40
+    for axes, other in zip(sheet.axes, expected.axes, strict=True):
+        assert axes.get_title() == other.get_title()
+        np.testing.assert_array_equal(axes.images[0].get_array(), other.images[0].get_array())

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from conftest import require
 from threadpoolctl import threadpool_limits
 
-from xpnet import fit, mlp, open_backend
+from xpnet import Callback, fit, mlp, open_backend
 from xpnet.backends import numpy as numpy_backend
-from xpnet.backends.threads import blas_threads, slowdown
+from xpnet.backends.threads import Trials, blas_threads, slowdown
 from xpnet.cli import main
 
 SAMPLES = np.eye(12), np.arange(12) % 3
@@ -31,6 +31,7 @@ def measured(monkeypatch, two_threads):
 
     def pretend(slower):
         asked = []
+        monkeypatch.setattr(numpy_backend.Trials, "due", lambda self: True)
         monkeypatch.setattr(numpy_backend, "slowdown", lambda *sizes: asked.append(sizes) or slower)
         return asked
 
@@ -78,7 +79,7 @@ def test_a_busy_machine_gets_one_thread(measured, caplog):
 def test_an_idle_machine_keeps_all(measured, caplog):
     measured(1.9)
     backend = open_backend("numpy")
-    fit(mlp(12, 7, 3), SAMPLES, epochs=1, backend=backend)
+    fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=4, backend=backend)
     assert backend.threads is None
     assert "threads" not in caplog.text
 
@@ -95,6 +96,31 @@ def test_one_thread_is_not_tried(measured):
     with threadpool_limits(1, user_api="blas"):
         fit(mlp(12, 7, 3), SAMPLES, epochs=1, backend="numpy")
     assert not asked
+
+
+def test_threads_are_taken_at_once_and_given_back(measured):
+    measured(19.7)
+    seen = []
+
+    class Watch(Callback):
+        def on_step(self, state, count):
+            seen.append(blas_threads())
+
+    backend = open_backend("numpy")
+    fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=4, backend=backend, callbacks=[Watch()])
+    assert seen == [1, 1, 1]
+    assert blas_threads() == 2
+
+
+def test_trials_are_made_less_and_less_often(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    trials, due = Trials(), []
+    while now < 200:
+        if trials.due():
+            due.append(now - 100)
+        now += 0.05
+    assert due == pytest.approx([0.2, 1.2, 6.2, 31.2, 61.2, 91.2], abs=0.5)
 
 
 def test_the_trial_compares_the_numbers_it_says(two_threads, monkeypatch):

@@ -27,8 +27,8 @@ from xpnet import (
 )
 from xpnet.conformance.recording import Recorder, RecordingBackend
 from xpnet.random import permutation, stream
+from xpnet.training.batches import grouped_batches
 from xpnet.training.evaluation import chunks
-from xpnet.training.fit import grouped_batches
 
 DIGITS = load_dataset("digits").limited(300)
 MODEL = mlp(64, 16, 10)

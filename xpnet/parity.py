@@ -11,6 +11,7 @@ from xpnet.backends import Backend, open_backend
 from xpnet.data import Dataset
 from xpnet.layers import Layer
 from xpnet.training import Callback, EpochRecord, Network, fit
+from xpnet.training.samples import place
 from xpnet.typing import HostArray, State
 
 _FIRST_STEPS = 100
@@ -229,7 +230,7 @@ class _Watch(Callback):
     def __init__(self, backend: Backend, data: Dataset) -> None:
         self.backend = backend
         self.split = data.train if data.test is None else data.test
-        self.device_images = backend.asarray(self.split.images)
+        self.device_images = place(backend, self.split.images)
         self.records: list[EpochRecord] = []
         self.predictions: list[HostArray] = []
         self.first_losses: list[float] = []

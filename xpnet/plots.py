@@ -4,6 +4,7 @@ Each function returns a `matplotlib.figure.Figure`; call its `savefig` to write 
 state of matplotlib is used, so that nothing here opens a window or needs a display.
 """
 
+import math
 import os
 import warnings
 from pathlib import Path
@@ -14,8 +15,10 @@ import numpy as np
 from xpnet.data import Split
 from xpnet.errors import RunError
 from xpnet.parity import ParityReport
+from xpnet.training.evaluation import chunks
 from xpnet.training.history import History
 from xpnet.training.network import Network
+from xpnet.training.samples import home_of, place
 from xpnet.typing import HostArray
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 _TRAIN, _TEST = "#0072B2", "#D55E00"
 _COLOURS = (_TRAIN, _TEST, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _INK = "#333333"
+
+_MOST = 40  # mistakes on a sheet
+_PART_VALUES = 1 << 25  # about how many pixels are classified at a time
 
 
 def draw_run(
@@ -57,14 +63,15 @@ def draw_run(
     RunError
         If a picture cannot be written.
     """
-    probabilities = network.predict_proba(split.images)
     errors = int(counts.sum() - counts.trace())
     figures = {"confusion.png": plot_confusion(counts, title=f"{title}: {errors:,} errors")}
     if len(network.history):
         figures["curves.png"] = plot_curves(network.history, title=title.partition(",")[0])
     if split.images.ndim == 3:
-        figures["mistakes.png"] = plot_mistakes(
-            split.images, split.labels, probabilities, title=title
+        shown, probabilities = _worst(network, split)
+        title = f"{title}\n{_how_many(errors, len(split), len(shown))}"
+        figures["mistakes.png"] = _draw_mistakes(
+            split.images[shown], split.labels[shown], probabilities, title
         )
     for name, figure in figures.items():
         try:
@@ -173,7 +180,7 @@ def plot_mistakes(
     probabilities: HostArray,
     *,
     title: str = "",
-    most: int = 40,
+    most: int = _MOST,
 ) -> "Figure":
     """A sheet of wrongly classified images, the most confident mistakes first.
 
@@ -201,32 +208,63 @@ def plot_mistakes(
             f"plot_mistakes needs images (N, height, width), labels (N,) and probabilities (N, C), "
             f"got {images.shape}, {labels.shape} and {probabilities.shape}"
         )
-    predicted = probabilities.argmax(axis=1)
-    confidence = probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
-    columns = 10 if len(shown) > 10 else max(5, len(shown))
-    rows = max(1, -(-len(shown) // columns))
-    subtitle = f"{len(wrong):,} of {len(labels):,} images wrong"
-    if len(shown):
-        which = f"the {len(shown)} most confident" if len(shown) < len(wrong) else "all"
-        subtitle += f"; {which}: true → predicted class, its probability"
-    figure = _figure(0.95 * columns, 1.13 * rows + 0.8, f"{title}\n{subtitle}".strip())
-    if not len(shown):
+    wrong = _mistakes(labels, probabilities)
+    shown = wrong[:most]
+    title = f"{title}\n{_how_many(len(wrong), len(labels), len(shown))}".strip()
+    return _draw_mistakes(images[shown], labels[shown], probabilities[shown], title)
+
+
+def _mistakes(labels: HostArray, probabilities: HostArray) -> HostArray:
+    """The numbers of the wrongly classified samples, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def _worst(network: Network, split: Split) -> tuple[HostArray, HostArray]:
+    """The numbers of the most confident mistakes, and their probabilities, of a set of any size."""
+    home = home_of(network.backend, split.images)
+    images = place(home, split.images)
+    shown, kept = np.zeros(0, dtype=np.int64), []
+    for rows in chunks(len(split), max(1, _PART_VALUES // math.prod(images.shape[1:]))):
+        part = home.to_numpy(network.predict_proba(images[rows, ...]))
+        wrong = _mistakes(split.labels[rows], part)[:_MOST]
+        shown = np.concatenate([shown, rows.start + wrong])
+        kept.append(part[wrong])
+    probabilities = np.concatenate(kept)
+    best = np.argsort(-probabilities.max(axis=1), kind="stable")[:_MOST]
+    return shown[best], probabilities[best]
+
+
+def _how_many(n_wrong: int, count: int, n_shown: int) -> str:
+    text = f"{n_wrong:,} of {count:,} images wrong"
+    if n_shown:
+        which = f"the {n_shown} most confident" if n_shown < n_wrong else "all"
+        text += f"; {which}: true → predicted class, its probability"
+    return text
+
+
+def _draw_mistakes(
+    images: HostArray, labels: HostArray, probabilities: HostArray, title: str
+) -> "Figure":
+    columns = 10 if len(images) > 10 else max(5, len(images))
+    rows = max(1, -(-len(images) // columns))
+    figure = _figure(0.95 * columns, 1.13 * rows + 0.8, title)
+    if not len(images):
         figure.text(0.5, 0.4, "no mistakes", ha="center", va="center", fontsize=14, color=_INK)
         return figure
     low, high = float(images.min()), float(images.max())
-    for axes, index in zip(figure.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
-        axes.imshow(images[index], cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    for i, axes in zip(range(len(images)), figure.subplots(rows, columns).flat, strict=False):
+        axes.imshow(images[i], cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
         axes.set_title(
-            f"{labels[index]} → {predicted[index]}  {100 * confidence[index]:.0f} %",
+            f"{labels[i]} → {predicted[i]}  {100 * confidence[i]:.0f} %",
             fontsize=7.5,
             color=_INK,
             pad=3,
         )
     for position, axes in enumerate(figure.axes):
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(visible=position < len(shown), color="#cccccc")
+        axes.spines[:].set(visible=position < len(images), color="#cccccc")
     return figure
 
 

@@ -165,6 +165,7 @@ class Backend:
         -------
         run
             `run(state, x, y, groups) -> state`, where `groups` (k, B) has the rows of k steps.
+            `x` and `y` may be other arrays in each call: samples are streamed where they are many.
         """
 
         def run(state: State, x: Array, y: Array, groups: Array) -> State:
@@ -188,7 +189,7 @@ class Backend:
         )
 
     def settle_threads(self, rows: int, inner: int, columns: int) -> None:
-        """Before a training: choose fewer threads where other work makes many slower than one.
+        """Between training steps: take one thread where other work makes many slower than one.
 
         `rows`, `inner` and `columns` are the sizes of the training's largest product. Nothing
         happens where the number has been chosen already, or the library has no such trouble.

@@ -9,7 +9,7 @@ from array_api_compat import numpy as xp
 
 from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
 from xpnet.backends.openblas import find_subtract_product
-from xpnet.backends.threads import blas_threads, is_too_slow, limit_blas, slowdown
+from xpnet.backends.threads import Trials, blas_threads, is_too_slow, limit_blas, slowdown
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 
@@ -42,17 +42,19 @@ class NumpyBackend(Backend):
         else:
             self.xp = with_overrides(xp, subtract_product=subtract_product)
         self.device = "cpu"
+        self._trials = Trials()
 
     def limit_threads(self, threads: int) -> None:
         self.threads = positive_integer("threads", threads)
 
     def settle_threads(self, rows: int, inner: int, columns: int) -> None:
-        threads = blas_threads()
-        if self.threads is not None or threads == 1:
+        if self.threads is not None or not self._trials.due():
             return
-        slower = slowdown(rows, inner, columns, threads)
+        threads = blas_threads()
+        slower = 1.0 if threads == 1 else slowdown(rows, inner, columns, threads)
         if is_too_slow(slower):
             self.threads = 1
+            limit_blas(1)  # from here to the end of the scope
             logger.warning(
                 "other work keeps the cores busy: a product takes %.0f times as long with %d "
                 "threads as with 1, so 1 is used (threads=%d insists)",
@@ -60,8 +62,6 @@ class NumpyBackend(Backend):
             )  # fmt: skip
 
     def scope(self) -> AbstractContextManager[Any]:
-        if self.threads is None:
-            return quiet_numpy()
         stack = ExitStack()
         stack.enter_context(quiet_numpy())
         stack.enter_context(limit_blas(self.threads))

@@ -33,10 +33,36 @@ def blas_threads() -> int:
     return max((library["num_threads"] for library in _controller().info()), default=1)
 
 
-def limit_blas(threads: int) -> AbstractContextManager[Any]:
-    """The context in which products are made with so many threads."""
+def limit_blas(threads: int | None) -> AbstractContextManager[Any]:
+    """Make products with so many threads, until the context that is returned is left.
+
+    None changes nothing; what is changed inside of the context is taken back all the same.
+    """
     limit: AbstractContextManager[Any] = _controller().limit(limits=threads, user_api="blas")
     return limit
+
+
+class Trials:
+    """When to try: 0.2 s after the first question, then less and less often.
+
+    Not at once: the system gives a program that has just begun to work a few milliseconds before
+    all others, and everything looks well.
+    """
+
+    def __init__(self) -> None:
+        self._delay = 0.2
+        self._at: float | None = None
+
+    def due(self) -> bool:
+        """Whether it is time; if so, the next time is set."""
+        now = time.perf_counter()
+        if self._at is None:
+            self._at = now + self._delay
+        if now < self._at:
+            return False
+        self._delay = min(5 * self._delay, 30.0)
+        self._at = now + self._delay
+        return True
 
 
 def slowdown(rows: int, inner: int, columns: int, threads: int) -> float:

@@ -53,7 +53,8 @@ def train(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Train a network on DATASET: digits (the default, embedded), mnist, or a folder of IDX files.
+    """Train a network on DATASET: digits (the default, embedded), mnist, or a folder of IDX
+    or .npy files.
 
     Writes a run folder: history.jsonl, summary.json, model.safetensors and three pictures.
     """

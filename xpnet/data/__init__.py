@@ -7,6 +7,7 @@ from xpnet.data.dataset import Dataset, Split, check_labels
 from xpnet.data.digits import load_digits
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
+from xpnet.data.npy import read_npy
 from xpnet.data.preparation import flatten, normalize, prepare
 from xpnet.errors import DataError
 
@@ -23,6 +24,7 @@ __all__ = [
     "normalize",
     "prepare",
     "read_idx",
+    "read_npy",
     "write_idx",
 ]
 
@@ -36,13 +38,13 @@ DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
 def load_dataset(
     name: str | os.PathLike[str] = "digits", *, data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a data set by name, or from a folder of IDX files.
+    """Load a data set by name, or from a folder of IDX or `.npy` files.
 
     Parameters
     ----------
     name
-        `"digits"`, `"mnist"`, or a folder of IDX files with MNIST's file names. A name wins over
-        a folder of the same name; write `./mnist` for the folder.
+        `"digits"`, `"mnist"`, or a folder of IDX or `.npy` files (see `load_folder`). A name wins
+        over a folder of the same name; write `./mnist` for the folder.
     data_dir
         Where to look for files first.
 
@@ -62,5 +64,5 @@ def load_dataset(
         return load_folder(name)
     raise DataError(
         f"there is no data set {os.fspath(name)!r}: give one of {', '.join(DATASETS)}, "
-        f"or a folder of IDX files"
+        f"or a folder of IDX files or .npy files"
     )

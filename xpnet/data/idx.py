@@ -15,6 +15,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from xpnet.data.stored import is_large
 from xpnet.errors import DataError
 from xpnet.typing import HostArray, Shape
 
@@ -38,7 +39,8 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
     """Read an IDX file, plain or gzipped; which one it is, is seen from its first bytes.
 
     The header is checked before memory is taken, and a gzipped file is read in pieces, so that a
-    corrupt or hostile header cannot make the reader allocate more than the file can hold.
+    corrupt or hostile header cannot make the reader allocate more than the file can hold. A plain
+    file of more than 256 MiB of values is mapped and not read.
 
     Parameters
     ----------
@@ -49,7 +51,8 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
     -------
     values
         An array of the file's dtype (uint8, int8, int16, int32, float32 or float64, in native
-        byte order) and shape.
+        byte order) and shape. If mapped, a read-only `numpy.memmap`, in the file's byte order,
+        which is big-endian.
 
     Raises
     ------
@@ -115,6 +118,8 @@ def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> Host
             f"{path}: the header promises {_values(shape, dtype)} of data, "
             f"more than the file of {size:,} bytes can hold"
         )
+    if expansion == 1 and is_large(expected) and file.tell() + expected == size:
+        return np.memmap(path, dtype, "r", file.tell(), shape)
     content = bytearray()
     while len(content) <= expected:
         piece = file.read(min(_CHUNK, expected + 1 - len(content)))
@@ -138,7 +143,9 @@ def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> Host
             f"{path}: the header promises {_values(shape, dtype)} of data, a shape that no array "
             f"can have"
         ) from error
-    return values.astype(dtype.newbyteorder("="), copy=False)
+    native = dtype.newbyteorder("=")
+    # In place: the values are not held twice.
+    return values if native == dtype else values.byteswap(inplace=True).view(native)
 
 
 def _read_header(path: Path, file: IO[bytes]) -> tuple[np.dtype, Shape]:

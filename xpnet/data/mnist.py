@@ -1,4 +1,4 @@
-"""MNIST, and any folder of IDX files named like MNIST's.
+"""MNIST, and any folder of files named like MNIST's.
 
 Source of MNIST: Y. LeCun, C. Cortes and C. Burges, http://yann.lecun.com/exdb/mnist/.
 """
@@ -11,11 +11,14 @@ import numpy as np
 
 from xpnet.data.dataset import Dataset, Split
 from xpnet.data.idx import idx_header, read_idx
+from xpnet.data.npy import read_npy
 from xpnet.errors import DataError
 from xpnet.typing import HostArray
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+TRAIN_ARRAYS = ("train-images.npy", "train-labels.npy")
+TEST_ARRAYS = ("test-images.npy", "test-labels.npy")
 
 # SHA-256 of the decompressed files.
 _SHA256 = {
@@ -68,19 +71,22 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, download: bool
 
 
 def load_folder(folder: str | os.PathLike[str]) -> Dataset:
-    """A data set from a folder of IDX files with MNIST's file names, such as Fashion-MNIST.
+    """A data set from a folder of IDX files with MNIST's file names, or of `.npy` files.
 
     Parameters
     ----------
     folder
         Holds `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, plain or with `.gz`, and
-        where there is a test set `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`.
+        where there is a test set `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`. Or
+        `train-images.npy` and `train-labels.npy`, and `test-images.npy` and `test-labels.npy`.
 
     Returns
     -------
     data
         Named after the folder. The number of classes is the largest training label plus one.
-        Integer pixels are divided by the largest number of their dtype (255 for uint8).
+        Integer pixels are divided by the largest number of their dtype (255 for uint8). Images of
+        more than 256 MiB that are not gzipped stay in their file: training reads them batch by
+        batch.
 
     Raises
     ------
@@ -88,19 +94,9 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
         If a file is missing or corrupt, or images and labels do not belong together.
     """
     folder = Path(folder)
-    train = find_files([folder], TRAIN_FILES)
-    if train is None:
-        raise DataError(
-            f"{folder}: expected the IDX files {' and '.join(TRAIN_FILES)} (plain or .gz), "
-            f"found {_listing(folder)}"
-        )
-    test = find_files([folder], TEST_FILES)
-    if test is None and any(find_files([folder], [name]) for name in TEST_FILES):
-        raise DataError(
-            f"{folder}: a test set needs both {' and '.join(TEST_FILES)}, found only one of them"
-        )
-    train_split = Split(*map(read_idx, train))
-    test_split = None if test is None else Split(*map(read_idx, test))
+    train, test = _folder_files(folder)
+    train_split = _read_split(train)
+    test_split = None if test is None else _read_split(test)
     labels, pixels = train_split.labels, train_split.images.dtype
     n_classes = int(labels.max(initial=0)) + 1 if labels.dtype.kind in "ui" else 1
     maximum = float(np.iinfo(pixels).max) if pixels.kind in "ui" else 1.0
@@ -110,6 +106,42 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
     except DataError as error:
         read = ", ".join(map(str, (*train, *(test or ()))))
         raise DataError(f"{error} (read from {read})") from None
+
+
+def _folder_files(folder: Path) -> tuple[list[Path], list[Path] | None]:
+    """Images and labels of the training set, and of the test set if there is one."""
+    layouts = [(TRAIN_FILES, TEST_FILES), (TRAIN_ARRAYS, TEST_ARRAYS)]
+    found = [layout for layout in layouts if _has_any(folder, layout[0] + layout[1])]
+    if len(found) == 2:
+        raise DataError(f"{folder}: found IDX files and .npy files: leave one kind of them there")
+    train_names, test_names = found[0] if found else layouts[0]
+    train = find_files([folder], train_names)
+    if train is None:
+        raise DataError(
+            f"{folder}: expected the IDX files {' and '.join(TRAIN_FILES)} (plain or .gz), or "
+            f"{' and '.join(TRAIN_ARRAYS)}, found {_listing(folder)}"
+        )
+    test = find_files([folder], test_names)
+    if test is None and _has_any(folder, test_names):
+        raise DataError(
+            f"{folder}: a test set needs both {' and '.join(test_names)}, found only one of them"
+        )
+    return train, test
+
+
+def _has_any(folder: Path, names: Sequence[str]) -> bool:
+    return any(find_files([folder], [name]) for name in names)
+
+
+def _read_split(paths: Sequence[Path]) -> Split:
+    images, labels = (read_npy(p) if ".npy" in p.suffixes else read_idx(p) for p in paths)
+    if images.dtype.kind in "ui" and images.dtype.itemsize == 8:
+        raise DataError(
+            f"{paths[0]}: pixels of {images.dtype} would be divided by {np.iinfo(images.dtype).max}"
+            f": write them as uint8, or as float32 from 0 to 1"
+        )
+    # Labels are always in memory: they are looked through.
+    return Split(images, np.array(labels, dtype=labels.dtype.newbyteorder("=")))
 
 
 def find_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path] | None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +15,14 @@ from xpnet.layers import Layer
 from xpnet.losses import Loss, softmax_cross_entropy
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, permutation, seed_sequence
+from xpnet.training.batches import batches
 from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import Evaluator, make_evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.training.samples import load_inputs, load_targets
 from xpnet.training.step import initial_state, make_step, select
-from xpnet.typing import Array, HostArray, Namespace
+from xpnet.typing import Array, HostArray
 
 Samples = tuple[Any, Any]
 
@@ -55,7 +56,8 @@ def fit(
     data
         A `Dataset`, or a pair `(x, y)`: samples (N, ...) and labels (N,) or one-hot rows (N, C),
         arrays of any backend's library. uint8 samples are taken as pixels and divided by 255;
-        all others are taken as they are.
+        all others are taken as they are. Of a `numpy.memmap` of more than 256 MiB only the
+        batches are read.
     test
         A pair like `data`, to evaluate on after each epoch; a `Dataset` brings its own.
     epochs, batch_size
@@ -106,8 +108,7 @@ def fit(
     logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
 
     weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
-    if weights:
-        opened.settle_threads(batch_size, *max(weights, key=math.prod))
+    largest = (batch_size, *max(weights, key=math.prod, default=(1, 1)))
     with opened.scope(), ExitStack() as stack:
         sets = _load_sets(opened, model, train, test, pixel_maximum)
         maximum = sets.pixel_maximum
@@ -124,17 +125,21 @@ def fit(
         run = opened.repeat(step)
         watchers = [c for c in callbacks if type(c).on_step is not Callback.on_step]
         group = 1 if any(c.every_step for c in watchers) else opened.steps_per_call
-        n_steps = math.ceil(sets.x.shape[0] / batch_size)
+        n_samples = sets.x.shape[0]
+        n_steps = math.ceil(n_samples / batch_size)
         for callback in callbacks:
             # Those that are started are ended, in the reverse order, whatever happens.
             stack.callback(callback.on_end, network)
             callback.on_start(network, epochs=epochs, steps=n_steps)
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
-            order = permutation(seed, epoch, sets.x.shape[0])
-            order = opened.asarray(order, dtype=opened.index_dtype)
-            for rows in grouped_batches(opened.xp, order, batch_size, group):
-                state = run(state, sets.x, sets.y, rows)
+            # Not bound to a name: the orders of two epochs would be in memory at a time.
+            steps = batches(
+                opened, sets.x, sets.y, permutation(seed, epoch, n_samples), batch_size, group
+            )
+            for x, y, rows in steps:
+                opened.settle_threads(*largest)
+                state = run(state, x, y, rows)
                 for callback in watchers:
                     callback.on_step(state, rows.shape[0])
             opened.synchronize(*state.values())
@@ -150,7 +155,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Sets:
-    """The samples on the device: training set, test set if there is one, scale of pixels."""
+    """The samples: training set, test set if there is one, scale of pixels."""
 
     x: Array
     y: Array
@@ -166,7 +171,7 @@ def _load_sets(
     pixel_maximum: float | None,
 ) -> _Sets:
     x = load_inputs(backend, "training set", train[0], model)
-    y = load_targets(backend, "training set", train[1], x.shape[0], model)
+    y = load_targets(backend, "training set", train[1], x, model)
     pixels = x.dtype == backend.xp.uint8
     if pixel_maximum is None:
         pixel_maximum = 255.0 if pixels else 1.0
@@ -178,7 +183,7 @@ def _load_sets(
             f"the training set has dtype {x.dtype}, the test set {test_x.dtype}: uint8 is taken as "
             f"pixels and divided, other dtypes are not; give both in the same way"
         )
-    test_y = load_targets(backend, "test set", test[1], test_x.shape[0], model)
+    test_y = load_targets(backend, "test set", test[1], test_x, model)
     return _Sets(x, y, (test_x, test_y), pixel_maximum)
 
 
@@ -203,27 +208,6 @@ def _evaluate(
         eval_seconds=time.perf_counter() - trained,
         learning_rate=learning_rate,
     )
-
-
-def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) -> Iterator[Array]:
-    """The batches of an epoch, up to `group` of them at a time: arrays of rows (k, batch_size).
-
-    Only two sizes of k occur, of which one is 1, because a compiler works anew for each. The last
-    batch (1, ...) is smaller where the size does not divide the number of samples.
-    """
-    count = order.shape[0]
-    n_whole = count // batch_size
-    # Of the sizes from half of `group` on, the one that leaves the fewest batches single.
-    sizes = range(min(group, max(n_whole, 1)), group // 2, -1)
-    group = min(sizes, key=lambda size: n_whole % size, default=max(n_whole, 1))
-    n_grouped = n_whole // group * group
-    whole = xp.reshape(order[: n_whole * batch_size], (n_whole, batch_size))
-    for first in range(0, n_grouped, group):
-        yield whole[first : first + group, :]
-    for first in range(n_grouped, n_whole):
-        yield whole[first : first + 1, :]
-    if n_whole * batch_size < count:
-        yield order[None, n_whole * batch_size :]
 
 
 def _check_options(

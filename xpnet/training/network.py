@@ -1,7 +1,7 @@
 """A trained network: a model together with its parameters."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Network:
         backend = self.backend
         with backend.scope():
             x = load_inputs(backend, "evaluate", x, self.model)
-            y = load_targets(backend, "evaluate", y, x.shape[0], self.model)
+            y = load_targets(backend, "evaluate", y, x, self.model)
             evaluate = make_evaluator(backend, self.model, loss, pixel_maximum=self.pixel_maximum)
             return evaluate(self.params, x, y)
 
@@ -120,40 +120,41 @@ class Network:
         backend = self.backend
         with backend.scope():
             x = load_inputs(backend, "confusion_matrix", x, self.model)
-            y = load_targets(backend, "confusion_matrix", y, x.shape[0], self.model)
-            labels = class_labels(backend.xp, y)
+            y = load_targets(backend, "confusion_matrix", y, x, self.model)
             output = self.model.output_shape(self.model.input_shape() or tuple(x.shape[1:]))
             if output is None:
                 raise ValueError("a confusion matrix needs a model of known output shape")
             n_classes = output[-1]
-            predicted = self.predict(x)
             counts = np.zeros((n_classes, n_classes), dtype=np.int64)
             # In parts: the one-hot rows of all samples at once could take more memory than they.
-            for rows in chunks(x.shape[0], 1 << 20):
-                part = confusion_matrix(backend.xp, labels[rows], predicted[rows], n_classes)
+            for rows, predicted in self._parts(backend, x, predicted_classes):
+                labels = class_labels(backend.xp, y[rows, ...])
+                part = confusion_matrix(backend.xp, labels, predicted, n_classes)
                 counts += backend.to_numpy(part)
             return counts
 
     def _map(self, x: Any, head: Any) -> Array:
         """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
         backend = home_of(self.backend, x)
-        xp = backend.xp
         with backend.scope():
-            params = self._params_on(backend)
             x = load_inputs(backend, "predict", x, self.model, allow_none=True)
-            parts = []
-            every_row = chunks(x.shape[0], chunk_rows(self.model, x))
-            for rows in list(every_row) or [slice(0, 0)]:
-                batch = prepare(
-                    xp,
-                    x[rows, ...],
-                    maximum=self.pixel_maximum,
-                    dtype=backend.dtype,
-                    shape=self.model.input_shape(),
-                )
-                output, _ = self.model.forward(xp, params, batch, EVALUATION)
-                parts.append(head(xp, output))
-            return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+            parts = [part for _, part in self._parts(backend, x, head)]
+            return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+
+    def _parts(self, backend: Backend, x: Array, head: Any) -> Iterator[tuple[slice, Array]]:
+        """The rows of each chunk, and `head(xp, output)` of them."""
+        xp, params = backend.xp, self._params_on(backend)
+        every_row = chunks(x.shape[0], chunk_rows(self.model, x))
+        for rows in list(every_row) or [slice(0, 0)]:
+            batch = prepare(
+                xp,
+                x[rows, ...],
+                maximum=self.pixel_maximum,
+                dtype=backend.dtype,
+                shape=self.model.input_shape(),
+            )
+            output, _ = self.model.forward(xp, params, batch, EVALUATION)
+            yield rows, head(xp, output)
 
     def _params_on(self, backend: Backend) -> dict[str, Array]:
         if backend is self.backend:

@@ -1,6 +1,7 @@
 """Samples as they enter: moved to the backend and checked once, with errors that say what is wrong.
 
-After this nothing is checked again: a look at an array would make a GPU wait.
+After this nothing is checked again: a look at an array would make a GPU wait. Samples in a file
+that is larger than memory may be stay there, and are moved in parts (`Streamed`).
 """
 
 import math
@@ -9,9 +10,61 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.data.stored import StoredArray, stored_array
 from xpnet.errors import DataError
 from xpnet.layers import Layer
-from xpnet.typing import Array
+from xpnet.training.evaluation import chunks
+from xpnet.typing import Array, DType, HostArray, Shape
+
+_CHECKED_VALUES = 1 << 22
+"""About how many numbers are looked at at once, so that the masks of a check stay small."""
+
+
+class Streamed:
+    """Samples, or their targets, that stay on the host and are moved to the device in parts.
+
+    Where all that is done with an array is `x[rows, ...]`, this can stand in its place.
+
+    Attributes
+    ----------
+    backend
+        Where the parts are moved to.
+    shape, ndim, dtype
+        As the whole array would have them there.
+    row_bytes
+        The size of one row on the host.
+    """
+
+    def __init__(
+        self, backend: Backend, source: StoredArray | HostArray, dtype: DType = None
+    ) -> None:
+        self.backend = backend
+        self._source = source
+        self._wanted = dtype
+        self.shape: Shape = tuple(source.shape)
+        self.ndim = len(self.shape)
+        self.dtype = self[:0].dtype
+        self.row_bytes = math.prod(self.shape[1:]) * source.dtype.itemsize
+
+    def __getitem__(self, rows: Any) -> Array:
+        """The rows of a slice, of `(slice, ...)` or of host row numbers, as a device array."""
+        values = self._source[rows[0] if isinstance(rows, tuple) else rows]
+        part = move(self.backend, values)
+        return part if self._wanted is None else self.backend.xp.astype(part, self._wanted)
+
+
+def place(backend: Backend, x: Any) -> Array:
+    """What `move` gives, or `Streamed` for an array in a file that is too large to be loaded.
+
+    Raises
+    ------
+    DataError
+        If it is no array of real numbers, or cannot be read.
+    """
+    if isinstance(x, Streamed):
+        return x
+    stored = stored_array(x)
+    return move(backend, x) if stored is None else Streamed(backend, stored)
 
 
 def move(backend: Backend, x: Any) -> Array:
@@ -30,6 +83,8 @@ def move(backend: Backend, x: Any) -> Array:
 
 def home_of(backend: Backend, x: Any) -> Backend:
     """Where `x` lives: this backend itself, that of another library or device, NumPy for lists."""
+    if isinstance(x, Streamed):
+        return x.backend
     if backend.holds(x):
         return backend
     try:
@@ -41,7 +96,7 @@ def home_of(backend: Backend, x: Any) -> Backend:
 def load_inputs(
     backend: Backend, what: str, x: Any, model: Layer, *, allow_none: bool = False
 ) -> Array:
-    """Inputs on the backend, checked against the model.
+    """Inputs on the backend, or `Streamed` to it, checked against the model.
 
     Raises
     ------
@@ -49,8 +104,7 @@ def load_inputs(
         If there are none (unless that is allowed), their shape does not fit the model, or a
         value is not finite in the backend's dtype.
     """
-    xp = backend.xp
-    x = move(backend, x)
+    x = place(backend, x)
     if x.ndim >= 1 and x.shape[0] == 0 and not allow_none:
         raise DataError(f"{what}: there are no samples (an array of shape {tuple(x.shape)})")
     if x.ndim < 2:
@@ -68,24 +122,22 @@ def load_inputs(
             f"{what}: the network takes samples of shape {wanted or 'another shape'}, got {sample} "
             f"(an array of shape {tuple(x.shape)}): {error}"
         ) from error
-    if xp.isdtype(x.dtype, "real floating"):
-        with np.errstate(over="ignore"):
-            finite = xp.all(xp.isfinite(xp.astype(x, backend.dtype, copy=False)))
-        if not bool(backend.to_numpy(finite)):
-            raise DataError(
-                f"{what}: inputs must be finite in {backend.dtype_name}, but there are NaN, "
-                f"infinite or too large values"
-            )
+    if backend.xp.isdtype(x.dtype, "real floating") and not _all_finite(backend, x):
+        raise DataError(
+            f"{what}: inputs must be finite in {backend.dtype_name}, but there are NaN, "
+            f"infinite or too large values"
+        )
     return x
 
 
-def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) -> Array:
-    """Labels or one-hot rows on the backend, checked against the inputs and the model.
+def load_targets(backend: Backend, what: str, y: Any, x: Array, model: Layer) -> Array:
+    """Labels or one-hot rows on the backend, checked against the inputs `x` and the model.
 
     Returns
     -------
     y
-        Integer labels (N,) in the library's index dtype, or rows (N, C) in the backend's dtype.
+        Integer labels (N,) in the library's index dtype, or rows (N, C) in the backend's dtype;
+        `Streamed`, and on the host in the dtype they had, where the inputs are.
 
     Raises
     ------
@@ -93,7 +145,7 @@ def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) 
         If their number or shape is wrong, a label is not an integer in range, or a row is not
         finite.
     """
-    xp = backend.xp
+    count = x.shape[0]
     source, y = _source(backend, y)
     output = model.output_shape(model.input_shape())
     n_classes = None if output is None else output[-1]
@@ -107,8 +159,8 @@ def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) 
             raise DataError(
                 f"{what}: one-hot rows have {y.shape[1]} columns, the network {n_classes} outputs"
             )
-        rows = xp.astype(_bring(backend, source, y), backend.dtype)
-        if not bool(backend.to_numpy(xp.all(xp.isfinite(rows)))):
+        rows = _place_targets(backend, source, y, x, backend.dtype)
+        if not _all_finite(backend, rows):
             raise DataError(f"{what}: one-hot rows must be finite, but there are NaN or infinities")
         return rows
     if not source.xp.isdtype(y.dtype, "integral"):
@@ -122,7 +174,25 @@ def load_targets(backend: Backend, what: str, y: Any, count: int, model: Layer) 
             f"{what}: the network has {n_classes} outputs, so labels must be from 0 to "
             f"{(n_classes or 0) - 1}; found labels from {low} to {high}"
         )
-    return xp.astype(_bring(backend, source, y), backend.index_dtype)
+    return _place_targets(backend, source, y, x, backend.index_dtype)
+
+
+def _place_targets(backend: Backend, source: Backend, y: Array, x: Array, dtype: DType) -> Array:
+    if isinstance(x, Streamed):
+        host = source.to_numpy(y)
+        return Streamed(backend, stored_array(host) or host, dtype)
+    return backend.xp.astype(_bring(backend, source, y), dtype)
+
+
+def _all_finite(backend: Backend, x: Array) -> bool:
+    """Whether all values are finite in the dtype of the backend."""
+    xp = backend.xp
+    rows = max(1, _CHECKED_VALUES // max(1, math.prod(x.shape[1:])))
+    with np.errstate(over="ignore"):
+        return all(
+            bool(backend.to_numpy(xp.all(xp.isfinite(xp.astype(x[part, ...], backend.dtype)))))
+            for part in chunks(x.shape[0], rows)
+        )
 
 
 def _source(backend: Backend, x: Any) -> tuple[Backend, Array]:
@@ -130,6 +200,8 @@ def _source(backend: Backend, x: Any) -> tuple[Backend, Array]:
     source = home_of(backend, x)
     if source is not backend and not source.owns(x):
         x = _host_array(x)
+    if isinstance(x, np.memmap):
+        x = np.asarray(x)  # taking rows is a sixth faster without the class
     if source.name == "numpy" and x.dtype.kind == "f" and x.dtype.itemsize not in (4, 8):
         x = x.astype(backend.dtype_name)  # float16 and longdouble, which not every library has
     if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):

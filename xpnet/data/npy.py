@@ -1,0 +1,96 @@
+"""The `.npy` format of NumPy.
+
+Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+"""
+
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from xpnet.data.stored import is_large
+from xpnet.errors import DataError
+from xpnet.typing import HostArray, Shape
+
+
+def read_npy(path: str | os.PathLike[str]) -> HostArray:
+    """Read a `.npy` file of numbers, or map it where it is large.
+
+    The header is checked against the size of the file before memory is taken. Nothing is
+    unpickled: a file of Python objects is refused.
+
+    Parameters
+    ----------
+    path
+        The file, as `numpy.save` writes it.
+
+    Returns
+    -------
+    values
+        Of at most 256 MiB: an array in memory, in native byte order and row-major order. Larger: a
+        read-only `numpy.memmap`, in the orders of the file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or unreadable, is not a `.npy` file, holds something else than
+        real numbers, or holds fewer or more values than its header says.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            shape, fortran, dtype = _read_header(path, file)
+            start, size = file.tell(), os.fstat(file.fileno()).st_size
+        _check(path, shape, dtype, start, size)
+        mapped = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+        if is_large(mapped.nbytes):
+            return mapped
+        return np.array(mapped, dtype=dtype.newbyteorder("="), order="C")
+    except MemoryError as error:
+        raise DataError(f"{path}: the values do not fit into memory") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
+    fix = "write it with numpy.save"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            version = npy.read_magic(file)
+            if version == (1, 0):
+                return npy.read_array_header_1_0(file)
+            if version == (2, 0):
+                return npy.read_array_header_2_0(file)
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python, and raises what that raises
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{path}: not a .npy file, or a damaged one ({reason}); {fix}") from error
+    # Version 3 is for names of fields.
+    raise DataError(f"{path}: .npy files of version {version} do not hold plain numbers; {fix}")
+
+
+def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> None:
+    if dtype.kind not in "biuf":
+        kind = "Python objects" if dtype.hasobject else str(dtype)
+        raise DataError(
+            f"{path}: expected real numbers, found {kind}; numpy.save an array of uint8 or float32"
+        )
+    expected = math.prod(shape) * dtype.itemsize
+    said = f"the header promises {' x '.join(map(str, shape)) or '1'} {dtype} ({expected:,} bytes)"
+    if len(shape) > 32 or min(shape, default=0) < 0:
+        raise DataError(f"{path}: {said}, a shape that no array can have")
+    if size - start < expected:
+        raise DataError(
+            f"{path}: truncated: {said}, the file holds {size - start:,} bytes of data; make or "
+            f"copy it again"
+        )
+    if size - start > expected:
+        raise DataError(f"{path}: trailing bytes: {said}, and the file goes on after it")
+    if math.prod(n for n in shape if n) >= 2**63:  # an axis of 0 beside axes too long
+        raise DataError(f"{path}: {said}, a shape that no array can have")

@@ -1,0 +1,64 @@
+"""The mini-batches of an epoch, from samples on the device or from samples in a file."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from xpnet.backends import Backend
+from xpnet.training.samples import Streamed
+from xpnet.typing import Array, HostArray, Namespace
+
+_GROUP_BYTES = 16 * 2**20
+"""About how many bytes of samples are read from a file at once, where a batch is not larger."""
+
+
+def batches(
+    backend: Backend, x: Array, y: Array, order: HostArray, batch_size: int, group: int
+) -> Iterator[tuple[Array, Array, Array]]:
+    """The steps of an epoch, some at a time: `(x, y, rows)` as what `repeat` returned takes them.
+
+    Parameters
+    ----------
+    backend
+        Where the steps are taken.
+    x, y
+        Samples and targets, all of them on the device, or `Streamed`. The first are handed on as
+        they are. Of the others the rows of each group are brought to the device, and `rows` counts
+        in these.
+    order
+        The order of the samples, on the host.
+    batch_size, group
+        As in `grouped_batches`. Where samples are large, fewer batches of streamed ones are taken
+        at a time.
+    """
+    xp, index = backend.xp, backend.index_dtype
+    if not isinstance(x, Streamed):
+        for rows in grouped_batches(xp, backend.asarray(order, dtype=index), batch_size, group):
+            yield x, y, rows
+        return
+    group = max(1, min(group, _GROUP_BYTES // (batch_size * x.row_bytes)))
+    for rows in grouped_batches(np, order, batch_size, group):
+        flat = rows.reshape(-1)
+        local = np.arange(flat.size).reshape(rows.shape)
+        yield x[flat], y[flat], backend.asarray(local, dtype=index)
+
+
+def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) -> Iterator[Array]:
+    """The batches of an epoch, up to `group` of them at a time: arrays of rows (k, batch_size).
+
+    Only two sizes of k occur, of which one is 1, because a compiler works anew for each. The last
+    batch (1, ...) is smaller where the size does not divide the number of samples.
+    """
+    count = order.shape[0]
+    n_whole = count // batch_size
+    # Of the sizes from half of `group` on, the one that leaves the fewest batches single.
+    sizes = range(min(group, max(n_whole, 1)), group // 2, -1)
+    group = min(sizes, key=lambda size: n_whole % size, default=max(n_whole, 1))
+    n_grouped = n_whole // group * group
+    whole = xp.reshape(order[: n_whole * batch_size], (n_whole, batch_size))
+    for first in range(0, n_grouped, group):
+        yield whole[first : first + group, :]
+    for first in range(n_grouped, n_whole):
+        yield whole[first : first + 1, :]
+    if n_whole * batch_size < count:
+        yield order[None, n_whole * batch_size :]
