@@ -4,8 +4,9 @@
     python scripts/check_gpu.py --out docs/gpu --data-dir DIR
 
 Runs all tests marked `gpu`, the parity of CuPy (and of PyTorch and JAX on CUDA, where they are
-installed) with NumPy in float64 and float32, and the conformance of CuPy's namespace. Exit code 0
-if everything holds, 1 if something does not, 2 if there is no GPU.
+installed) with NumPy in float64 and float32, the conformance of CuPy's namespace, and training with
+CUDA graphs against training without. Exit code 0 if everything holds, 1 if something does not, 2 if
+there is no GPU.
 """
 
 import datetime
@@ -23,11 +24,13 @@ from typing import Any
 import click
 
 from xpnet.backends import Backend, open_backend
+from xpnet.backends.cupy import CupyBackend
 from xpnet.conformance import check_namespace
 from xpnet.data import Dataset, load_dataset
 from xpnet.errors import BackendUnavailable, DataError
 from xpnet.model import mlp
 from xpnet.parity import compare_backends
+from xpnet.training import Network, fit
 from xpnet.training.run_folder import environment
 
 GPU_TARGETS = (("cupy", "cuda:0"), ("torch", "cuda:0"), ("jax", "cuda:0"))
@@ -113,6 +116,54 @@ def run_parity(
     }
 
 
+def run_graphs(device: str | None, data: Dataset, dtype: str, epochs: int) -> dict[str, Any]:
+    """The same training of CuPy with CUDA graphs and without: the same bits, and in what time."""
+    pixels = data.image_shape[0] * data.image_shape[1]
+    model = mlp(pixels, 128, data.n_classes, dropout=0.2)
+    # The last batch, one in an epoch, is recorded in the third.
+    epochs = max(epochs, 4)
+    networks, seconds = {}, {}
+    backend = CupyBackend(device, dtype)
+    for capture in (False, True):
+        backend.capture = capture
+        network = fit(model, data, epochs=epochs, backend=backend)
+        networks[capture] = network
+        # What is slower in the first epochs is compiled or recorded there.
+        seconds[capture] = min(record.train_seconds or 0.0 for record in network.history)
+    return {
+        "data": data.describe(),
+        "network": f"{pixels}-128-{data.n_classes}, relu, dropout 0.2, batch 64, {epochs} epochs",
+        "dtype": dtype,
+        "recorded": backend.graphs.launches > 0,
+        "reason": backend.graphs.reason,
+        "holds": same_bits(networks[True], networks[False]),
+        "seconds_with_graphs": seconds[True],
+        "seconds_without": seconds[False],
+    }
+
+
+def same_bits(a: Network, b: Network) -> bool:
+    """Whether two networks have the same parameters and losses, to the last bit."""
+    losses = [[record.train_loss for record in network.history] for network in (a, b)]
+    return losses[0] == losses[1] and all(
+        a.backend.to_numpy(value).tobytes() == b.backend.to_numpy(b.params[name]).tobytes()
+        for name, value in a.params.items()
+    )
+
+
+def describe_graphs(graphs: dict[str, Any]) -> list[str]:
+    """A part of the page: whether there were graphs, and what they did."""
+    lines = ["", f"## CUDA graphs in {graphs['dtype']}, {graphs['data']}", ""]
+    if not graphs["recorded"]:
+        return [*lines, f"NOT RECORDED: {graphs['reason']}"]
+    return [
+        *lines,
+        f"{graphs['network']}. {'The same bits' if graphs['holds'] else 'OTHER BITS'} as without. "
+        f"Seconds an epoch: {graphs['seconds_with_graphs']:.4f} with graphs, "
+        f"{graphs['seconds_without']:.4f} without.",
+    ]
+
+
 def to_markdown(report: dict[str, Any]) -> str:
     """The report as a page for `docs/gpu/`."""
     tests = report["tests"]
@@ -150,6 +201,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             parity["table"],
             "```",
         ]
+    for graphs in report["graphs"]:
+        lines += describe_graphs(graphs)
     for conformance in report["conformance"]:
         lines += ["", f"## Conformance in {conformance['dtype']}", "", "```text"]
         lines += [conformance["table"], "```"]
@@ -184,11 +237,19 @@ def check(
     parity = [
         run_parity(usable, one, dtype, epochs) for one in data for dtype in ("float64", "float32")
     ]
+    graphs = [
+        run_graphs(device, one, dtype, epochs)
+        for name, device in usable[:1]
+        if name == "cupy"
+        for one in data
+        for dtype in ("float64", "float32")
+    ]
     conformance = []
     for dtype in ("float64", "float32"):
         found = check_namespace(usable[0][0], dtype=dtype)
         conformance.append({**found.to_dict(), "table": str(found)})
     holds = [tests["holds"], *(p["holds"] for p in parity), *(c["conforms"] for c in conformance)]
+    holds += [g["holds"] for g in graphs]
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "holds": all(holds),
@@ -199,6 +260,7 @@ def check(
         "not_checked": not_checked,
         "tests": tests,
         "parity": parity,
+        "graphs": graphs,
         "conformance": conformance,
     }
 

@@ -1,7 +1,7 @@
 """Train a larger network on a GPU, and say how fast it went.
 
     python scripts/train_gpu.py                          # CuPy, 784-2500-2000-1500-1000-500-10
-    python scripts/train_gpu.py --hidden 4096,4096 --batch-size 4096
+    python scripts/train_gpu.py --hidden 4096,4096 --batch-size 4096 --tf32
     python scripts/train_gpu.py --backend torch --device cuda:0
     python scripts/train_gpu.py --backend numpy --hidden 128 --epochs 1   # to compare with a CPU
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
-from xpnet.cli.options import sizes_option
+from xpnet.backends import BACKENDS, DTYPES, Backend
+from xpnet.cli.options import open_with_options, sizes_option, tf32_option
 from xpnet.data import load_dataset
 from xpnet.errors import BackendUnavailable, DataError, XpnetError
 from xpnet.training import Callback, EpochRecord, Network, ProgressBar
@@ -55,6 +55,7 @@ def describe_memory(backend: Backend) -> str:
 @click.option("--backend", type=click.Choice(BACKENDS), default="cupy", show_default=True)
 @click.option("--device", help="Such as cuda:0; the backend's default if not given.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
+@tf32_option
 @click.option("--dataset", default="mnist", show_default=True, help="mnist, digits or a folder.")
 @click.option("--data-dir", type=click.Path(file_okay=False), help="Where to look for it first.")
 @sizes_option("2500,2000,1500,1000,500")
@@ -67,6 +68,7 @@ def main(
     backend: str,
     device: str | None,
     dtype: str,
+    tf32: bool,
     dataset: str,
     data_dir: str | None,
     hidden: tuple[int, ...],
@@ -78,7 +80,7 @@ def main(
 ) -> None:
     """Train a larger network, by default with CuPy on a CUDA GPU, and report its speed."""
     try:
-        opened = open_backend(backend, device, dtype)
+        opened = open_with_options(backend, device, dtype, tf32=tf32)
     except BackendUnavailable as error:
         click.echo(f"no GPU to train on with the {backend} backend: {error}", err=True)
         click.echo("on a CPU: --backend numpy --hidden 128", err=True)
@@ -97,7 +99,9 @@ def main(
         data = load_dataset(dataset, data_dir=data_dir)
         click.echo(f"device:  {opened.device_name()}, {opened.name} {opened.installed_version()}")
         click.echo(f"data:    {data.describe()}")
-        click.echo(f"model:   {config.describe(data)}, batch {batch_size}, {dtype}")
+        click.echo(
+            f"model:   {config.describe(data)}, batch {batch_size}, {dtype}{' with TF32' * tf32}"
+        )
         network = config.fit(data, opened, (ProgressBar(), Throughput(len(data.train))))
         if out is not None:
             network.save(out)

@@ -99,6 +99,98 @@ def test_torch_records_no_gradients_inside_its_scope():
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.parametrize("name", ["numpy", "array_api_strict", "torch", "jax", "auto"])
+def test_tf32_is_refused_where_it_means_nothing(name):
+    if name != "auto":
+        require(name)
+    elif probe_backends()["cupy"].usable:
+        pytest.skip("there is a GPU")
+    device = "cpu" if name in ("torch", "jax") else None
+    with pytest.raises(
+        ValueError, match=r"(?i)^tf32 means nothing on .*cpu.* with .*: it needs"
+    ) as e:
+        open_backend(name, device, tf32=True)
+    assert "\n" not in str(e.value)
+    with pytest.raises(ValueError, match=r"tf32 is .* it means nothing in float64"):
+        open_backend(name, device, "float64", tf32=True)
+
+
+def test_tf32_cannot_be_asked_of_an_opened_backend():
+    backend = open_backend("numpy")
+    assert not backend.tf32
+    with pytest.raises(ValueError, match=r"is open already: give .*tf32=True to open_backend"):
+        open_backend(backend, tf32=True)
+
+
+@pytest.fixture
+def torch_precision():
+    """Where torch keeps its precision of products, put back afterwards."""
+    torch = pytest.importorskip("torch")
+    switch = torch.backends.cuda.matmul
+    name = "fp32_precision" if hasattr(switch, "fp32_precision") else "allow_tf32"
+    before = getattr(switch, name)
+    yield switch, name
+    setattr(switch, name, before)
+
+
+@pytest.mark.parametrize("before", [None, "tf32", "ieee"])
+def test_tf32_of_torch_stays_inside_its_scope(before, torch_precision, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(TorchBackend, "has_tf32", lambda self: True)
+    switch, name = torch_precision
+    if before is not None and name == "fp32_precision":
+        setattr(switch, name, before)
+    setting = getattr(switch, name)
+    backend = open_backend("torch", "cpu", tf32=True)
+    for _ in range(2):
+        with backend.scope():
+            assert getattr(switch, name) in ("tf32", True)
+            assert not torch.is_grad_enabled()
+        assert getattr(switch, name) == setting
+        assert torch.is_grad_enabled()
+    with open_backend("torch", "cpu").scope():
+        assert getattr(switch, name) == setting
+
+
+def test_tf32_of_jax_stays_inside_its_scope(monkeypatch):
+    jax = pytest.importorskip("jax")
+    monkeypatch.setattr(JaxBackend, "has_tf32", lambda self: True)
+    with open_backend("jax", "cpu", tf32=True).scope():
+        assert jax.config.jax_default_matmul_precision == "tensorfloat32"
+        jax.numpy.ones((2, 2)) @ jax.numpy.ones((2, 2))
+    assert jax.config.jax_default_matmul_precision is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "capability", "answer"),
+    [("gpu", "9.0", True), ("gpu", "7.5", False), ("gpu", "gfx90a", False), ("cpu", None, False)],
+)
+def test_what_jax_can_multiply_in_tf32(platform, capability, answer):
+    pytest.importorskip("jax")
+    backend = open_backend("jax", "cpu")
+    backend.device = SimpleNamespace(platform=platform, compute_capability=capability)
+    assert backend.has_tf32() == answer
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cupy", "torch", "jax"])
+def test_tf32_is_coarser_on_a_gpu(name):
+    require("cupy")
+    require(name)
+    host = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    errors = {}
+    for tf32 in (False, True):
+        try:
+            backend = open_backend(name, "cuda:0", tf32=tf32)
+        except (BackendUnavailable, ValueError) as error:
+            pytest.skip(str(error))
+        with backend.scope():
+            x = backend.asarray(host)
+            product = backend.to_numpy(backend.compile(backend.xp.matmul)(x, x))
+        errors[tf32] = np.abs(product - host.astype(float) @ host).max()
+    assert errors[False] < 1e-3 < errors[True] < 1
+
+
 @pytest.mark.parametrize("name", ["tensorflow", "", "NumPy", "cuda"])
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(ValueError, match="backend must be 'auto' or one of numpy, cupy, torch"):

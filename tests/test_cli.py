@@ -78,7 +78,7 @@ def test_train_writes_a_run_folder(tmp_path):
     assert summary["configuration"] == {
         "dataset": "digits", "hidden": [128], "activation": "relu", "dropout": 0.0,
         "init": "he_normal", "epochs": 3, "batch_size": 64, "learning_rate": 0.1, "seed": 7,
-        "limit": None,
+        "limit": None, "tf32": False,
     }  # fmt: skip
     assert summary["backend"] == "numpy"
     assert summary["versions"]["numpy"] == np.__version__
@@ -524,3 +524,9 @@ def test_ctrl_c_leaves_the_finished_epochs(tmp_path):
     assert len(rows) >= 2
     network = xpnet.load("run")
     assert len(network.history) in (len(rows), len(rows) - 1)
+
+
+def test_tf32_is_refused_without_a_gpu(tmp_path):
+    result = xp("train", "--backend", "numpy", "--tf32", "--out", tmp_path / "run", code=2)
+    assert "tf32 means nothing on cpu with numpy: it needs an NVIDIA GPU" in result.output
+    assert not (tmp_path / "run").exists()

@@ -83,6 +83,43 @@ def test_check_gpu_writes_what_it_found(monkeypatch):
     page = check_gpu.to_markdown(report)
     assert "FAILS" in page.splitlines()[0]
     assert "the output of pytest" in page
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("holds", [True, False])
+def test_check_gpu_says_what_became_of_graphs(recorded, holds, monkeypatch):
+    """The same training with and without, here on a backend that only pretends to have graphs."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import check_gpu
+
+    from xpnet import load_dataset
+    from xpnet.backends.cuda_graph import GraphUse
+    from xpnet.backends.numpy import NumpyBackend
+
+    class Pretended(NumpyBackend):
+        graphs = GraphUse(launches=int(recorded), reason="" if recorded else "why not")
+        capture = True
+
+        def repeat(self, step):
+            run = super().repeat(step)
+
+            def with_graphs(state, x, y, groups):
+                state = run(state, x, y, groups)
+                state["param/fc1.bias"] += 0.01 * (self.capture and not holds)
+                return state
+
+            return with_graphs
+
+    monkeypatch.setattr(check_gpu, "CupyBackend", Pretended)
+    found = check_gpu.run_graphs(None, load_dataset("digits").limited(200), "float32", 1)
+    assert json.loads(json.dumps(found)) == found
+    assert (found["recorded"], found["holds"]) == (recorded, holds)
+    assert 0 < found["seconds_with_graphs"] < 10
+    page = "\n".join(check_gpu.describe_graphs(found))
+    if recorded:
+        assert ("The same bits as without" if holds else "OTHER BITS as without") in page
+    else:
+        assert "NOT RECORDED: why not" in page
     with pytest.raises(BackendUnavailable):
         check_gpu.check([("torch", "cuda:99")])
 

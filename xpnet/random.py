@@ -182,8 +182,13 @@ def keep_mask(
     Returns
     -------
     keep
-        Booleans of the shape of `x`, on its device; the same bits on every array library.
+        Booleans of the shape of `x`, on its device; the same bits on every array library. A
+        namespace with a `keep_mask` of its own is asked first (see `xpnet.operations`).
     """
+    own = getattr(xp, "keep_mask", None)
+    mask = None if own is None else own(key, step, x, rate, row_offset)
+    if mask is not None:
+        return mask
     n_rows, n_columns = x.shape[0], math.prod(x.shape[1:])
     n_blocks = -(-n_columns // 4)
     place = device(x)

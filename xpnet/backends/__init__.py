@@ -36,6 +36,7 @@ def open_backend(
     dtype: str | None = None,
     *,
     threads: int | None = None,
+    tf32: bool = False,
 ) -> Backend:
     """Open an array library on a device.
 
@@ -53,30 +54,34 @@ def open_backend(
         How many threads of the CPU make a matrix product, for NumPy and torch on the CPU. If None,
         the library decides, and on a busy machine `fit` may take one for NumPy, since waiting for
         threads that find no core can take a hundred times as long as the work.
+    tf32
+        Whether float32 products may be made in TF32, which is faster on recent NVIDIA GPUs and
+        has about three decimal digits.
 
     Raises
     ------
     BackendUnavailable
         If the library is missing or the device cannot be used; one sentence with the fix.
     ValueError
-        If the name or the dtype is none of those allowed, an opened backend is given together
-        with a device, threads, or another dtype than its own, or the backend has no number of
-        threads.
+        If the name or the dtype is none of those allowed, the backend has no number of threads,
+        `tf32` means nothing there, or an opened backend is given together with a device, threads,
+        or what it was not opened with.
     """
     if device is not None and not (isinstance(device, str) and device):
         raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {device!r}")
     if isinstance(name, Backend):
-        if device is not None or threads is not None or dtype not in (None, name.dtype_name):
+        other = dtype not in (None, name.dtype_name) or (tf32 and not name.tf32)
+        if device is not None or threads is not None or other:
             raise ValueError(
-                f"{name!r} is open already: give device={device!r}, dtype={dtype!r} and "
-                f"threads={threads!r} to open_backend instead"
+                f"{name!r} is open already: give device={device!r}, dtype={dtype!r}, "
+                f"threads={threads!r} and tf32={tf32!r} to open_backend instead"
             )
         return name
     dtype = "float32" if dtype is None else dtype
     if name == "auto":
-        backend = _open_automatically(device, dtype)
+        backend = _open_automatically(device, dtype, tf32)
     else:
-        backend = _backend_class(name)(device, dtype)
+        backend = _backend_class(name)(device, dtype, tf32)
     if threads is not None:
         backend.limit_threads(threads)
     return backend
@@ -104,17 +109,17 @@ def backend_of(x: Any, dtype: str = "float32") -> Backend:
     )
 
 
-def _open_automatically(device: str | None, dtype: str) -> Backend:
+def _open_automatically(device: str | None, dtype: str, tf32: bool) -> Backend:
     status = _backend_class("cupy").probe()
     if status.usable and device != "cpu":
-        backend = open_backend("cupy", device, dtype)
+        backend = open_backend("cupy", device, dtype, tf32=tf32)
         backend.reason = "a CUDA device is usable"
         return backend
     if device not in (None, "cpu"):
         raise BackendUnavailable(
             f"device {device!r} needs a GPU backend, and CuPy cannot be used: {status.reason}"
         )
-    backend = open_backend("numpy", device, dtype)
+    backend = open_backend("numpy", device, dtype, tf32=tf32)
     why_not, _, _ = status.reason.partition(":")
     backend.reason = why_not or "device 'cpu' was asked for"
     return backend

@@ -76,6 +76,8 @@ class Backend:
         Why this backend was chosen, where the choice was automatic; else empty.
     threads
         How many threads of the CPU make a product, where that was chosen; else None.
+    tf32
+        Whether float32 products may be made in TF32.
     """
 
     name: ClassVar[str]
@@ -86,13 +88,21 @@ class Backend:
     xp: Namespace
     device: Any
 
-    def __init__(self, device: str | None, dtype: str) -> None:
+    def __init__(self, device: str | None, dtype: str, tf32: bool = False) -> None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        if tf32 and dtype != "float32":
+            raise ValueError(f"tf32 is a way to multiply in float32: it means nothing in {dtype}")
         self.dtype_name = dtype
         self.reason = ""
         self.threads: int | None = None
+        self.tf32 = tf32
         self.open(device)
+        if tf32 and not self.has_tf32():
+            raise ValueError(
+                f"tf32 means nothing on {self.device_name()} with {self.name}: it needs an NVIDIA "
+                f"GPU of compute capability 8.0 or more, and cupy, torch or jax"
+            )
 
     # -- what every backend defines -------------------------------------------------------------
 
@@ -188,6 +198,10 @@ class Backend:
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""
         return nullcontext()
+
+    def has_tf32(self) -> bool:
+        """Whether the device can multiply in TF32, and the library be told to."""
+        return False
 
     def device_name(self) -> str:
         """The device as a person would name it."""

@@ -1,13 +1,21 @@
-"""CuPy, on a CUDA GPU."""
+"""CuPy, on a CUDA GPU: products by cuBLAS, groups of training steps as CUDA graphs."""
 
+import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 from array_api_compat import is_cupy_array
 
-from xpnet.backends.base import Backend, Status, device_index
+from xpnet.backends.base import Backend, Status, device_index, with_overrides
+from xpnet.backends.cublas import Handles, Products, find_handles
+from xpnet.backends.cuda_dropout import make_fused_mask
+from xpnet.backends.cuda_graph import GraphRunner, GraphUse
+from xpnet.backends.cupy_stream import CupyStream
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, HostArray
+
+logger = logging.getLogger("xpnet")
 
 _DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
 
@@ -15,12 +23,22 @@ _DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
 class CupyBackend(Backend):
     """CuPy on a CUDA GPU: `cuda` (the first one), `cuda:0`, `cuda:1`, ...
 
-    float32 products are made in full float32 unless the environment says `CUPY_TF32=1`.
+    float32 products are made in full float32 unless `tf32` is asked for. Groups of training steps
+    are recorded as CUDA graphs.
+
+    Attributes
+    ----------
+    capture
+        Whether they are; set it to False to have each step started by itself.
+    graphs
+        How often graphs were recorded and started, and if not, why.
     """
 
     name = "cupy"
     distribution = "cupy"
     extra = "cuda12"
+    steps_per_call: ClassVar[int] = 16
+    capture: bool = True
 
     @classmethod
     def installed_version(cls) -> str | None:
@@ -70,15 +88,49 @@ class CupyBackend(Backend):
 
         self._cupy = cupy
         self.xp = xp
+        self.graphs = GraphUse()
+        self._handles: Handles | None = None
         count = cupy.cuda.runtime.getDeviceCount()
         self.device = cupy.cuda.Device(device_index("cupy", device, count, ("cuda",)))
+        with self.device:
+            self.xp = with_overrides(xp, keep_mask=make_fused_mask(cupy), **self._find_products())
+
+    def _find_products(self) -> dict[str, Callable[..., Any]]:
+        """The products by cuBLAS, as overrides; none where they do not work, but CuPy's own do."""
+        ones = self._cupy.ones
         try:
+            handles = find_handles()
+            products = Products(self._cupy, handles, tf32=self.tf32)
             # Missing CUDA libraries show at the first product, not at import.
-            with self.device:
-                ones = cupy.ones((2, 2), dtype=self.dtype)
-                float((ones @ ones)[0, 0])
+            square = ones((2, 2), dtype=self.dtype)
+            if float(products.matmul(square, square)[0, 0]) != 2:
+                raise RuntimeError("it gives wrong results")
+        except Exception as error:
+            why = f"cuBLAS cannot be called: {type(error).__name__}: {_one_line(error)[:200]}"
+        else:
+            self._handles = handles
+            return {"matmul": products.matmul, "subtract_product": products.subtract_product}
+        try:
+            square = ones((2, 2), dtype=self.dtype)
+            float((square @ square)[0, 0])
         except Exception as error:
             raise BackendUnavailable(why_not_working(error)) from error
+        if self.tf32:
+            raise BackendUnavailable(f"tf32 cannot be switched on, since {why}; leave it out")
+        self.graphs.reason = why
+        return {}
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Groups of steps as CUDA graphs; see `xpnet.backends.cuda_graph`."""
+        if not self.capture:
+            return super().repeat(step)
+        handles = self._handles
+        if handles is None:
+            # CuPy's own products refuse to be recorded.
+            logger.warning("steps are started one by one: %s", self.graphs.reason)
+            return super().repeat(step)
+        cupy, device = self._cupy, self.device
+        return GraphRunner(step, lambda: CupyStream(cupy, device, handles), self.graphs)
 
     def to_numpy(self, x: Array) -> HostArray:
         host: HostArray = self._cupy.asnumpy(x)
@@ -98,10 +150,14 @@ class CupyBackend(Backend):
     def device_name(self) -> str:
         return f"cuda:{self.device.id} ({_gpu_name(self._cupy, self.device.id)})"
 
+    def has_tf32(self) -> bool:
+        return int(self.device.compute_capability) >= 80
+
     def peak_memory(self) -> int | None:
         # The pool keeps what it has got from CUDA, so what it holds is the peak.
         with self.device:
-            return int(self._cupy.get_default_memory_pool().total_bytes())
+            pool = self._cupy.get_default_memory_pool()
+            return int(pool.total_bytes()) + self.graphs.most_bytes
 
 
 def why_no_gpu(runtime: Any) -> str:
@@ -147,7 +203,7 @@ def why_no_gpu(runtime: Any) -> str:
 
 def why_not_working(error: BaseException) -> str:
     """Why the first product on the GPU failed, with the fix, in one sentence."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _one_line(error) or type(error).__name__
     missing = isinstance(error, ImportError) or "NotFound" in type(error).__name__
     if missing or ("lib" in text and "cannot open shared object" in text):
         return (
@@ -157,6 +213,10 @@ def why_not_working(error: BaseException) -> str:
     if "OutOfMemory" in type(error).__name__:
         return f"the GPU has no free memory ({text[:200]}): end other programs that use it"
     return f"CuPy finds the GPU but a first product on it failed: {text[:300]}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _cuda(number: int) -> str:

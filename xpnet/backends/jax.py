@@ -15,8 +15,9 @@ from xpnet.typing import Array, State
 class JaxBackend(Backend):
     """JAX on the CPU, or on a GPU or TPU where JAX finds one.
 
-    float64 is enabled, and float32 products are made in full float32 (JAX would use TF32 on
-    recent GPUs), for this backend's work only: the configuration of the process stays as it is.
+    float64 is enabled, and float32 products are made in full float32 unless `tf32` is asked for
+    (JAX would use TF32 on recent GPUs), for this backend's work only: the configuration of the
+    process stays as it is.
     """
 
     name = "jax"
@@ -87,9 +88,15 @@ class JaxBackend(Backend):
         stack = ExitStack()
         if self.dtype_name == "float64":
             stack.enter_context(self._jax.enable_x64(True))
-        stack.enter_context(self._jax.default_matmul_precision("highest"))
+        precision = "tensorfloat32" if self.tf32 else "highest"
+        stack.enter_context(self._jax.default_matmul_precision(precision))
         stack.enter_context(self._jax.default_device(self.device))
         return stack
+
+    def has_tf32(self) -> bool:
+        # "9.0" on an NVIDIA GPU; other devices have no such number, or one with letters.
+        major, _, _ = str(getattr(self.device, "compute_capability", "")).partition(".")
+        return self.device.platform == "gpu" and major.isdecimal() and int(major) >= 8
 
     def device_name(self) -> str:
         return f"{self.device.platform}:{self.device.id} ({self.device.device_kind})"

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ class TorchBackend(Backend):
     def scope(self) -> Iterator[None]:
         before = self._torch.get_num_threads()
         # Not inference_mode: its arrays could never take part in the caller's own autograd.
-        with self._torch.no_grad():
+        with self._torch.no_grad(), self._in_tf32() if self.tf32 else nullcontext():
             if self.threads is None:
                 yield
                 return
@@ -92,6 +92,31 @@ class TorchBackend(Backend):
                 yield
             finally:
                 self._torch.set_num_threads(before)
+
+    @contextmanager
+    def _in_tf32(self) -> Iterator[None]:
+        switch, before = self._torch.backends.cuda.matmul, {}
+        for name in ("allow_tf32", "fp32_precision"):
+            # The second is new in torch 2.9; the first cannot be read if only that has been set.
+            with suppress(AttributeError, RuntimeError):
+                before[name] = getattr(switch, name)
+        try:
+            if "allow_tf32" in before:
+                switch.allow_tf32 = True
+            else:
+                switch.fp32_precision = "tf32"
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(switch, name, value)
+
+    def has_tf32(self) -> bool:
+        cuda = self._torch.cuda
+        return bool(
+            self.device.type == "cuda"
+            and self._torch.version.hip is None
+            and cuda.get_device_capability(self.device) >= (8, 0)
+        )
 
     def device_name(self) -> str:
         if self.device.type == "cuda":

@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from xpnet import plots
-from xpnet.backends import open_backend
 from xpnet.cli.options import (
     backend_option,
     data_dir_option,
     describe_backend,
     device_option,
+    open_with_options,
     run_config,
     run_options,
+    tf32_option,
     threads_option,
 )
 from xpnet.data import Dataset, Split, load_dataset
@@ -30,6 +31,7 @@ from xpnet.typing import HostArray
 @backend_option
 @device_option
 @threads_option
+@tf32_option
 @run_options
 @click.option(
     "--out",
@@ -43,6 +45,7 @@ def train(
     backend: str,
     device: str | None,
     threads: int | None,
+    tf32: bool,
     dtype: str,
     data_dir: Path | None,
     out: Path | None,
@@ -57,10 +60,8 @@ def train(
     """
     started = time.perf_counter()
     config = run_config(dataset, options)
-    try:
-        opened = open_backend(backend, device, dtype, threads=threads)
-    except ValueError as error:
-        raise click.UsageError(f"--threads: {error}") from error
+    opened = open_with_options(backend, device, dtype, threads=threads, tf32=tf32)
+    written = {**config.to_dict(), "tf32": tf32}
     data = load_dataset(dataset, data_dir=data_dir)
     folder = NumberedRunFolder(data.name) if out is None else RunFolder(out, force=force)
     if not quiet:
@@ -77,10 +78,10 @@ def train(
     counts = network.confusion_matrix(split.images, split.labels)
     seconds = time.perf_counter() - started
     # Before the pictures, which may fail: and again, with their time.
-    folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+    folder.write_summary(network, written, counts, which, total_seconds=seconds)
     _draw(folder.path, network, data, counts)
     seconds = time.perf_counter() - started
-    folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+    folder.write_summary(network, written, counts, which, total_seconds=seconds)
     errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
     click.echo(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "

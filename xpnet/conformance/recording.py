@@ -100,11 +100,11 @@ class RecordedArray:
     device = property(lambda self: _DEVICE)
     __hash__ = None  # type: ignore[assignment]
 
-    def _host_read(self, *arguments: Any) -> Any:
+    def _host_read(self, *arguments: Any, **options: Any) -> Any:  # only `to_numpy` may
         raise TypeError("an array was read on the host, which would make a device wait")
 
-    # Array code never does this: only `Backend.to_numpy` reads an array.
-    __bool__ = __float__ = __int__ = __index__ = __len__ = __iter__ = item = tolist = _host_read
+    __bool__ = __float__ = __int__ = __index__ = __len__ = __iter__ = _host_read
+    __array__ = item = tolist = _host_read
 
     @property
     def T(self) -> "RecordedArray":  # noqa: N802 - the standard's name

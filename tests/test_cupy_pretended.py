@@ -1,0 +1,251 @@
+"""The CuPy backend on a CuPy that is pretended: what can be run of it where there is no GPU."""
+
+import logging
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import array_api_compat
+import array_api_compat.numpy as compat_numpy
+import numpy as np
+import pytest
+from test_cublas import DeviceArray, EmulatedCublas, on_device
+
+import xpnet.backends.cupy as cupy_backend
+from xpnet import SGD, BackendUnavailable, mlp, open_backend
+from xpnet.backends.cublas import Handles
+from xpnet.losses import softmax_cross_entropy
+from xpnet.training.step import initial_state, make_step
+
+
+class Context:
+    """What can be entered; `log` has what is inside of what."""
+
+    def __init__(self, log, name):
+        self.log, self.name = log, name
+
+    def __enter__(self):
+        self.log.append(self.name)
+        return self
+
+    def __exit__(self, *error):
+        assert self.log.pop() == self.name
+
+
+def pretend_cupy(capability="90"):
+    """A module like CuPy on NumPy, with one device; work is never recorded."""
+    current, events = [], []
+
+    class Stream(Context):
+        def __init__(self, null=False, non_blocking=True):
+            super().__init__(current, self)
+            self.ptr = 0 if null else 7
+            assert null or non_blocking
+
+        def wait_event(self, event):
+            events.append((self.ptr, "waits for", event.recorded_on))
+
+        def begin_capture(self):
+            raise NotImplementedError("nothing is recorded here")
+
+        def end_capture(self):
+            raise RuntimeError("the stream does not record")
+
+        def synchronize(self):
+            events.append((self.ptr, "is done"))
+
+    class Event:
+        def __init__(self, disable_timing):
+            assert disable_timing
+
+        def record(self, stream):
+            self.recorded_on = stream.ptr
+
+    class Pool:
+        def malloc(self, size):
+            raise AssertionError
+
+        def total_bytes(self):
+            return 1234
+
+        def free_all_blocks(self):
+            events.append("freed")
+
+    class Device(Context):
+        compute_capability = capability
+
+        def __init__(self, number):
+            super().__init__([], self)
+            self.id = number
+
+        def synchronize(self):
+            pass
+
+    @contextmanager
+    def using_allocator(allocator):
+        current_allocator.append(allocator)
+        yield
+        current_allocator.pop()
+
+    null, current_allocator, default = Stream(null=True), ["default"], Pool()
+    runtime = SimpleNamespace(
+        getDeviceCount=lambda: 1,
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda number: {"name": b"Pretended"},
+        CUDARuntimeError=RuntimeError,
+    )
+    cuda = SimpleNamespace(
+        runtime=runtime, Device=Device, Stream=Stream, Event=Event, MemoryPool=Pool,
+        using_allocator=using_allocator, get_allocator=lambda: current_allocator[-1],
+        get_current_stream=lambda: current[-1] if current else null,
+    )  # fmt: skip
+
+    def no_kernel(*arguments, **options):
+        raise RuntimeError("there is no compiler")
+
+    return SimpleNamespace(
+        **{**vars(compat_numpy), "__name__": "cupy", "__version__": "14.2"},
+    ), SimpleNamespace(
+        ndarray=DeviceArray, cuda=cuda, events=events, bool=bool, int32=np.int32,
+        uint32=np.uint32, int64=np.int64, full=np.full,
+        ones=lambda shape, dtype: on_device(np.ones(shape, dtype)),
+        empty=lambda shape, dtype: on_device(np.full(shape, np.nan, dtype)),
+        array=lambda x, order, copy: on_device(np.array(x, order=order)),
+        empty_like=np.empty_like, copyto=np.copyto, asnumpy=np.asarray, matmul=np.matmul,
+        get_default_memory_pool=lambda: default,
+        ElementwiseKernel=lambda *arguments, **options: no_kernel,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """The module, in the place of CuPy, with cuBLAS emulated."""
+
+    def install(library, **options):
+        namespace, cupy = pretend_cupy(**options)
+        namespace.asarray = lambda x, dtype=None, copy=None: on_device(np.array(x, dtype=dtype))
+        namespace.arange = lambda n, dtype, device: np.arange(n, dtype=dtype)
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", namespace)
+        monkeypatch.setattr(array_api_compat, "cupy", namespace, raising=False)
+        monkeypatch.setattr(
+            cupy_backend.CupyBackend, "installed_version", classmethod(lambda cls: "14.2")
+        )
+
+        def find_handles():
+            if library is None:
+                raise OSError("libcublas.so: not\nfound")
+            return Handles(library, lambda size: SimpleNamespace(ptr=size))
+
+        monkeypatch.setattr(cupy_backend, "find_handles", find_handles)
+        return cupy
+
+    return install
+
+
+MODEL = mlp(6, 5, 3, dropout=0.2)
+
+
+def train(backend, n=6):
+    """Groups of steps by `repeat`."""
+    rng = np.random.default_rng(0)
+    with backend.scope():
+        x = backend.asarray(rng.integers(255, size=(40, 6)).astype(np.uint8))
+        y = backend.asarray(rng.integers(3, size=40))
+        step = make_step(backend, MODEL, softmax_cross_entropy, SGD(0.1), pixel_maximum=255)
+        run, state = backend.repeat(step), initial_state(backend, MODEL, SGD(0.1), 0)
+        for group in range(n):
+            rows = backend.asarray(np.random.default_rng(group).permutation(40).reshape(4, 10))
+            state = run(state, x, y, rows)
+    return {name: backend.to_numpy(value) for name, value in state.items()}, run
+
+
+def expected(n=6):
+    return train(open_backend("numpy", None, "float64"), n)[0]
+
+
+def assert_close(state, other):
+    for name, value in other.items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-12, err_msg=name)
+
+
+def test_groups_run_on_the_stream_and_where_they_cannot_be_recorded_beside_it(pretended, caplog):
+    library = EmulatedCublas()
+    cupy = pretended(library)
+    backend = open_backend("cupy", None, "float64")
+    assert backend.device_name() == "cuda:0 (Pretended)"
+    with caplog.at_level(logging.WARNING, "xpnet"):
+        state, _ = train(backend, 2)
+        assert_close(state, expected(2))
+        assert len(caplog.records) == 1  # no kernel for the masks
+        state, _ = train(backend)
+    assert_close(state, expected())
+    assert backend.graphs.reason == "NotImplementedError: nothing is recorded here"
+    assert [record.getMessage() for record in caplog.records][1:] == [
+        "steps are started one by one, which is slower on a GPU: they cannot be recorded as a "
+        "CUDA graph (NotImplementedError: nothing is recorded here)"
+    ]
+    # Each group is ordered after what came before, and what comes then after it.
+    assert cupy.events[:4] == [
+        (7, "waits for", 0), (0, "waits for", 7), (7, "waits for", 0), (0, "waits for", 7)
+    ]  # fmt: skip
+    assert cupy.events[-2:] == [(7, "is done"), "freed"]
+    assert library.opened[:2] == [0, 7]
+    assert library.closed[-1] == 1007
+    assert backend.graphs.most_bytes == 1234
+    assert backend.peak_memory() == 1234 + 1234
+    # No product was left to CuPy, and the update was one with its product.
+    assert {call[0] for call in library.calls} == {1000, 1007}
+    assert {c[1].swapped for c in library.calls} == {True}
+
+
+def test_without_capture_nothing_is_opened(pretended):
+    library = EmulatedCublas()
+    cupy = pretended(library)
+    backend = open_backend("cupy", None, "float64")
+    backend.capture = False
+    state, _ = train(backend)
+    assert_close(state, expected())
+    assert cupy.events == []
+    assert library.opened == [0]
+
+
+def test_without_cublas_cupy_makes_the_products(pretended, caplog):
+    pretended(None)
+    backend = open_backend("cupy", None, "float64")
+    assert backend.graphs.reason == "cuBLAS cannot be called: OSError: libcublas.so: not found"
+    with caplog.at_level(logging.WARNING, "xpnet"):
+        state, _ = train(backend)
+    assert_close(state, expected())
+    assert caplog.records[0].getMessage() == (
+        "steps are started one by one: cuBLAS cannot be called: OSError: libcublas.so: not found"
+    )
+    with pytest.raises(BackendUnavailable, match="tf32 cannot be switched on, since cuBLAS cannot"):
+        open_backend("cupy", tf32=True)
+
+
+def test_cublas_that_gives_wrong_results_is_not_taken(pretended):
+    class Wrong(EmulatedCublas):
+        def gemm(self, *arguments, **options):
+            pass
+
+    pretended(Wrong())
+    reason = open_backend("cupy").graphs.reason
+    assert reason == "cuBLAS cannot be called: RuntimeError: it gives wrong results"
+
+
+def test_tf32_is_told_to_cublas(pretended):
+    library = EmulatedCublas()
+    pretended(library)
+    backend = open_backend("cupy", tf32=True)
+    assert backend.tf32
+    assert library.calls[-1][3] is True
+    assert open_backend(backend) is backend
+    assert open_backend("cupy").tf32 is False
+    assert library.calls[-1][3] is False
+
+
+def test_an_old_gpu_has_no_tf32(pretended):
+    pretended(EmulatedCublas(), capability="75")
+    with pytest.raises(ValueError, match=r"tf32 means nothing on cuda:0 \(Pretended\) with cupy"):
+        open_backend("cupy", tf32=True)

@@ -1,0 +1,114 @@
+"""Overrides of the backends, against the same operations in the standard's functions."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from xpnet import operations
+from xpnet.backends.base import with_overrides
+
+FORMS = {
+    "rows": lambda x: x,
+    "transposed": lambda x: np.ascontiguousarray(x.T),
+    "part": lambda x: np.pad(x, ((1, 2), (2, 1)), constant_values=99.0),
+    "every other": lambda x: np.repeat(np.repeat(x, 2, axis=0), 2, axis=1),
+}
+"""How a matrix lies in memory: what is stored, for `view` to be taken of it."""
+
+
+def view(x, form, shape):
+    if form == "transposed":
+        return x.T
+    if form == "part":
+        return x[1 : shape[0] + 1, 2 : shape[1] + 2]
+    return x[::2, ::2] if form == "every other" else x
+
+
+def on_backend(backend, host, form, dtype):
+    stored = backend.asarray(FORMS[form](host), dtype=getattr(backend.xp, dtype), copy=True)
+    return view(stored, form, host.shape)
+
+
+def standard(backend, *names):
+    """The namespace without the overrides of these names."""
+    return with_overrides(backend.xp, **dict.fromkeys(names))
+
+
+SHAPES = [
+    (3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (150, 7, 90), (0, 4, 5), (3, 0, 5),
+    (3, 4, 0), (64, 784, 128),
+]  # fmt: skip
+
+
+def matrices(shape):
+    m, k, n = shape
+    rng = np.random.default_rng(m + 10 * k + 100 * n)
+    return rng.normal(size=(m, n)), rng.normal(size=(m, k)), rng.normal(size=(k, n))
+
+
+def run_both(backend, hosts, forms, dtype):
+    """What the backend's own subtract_product gives, and what the standard's functions do."""
+    own = getattr(backend.xp, "subtract_product", None)
+    if own is None:
+        pytest.skip(f"{backend.name} has no subtract_product of its own")
+    results = []
+    for xp in (backend.xp, standard(backend, "subtract_product")):
+        c, a, b = (
+            on_backend(backend, host, form, dtype) for host, form in zip(hosts, forms, strict=True)
+        )
+        result = operations.subtract_product(xp, c, a, b)
+        assert result is c
+        assert result.dtype == c.dtype
+        results.append(backend.to_numpy(result))
+    return results
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def test_subtract_product(training_backend, shape, dtype):
+    with training_backend.scope():
+        own, expected = run_both(training_backend, matrices(shape), ["rows"] * 3, dtype)
+    tolerance = 1e-4 if dtype == "float32" else 1e-11
+    np.testing.assert_allclose(own, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_subtract_product_of_any_views(training_backend, dtype):
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    with training_backend.scope():
+        for forms in itertools.product(FORMS, repeat=3):
+            own, expected = run_both(training_backend, matrices((130, 6, 101)), forms, dtype)
+            np.testing.assert_allclose(
+                own, expected, rtol=tolerance, atol=tolerance, err_msg=str(forms)
+            )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_subtract_product_hides_no_nan(training_backend, value, dtype):
+    c, a, b = matrices((120, 5, 110))
+    c[3, 4], a[7, 1], b[2, 9] = value, value, value
+    with training_backend.scope():
+        own, expected = run_both(training_backend, (c, a, b), ["rows"] * 3, dtype)
+    np.testing.assert_array_equal(np.isnan(own), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(own), np.isinf(expected))
+    assert not np.isfinite(own[3, 4])
+    assert not np.isfinite(own[7]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_matmul(training_backend, dtype):
+    """Of every backend, with or without a product of its own."""
+    backend = training_backend
+    tolerance = 1e-4 if dtype == "float32" else 1e-11
+    with backend.scope():
+        for shape, *forms in itertools.product(SHAPES, FORMS, FORMS):
+            _, a, b = matrices(shape)
+            product = backend.xp.matmul(
+                on_backend(backend, a, forms[0], dtype), on_backend(backend, b, forms[1], dtype)
+            )
+            assert product.dtype == getattr(backend.xp, dtype)
+            np.testing.assert_allclose(
+                backend.to_numpy(product), a @ b, rtol=tolerance, atol=tolerance, err_msg=str(forms)
+            )
