@@ -29,7 +29,7 @@ def run(job: Job, tick: Tick, *, backend: str) -> HostArray:
         epochs=job.epochs,
         batch_size=job.batch_size,
         optimizer=SGD(LEARNING_RATE),
-        backend=open_backend(backend, device),
+        backend=open_backend(backend, device, tf32=job.task.tf32),
         callbacks=[Report(tick)],
     )
     assert job.data.test is not None
