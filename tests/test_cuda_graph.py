@@ -398,6 +398,7 @@ def test_a_second_training_is_the_first(caplog):
 
 @pytest.mark.gpu
 def test_memory_is_given_back_after_a_training():
+    require("cupy")
     import cupy
 
     backend, free = opened(capture=True), []
@@ -426,6 +427,7 @@ extern "C" __global__ void spin(long long cycles) {
 @pytest.mark.parametrize("capture", [True, False])
 def test_groups_are_started_without_waiting(capture):
     """While a kernel of about a second is running, whole groups can be asked for."""
+    require("cupy")
     import cupy
 
     from xpnet.losses import softmax_cross_entropy
