@@ -85,7 +85,7 @@ def emulated(*, tf32=False):
     )
     handles = Handles(library, lambda size: SimpleNamespace(ptr=size))
     return SimpleNamespace(
-        products=Products(cupy, handles, tf32=tf32), library=library, others=others, handles=handles
+        products=Products(cupy, handles, tf32=tf32), cublas=library, others=others, handles=handles
     )
 
 
@@ -134,7 +134,7 @@ def test_any_two_matrices_are_multiplied(m, k, n, form_a, form_b, char, seed):
     product = device.products.matmul(a, b)
     np.testing.assert_array_equal(product, np.asarray(a) @ np.asarray(b))
     assert product.dtype == np.dtype(char)
-    assert len(device.library.calls) == 1
+    assert len(device.cublas.calls) == 1
     assert not device.others
 
 
@@ -203,7 +203,7 @@ def test_all_else_is_left_to_cupy(a, b):
     product = device.products.matmul(on_device(a), on_device(b))
     np.testing.assert_array_equal(product, a @ b)
     assert device.others == [(a.shape, b.shape)]
-    assert not device.library.calls
+    assert not device.cublas.calls
 
 
 def test_what_does_not_fit_is_subtracted_in_two_passes():
@@ -220,7 +220,7 @@ def test_tf32_is_for_float32_only():
     device = emulated(tf32=True)
     for dtype in DTYPES.values():
         device.products.matmul(on_device(np.ones((2, 2), dtype)), on_device(np.ones((2, 2), dtype)))
-    assert [(char, tf32) for _, _, char, tf32 in device.library.calls] == [("f", True), ("d", True)]
+    assert [(char, tf32) for _, _, char, tf32 in device.cublas.calls] == [("f", True), ("d", True)]
 
 
 def test_a_handle_is_made_once_for_a_stream_and_released():
@@ -228,12 +228,12 @@ def test_a_handle_is_made_once_for_a_stream_and_released():
     handles = device.handles
     assert handles.get(0, 7) == handles.get(0, 7) == 1007
     handles.get(0, 8)
-    assert device.library.opened == [7, 8]
+    assert device.cublas.opened == [7, 8]
     handles.release(0, 7)
     handles.release(0, 7)
-    assert device.library.closed == [1007]
+    assert device.cublas.closed == [1007]
     handles.get(0, 7)
-    assert device.library.opened == [7, 8, 7]
+    assert device.cublas.opened == [7, 8, 7]
 
 
 SOURCE = """

@@ -169,15 +169,15 @@ class Handles:
 
     Parameters
     ----------
-    library
+    cublas
         A `Cublas`.
     allocate
         Gives memory of a number of bytes on the current device: an object with its address as
         `ptr`, which frees it when it goes. The memory must belong to no pool.
     """
 
-    def __init__(self, library: Any, allocate: Callable[[int], Any]) -> None:
-        self.library = library
+    def __init__(self, cublas: Any, allocate: Callable[[int], Any]) -> None:
+        self.cublas = cublas
         self._allocate = allocate
         self._open: dict[tuple[int, int], tuple[int, Any]] = {}
         self._lock = threading.Lock()
@@ -190,7 +190,7 @@ class Handles:
                 found = self._open.get((device, stream))
                 if found is None:
                     workspace = self._allocate(WORKSPACE_BYTES)
-                    found = (self.library.open(stream, workspace.ptr), workspace)
+                    found = (self.cublas.open(stream, workspace.ptr), workspace)
                     self._open[device, stream] = found
         return found[0]
 
@@ -198,7 +198,7 @@ class Handles:
         """Destroy the handle of a stream that is about to go, if there is one."""
         found = self._open.pop((device, stream), None)
         if found is not None:
-            self.library.close(found[0])
+            self.cublas.close(found[0])
 
 
 class Products:
@@ -258,7 +258,7 @@ class Products:
         plan = plan_product(left, right, target, m, k, n)
         first, second = (b, a) if plan.swapped else (a, b)
         stream = self._cupy.cuda.get_current_stream().ptr
-        self._handles.library.gemm(
+        self._handles.cublas.gemm(
             self._handles.get(c.data.device_id, stream),
             plan,
             c.dtype.char,
