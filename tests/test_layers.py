@@ -180,8 +180,11 @@ def test_descend_is_backward_and_a_step(training_backend, row, need_dx):
         params, x, dy = load(backend, row)
         _, cache = row.layer.forward(backend.xp, params, x, row.context())
         dx, grads = row.layer.backward(backend.xp, params, cache, dy, need_dx=need_dx)
-        expected = {name: backend.to_numpy(params[name] - grads[name]) for name in grads}
-        found_dx, found = row.layer.descend(backend.xp, dict(params), cache, dy, need_dx=need_dx)
+        expected = {name: backend.to_numpy(params[name] - 0.3 * grads[name]) for name in grads}
+        rate = backend.asarray(0.3, dtype=backend.dtype)
+        found_dx, found = row.layer.descend(
+            backend.xp, dict(params), cache, dy, rate, need_dx=need_dx
+        )
     assert set(found) == set(params)
     for name, value in expected.items():
         np.testing.assert_allclose(backend.to_numpy(found[name]), value, rtol=1e-12, atol=1e-14)
@@ -213,6 +216,45 @@ def test_a_backward_of_ones_own_is_not_passed_over():
         before = model.init(derive(0, "initialization"))
         moved = {name for name in before if not np.array_equal(before[name], network.params[name])}
         assert moved == {"fc2.weight", "fc2.bias"}
+
+
+def test_a_backward_that_is_not_linear_gets_the_rate_once():
+    """Weight decay in a backward of one's own, and in a mixin: as an optimizer would do it."""
+
+    class Decay:
+        def backward(self, xp, params, cache, dy, *, need_dx=True):
+            dx, grads = super().backward(xp, params, cache, dy, need_dx=need_dx)
+            grads["weight"] = grads["weight"] + 0.5 * params["weight"]
+            return dx, grads
+
+    class Mixed(Decay, xpnet.Dense):
+        pass
+
+    class ByHand(xpnet.SGD):
+        def update(self, xp, params, grads, slots, learning_rate):
+            return super().update(xp, params, grads, slots, learning_rate)
+
+    x, y = np.eye(4), np.arange(4) % 3
+    plain, by_hand = (
+        xpnet.fit(
+            Sequential(fc1=Mixed(4, 3)), (x, y), epochs=2, optimizer=optimizer, dtype="float64",
+            backend="numpy",
+        ).params["fc1.weight"]
+        for optimizer in (xpnet.SGD(0.1), ByHand(0.1))
+    )  # fmt: skip
+    np.testing.assert_allclose(plain, by_hand, rtol=1e-12)
+
+
+def test_a_layer_may_take_options_for_its_class():
+    class Tagged(xpnet.ReLU):
+        def __init_subclass__(cls, tag=None, **options):
+            super().__init_subclass__(**options)
+            cls.tag = tag
+
+    class Leaf(Tagged, tag=3):
+        pass
+
+    assert Leaf.tag == 3
 
 
 def test_an_update_of_ones_own_is_not_passed_over():

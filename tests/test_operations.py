@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import require
 
-from xpnet import operations
+from xpnet import open_backend, operations
 from xpnet.backends.base import with_overrides
 
 FORMS = {
@@ -112,3 +113,30 @@ def test_matmul(training_backend, dtype):
             np.testing.assert_allclose(
                 backend.to_numpy(product), a @ b, rtol=tolerance, atol=tolerance, err_msg=str(forms)
             )
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((100, 5), (7, 101)), ((50, 5), (5, 101)), ((100, 5), (5, 50))]
+)
+def test_subtract_product_refuses_shapes_that_do_not_fit(training_backend, a, b):
+    """A BLAS that is called by its address would read and write beyond the arrays."""
+    backend = training_backend
+    with backend.scope():
+        c, a, b = (backend.asarray(np.ones(shape)) for shape in ((100, 101), a, b))
+        with pytest.raises((ValueError, TypeError, RuntimeError)):
+            operations.subtract_product(backend.xp, c, a, b)
+
+
+def test_subtract_product_of_another_byte_order():
+    xp = open_backend("numpy").xp
+    c, a, b = (np.ones(shape, dtype=">f4") for shape in ((100, 101), (100, 5), (5, 101)))
+    assert (operations.subtract_product(xp, c, a, b) == -4).all()
+
+
+def test_jax_takes_what_the_standard_does():
+    require("jax")
+    backend = open_backend("jax")
+    rows = np.asarray([3, 0, 3])
+    with backend.scope():
+        taken = backend.xp.take(backend.asarray(np.arange(8.0).reshape(4, 2)), rows, axis=0)
+    np.testing.assert_array_equal(backend.to_numpy(taken), np.arange(8.0).reshape(4, 2)[rows])

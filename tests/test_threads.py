@@ -76,6 +76,12 @@ def test_a_busy_machine_gets_one_thread(measured, caplog):
     assert threads_in_scope(backend) == 1
 
 
+def test_the_trial_is_of_no_more_rows_than_there_are(measured):
+    asked = measured(1.0)
+    fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=10**9, backend="numpy")
+    assert asked[0][0] == 12
+
+
 def test_an_idle_machine_keeps_all(measured, caplog):
     measured(1.9)
     backend = open_backend("numpy")

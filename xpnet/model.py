@@ -163,6 +163,7 @@ class Sequential(Layer):
         params: dict[str, Array],
         cache: Cache,
         dy: Array,
+        rate: Array,
         *,
         need_dx: bool = True,
     ) -> tuple[Array | None, dict[str, Array]]:
@@ -174,7 +175,7 @@ class Sequential(Layer):
         ):
             lowest = name == self._lowest and not need_dx
             d, updated = layer.descend(
-                xp, self._of(name, params), layer_cache, d, need_dx=not lowest
+                xp, self._of(name, params), layer_cache, d, rate, need_dx=not lowest
             )
             params.update({f"{name}.{key}": value for key, value in updated.items()})
             if lowest:

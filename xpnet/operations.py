@@ -1,8 +1,8 @@
 """Operations that an array library may do in a better way than by the standard's functions.
 
 Each is written here once, in the standard, and is used where the library has none of its own. A
-backend that has one gives it in `overrides`, and it becomes a function of the backend's namespace;
-the tests hold every override against the version here.
+backend that has one puts it into its namespace (`with_overrides`); the tests hold every one against
+the version here.
 """
 
 from xpnet.typing import Array, Namespace

@@ -30,11 +30,16 @@ def find_subtract_product() -> SubtractProduct | None:
             function = _make_subtract_product(_load_products(library))
         except (OSError, AttributeError):
             continue
-        # What was found by its name is believed when it has given a right answer.
-        c, a, b = np.eye(100, 101), np.arange(200.0).reshape(2, 100).T, np.ones((2, 101))
-        if (function(c.copy(), a, b) == c - a @ b).all():
+        if all(_is_right(function, np.dtype(char)) for char in "fd"):
             return function
     return None
+
+
+def _is_right(function: SubtractProduct, dtype: np.dtype[Any]) -> bool:
+    """What was found by its name is believed when it has given a right answer."""
+    c, a, b = np.eye(100, 101), np.arange(200.0).reshape(2, 100).T, np.ones((2, 101))
+    found = function(c.astype(dtype), a.astype(dtype), b.astype(dtype))
+    return bool((found == c - a @ b).all())
 
 
 def _openblas_libraries() -> list[Path]:
@@ -64,11 +69,10 @@ def _load_products(path: Path) -> dict[str, Any]:
 def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
     def subtract_product(c: HostArray, a: HostArray, b: HostArray) -> HostArray:
         """Consumes `c`: c - a b."""
-        left, right = _layout(a), _layout(b)
-        fits = c.dtype.char in products and a.dtype == c.dtype and b.dtype == c.dtype
-        if c.size < _WORTH_IT or not (fits and left and right and c.flags.carray and a.size):
+        if c.size < _WORTH_IT or not _fit(c, a, b):
             c -= np.matmul(a, b)
             return c
+        left, right = _layout(a), _layout(b)
         (rows, inner), columns = a.shape, b.shape[1]
         products[c.dtype.char](
             *(_ROW_MAJOR, left[0], right[0], rows, columns, inner),
@@ -80,13 +84,25 @@ def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
     return subtract_product
 
 
-def _layout(x: HostArray) -> tuple[int, int] | None:
+def _fit(c: HostArray, a: HostArray, b: HostArray) -> bool:
+    """Whether C may have these arrays; it would read and write whatever it is told to."""
+    return (
+        c.ndim == a.ndim == b.ndim == 2
+        and c.shape == (a.shape[0], b.shape[1])
+        and a.shape[1] == b.shape[0] != 0
+        and c.dtype.char in "fd"
+        and c.dtype.isnative
+        and c.dtype == a.dtype == b.dtype
+        and c.flags.carray
+        and all(x.flags.c_contiguous or x.flags.f_contiguous for x in (a, b))
+    )
+
+
+def _layout(x: HostArray) -> tuple[int, int]:
     """Whether a matrix is stored by rows or by columns, and how long one of them is."""
     if x.flags.c_contiguous:
         return _PLAIN, x.shape[1]
-    if x.flags.f_contiguous:
-        return _TRANSPOSED, x.shape[0]
-    return None
+    return _TRANSPOSED, x.shape[0]
 
 
 def _address(x: HostArray) -> int:

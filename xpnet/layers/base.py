@@ -152,35 +152,40 @@ class Layer:
         params: dict[str, Array],
         cache: Cache,
         dy: Array,
+        rate: Array,
         *,
         need_dx: bool = True,
     ) -> tuple[Array | None, dict[str, Array]]:
         """Consumes `params`: `backward`, and a step of plain gradient descent with what it gives.
 
-        A step of plain gradient descent is linear in the gradient. So the learning rate can be
-        multiplied into `dy`, which is small, and gradients be subtracted where they arise. This
-        default is right for every layer; one that can do better than to make the gradient first
-        and subtract it then defines its own.
+        This default is right for every layer. One that can do better than to make the gradient
+        first and subtract it then, defines its own.
 
         Parameters
         ----------
-        xp, params, cache, need_dx
+        xp, params, cache, dy, need_dx
             As in `backward`.
-        dy
-            The gradient of the loss with respect to the output, times the learning rate.
+        rate
+            The learning rate, shape ().
 
         Returns
         -------
         dx, params
-            The gradient with respect to the input (None if not wanted), times the learning rate,
-            and the parameters minus their gradients times the learning rate.
+            The gradient with respect to the input (None if not wanted), and the parameters minus
+            `rate` times their gradients.
         """
         dx, grads = self.backward(xp, params, cache, dy, need_dx=need_dx)
         for name, gradient in grads.items():
-            params[name] -= gradient
+            params[name] -= rate * gradient
         return dx, params
 
-    def __init_subclass__(cls) -> None:
-        # A subclass with another backward must not inherit a descend that knows nothing of it.
-        if "backward" in vars(cls) and "descend" not in vars(cls):
-            cls.descend = Layer.descend  # type: ignore[method-assign]
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Another backward, also that of a mixin, must not come with a descend that knows
+        # nothing of it.
+        for base in cls.__mro__:
+            if "descend" in vars(base):
+                break
+            if "backward" in vars(base):
+                cls.descend = Layer.descend  # type: ignore[method-assign]
+                break

@@ -103,12 +103,15 @@ class Dense(Layer):
         params: dict[str, Array],
         cache: Cache,
         dy: Array,
+        rate: Array,
         *,
         need_dx: bool = True,
     ) -> tuple[Array | None, dict[str, Array]]:
         (x,) = cache
         # Before the weight changes.
         dx = xp.matmul(dy, params["weight"].T) if need_dx else None
-        params["weight"] = subtract_product(xp, params["weight"], x.T, dy)
-        params["bias"] -= xp.sum(dy, axis=0)
+        # The rate goes into dy, which is small, and not into the gradient of the weight.
+        step = dy * rate
+        params["weight"] = subtract_product(xp, params["weight"], x.T, step)
+        params["bias"] -= xp.sum(step, axis=0)
         return dx, params

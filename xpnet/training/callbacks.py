@@ -12,7 +12,8 @@ class Callback:
     """Told of the course of a training; the methods do nothing unless overridden.
 
     The network is the one that `fit` will return. Its parameters are those of the last finished
-    epoch only while a method runs: keep `network.copy()` where they are wanted later.
+    epoch only while `on_start` or `on_epoch` runs: keep `network.copy()` where they are wanted
+    later, and read the state in `on_step`.
 
     Attributes
     ----------

@@ -108,7 +108,6 @@ def fit(
     logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
 
     weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
-    largest = (batch_size, *max(weights, key=math.prod, default=(1, 1)))
     with opened.scope(), ExitStack() as stack:
         sets = _load_sets(opened, model, train, test, pixel_maximum)
         maximum = sets.pixel_maximum
@@ -123,9 +122,14 @@ def fit(
             pixel_maximum=maximum,
         )
         run = opened.repeat(step)
-        watchers = [c for c in callbacks if type(c).on_step is not Callback.on_step]
+        watchers = [
+            c for c in callbacks if getattr(c.on_step, "__func__", None) is not Callback.on_step
+        ]
         group = 1 if any(c.every_step for c in watchers) else opened.steps_per_call
         n_samples = sets.x.shape[0]
+        # Of a very large batch a part tells as much of the threads.
+        rows = min(batch_size, n_samples, 1024)
+        largest = (rows, *max(weights, key=math.prod, default=(1, 1)))
         n_steps = math.ceil(n_samples / batch_size)
         for callback in callbacks:
             # Those that are started are ended, in the reverse order, whatever happens.

@@ -86,7 +86,7 @@ def make_step(
         batch_loss, d_output = loss(xp, output, target)
         rate = state["learning_rate"]
         if plain:
-            _, params = model.descend(xp, params, cache, d_output * rate, need_dx=False)
+            _, params = model.descend(xp, params, cache, d_output, rate, need_dx=False)
         else:
             _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
             params, slots = optimizer.update(xp, params, grads, slots, rate)
