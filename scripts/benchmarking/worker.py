@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from benchmarking.cases import Task
 from benchmarking.peers import Peer
 from xpnet.errors import DataError
+from xpnet.training.run_folder import peak_host_memory
 
 
 class Channel:
@@ -83,10 +84,7 @@ def peak_memory() -> int:
         for line in status.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_host_memory() or 0
 
 
 def versions(distributions: Sequence[str]) -> dict[str, str]:

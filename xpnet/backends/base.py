@@ -24,6 +24,17 @@ def with_overrides(xp: Namespace, **overrides: Callable[..., Any]) -> Namespace:
     return SimpleNamespace(**{**vars(xp), **overrides})
 
 
+def one_by_one(step: Callable[..., Any]) -> Callable[..., Any]:
+    """What `Backend.repeat` returns where each step is taken by itself."""
+
+    def run(state: State, x: Array, y: Array, groups: Array) -> State:
+        for i in range(groups.shape[0]):
+            state = step(state, x, y, groups[i, ...])
+        return state
+
+    return run
+
+
 @dataclass(frozen=True)
 class Status:
     """Whether a backend can be used here, found out without allocating anything.
@@ -167,13 +178,7 @@ class Backend:
             `run(state, x, y, groups) -> state`, where `groups` (k, B) has the rows of k steps.
             `x` and `y` may be other arrays in each call: samples are streamed where they are many.
         """
-
-        def run(state: State, x: Array, y: Array, groups: Array) -> State:
-            for i in range(groups.shape[0]):
-                state = step(state, x, y, groups[i, ...])
-            return state
-
-        return run
+        return one_by_one(step)
 
     def limit_threads(self, threads: int) -> None:
         """Choose how many threads of the CPU make a product, in all work of this backend.

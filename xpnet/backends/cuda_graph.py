@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from xpnet.backends.base import one_by_one
 from xpnet.typing import Array, State
 
 logger = logging.getLogger("xpnet")
@@ -114,7 +115,7 @@ class GraphRunner:
         use: GraphUse | None = None,
     ) -> None:
         self.use = GraphUse() if use is None else use
-        self._step = step
+        self._one_by_one = one_by_one(step)
         self._open_stream = open_stream
         self._stream: GraphStream | None = None
         self._gave_up = False
@@ -246,11 +247,6 @@ class GraphRunner:
             stream.wait()
         self._graphs.clear()
         self._seen.clear()
-
-    def _one_by_one(self, state: State, x: Array, y: Array, groups: Array) -> State:
-        for i in range(groups.shape[0]):
-            state = self._step(state, x, y, groups[i, ...])
-        return state
 
     def _say(self, error: Exception) -> None:
         text = " ".join(str(error).split())[:300]

@@ -6,7 +6,6 @@ for a core until the other work's time slice ends: some milliseconds, in a produ
 microseconds. Two threads can take a hundred times as long as one. This is found out by trying.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -82,9 +81,9 @@ def slowdown(rows: int, inner: int, columns: int, threads: int) -> float:
         np.matmul(a, b)
 
     with limit_blas(threads):
-        with_all = _typical_seconds(product)
+        with_all = _mean_seconds(product)
     with limit_blas(1):
-        with_one = _typical_seconds(product)
+        with_one = _mean_seconds(product)
     return with_all / with_one
 
 
@@ -93,12 +92,12 @@ def is_too_slow(slower: float) -> bool:
     return slower > _TOO_SLOW
 
 
-def _typical_seconds(product: Callable[[], None]) -> float:
+def _mean_seconds(product: Callable[[], None]) -> float:
     """The mean, in which a few very slow products count as they do in a training."""
     product()
-    seconds: list[float] = []
-    while sum(seconds) < _SECONDS or len(seconds) < 3:
-        started = time.perf_counter()
+    count, seconds, started = 0, 0.0, time.perf_counter()
+    while seconds < _SECONDS or count < 3:
         product()
-        seconds.append(time.perf_counter() - started)
-    return statistics.fmean(seconds)
+        count += 1
+        seconds = time.perf_counter() - started
+    return seconds / count

@@ -190,8 +190,11 @@ def _all_finite(backend: Backend, x: Array) -> bool:
     rows = max(1, _CHECKED_VALUES // max(1, math.prod(x.shape[1:])))
     with np.errstate(over="ignore"):
         return all(
-            bool(backend.to_numpy(xp.all(xp.isfinite(xp.astype(x[part, ...], backend.dtype)))))
-            for part in chunks(x.shape[0], rows)
+            bool(backend.to_numpy(xp.all(xp.isfinite(part))))
+            for part in (
+                xp.astype(x[numbers, ...], backend.dtype, copy=False)
+                for numbers in chunks(x.shape[0], rows)
+            )
         )
 
 
