@@ -27,3 +27,8 @@ class RunError(XpnetError, OSError):
 
 class TrainingDiverged(XpnetError, ArithmeticError):  # noqa: N818 - a state of the training
     """The loss became infinite or not a number."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line, to be quoted in a message."""
+    return " ".join(str(error).split())

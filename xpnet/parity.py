@@ -9,6 +9,7 @@ import numpy as np
 
 from xpnet.backends import Backend, open_backend
 from xpnet.data import Dataset
+from xpnet.errors import one_line
 from xpnet.layers import Layer
 from xpnet.training import Callback, EpochRecord, Network, fit
 from xpnet.training.samples import place
@@ -214,7 +215,7 @@ def compare_backends(
         except (
             Exception
         ) as error:  # whatever a library raises: the others are compared all the same
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             failures.append(f"{backend.name}: {type(error).__name__}: {reason[:300]}")
     rows = tuple(row for name, run in runs.items() for row in _rows(name, run, reference))
     first_steps = {

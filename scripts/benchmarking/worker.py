@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from benchmarking.cases import Task
 from benchmarking.peers import Peer
-from xpnet.errors import DataError
+from xpnet.errors import DataError, one_line
 from xpnet.training.run_folder import peak_host_memory
 
 
@@ -70,7 +70,7 @@ def reason_of(error: Exception) -> str:
     """Why a peer cannot be measured, in a few words."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name.partition('.')[0]} is not installed"
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, DataError):
         return text
     return f"{type(error).__name__}: {text}"[:160] if text else type(error).__name__

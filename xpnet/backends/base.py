@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import device as device_of
 
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, one_line
 from xpnet.typing import Array, DType, HostArray, Namespace, State
 
 DTYPES = ("float32", "float64")
@@ -239,7 +239,7 @@ class Backend:
         """The sentence for a library that cannot be imported, whatever it raised."""
         if cls.installed_version() is None:
             return cls.not_installed()
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)[:200] or type(error).__name__
         return f"{cls.distribution} is installed but cannot be imported: {reason}; reinstall it"
 
     @property

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.errors import one_line
 from xpnet.typing import Array
 
 logger = logging.getLogger("xpnet")
@@ -71,7 +72,7 @@ def make_fused_mask(cupy: Any) -> FusedMask:
             ).reshape(x.shape)
         except Exception as error:
             broken = True
-            text = " ".join(str(error).split())[:300]
+            text = one_line(error)[:300]
             logger.warning(
                 "dropout takes many kernels instead of one, which cannot be used (%s)", text
             )

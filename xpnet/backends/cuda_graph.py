@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from xpnet.backends.base import one_by_one
+from xpnet.errors import one_line
 from xpnet.typing import Array, State
 
 logger = logging.getLogger("xpnet")
@@ -249,7 +250,7 @@ class GraphRunner:
         self._seen.clear()
 
     def _say(self, error: Exception) -> None:
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error)[:300]
         self.use.reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         logger.warning(
             "steps are started one by one, which is slower on a GPU: they cannot be recorded as a "

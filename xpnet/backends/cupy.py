@@ -12,7 +12,7 @@ from xpnet.backends.cublas import Handles, Products, find_handles
 from xpnet.backends.cuda_dropout import make_fused_mask
 from xpnet.backends.cuda_graph import GraphRunner, GraphUse
 from xpnet.backends.cupy_stream import CupyStream
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, one_line
 from xpnet.typing import Array, HostArray
 
 logger = logging.getLogger("xpnet")
@@ -106,7 +106,7 @@ class CupyBackend(Backend):
             if float(products.matmul(square, square)[0, 0]) != 2:
                 raise RuntimeError("it gives wrong results")
         except Exception as error:
-            why = f"cuBLAS cannot be called: {type(error).__name__}: {_one_line(error)[:200]}"
+            why = f"cuBLAS cannot be called: {type(error).__name__}: {one_line(error)[:200]}"
         else:
             self._handles = handles
             return {"matmul": products.matmul, "subtract_product": products.subtract_product}
@@ -203,7 +203,7 @@ def why_no_gpu(runtime: Any) -> str:
 
 def why_not_working(error: BaseException) -> str:
     """Why the first product on the GPU failed, with the fix, in one sentence."""
-    text = _one_line(error) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     missing = isinstance(error, ImportError) or "NotFound" in type(error).__name__
     if missing or ("lib" in text and "cannot open shared object" in text):
         return (
@@ -213,10 +213,6 @@ def why_not_working(error: BaseException) -> str:
     if "OutOfMemory" in type(error).__name__:
         return f"the GPU has no free memory ({text[:200]}): end other programs that use it"
     return f"CuPy finds the GPU but a first product on it failed: {text[:300]}"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _cuda(number: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.base import Backend, Status
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, one_line
 from xpnet.typing import Array, DType, HostArray
 
 
@@ -67,7 +67,7 @@ class NamespaceBackend(Backend):
         except Exception as error:
             raise BackendUnavailable(
                 f"{self.module!r} makes no array: asarray([0.0]) raised {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}"
+                f"{one_line(error)[:200]}"
             ) from error
 
     def holds(self, x: Any) -> bool:

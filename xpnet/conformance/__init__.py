@@ -29,6 +29,7 @@ from xpnet.conformance.recording import (
     record,
     run_training,
 )
+from xpnet.errors import one_line
 from xpnet.typing import Array, HostArray
 
 __all__ = [
@@ -340,5 +341,5 @@ def _describe(error: BaseException) -> str:
     """An exception on one line, with the place in the library that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" [{Path(frames[-1].filename).name}:{frames[-1].lineno}]" if frames else ""
-    message = " ".join(str(error).split())
+    message = one_line(error)
     return f"{type(error).__name__}: {message[:160]}{place}"
