@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from array_api_compat import numpy as numpy_namespace
 from conftest import require
 
 from xpnet import open_backend, operations
+from xpnet.backends import numpy_functions
 from xpnet.backends.base import with_overrides
 
 FORMS = {
@@ -140,3 +142,67 @@ def test_jax_takes_what_the_standard_does():
     with backend.scope():
         taken = backend.xp.take(backend.asarray(np.arange(8.0).reshape(4, 2)), rows, axis=0)
     np.testing.assert_array_equal(backend.to_numpy(taken), np.arange(8.0).reshape(4, 2)[rows])
+
+
+# -- NumPy's functions in a shorter way -----------------------------------------------------------
+
+NUMPY_CALLS = {
+    "take": [{"axis": 0}, {"axis": 1}, {"axis": -1}],
+    "astype": [{}, {"copy": False}, {"device": "cpu"}],
+    "max": [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)}],
+    "sum": [
+        {}, {"axis": 0}, {"axis": 1}, {"axis": -1, "keepdims": True}, {"axis": 0, "keepdims": True},
+        {"axis": (0, 1)}, {"dtype": np.float64},
+    ],
+    "maximum": [0.0, 0.5, -1.5, 3, np.nan, "array"],
+    "matmul": ["matrix", "vector", "stack"],
+}  # fmt: skip
+
+
+def numpy_inputs(dtype):
+    rng = np.random.default_rng(0)
+    for shape in [(3, 4), (64, 10), (64, 784), (1, 1), (5000, 3), (3, 5000), (2, 3, 4), (0, 4)]:
+        x = (100 * rng.normal(size=shape)).astype(dtype)
+        for form in ("rows", "transposed") if len(shape) == 2 else ("rows",):
+            yield view(FORMS[form](x), form, shape)
+    special = np.asarray([[np.nan, 1.0, np.inf], [0.0, -np.inf, -0.0]])
+    if np.dtype(dtype).kind == "f":
+        yield special.astype(dtype)
+
+
+def numpy_arguments(name, option, x):
+    """Arguments and options of one call."""
+    if name == "take":
+        return (np.asarray([0, 2, 0]) % max(1, x.shape[option["axis"]]),), option
+    if name == "astype":
+        return (np.float64,), option
+    if name == "maximum":
+        return (np.flip(x) if isinstance(option, str) else option,), {}
+    if name == "matmul":
+        other = {"matrix": x.mT, "vector": np.ones(x.shape[-1], x.dtype), "stack": x.mT[None]}
+        return (other[option],), {}
+    return (), option
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("name", NUMPY_CALLS)
+def test_numpy_functions_are_those_of_the_standard(name, dtype):
+    own, standard = getattr(open_backend("numpy").xp, name), getattr(numpy_namespace, name)
+    assert own is not standard
+    for x, option in itertools.product(numpy_inputs(dtype), NUMPY_CALLS[name]):
+        arguments, options = numpy_arguments(name, option, x)
+        if (x.shape[0] == 0 and name in ("max", "take")) or (x.shape[0] > 99 and name == "matmul"):
+            continue
+        with np.errstate(invalid="ignore"):
+            expected, found = (f(x, *arguments, **options) for f in (standard, own))
+        assert found.dtype == expected.dtype
+        tolerance = {"float32": 3e-4, "float64": 1e-11}.get(dtype, 0)
+        np.testing.assert_allclose(
+            found, expected, rtol=tolerance, atol=tolerance, strict=True, err_msg=f"{option}"
+        )
+        if name not in ("sum", "matmul"):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_every_numpy_function_is_compared():
+    assert set(NUMPY_CALLS) == set(numpy_functions.FUNCTIONS)

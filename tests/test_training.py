@@ -483,7 +483,9 @@ def test_steps_taken_together_are_the_steps(training_backend):
     ]
     assert counters[0].counts == [1] * 90
     assert sum(counters[1].counts) == 90
-    assert max(counters[1].counts) == min(45, training_backend.steps_per_call)
+    # As many as a call takes at best, or some fewer, so that few are left over.
+    most = min(45, training_backend.steps_per_call)
+    assert most // 2 < max(counters[1].counts) <= most
     for name, value in networks[0].params.items():
         np.testing.assert_allclose(
             training_backend.to_numpy(networks[1].params[name]),

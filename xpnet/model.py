@@ -59,9 +59,13 @@ class Sequential(Layer):
             except ValueError as error:
                 raise ValueError(f"Sequential: {name}: {error}") from None
         self._layers = dict(layers)
-        self._keys = {name: tuple(layer.parameter_shapes()) for name, layer in layers.items()}
+        # Each layer with the names of its parameters, as it and as this container calls them.
+        self._parts = [
+            (name, layer, [(key, f"{name}.{key}") for key in layer.parameter_shapes()])
+            for name, layer in layers.items()
+        ]
         # Below the lowest layer with parameters no gradient is needed for training.
-        self._lowest = next((name for name, keys in self._keys.items() if keys), None)
+        self._lowest = next((name for name, _, keys in self._parts if keys), None)
 
     @property
     def layers(self) -> Mapping[str, Layer]:
@@ -131,10 +135,10 @@ class Sequential(Layer):
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         caches = []
-        for name, layer in self._layers.items():
+        for name, layer, keys in self._parts:
             # The path tells the random numbers of layers apart; evaluation draws none.
             inner = ctx.inside(name) if ctx.training else ctx
-            x, cache = layer.forward(xp, self._of(name, params), x, inner)
+            x, cache = layer.forward(xp, {key: params[full] for key, full in keys}, x, inner)
             caches.append(cache)
         return x, tuple(caches)
 
@@ -145,13 +149,12 @@ class Sequential(Layer):
             return None, {}
         grads: Grads = {}
         d: Array | None = dy
-        for (name, layer), layer_cache in zip(
-            reversed(self._layers.items()), reversed(cache), strict=True
+        for (name, layer, keys), layer_cache in zip(
+            reversed(self._parts), reversed(cache), strict=True
         ):
             lowest = name == self._lowest and not need_dx
-            d, layer_grads = layer.backward(
-                xp, self._of(name, params), layer_cache, d, need_dx=not lowest
-            )
+            own = {key: params[full] for key, full in keys}
+            d, layer_grads = layer.backward(xp, own, layer_cache, d, need_dx=not lowest)
             grads.update({f"{name}.{key}": grad for key, grad in layer_grads.items()})
             if lowest:
                 return None, grads
@@ -170,14 +173,14 @@ class Sequential(Layer):
         if self._lowest is None and not need_dx:
             return None, params
         d: Array | None = dy
-        for (name, layer), layer_cache in zip(
-            reversed(self._layers.items()), reversed(cache), strict=True
+        for (name, layer, keys), layer_cache in zip(
+            reversed(self._parts), reversed(cache), strict=True
         ):
             lowest = name == self._lowest and not need_dx
-            d, updated = layer.descend(
-                xp, self._of(name, params), layer_cache, d, rate, need_dx=not lowest
-            )
-            params.update({f"{name}.{key}": value for key, value in updated.items()})
+            own = {key: params[full] for key, full in keys}
+            d, own = layer.descend(xp, own, layer_cache, d, rate, need_dx=not lowest)
+            for key, full in keys:
+                params[full] = own[key]
             if lowest:
                 return None, params
         return d, params
@@ -218,9 +221,6 @@ class Sequential(Layer):
     def __repr__(self) -> str:
         inner = ", ".join(f"{name}={layer!r}" for name, layer in self._layers.items())
         return f"Sequential({inner})"
-
-    def _of(self, name: str, params: Params) -> dict[str, Array]:
-        return {key: params[f"{name}.{key}"] for key in self._keys[name]}
 
 
 def mlp(

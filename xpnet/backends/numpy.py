@@ -1,6 +1,7 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -8,6 +9,8 @@ from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
 from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
+from xpnet.backends.numpy_functions import FUNCTIONS
+from xpnet.backends.numpy_replay import Replayer
 from xpnet.backends.openblas import find_subtract_product
 from xpnet.backends.threads import Trials, blas_threads, is_too_slow, limit_blas, slowdown
 from xpnet.checks import positive_integer
@@ -21,6 +24,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     distribution = "numpy"
+    steps_per_call = 16
 
     @classmethod
     def probe(cls) -> Status:
@@ -36,13 +40,16 @@ class NumpyBackend(Backend):
                 f"the numpy backend has no device {device!r}: it runs on 'cpu'; "
                 f"for a CUDA GPU take backend='cupy' (or 'torch', or 'jax')"
             )
+        functions = dict(FUNCTIONS)
         subtract_product = find_subtract_product()
-        if subtract_product is None:
-            self.xp = xp
-        else:
-            self.xp = with_overrides(xp, subtract_product=subtract_product)
+        if subtract_product is not None:
+            functions["subtract_product"] = subtract_product
+        self.xp = with_overrides(xp, **functions)
         self.device = "cpu"
         self._trials = Trials()
+
+    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        return Replayer(step)
 
     def limit_threads(self, threads: int) -> None:
         self.threads = positive_integer("threads", threads)

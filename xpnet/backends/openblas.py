@@ -6,12 +6,13 @@ NumPy that was built with another BLAS, the standard's functions do the work.
 
 import ctypes
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xpnet.backends.numpy_recording import Recorded
 from xpnet.typing import HostArray
 
 SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
@@ -69,16 +70,21 @@ def _load_products(path: Path) -> dict[str, Any]:
 def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
     def subtract_product(c: HostArray, a: HostArray, b: HostArray) -> HostArray:
         """Consumes `c`: c - a b."""
-        if c.size < _WORTH_IT or not _fit(c, a, b):
-            c -= np.matmul(a, b)
+        left, right = (_layout(a), _layout(b)) if _fit(c, a, b) else (None, None)
+        if left is None or right is None:
+            c -= np.dot(a, b)
             return c
-        left, right = _layout(a), _layout(b)
         (rows, inner), columns = a.shape, b.shape[1]
-        products[c.dtype.char](
+        product = partial(
+            products[c.dtype.char],
             *(_ROW_MAJOR, left[0], right[0], rows, columns, inner),
-            *(-1.0, _address(a), left[1], _address(b), right[1]),
+            *(-1.0, left[1], left[2], right[1], right[2]),
             *(1.0, _address(c), columns),
         )
+        if isinstance(c, Recorded):
+            c.recording.does(product, reads=(a, b), writes=c)
+        else:
+            product()
         return c
 
     return subtract_product
@@ -87,24 +93,33 @@ def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
 def _fit(c: HostArray, a: HostArray, b: HostArray) -> bool:
     """Whether C may have these arrays; it would read and write whatever it is told to."""
     return (
-        c.ndim == a.ndim == b.ndim == 2
+        c.size >= _WORTH_IT
+        and c.ndim == a.ndim == b.ndim == 2
         and c.shape == (a.shape[0], b.shape[1])
         and a.shape[1] == b.shape[0] != 0
         and c.dtype.char in "fd"
         and c.dtype.isnative
         and c.dtype == a.dtype == b.dtype
         and c.flags.carray
-        and all(x.flags.c_contiguous or x.flags.f_contiguous for x in (a, b))
     )
 
 
-def _layout(x: HostArray) -> tuple[int, int]:
-    """Whether a matrix is stored by rows or by columns, and how long one of them is."""
+def _layout(x: HostArray) -> tuple[int, int, int] | None:
+    """Whether a matrix is stored by rows or by columns, where, and how long one of them is.
+
+    None if neither, as for a part of a larger matrix.
+    """
     if x.flags.c_contiguous:
-        return _PLAIN, x.shape[1]
-    return _TRANSPOSED, x.shape[0]
+        return _PLAIN, _address(x), x.shape[1]
+    if x.flags.f_contiguous:
+        return _TRANSPOSED, _address(x.T), x.shape[0]
+    return None
 
 
-def _address(x: HostArray) -> int:
-    address: int = x.__array_interface__["data"][0]
-    return address
+def _address(x: Any) -> int:
+    """Where a contiguous array begins."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))
+    except TypeError:  # a read-only array, which has only the way that takes four times as long
+        address: int = x.__array_interface__["data"][0]
+        return address

@@ -1,0 +1,320 @@
+"""Recorded steps of the NumPy backend, against the steps as they are written: the same bits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from xpnet import SGD, Callback, Dense, Layer, Sequential, Tanh, fit, mlp, open_backend
+from xpnet.backends import numpy_replay
+from xpnet.backends.base import one_by_one
+from xpnet.backends.numpy_recording import Recorded, Recording, Refused
+from xpnet.backends.numpy_replay import WARM_UPS, Replayer
+from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
+from xpnet.losses import softmax_cross_entropy
+from xpnet.random import stream
+from xpnet.training.step import initial_state, make_step
+
+
+class MovesAll(SGD):
+    """An optimizer that `Layer.descend` knows nothing of, so that it is given gradients."""
+
+    def update(self, *arguments):
+        return super().update(*arguments)
+
+
+def samples(shape=(30, 12), classes=4, kind="uint8"):
+    x = stream(0, "samples").integers(0, 256, shape)
+    x = x.astype("uint8") if kind == "uint8" else (x / 100 - 1).astype(kind)
+    return x, stream(0, "labels").integers(0, classes, shape[0])
+
+
+def steps_of(model, *, loss=softmax_cross_entropy, optimizer=SGD(0.1), dtype="float32"):  # noqa: B008
+    backend = open_backend("numpy", None, dtype)
+    step = make_step(backend, model, loss, optimizer, pixel_maximum=255.0, seed=1)
+    return step, lambda: initial_state(backend, model, optimizer, 1)
+
+
+def rows_of(count, batch, n=30):
+    return stream(0, "rows").integers(0, n, (count, batch))
+
+
+def assert_same_bits(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        left, right = np.asarray(a[name]), np.asarray(b[name])
+        assert left.dtype == right.dtype, name
+        assert left.tobytes() == right.tobytes(), name
+
+
+def run_both(step, make_state, x, y, groups):
+    """States by single steps and by replays, after the last of the groups."""
+    replayed, expected = Replayer(step), make_state()
+    state = make_state()
+    for group in groups:
+        state = replayed(state, x, y, group)
+        expected = one_by_one(step)(expected, x, y, group)
+        assert_same_bits(state, expected)
+    return replayed
+
+
+each_layer = pytest.mark.parametrize(
+    "row", [r for r in LAYER_EXAMPLES if r.layer.parameter_shapes() or len(r.shape) == 2], ids=str
+)
+
+
+@each_layer
+@pytest.mark.parametrize("plain", [True, False], ids=["descend", "update"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_layer_has_the_same_bits(row, plain, dtype):
+    n_in = int(np.prod(row.shape[1:]))
+    out = row.layer.output_shape(row.shape[1:])
+    layers = {"layer": row.layer} if len(out) == 1 else {"layer": row.layer, "flat": xflatten()}
+    width = int(np.prod(out))
+    model = Sequential(**layers, last=Dense(width, 4))
+    optimizer = SGD(0.1) if plain else MovesAll(0.1)
+    step, make_state = steps_of(model, optimizer=optimizer, dtype=dtype)
+    x, y = samples((30, *row.shape[1:]), kind=dtype)
+    assert n_in == np.prod(x.shape[1:])
+    with open_backend("numpy", None, dtype).scope():
+        replayed = run_both(step, make_state, x, y, rows_of(12, 6)[:, None, :])
+    assert replayed.reason == ""
+    assert len(replayed._tapes) == 1
+
+
+def xflatten():
+    from xpnet import Flatten
+
+    return Flatten()
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_EXAMPLES)
+def test_every_optimizer_has_the_same_bits(name):
+    step, make_state = steps_of(mlp(12, 130, 90, 4), optimizer=OPTIMIZER_EXAMPLES[name])
+    replayed = run_both(step, make_state, *samples(), rows_of(15, 6)[:, None, :])
+    assert replayed.reason == ""
+
+
+@pytest.mark.parametrize("name", LOSS_EXAMPLES)
+@pytest.mark.parametrize("rows", ["labels", "one-hot"])
+def test_every_loss_has_the_same_bits(name, rows):
+    x, y = samples()
+    y = y if rows == "labels" else np.eye(4, dtype="float32")[y]
+    step, make_state = steps_of(mlp(12, 5, 4), loss=LOSS_EXAMPLES[name])
+    assert run_both(step, make_state, x, y, rows_of(12, 6)[:, None, :]).reason == ""
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "bool"])
+@pytest.mark.parametrize("shape", [(30, 12), (30, 3, 4)])
+def test_every_kind_of_samples(kind, shape):
+    step, make_state = steps_of(mlp(12, 9, 4))
+    assert (
+        run_both(step, make_state, *samples(shape, kind=kind), rows_of(9, 5)[:, None]).reason == ""
+    )
+
+
+def test_groups_of_several_sizes_and_batches_of_two():
+    """The tail of an epoch is a second recording, on the same state."""
+    step, make_state = steps_of(mlp(12, 9, 4))
+    whole, tail = rows_of(16, 8).reshape(4, 4, 8), rows_of(4, 3)[:, None, :]
+    groups = [group for pair in zip(whole, tail, strict=True) for group in pair]
+    replayed = run_both(step, make_state, *samples(), groups)
+    assert replayed.reason == ""
+    assert set(replayed._tapes) == {(8,), (3,)}
+
+
+def test_a_state_that_was_changed_in_between():
+    """A new learning rate, parameters from elsewhere, and another state altogether."""
+    step, make_state = steps_of(mlp(12, 9, 4))
+    replayed, x_y, groups = Replayer(step), samples(), rows_of(20, 8)[:, None, :]
+    state, expected = make_state(), make_state()
+    for i, group in enumerate(groups):
+        if i in (6, 9):
+            for changed in (state, expected):
+                changed["learning_rate"] = np.asarray(0.5 / i, np.float32)
+                changed["param/fc1.weight"] = changed["param/fc1.weight"] + np.float32(i)
+        if i == 12:
+            state, expected = make_state(), make_state()
+        if i == 15:
+            state["extra"], expected["extra"] = np.zeros(3), np.zeros(3)
+        state = replayed(state, *x_y, group)
+        expected = step(expected, *x_y, group[0])
+        assert_same_bits(state, expected)
+    assert replayed.reason == ""
+
+
+def test_other_samples_are_not_taken_for_those_recorded():
+    step, make_state = steps_of(mlp(12, 9, 4))
+    replayed, state, expected = Replayer(step), make_state(), make_state()
+    for i, group in enumerate(rows_of(20, 8)[:, None, :]):
+        x, y = samples()
+        x, y = (x // 2 + i % 3).astype("uint8"), y.copy()
+        state = replayed(state, x, y, group)
+        expected = step(expected, x, y, group[0])
+        assert_same_bits(state, expected)
+
+
+def test_fit_gives_the_same_network(monkeypatch):
+    class Steps(Callback):
+        every_step = False
+
+        def __init__(self):
+            self.counts = []
+
+        def on_step(self, state, count):
+            self.counts.append(count)
+
+    def train():
+        watcher = Steps()
+        network = fit(
+            mlp(12, 9, 4, dropout=0.3), samples((300, 12)), epochs=3, batch_size=8,
+            backend=open_backend("numpy", threads=1), callbacks=[watcher],
+        )  # fmt: skip
+        return network, watcher.counts
+
+    (replayed, counts) = train()
+    monkeypatch.setattr(numpy_replay, "WARM_UPS", 10**9)
+    (expected, _) = train()
+    assert_same_bits(replayed.params, expected.params)
+    assert sum(counts) == 3 * 38
+    assert max(counts) > 1
+
+
+# -- what must not be replayed ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Odd(Layer):
+    """A layer that does what is asked of it with its input."""
+
+    what: str
+
+    def forward(self, xp, params, x, ctx):
+        return DEEDS[self.what](x), (x,)
+
+    def backward(self, xp, params, cache, dy, *, need_dx=True):
+        return dy * 1.0, {}
+
+
+_noise = np.random.default_rng(0)
+
+
+def _written(x):
+    y = np.zeros(x.shape, x.dtype)
+    y += x
+    y += y
+    return y
+
+
+DEEDS = {
+    "noise": lambda x: x + _noise.normal(size=x.shape).astype(x.dtype),
+    "reads": lambda x: x * float(x[0, 0]) if x.size else x,
+    "looks": lambda x: x if x[0, 0] > 0 else 2 * x,
+    "sorts": lambda x: np.sort(x, axis=1),
+    "cumulates": lambda x: np.cumsum(x, axis=1),
+    "masks": lambda x: x * (x[x > 0].shape[0] > 3),
+    "argmax": lambda x: x + np.argmax(x, axis=1)[:, None].astype(x.dtype),
+    "einsum": lambda x: np.einsum("ij->ij", x),
+    "leaves": lambda x: x + np.asarray(np.ndarray.cumsum(x.view(np.ndarray), axis=1)),
+    "divmod": lambda x: np.divmod(x, 0.7)[1],
+    "where": lambda x: np.add(x, 1.0, where=x > 0, out=np.zeros_like(x)),
+    "fixed": lambda x: np.full_like(x, x[0, 0]),
+}
+FOLLOWED = {
+    "constant written to": _written,
+    "numbers": lambda x: 2 - x / 3 + x**2 + (-x) * 1e-3,
+    "compares": lambda x: np.where(x > 0.5, x, 0.25 * x) + np.where(x < 0, 1.0, x),
+    "reduces": lambda x: x - x.mean(axis=1, keepdims=True) + np.max(x, axis=0) + np.sum(x),
+    "copies": lambda x: np.reshape(x.T, x.shape) + x.copy() + np.concatenate([x[:2], x[2:]], 0),
+    "transposed": lambda x: np.matmul(np.matmul(x, x.T), x) / 100,
+}
+DEEDS |= FOLLOWED
+
+
+@pytest.mark.parametrize("what", DEEDS)
+def test_what_cannot_be_recorded_is_done_as_it_is_written(what):
+    step, make_state = steps_of(Sequential(fc=Dense(12, 5), odd=Odd(what), last=Dense(5, 4)))
+    (x, y), groups = samples(), rows_of(10, 6)[:, None, :]
+    if what == "noise":  # other numbers each time: of two ways to take a step neither is right
+        replayed, state = Replayer(step), make_state()
+        for group in groups:
+            state = replayed(state, x, y, group)
+    else:
+        replayed = run_both(step, make_state, x, y, groups)
+    assert (replayed.reason == "") == (what in FOLLOWED), replayed.reason
+
+
+def test_large_networks_are_not_recorded(monkeypatch):
+    for limit in (0, 50_000):  # of the state; of what a step makes
+        monkeypatch.setattr(numpy_replay, "MOST_BYTES", limit)
+        step, make_state = steps_of(mlp(12, 900, 4))
+        replayed = run_both(step, make_state, *samples(), rows_of(6, 20)[:, None, :])
+        assert "recording" in replayed.reason
+
+
+def test_a_reason_is_logged_once(caplog):
+    step, make_state = steps_of(Sequential(odd=Odd("sorts"), last=Dense(12, 4)))
+    with caplog.at_level("INFO", logger="xpnet"):
+        run_both(step, make_state, *samples(), rows_of(10, 6)[:, None, :])
+    messages = [r.message for r in caplog.records if "replayed" in r.message]
+    assert len(messages) == 1
+    assert "sort" in messages[0]
+
+
+def test_an_error_of_a_step_is_not_swallowed():
+    @dataclass(frozen=True)
+    class Fails(Tanh):
+        def forward(self, xp, params, x, ctx):
+            if calls:
+                calls.pop()
+                return super().forward(xp, params, x, ctx)
+            raise RuntimeError("broken")
+
+    calls = [None] * (WARM_UPS + 1)
+    step, make_state = steps_of(Sequential(fails=Fails(), last=Dense(12, 4)))
+    replayed, state, (x, y) = Replayer(step), make_state(), samples()
+    groups = rows_of(9, 6)[:, None, :]
+    for group in groups[: WARM_UPS + 1]:  # recording fails, the step does not
+        state = replayed(state, x, y, group)
+    assert "broken" in replayed.reason
+    with pytest.raises(RuntimeError, match="broken"):
+        replayed(state, x, y, groups[-1])
+
+
+def test_recorded_arrays_are_as_numpy_has_them():
+    """Values, shapes and dtypes while recording, and other ones at the replay."""
+    recording, x = Recording(10**6), np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    r = recording.input(x)
+    assert isinstance(r + 1, Recorded)
+    assert isinstance(r.T, Recorded)
+    assert isinstance(r + np.ones(4), Recorded)
+    found = np.sum(r[1:].T * 2, axis=0) + r[0, 1:3]
+    result = found.view(np.ndarray)
+    np.testing.assert_array_equal(result, [44 + 1, 76 + 2])
+    assert found.dtype == np.float32
+    calls = recording.finish([])
+    x *= 10
+    for call in calls:
+        call()
+    np.testing.assert_array_equal(result, [450, 780])
+
+
+def test_finish_moves_what_was_exchanged():
+    a, b = np.asarray([1.0]), np.asarray([2.0])
+    recording = Recording(1000)
+    recording.input(a), recording.input(b)
+    for call in recording.finish([(a, b), (b, a)]):
+        call()
+    assert (a[0], b[0]) == (2.0, 1.0)
+
+
+def test_refused_says_what():
+    r = Recording(1000).input(np.ones((2, 2)))
+    with pytest.raises(Refused, match="argmax"):
+        r.argmax()
+    with pytest.raises(Refused, match="view"):
+        r[np.asarray([0, 1])]
+    with pytest.raises(Refused, match="assignment"):
+        r[0] = 1
+    with pytest.raises(Refused, match="__float__"):
+        float(r[0:1, 0])

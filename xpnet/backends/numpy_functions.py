@@ -1,0 +1,87 @@
+"""NumPy's functions with less around them, for arrays that are small.
+
+A training step of a small network calls some forty functions on arrays of a few hundred to a few
+thousand numbers, and each call takes longer than its arithmetic. These give what the functions of
+the same name in the standard give, by the shorter way: a method or a ufunc in the place of a
+function in Python that finds it, and for sums and maxima what NumPy has fast loops for. Times are
+of float32, (64, 128) unless said otherwise.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from array_api_compat import numpy as xp
+
+from xpnet.typing import DType, HostArray
+
+_LONGEST_DOT = 4096
+"""Longer sums are NumPy's, which adds pairwise and so loses fewer digits."""
+
+
+def take(x: HostArray, indices: HostArray, /, *, axis: int | None = None) -> HostArray:
+    """As in the standard: 0.7 µs for 2.8."""
+    return x.take(indices, axis=axis)
+
+
+def astype(
+    x: HostArray, dtype: DType, /, *, copy: bool = True, device: str | None = None
+) -> HostArray:
+    """As in the standard: 0.8 µs for 1.5."""
+    if device is not None:
+        return xp.astype(x, dtype, copy=copy, device=device)
+    return x.astype(dtype, copy=copy)
+
+
+def max(
+    x: HostArray, /, *, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+) -> HostArray:
+    """As in the standard: 2.8 µs for 6.8."""
+    options: Any = {"axis": axis, "keepdims": keepdims}
+    return np.maximum.reduce(x, **options)
+
+
+def sum(
+    x: HostArray,
+    /,
+    *,
+    axis: int | tuple[int, ...] | None = None,
+    dtype: DType = None,
+    keepdims: bool = False,
+) -> HostArray:
+    """As in the standard: over rows or columns a product with ones, 1.5 µs for 8."""
+    if dtype is not None or x.ndim != 2 or x.dtype.char not in "fd":
+        return xp.sum(x, axis=axis, dtype=dtype, keepdims=keepdims)
+    rows, columns = x.shape
+    if axis == 0 and rows <= _LONGEST_DOT:
+        total = np.dot(_ones(rows, x.dtype), x)
+        return total[None, :] if keepdims else total
+    if axis in (1, -1) and columns <= _LONGEST_DOT:
+        total = np.dot(x, _ones(columns, x.dtype))
+        return total[:, None] if keepdims else total
+    options: Any = {"axis": axis, "keepdims": keepdims}
+    return np.add.reduce(x, **options)
+
+
+def maximum(x1: Any, x2: Any, /) -> HostArray:
+    """As in the standard: 4 µs for 8, since NumPy has a vector loop for two arrays alone."""
+    if type(x2) is float and x1.dtype.char in "fd":
+        x2 = np.full(x1.shape, x2, x1.dtype) if x2 else np.zeros(x1.shape, x1.dtype)
+    return np.maximum(x1, x2)
+
+
+def matmul(x1: HostArray, x2: HostArray, /) -> HostArray:
+    """As in the standard: of two matrices by `dot`, 1.1 µs for 2.5 where they are tiny."""
+    return np.dot(x1, x2) if x1.ndim == 2 == x2.ndim else np.matmul(x1, x2)
+
+
+@lru_cache(maxsize=64)
+def _ones(count: int, dtype: DType) -> HostArray:
+    ones = np.ones(count, dtype)
+    ones.flags.writeable = False
+    return ones
+
+
+FUNCTIONS = {function.__name__: function for function in (take, astype, max, sum, maximum, matmul)}
+"""By the standard's names."""

@@ -1,0 +1,298 @@
+"""NumPy arrays that write down what is computed with them, so that it can be computed again.
+
+What is written down is a list of calls, each with the arrays that it reads and the array that it
+made, which it is given to write to from then on. Views need no call: they are views of memory that
+is written. Whatever these arrays cannot follow they refuse, with `Refused`; it is never wrong to
+refuse.
+"""
+
+import math
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xpnet.typing import HostArray
+
+Call = Callable[[], Any]
+
+
+class Refused(Exception):  # noqa: N818 - not an error: the step is taken in another way
+    """Something that cannot be recorded; the message says what."""
+
+
+class Recording:
+    """The calls of one step, in order.
+
+    Parameters
+    ----------
+    most_bytes
+        How much memory the arrays that are made may take.
+
+    Attributes
+    ----------
+    calls
+        What was called so far, without arguments.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.calls: list[Call] = []
+        self._kept: list[HostArray] = []
+        self._resets: list[Call] = []
+        self._bytes_left = most_bytes
+        self._known: dict[int, HostArray] = {}
+        self._constants: dict[Hashable, HostArray] = {}
+
+    def input(self, x: HostArray) -> "Recorded":
+        """An array whose values may be others at the next replay; its memory stays the same."""
+        owner = _owner(x)
+        self._known[id(owner)] = owner
+        recorded = x.view(Recorded)
+        recorded.recording = self
+        return recorded
+
+    def knows(self, x: HostArray) -> bool:
+        """Whether the values of an array are those of an input, or are made by a recorded call."""
+        return id(_owner(x)) in self._known
+
+    def does(self, call: Call, *, reads: tuple[HostArray, ...], writes: HostArray) -> None:
+        """Write down, and make, a call that is made of addresses."""
+        self._kept += [*(self.read(x) for x in reads), self.write(writes)]
+        self.calls.append(call)
+        call()
+
+    def finish(self, moves: list[tuple[HostArray, HostArray]]) -> list[Call]:
+        """All calls: constants that are written to made anew, what was recorded, and then `moves`.
+
+        Each move is of a value (the second) to where the next replay will look for it. What lies
+        there already stays.
+        """
+        moved = [(to, value) for to, value in moves if not _same_memory(to, value)]
+        targets = {id(_owner(to)) for to, _ in moves}
+        last = []
+        for to, value in moved:
+            if id(_owner(value)) in targets:  # exchanged: it may be overwritten before it is read
+                value, place = np.empty_like(value), value
+                self.calls.append(partial(np.copyto, value, place))
+            last.append(partial(np.copyto, to, value))
+        return [*self._resets, *self.calls, *last]
+
+    def read(self, x: Any) -> Any:
+        """What a call is given for an operand."""
+        if isinstance(x, Recorded):
+            if not self.knows(x):
+                raise Refused("an array was made in a way that is not recorded")
+            return x.view(np.ndarray)
+        return x
+
+    def write(self, x: HostArray) -> HostArray:
+        """What a call is given to write to."""
+        plain = x.view(np.ndarray)
+        if not self.knows(x):
+            if isinstance(x, Recorded):
+                raise Refused("an array was made in a way that is not recorded")
+            # A constant, such as zeros to add to: each replay must begin with its first values.
+            owner = _owner(x)
+            self._resets.append(partial(np.copyto, owner, owner.copy()))
+            self._known[id(owner)] = owner
+        return plain
+
+    def made(self, value: Any) -> "Recorded":
+        """The result of a call as an array that is written to again."""
+        if isinstance(value, tuple):
+            raise Refused("a function gives several arrays")
+        array = np.asarray(value)  # a function of arrays without axes gives a scalar
+        self._bytes_left -= array.nbytes
+        if self._bytes_left < 0:
+            raise Refused("a step makes so much that recording it saves no time")
+        return self.input(array)
+
+    def constant(self, number: float, dtype: np.dtype[Any]) -> HostArray:
+        """A number as an array, which a ufunc takes in less time; the result is the same."""
+        key = (number, math.copysign(1, number), dtype)
+        if key not in self._constants:
+            self._constants[key] = np.asarray(number, dtype)
+        return self._constants[key]
+
+
+class Recorded(np.ndarray):
+    """An array whose use is written down in its `recording`."""
+
+    recording: Recording
+
+    def __array_finalize__(self, source: Any) -> None:
+        # A view of a recorded array, or the result of something with it.
+        if isinstance(source, Recorded):
+            self.recording = source.recording
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
+    ) -> Any:
+        arrays = [x for x in (*inputs, *(out or ())) if isinstance(x, Recorded)]
+        recording = arrays[0].recording
+        if method not in ("__call__", "reduce") or options.pop("where", True) is not True:
+            raise Refused(f"{ufunc.__name__}.{method}, or a ufunc with where")
+        operands = [recording.read(x) for x in inputs]
+        if method == "__call__":
+            operands = _numbers_as_arrays(recording, operands)
+        function: Any = ufunc if method == "__call__" else ufunc.reduce
+        if out is None:
+            result = recording.made(function(*operands, **options))
+            target = result.view(np.ndarray)
+        else:
+            target = recording.write(out[0])
+            function(*operands, out=target, **options)
+            # `y += x` binds this: an array that was none of ours, and is now written to by us.
+            result = recording.input(out[0])
+        recording.calls.append(partial(function, *operands, out=target, **options))
+        return result
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        if function in _OWN:
+            return _OWN[function](self.recording, *args, **options)
+        if function not in _MADE_OF_OTHERS:
+            raise Refused(f"numpy.{function.__name__}")
+        # These are written in Python, with methods and ufuncs that come here again.
+        return function._implementation(*args, **options)
+
+    # -- methods that compute without a ufunc ---------------------------------------------------
+
+    def take(self, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+        if out is not None or mode != "raise":
+            raise Refused("take with out or mode")
+        recording, source = self.recording, self.recording.read(self)
+        rows = recording.read(indices)
+        result = recording.made(source.take(rows, axis))
+        # The same indices of the same axis, which were in range; "raise" would make a copy.
+        recording.calls.append(partial(source.take, rows, axis, result.view(np.ndarray), "clip"))
+        return result
+
+    def astype(  # type: ignore[override]
+        self, dtype: Any, *args: Any, copy: bool = True, **options: Any
+    ) -> Any:
+        if args or options:
+            raise Refused("astype with order, casting or subok")
+        source = self.recording.read(self)
+        if not copy and source.dtype == dtype:
+            return self
+        return _copy_of(self.recording, source, source.astype(dtype))
+
+    def copy(self, *args: Any, **options: Any) -> Any:
+        source = self.recording.read(self)
+        return _copy_of(self.recording, source, source.copy(*args, **options))
+
+    def reshape(self, *shape: Any, **options: Any) -> Any:
+        source = self.recording.read(self)
+        reshaped = source.reshape(*shape, **options)
+        if _owner(reshaped) is _owner(source):
+            return super().reshape(*shape, **options)
+        # What cannot be a view is a copy, in whose memory the old shape is a view.
+        result = self.recording.made(reshaped)
+        memory = result.view(np.ndarray).reshape(source.shape)
+        self.recording.calls.append(partial(np.copyto, memory, source))
+        return result
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        if not isinstance(part, Recorded) or not self.recording.knows(part):
+            raise Refused("indexing that makes no view")
+        return part
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise Refused("assignment to elements")
+
+
+def _refuse(name: str) -> Callable[..., Any]:
+    def method(self: Recorded, *args: Any, **options: Any) -> Any:
+        raise Refused(f"the method {name} of an array")
+
+    return method
+
+
+_REFUSED = """
+    __bool__ __complex__ __float__ __index__ __int__ argmax argmin argpartition argsort byteswap
+    choose clip compress conj conjugate diagonal dot fill flatten item nonzero partition put ravel
+    repeat resize round searchsorted setfield sort tobytes tolist trace
+"""
+for _name in _REFUSED.split():
+    setattr(Recorded, _name, _refuse(_name))
+
+
+def _owner(x: HostArray) -> HostArray:
+    """The array that has the memory of a view."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
+def _same_memory(a: HostArray, b: HostArray) -> bool:
+    return bool(
+        a.__array_interface__["data"] == b.__array_interface__["data"]
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )
+
+
+def _numbers_as_arrays(recording: Recording, operands: list[Any]) -> list[Any]:
+    """Python's numbers beside one floating-point array, as arrays of its dtype."""
+    floats = {x.dtype for x in operands if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
+    if len(floats) != 1:
+        return operands
+    (dtype,) = floats
+    return [recording.constant(x, dtype) if type(x) in (int, float) else x for x in operands]
+
+
+def _copy_of(recording: Recording, source: HostArray, copy: HostArray) -> Recorded:
+    result = recording.made(copy)
+    target = result.view(np.ndarray)
+    recording.calls.append(partial(np.copyto, target, source, "unsafe"))
+    return result
+
+
+def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Recorded:
+    parts = [recording.read(x) for x in arrays]
+    result = recording.made(np.concatenate(parts, axis))
+    recording.calls.append(partial(np.concatenate, parts, axis, result.view(np.ndarray)))
+    return result
+
+
+def _dot(recording: Recording, left: Any, right: Any) -> Recorded:
+    left, right = recording.read(left), recording.read(right)
+    result = recording.made(np.dot(left, right))
+    recording.calls.append(partial(np.dot, left, right, result.view(np.ndarray)))
+    return result
+
+
+def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Recorded:
+    condition, x, y = (recording.read(value) for value in (condition, x, y))
+    result = recording.made(np.where(condition, x, y))
+    target = result.view(np.ndarray)
+    recording.calls.append(partial(np.copyto, target, y))
+    recording.calls.append(partial(np.copyto, target, x, where=condition))
+    return result
+
+
+def _like(make: Callable[..., HostArray]) -> Callable[..., HostArray]:
+    def function(recording: Recording, x: Any, *args: Any, **options: Any) -> HostArray:
+        if any(isinstance(value, Recorded) for value in (*args, *options.values())):
+            raise Refused(f"numpy.{make.__name__} of an array")
+        return make(recording.read(x), *args, subok=False, **options)
+
+    return function
+
+
+_OWN: dict[Any, Callable[..., Any]] = {
+    np.concatenate: _concatenate,
+    np.dot: _dot,
+    np.where: _where,
+    np.zeros_like: _like(np.zeros_like),
+    np.ones_like: _like(np.ones_like),
+    np.full_like: _like(np.full_like),
+}
+
+_MADE_OF_OTHERS = {
+    np.take, np.reshape, np.sum, np.prod, np.max, np.min, np.mean, np.any, np.all,
+    np.expand_dims, np.squeeze, np.swapaxes, np.transpose, np.broadcast_to, np.moveaxis,
+    np.matrix_transpose,
+}  # fmt: skip
