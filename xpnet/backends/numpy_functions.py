@@ -83,5 +83,7 @@ def _ones(count: int, dtype: DType) -> HostArray:
     return ones
 
 
-FUNCTIONS = {function.__name__: function for function in (take, astype, max, sum, maximum, matmul)}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function for function in (take, astype, max, sum, maximum, matmul)
+}
 """By the standard's names."""
