@@ -211,6 +211,15 @@ def test_calibration_error_equals_a_loop(backend, n_bins):
     assert value(backend, found) == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_confidence_on_an_edge_is_in_the_bin_below(backend):
+    p = on(backend, np.array([[0.5, 0.5], [0.75, 0.25], [0.25, 0.76]]))
+    sums = calibration_bins(backend.xp, p, on(backend, np.array([0, 0, 0])), n_bins=4)
+    counts, confidence, correct = (backend.to_numpy(values).tolist() for values in sums)
+    assert counts == [0, 1, 1, 1]
+    assert confidence == [0, 0.5, 0.75, 0.76]
+    assert correct == [0, 1, 1, 0]
+
+
 def test_a_confidence_that_is_rounded_to_above_1_is_in_the_last_bin(backend):
     p = on(backend, np.array([[1 + 1e-7, 0.0]]))
     counts, _, _ = calibration_bins(backend.xp, p, on(backend, np.array([0])), n_bins=4)
