@@ -196,6 +196,24 @@ def test_recorded_steps_are_the_steps():
     assert_same(state, expected(groups))
 
 
+def test_targets_may_be_a_tuple():
+    """As those with weights are: recorded once, and again where one of its arrays is another."""
+    device, other = Device(), Y.copy()
+    inner = make_step(device)
+
+    def step(state, x, y, rows):
+        return inner(state, x, y[0], rows)
+
+    run, state, group = GraphRunner(step, lambda: device), initial(), np.arange(6).reshape(2, 3)
+    for _ in range(2 * WARM_UPS + 2):
+        state = run(state, X, (Y, other), group)
+    assert (run.use.captures, run.use.launches, run.use.reason) == (1, WARM_UPS + 2, "")
+    assert_same(state, expected([group] * (2 * WARM_UPS + 2)))
+    for _ in range(WARM_UPS + 1):
+        state = run(state, X, (Y, X), group)
+    assert run.use.captures == 2
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_cannot_be_recorded_is_run_step_by_step(stage, caplog):
     device = Device(fail_at=stage)

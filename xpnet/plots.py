@@ -84,7 +84,7 @@ def draw_run(
 
 
 def plot_curves(history: History, *, title: str = "") -> "Figure":
-    """Loss and accuracy over the epochs, on the training and the test set.
+    """Loss, and accuracy if there is one, over the epochs, on the training and the test set.
 
     Parameters
     ----------
@@ -102,15 +102,17 @@ def plot_curves(history: History, *, title: str = "") -> "Figure":
     """
     if not len(history):
         raise ValueError("plot_curves needs a history of at least one epoch")
-    figure = _figure(9.0, 3.6, title)
-    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    measured = all(value is not None for value in history["train_accuracy"])
+    figure = _figure(9.0 if measured else 4.8, 3.6, title)
+    loss_axes, *others = figure.subplots(1, 1 + measured, squeeze=False)[0]
     _plot_series(loss_axes, history, "loss", 1.0)
-    loss_axes.set(ylabel="mean cross-entropy loss")
+    loss_axes.set(ylabel="mean cross-entropy loss" if measured else "mean loss")
     # From zero: a truncated axis would make the curve look steeper than it is.
     loss_axes.set_ylim(bottom=0.0)
-    _plot_series(accuracy_axes, history, "accuracy", 100.0)
-    accuracy_axes.set(ylabel="accuracy (%)")
-    for axes in (loss_axes, accuracy_axes):
+    for accuracy_axes in others:
+        _plot_series(accuracy_axes, history, "accuracy", 100.0)
+        accuracy_axes.set(ylabel="accuracy (%)")
+    for axes in (loss_axes, *others):
         axes.legend(frameon=False)
     return figure
 

@@ -130,7 +130,7 @@ class GraphRunner:
         if stream is None:
             return self._one_by_one(state, x, y, groups)
         changed = self._adopt(stream, state)
-        key = (tuple(groups.shape), groups.dtype, stream.place(x), stream.place(y))
+        key = (tuple(groups.shape), groups.dtype, _places(stream, x), _places(stream, y))
         if key[:2] not in self._rows:
             self._rows[key[:2]] = stream.lasting(groups)
         rows = self._rows[key[:2]]
@@ -257,6 +257,11 @@ class GraphRunner:
             "CUDA graph (%s)",
             self.use.reason,
         )
+
+
+def _places(stream: GraphStream, x: Any) -> Hashable:
+    """Where an array lies, or each of the arrays of a tuple, such as targets with weights."""
+    return tuple(map(stream.place, x)) if isinstance(x, tuple) else stream.place(x)
 
 
 def _alike(a: Array, b: Array) -> bool:

@@ -215,11 +215,9 @@ def _components(backend: Backend) -> Iterator[Finding]:
 def _tasks() -> Iterator[tuple[str, str, Callable[[Backend], Mapping[str, Array]]]]:
     for row in examples.LAYER_EXAMPLES:
         yield "layers", str(row), partial(examples.run_layer, example=row)
-    for name, loss in examples.LOSS_EXAMPLES.items():
-        for one_hot, target in ((False, "labels"), (True, "one-hot rows")):
-            run = partial(examples.run_loss, loss=loss, one_hot=one_hot)
-            yield "losses", f"{name} of {target}", run
-    yield "metrics", "count_correct, confusion_matrix", examples.run_metrics
+    for case in examples.LOSS_EXAMPLES:
+        yield "losses", str(case), partial(examples.run_loss, example=case)
+    yield "metrics", "count_correct, confusion_matrix and the others", examples.run_metrics
     yield "metrics", "NaN, infinities and equal values", examples.run_edges
     for name, optimizer in examples.OPTIMIZER_EXAMPLES.items():
         yield "optimizers", name, partial(examples.run_optimizer, optimizer=optimizer)

@@ -1,12 +1,12 @@
 """Small examples of everything that a namespace must be able to run.
 
-The contract tests of the layers run on the same examples: a new layer needs one row here.
+The contract tests of layers and losses run on the same examples: a new one needs one row here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet import losses, metrics
 from xpnet.backends import Backend
 from xpnet.layers import (
     EVALUATION,
@@ -20,8 +20,7 @@ from xpnet.layers import (
     Softmax,
     Tanh,
 )
-from xpnet.losses import softmax_cross_entropy
-from xpnet.metrics import confusion_matrix, count_correct, predicted_classes
+from xpnet.losses import Loss
 from xpnet.model import Sequential
 from xpnet.optimizers import SGD
 from xpnet.random import derive, stream
@@ -88,15 +87,63 @@ def run_layer(backend: Backend, example: LayerExample) -> dict[str, Array]:
     return {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
 
 
-def run_loss(backend: Backend, loss: Callable[..., Any], *, one_hot: bool) -> dict[str, Array]:
-    """A loss of labels or one-hot rows on a backend: its value and its gradient."""
-    import numpy as np
+@dataclass(frozen=True)
+class LossExample:
+    """A loss, and what its targets are written as: `labels`, `one-hot rows`, `rows` or `values`."""
 
-    labels = np.asarray([1, 0, 3, 2, 1])
-    z = floats(backend, 3 * stream(0, "z").normal(size=(5, 4)))
-    target = floats(backend, np.eye(4)[labels]) if one_hot else integers(backend, labels)
-    value, d_output = loss(backend.xp, z, target)
-    return {"loss": value, "d_output": d_output}
+    loss: Loss
+    target: str
+    weighted: bool = False
+
+    def __str__(self) -> str:
+        names = [name for name, loss in vars(losses).items() if loss == self.loss]
+        weights = ", weighted" if self.weighted else ""
+        return f"{names[0] if names else self.loss!r} of {self.target}{weights}"
+
+    def arrays(self) -> tuple[HostArray, HostArray, HostArray | None]:
+        """Output, targets and weights of samples, none of them near a kink."""
+        import numpy as np
+
+        output = 3 * stream(0, "z").normal(size=(5, 4))
+        labels = np.asarray([1, 0, 3, 2, 1])
+        target = {
+            "labels": labels,
+            "one-hot rows": np.eye(4)[labels],
+            "rows": np.floor(stream(0, "rows").uniform(0, 2, size=(5, 4))),
+            "values": stream(0, "values").normal(size=(5, 4)),
+        }[self.target]
+        return output, target, np.asarray([0.5, 2, 0, 1, 3]) if self.weighted else None
+
+
+LOSS_EXAMPLES = [
+    LossExample(losses.softmax_cross_entropy, "labels"),
+    LossExample(losses.softmax_cross_entropy, "one-hot rows"),
+    LossExample(losses.softmax_cross_entropy, "labels", weighted=True),
+    LossExample(losses.SoftmaxCrossEntropy(label_smoothing=0.1), "labels"),
+    LossExample(losses.SoftmaxCrossEntropy(class_weight=(1, 2, 0.5, 0)), "labels"),
+    LossExample(losses.SoftmaxCrossEntropy(0.2, {1: 3.0}), "one-hot rows", weighted=True),
+    LossExample(losses.binary_cross_entropy, "rows"),
+    LossExample(losses.binary_cross_entropy, "rows", weighted=True),
+    LossExample(losses.BinaryCrossEntropy(0.1, positive_weight=2.0), "rows"),
+    LossExample(losses.BinaryCrossEntropy(positive_weight=(1, 2, 3, 0.5)), "rows", weighted=True),
+    LossExample(losses.mean_squared_error, "values"),
+    LossExample(losses.mean_squared_error, "values", weighted=True),
+    LossExample(losses.mean_absolute_error, "values"),
+    LossExample(losses.mean_absolute_error, "values", weighted=True),
+    LossExample(losses.huber, "values"),
+    LossExample(losses.Huber(delta=2.5), "values", weighted=True),
+]
+
+
+def run_loss(backend: Backend, example: LossExample) -> dict[str, Array]:
+    """A loss on a backend: its value, without and with the gradient, and its gradient."""
+    output, target, weight = example.arrays()
+    z = floats(backend, output)
+    y = (integers if example.target == "labels" else floats)(backend, target)
+    options = {} if weight is None else {"weight": floats(backend, weight)}
+    value, d_output = example.loss(backend.xp, z, y, **options)
+    alone, _ = example.loss(backend.xp, z, y, need_grad=False, **options)
+    return {"loss": value, "d_output": d_output, "loss_alone": alone}
 
 
 def run_edges(backend: Backend) -> dict[str, Array]:
@@ -112,7 +159,7 @@ def run_edges(backend: Backend) -> dict[str, Array]:
         "relu": y,
         "isfinite": finite,
         "all": xp.all(finite),
-        "argmax": predicted_classes(xp, ties),
+        "argmax": metrics.predicted_classes(xp, ties),
     }
 
 
@@ -120,12 +167,29 @@ def run_metrics(backend: Backend) -> dict[str, Array]:
     """Each metric on a backend."""
     import numpy as np
 
+    xp = backend.xp
     labels = integers(backend, np.asarray([1, 0, 3, 2, 1]))
     predicted = integers(backend, np.asarray([1, 0, 2, 2, 0]))
     p = floats(backend, stream(0, "p").dirichlet(np.ones(4), size=5))
+    z = floats(backend, stream(0, "z").normal(size=(5, 4)))
+    rows = floats(backend, np.eye(4)[[1, 0, 3, 3, 1]])
+    scores = metrics.precision_recall_f1(xp, labels, predicted, 4, dtype=backend.dtype)
+    of_rows = metrics.precision_recall_f1(
+        xp, rows, metrics.predicted_labels(xp, z), average="weighted", dtype=backend.dtype
+    )
     return {
-        "count_correct": count_correct(backend.xp, p, labels),
-        "confusion_matrix": confusion_matrix(backend.xp, labels, predicted, 4),
+        "count_correct": metrics.count_correct(xp, p, labels),
+        "confusion_matrix": metrics.confusion_matrix(xp, labels, predicted, 4),
+        "accuracy": metrics.accuracy(xp, p, labels),
+        "top_k_accuracy": metrics.top_k_accuracy(xp, p, rows, 2),
+        "count_correct_labels": metrics.count_correct_labels(xp, z, rows),
+        "log_loss": metrics.log_loss(xp, p, labels),
+        "expected_calibration_error": metrics.expected_calibration_error(xp, p, labels, n_bins=4),
+        "mean_squared_error": metrics.mean_squared_error(xp, z, p),
+        "mean_absolute_error": metrics.mean_absolute_error(xp, z, p),
+        "r2_score": metrics.r2_score(xp, z, p),
+        **{f"{name} of labels": score for name, score in scores._asdict().items()},
+        **{f"{name} of rows": score for name, score in of_rows._asdict().items()},
     }
 
 
@@ -140,7 +204,6 @@ def run_optimizer(backend: Backend, optimizer: SGD) -> dict[str, Array]:
     return params
 
 
-LOSS_EXAMPLES = {"softmax_cross_entropy": softmax_cross_entropy}
 OPTIMIZER_EXAMPLES = {"SGD": SGD(0.1)}
 
 

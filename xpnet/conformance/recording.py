@@ -226,9 +226,8 @@ def _watch() -> Recorder:
     examples.run_edges(backend)
     for example in examples.LAYER_EXAMPLES:
         examples.run_layer(backend, example)
-    for loss in examples.LOSS_EXAMPLES.values():
-        for one_hot in (False, True):
-            examples.run_loss(backend, loss, one_hot=one_hot)
+    for case in examples.LOSS_EXAMPLES:
+        examples.run_loss(backend, case)
     for optimizer in examples.OPTIMIZER_EXAMPLES.values():
         examples.run_optimizer(backend, optimizer)
     examples.run_metrics(backend)

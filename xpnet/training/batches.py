@@ -6,6 +6,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.training.samples import Streamed
+from xpnet.training.weighted import rows_of
 from xpnet.typing import Array, HostArray, Namespace
 
 _GROUP_BYTES = 16 * 2**20
@@ -22,9 +23,9 @@ def batches(
     backend
         Where the steps are taken.
     x, y
-        Samples and targets, all of them on the device, or `Streamed`. The first are handed on as
-        they are. Of the others the rows of each group are brought to the device, and `rows` counts
-        in these.
+        Samples and targets (or `Weighted`), all of them on the device, or `Streamed`. The first are
+        handed on as they are. Of the others the rows of each group are brought to the device, and
+        `rows` counts in these.
     order
         The order of the samples, on the host.
     batch_size, group
@@ -40,7 +41,7 @@ def batches(
     for rows in grouped_batches(np, order, batch_size, group):
         flat = rows.reshape(-1)
         local = np.arange(flat.size).reshape(rows.shape)
-        yield x[flat], y[flat], backend.asarray(local, dtype=index)
+        yield x[flat], rows_of(y, flat), backend.asarray(local, dtype=index)
 
 
 def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) -> Iterator[Array]:

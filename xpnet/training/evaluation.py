@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import EVALUATION, Layer
-from xpnet.losses import Loss
-from xpnet.metrics import count_correct
+from xpnet.losses import LossFunction, target_kind
+from xpnet.metrics import count_correct, count_correct_labels
+from xpnet.training.step import loaded_loss
+from xpnet.training.weighted import Weighted, rows_of
 from xpnet.typing import Array, Params
 
 _CHUNK_VALUES = 2_000_000
@@ -24,53 +26,79 @@ class Evaluation:
     Attributes
     ----------
     loss
-        The mean loss.
+        The mean loss, with the weights of classes and samples where there are any.
     accuracy
-        The fraction of samples whose class is predicted rightly.
+        The fraction of samples whose class is predicted rightly; of several labels, the fraction
+        of entries; None for values. Weights do not count here.
     errors
-        The number of the others.
+        The number of the others; None for values.
     count
         The number of samples.
+    n_labels
+        How many labels a sample has that hold or not; 1 where it has a class.
     """
 
     loss: float
-    accuracy: float
-    errors: int
+    accuracy: float | None
+    errors: int | None
     count: int
+    n_labels: int = 1
 
     def __str__(self) -> str:
+        if self.accuracy is None or self.errors is None:
+            return f"loss {self.loss:.4f} ({self.count:,} samples)"
         return (
             f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f} % "
-            f"({self.errors:,} errors in {self.count:,})"
+            f"({self.errors:,} errors in {self.count * self.n_labels:,})"
         )
 
 
 def make_evaluator(
-    backend: Backend, model: Layer, loss: Loss, *, pixel_maximum: float
+    backend: Backend,
+    model: Layer,
+    loss: LossFunction,
+    *,
+    pixel_maximum: float,
+    kind: str | None = None,
 ) -> Evaluator:
     """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
 
-    The sums stay on the device and are read once.
+    The sums stay on the device and are read once. `y` may be a pair `Weighted(targets, weights)`.
+    `kind` is the kind of the targets, by which is decided what an error is; that of the loss if
+    None, and classes for a function that does not say.
     """
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
+    kind = kind or target_kind(loss) or "classes"
+    count_right = {"classes": count_correct, "multilabel": count_correct_labels}.get(kind)
+    loss = loaded_loss(backend, model, loss)
 
-    def chunk(params: Params, x: Array, y: Array) -> tuple[Array, Array]:
+    def chunk(params: Params, x: Array, y: Array) -> tuple[Array, Array | None]:
         x = prepare(xp, x, maximum=pixel_maximum, dtype=dtype, shape=shape)
         output, _ = model.forward(xp, params, x, EVALUATION)
-        mean, _ = loss(xp, output, y, need_grad=False)
-        return mean * x.shape[0], count_correct(xp, output, y)
+        if isinstance(y, Weighted):
+            mean, _ = loss(xp, output, y.target, weight=y.weight, need_grad=False)
+            y = y.target
+        else:
+            mean, _ = loss(xp, output, y, need_grad=False)
+        right = None if count_right is None else count_right(xp, output, y)
+        return mean * x.shape[0], right
 
     chunk = backend.compile(chunk)
 
     def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
         count = x.shape[0]
         sums = [
-            chunk(params, x[rows, ...], y[rows, ...])
+            chunk(params, x[rows, ...], rows_of(y, (rows, ...)))
             for rows in chunks(count, chunk_rows(model, x))
         ]
         total = float(backend.to_numpy(sum(loss_sum for loss_sum, _ in sums)))
-        correct = int(backend.to_numpy(sum(n_correct for _, n_correct in sums)))
-        return Evaluation(total / count, correct / count, count - correct, count)
+        if count_right is None:
+            return Evaluation(total / count, None, None, count)
+        target = y.target if isinstance(y, Weighted) else y
+        n_labels = target.shape[1] if kind == "multilabel" else 1
+        entries = count * n_labels
+        right = int(backend.to_numpy(sum(n_right for _, n_right in sums)))
+        return Evaluation(total / count, right / entries, entries - right, count, n_labels)
 
     return evaluate
 

@@ -12,7 +12,7 @@ from xpnet.checks import positive_integer
 from xpnet.data import Dataset
 from xpnet.errors import DataError, TrainingDiverged
 from xpnet.layers import Layer
-from xpnet.losses import Loss, softmax_cross_entropy
+from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, permutation, seed_sequence
 from xpnet.training.batches import batches
@@ -20,8 +20,10 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import Evaluator, make_evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
-from xpnet.training.samples import load_inputs, load_targets
+from xpnet.training.samples import load_inputs
 from xpnet.training.step import initial_state, make_step, select
+from xpnet.training.targets import kind_of_targets, load_targets, load_weights
+from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray
 
 Samples = tuple[Any, Any]
@@ -32,10 +34,11 @@ def fit(
     data: Dataset | Samples,
     *,
     test: Samples | None = None,
+    sample_weight: Any = None,
     epochs: int = 20,
     batch_size: int = 64,
     optimizer: SGD = SGD(),  # noqa: B008 - frozen
-    loss: Loss = softmax_cross_entropy,
+    loss: LossFunction = softmax_cross_entropy,
     backend: str | Backend = "auto",
     device: str | None = None,
     dtype: str | None = None,
@@ -54,18 +57,23 @@ def fit(
     model
         The layers, such as `Sequential(...)` or `mlp(784, 128, 10)`; its output is the logits.
     data
-        A `Dataset`, or a pair `(x, y)`: samples (N, ...) and labels (N,) or one-hot rows (N, C),
-        arrays of any backend's library. uint8 samples are taken as pixels and divided by 255;
-        all others are taken as they are. Of a `numpy.memmap` of more than 256 MiB only the
-        batches are read.
+        A `Dataset`, or a pair `(x, y)`: samples (N, ...) and their targets, arrays of any backend's
+        library. Targets are what the loss is for: labels (N,) or one-hot rows (N, C), rows of 0 and
+        1 (N, C), or values (N, C); of a single output the latter two also (N,). uint8 samples are
+        taken as pixels and divided by 255; all others are taken as they are. Of a `numpy.memmap` of
+        more than 256 MiB only the batches are read.
     test
         A pair like `data`, to evaluate on after each epoch; a `Dataset` brings its own.
+    sample_weight
+        What the loss of each training sample is multiplied by: numbers (N,) that are not negative.
     epochs, batch_size
         Positive integers.
     optimizer
         How parameters change, with its learning rate.
     loss
-        What is minimised; see `xpnet.losses`.
+        What is minimised; see `xpnet.losses`. It also says what kind of targets there are. For a
+        plain function that does not say (`target_kind`), integers (N,) are classes, and all other
+        targets values.
     backend, device, dtype
         Where and in which precision (float32 if not given); see `open_backend`. `"auto"` stays
         where `x` lives if it is an array of another library than NumPy.
@@ -85,7 +93,7 @@ def fit(
     BackendUnavailable
         If the backend or device cannot be used.
     DataError
-        If samples and labels do not fit each other or the model, or are not finite.
+        If samples and targets do not fit each other or the model, or are not finite.
     TrainingDiverged
         If the loss is not finite after an epoch.
 
@@ -98,7 +106,7 @@ def fit(
     """
     epochs = positive_integer("epochs", epochs)
     batch_size = positive_integer("batch_size", batch_size)
-    callbacks = _check_options(model, optimizer, loss, callbacks)
+    callbacks = _check_options(model, optimizer, loss, callbacks, sample_weight)
     seed = seed_sequence(seed)
     train, test, pixel_maximum = _samples(data, test)
     opened = _open(backend, device, dtype, train[0])
@@ -109,17 +117,20 @@ def fit(
 
     weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
     with opened.scope(), ExitStack() as stack:
-        sets = _load_sets(opened, model, train, test, pixel_maximum)
+        kind = kind_of_targets(opened, loss, train[1])
+        sets = _load_sets(opened, model, train, test, pixel_maximum, kind, sample_weight)
         maximum = sets.pixel_maximum
         state = initial_state(opened, model, optimizer, seed)
         step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
-        evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum)
+        evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
         network = Network(
             model,
             select(state, "param/"),
             opened,
             sample_shape=tuple(sets.x.shape[1:]),
             pixel_maximum=maximum,
+            target_kind=kind,
+            loss=loss,
         )
         run = opened.repeat(step)
         watchers = [
@@ -173,9 +184,13 @@ def _load_sets(
     train: Samples,
     test: Samples | None,
     pixel_maximum: float | None,
+    kind: str,
+    sample_weight: Any,
 ) -> _Sets:
     x = load_inputs(backend, "training set", train[0], model)
-    y = load_targets(backend, "training set", train[1], x, model)
+    y = load_targets(backend, "training set", train[1], x, model, kind)
+    if sample_weight is not None:
+        y = Weighted(y, load_weights(backend, "training set", sample_weight, x))
     pixels = x.dtype == backend.xp.uint8
     if pixel_maximum is None:
         pixel_maximum = 255.0 if pixels else 1.0
@@ -187,7 +202,7 @@ def _load_sets(
             f"the training set has dtype {x.dtype}, the test set {test_x.dtype}: uint8 is taken as "
             f"pixels and divided, other dtypes are not; give both in the same way"
         )
-    test_y = load_targets(backend, "test set", test[1], test_x, model)
+    test_y = load_targets(backend, "test set", test[1], test_x, model, kind)
     return _Sets(x, y, (test_x, test_y), pixel_maximum)
 
 
@@ -215,7 +230,7 @@ def _evaluate(
 
 
 def _check_options(
-    model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback]
+    model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback], sample_weight: Any
 ) -> list[Callback]:
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
@@ -223,6 +238,13 @@ def _check_options(
         raise TypeError(f"optimizer must be one such as SGD(0.1), got {optimizer!r}")
     if not callable(loss):
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
+    if isinstance(loss, type):
+        raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
+    if sample_weight is not None and not accepts_weight(loss):
+        raise TypeError(
+            f"sample_weight needs a loss that takes weight=..., and {loss!r} does not: give it the "
+            f"signature loss(xp, output, target, *, weight=None, need_grad=True)"
+        )
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
     listed = list(callbacks)

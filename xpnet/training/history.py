@@ -15,7 +15,8 @@ class EpochRecord:
     epoch
         Its number, from 1.
     train_loss, train_accuracy
-        Mean loss and fraction correct on the whole training set, after the epoch.
+        Mean loss and fraction correct on the whole training set, after the epoch; the latter None
+        where the targets are values.
     test_loss, test_accuracy
         The same on the test set; None where there is none.
     train_seconds
@@ -29,7 +30,7 @@ class EpochRecord:
 
     epoch: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     test_loss: float | None
     test_accuracy: float | None
     train_seconds: float | None
@@ -44,14 +45,13 @@ class EpochRecord:
         }
 
     def __str__(self) -> str:
-        text = (
-            f"epoch {self.epoch:3d}  loss {self.train_loss:.4f}  "
-            f"accuracy {100 * self.train_accuracy:6.2f} %"
-        )
-        if self.test_loss is not None and self.test_accuracy is not None:
-            text += (
-                f"  test loss {self.test_loss:.4f}  test accuracy {100 * self.test_accuracy:6.2f} %"
-            )
+        text = f"epoch {self.epoch:3d}  loss {self.train_loss:.4f}"
+        if self.train_accuracy is not None:
+            text += f"  accuracy {100 * self.train_accuracy:6.2f} %"
+        if self.test_loss is not None:
+            text += f"  test loss {self.test_loss:.4f}"
+        if self.test_accuracy is not None:
+            text += f"  test accuracy {100 * self.test_accuracy:6.2f} %"
         return text if self.train_seconds is None else f"{text}  {self.train_seconds:6.2f} s"
 
 

@@ -1,26 +1,38 @@
-"""A trained network: a model together with its parameters."""
+"""A trained network: a model together with its parameters. `saved.py` reads it again."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet import checkpoint
-from xpnet.backends import Backend, open_backend
+from xpnet.backends import Backend
+from xpnet.checks import positive_integer
 from xpnet.data.preparation import prepare
-from xpnet.errors import CheckpointError
 from xpnet.layers import EVALUATION, Layer, softmax
-from xpnet.losses import Loss, softmax_cross_entropy
-from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
-from xpnet.model import build_layer, describe_layer
+from xpnet.losses import (
+    DEFAULT_LOSSES,
+    TARGET_KINDS,
+    LossFunction,
+    describe_loss,
+    target_kind,
+)
+from xpnet.metrics import class_labels, confusion_matrix, predicted_classes, predicted_labels
+from xpnet.model import describe_layer
 from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
 from xpnet.training.history import History
-from xpnet.training.samples import home_of, load_inputs, load_targets
-from xpnet.training.step import load_array, select
-from xpnet.typing import Array, HostArray, Shape
+from xpnet.training.report import (
+    Report,
+    report_on_classes,
+    report_on_labels,
+    report_on_values,
+)
+from xpnet.training.samples import home_of, load_inputs
+from xpnet.training.targets import load_targets, load_weights
+from xpnet.training.weighted import Weighted
+from xpnet.typing import Array, HostArray, Namespace, Shape
 
 
 class Network:
@@ -40,6 +52,16 @@ class Network:
         The shape of one sample as it was trained on, such as (28, 28); None if not known.
     pixel_maximum
         What integer inputs are divided by. Floating-point inputs are taken as they are.
+    target_kind
+        What it was trained to give: `"classes"`, `"multilabel"` or `"values"`; see `xpnet.losses`.
+    loss
+        The loss that it was trained with; None if that is not known, as after loading a network
+        that was trained with a function of one's own.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind of targets.
     """
 
     def __init__(
@@ -51,18 +73,26 @@ class Network:
         history: History | None = None,
         sample_shape: Shape | None = None,
         pixel_maximum: float = 255.0,
+        target_kind: str = "classes",
+        loss: LossFunction | None = None,
     ) -> None:
+        if target_kind not in TARGET_KINDS:
+            raise ValueError(
+                f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {target_kind!r}"
+            )
         self.model = model
         self.params = dict(params)
         self.backend = backend
         self.history = history if history is not None else History()
         self.sample_shape = sample_shape
         self.pixel_maximum = float(pixel_maximum)
+        self.target_kind = target_kind
+        self.loss = loss
 
     # -- prediction -----------------------------------------------------------------------------
 
     def predict(self, x: Any) -> Array:
-        """The most probable class of each sample.
+        """The most probable class of each sample; or which labels hold; or the values.
 
         Parameters
         ----------
@@ -72,51 +102,86 @@ class Network:
 
         Returns
         -------
-        classes
-            Integers, shape (N,), of the kind and on the device of `x` (NumPy for lists).
+        predictions
+            Classes: integers, shape (N,). Several labels: int32 rows of 0 and 1, shape (N, C), with
+            1 where the probability is above 1/2. Values: the output of the network, shape (N, C).
+            Of the kind and on the device of `x` (NumPy for lists).
 
         Raises
         ------
         DataError
             If the shape does not fit, or a value is not finite.
         """
-        return self._map(x, predicted_classes)
+        return self._map(x, _PREDICTIONS[self.target_kind])
 
     def predict_proba(self, x: Any) -> Array:
         """The probability of each class for each sample: the softmax of the network's output.
 
+        Of several labels the probability of each by itself, the logistic function of the output.
         Parameters and errors as in `predict`; returns shape (N, C), in the network's dtype.
-        """
-        return self._map(x, softmax)
 
-    def evaluate(self, x: Any, y: Any, *, loss: Loss = softmax_cross_entropy) -> Evaluation:
-        """Loss, accuracy and number of errors on samples with known labels.
+        Raises
+        ------
+        ValueError
+            If the network gives values, which have no probabilities.
+        """
+        if self.target_kind == "values":
+            raise ValueError(
+                "predict_proba: this network was trained on real numbers and gives values, not "
+                "probabilities; take predict"
+            )
+        return self._map(x, softmax if self.target_kind == "classes" else _logistic)
+
+    def evaluate(
+        self, x: Any, y: Any, *, sample_weight: Any = None, loss: LossFunction | None = None
+    ) -> Evaluation:
+        """Loss, accuracy and number of errors on samples with known targets.
 
         Parameters
         ----------
         x, y
-            Samples, and their labels (N,) or one-hot rows (N, C), on any backend; the work is
-            done where the network's parameters live.
+            Samples, and their targets as in training, on any backend; the work is done where the
+            network's parameters live.
+        sample_weight
+            As in `fit`: numbers (N,) for the loss; accuracy and errors are counted without.
         loss
-            The loss to report.
+            The loss to report. If None, that of the training, so that the figures can be compared
+            with those of the history; where it is not known, the usual one for the kind of targets,
+            as in `xpnet.losses.DEFAULT_LOSSES`.
 
         Raises
         ------
         DataError
-            If shapes or labels do not fit the network.
+            If shapes or targets do not fit the network.
         """
-        backend = self.backend
+        backend, kind = self.backend, self.target_kind
+        loss = loss or self.loss or DEFAULT_LOSSES[kind]
+        kind = target_kind(loss) or kind
         with backend.scope():
             x = load_inputs(backend, "evaluate", x, self.model)
-            y = load_targets(backend, "evaluate", y, x, self.model)
-            evaluate = make_evaluator(backend, self.model, loss, pixel_maximum=self.pixel_maximum)
+            y = load_targets(backend, "evaluate", y, x, self.model, kind)
+            if sample_weight is not None:
+                y = Weighted(y, load_weights(backend, "evaluate", sample_weight, x))
+            evaluate = make_evaluator(
+                backend, self.model, loss, pixel_maximum=self.pixel_maximum, kind=kind
+            )
             return evaluate(self.params, x, y)
 
     def confusion_matrix(self, x: Any, y: Any) -> HostArray:
         """How often each class was taken for each, as a NumPy array of integers (C, C).
 
         Entry (i, j) counts the samples of class i that were predicted as class j.
+
+        Raises
+        ------
+        ValueError
+            If the network does not tell classes apart.
         """
+        if self.target_kind != "classes":
+            raise ValueError(
+                f"confusion_matrix: this network was trained on targets of the kind "
+                f"{self.target_kind!r}, which are not classes; take report"
+            )
         backend = self.backend
         with backend.scope():
             x = load_inputs(backend, "confusion_matrix", x, self.model)
@@ -132,6 +197,55 @@ class Network:
                 part = confusion_matrix(backend.xp, labels, predicted, n_classes)
                 counts += backend.to_numpy(part)
             return counts
+
+    def report(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        names: Sequence[str] | None = None,
+        top_k: int = 5,
+        n_bins: int = 15,
+    ) -> Report:
+        """All that is usually asked of a network, on samples with known targets.
+
+        Parameters
+        ----------
+        x, y
+            As in `evaluate`.
+        names
+            The names of the classes or labels; their numbers if None.
+        top_k
+            For classes: how many of the most probable are looked at for the top-k accuracy.
+        n_bins
+            For classes: the number of bins of the calibration error.
+
+        Returns
+        -------
+        report
+            A `ClassificationReport` for classes and several labels, a `RegressionReport` for
+            values. `print` shows it as a table; the numbers are attributes.
+
+        Raises
+        ------
+        DataError
+            If shapes or targets do not fit the network.
+        ValueError
+            If an option is not a positive integer, or there is not one name for each class.
+        """
+        backend, kind = self.backend, self.target_kind
+        top_k = positive_integer("report: top_k", top_k)
+        n_bins = positive_integer("report: n_bins", n_bins)
+        with backend.scope():
+            x = load_inputs(backend, "report", x, self.model)
+            y = load_targets(backend, "report", y, x, self.model, kind)
+            outputs = self._parts(backend, x, lambda xp, output: output)
+            parts = ((output, y[rows, ...]) for rows, output in outputs)
+            if kind == "classes":
+                return report_on_classes(backend, parts, names=names, top_k=top_k, n_bins=n_bins)
+            if kind == "multilabel":
+                return report_on_labels(backend, parts, names=names)
+            return report_on_values(backend, parts)
 
     def _map(self, x: Any, head: Any) -> Array:
         """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
@@ -177,6 +291,8 @@ class Network:
             history=self.history[:],
             sample_shape=self.sample_shape,
             pixel_maximum=self.pixel_maximum,
+            target_kind=self.target_kind,
+            loss=self.loss,
         )
 
     __copy__ = copy
@@ -202,6 +318,8 @@ class Network:
             "dtype": self.backend.dtype_name,
             "sample_shape": self.sample_shape,
             "pixel_maximum": self.pixel_maximum,
+            "target_kind": self.target_kind,
+            "loss": None if self.loss is None else describe_loss(self.loss),
             # Without the seconds: the same run shall give the same bytes.
             "history": [
                 replace(record, train_seconds=None, eval_seconds=None).to_dict()
@@ -214,63 +332,12 @@ class Network:
         return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"
 
 
-def load(
-    path: str | os.PathLike[str],
-    *,
-    model: Layer | None = None,
-    backend: str | Backend = "numpy",
-    device: str | None = None,
-    dtype: str | None = None,
-) -> Network:
-    """Read a network that `Network.save` wrote, on this or any other backend.
+def _logistic(xp: Namespace, z: Array) -> Array:
+    return 0.5 + 0.5 * xp.tanh(0.5 * z)
 
-    Parameters
-    ----------
-    path
-        The file, or a run folder that holds a `model.safetensors`.
-    model
-        The layers, needed only where some of them are not xpnet's own.
-    backend, device
-        Where the parameters shall live.
-    dtype
-        Their dtype; as saved if None.
 
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, damaged or of a later version, or does not fit the model; the
-        message lists every missing, unexpected and mismatched array.
-    BackendUnavailable
-        If the backend cannot be used.
-    """
-    # os.path rather than Path, whose is_dir raises for names that cannot be.
-    path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
-    arrays, metadata = checkpoint.read_checkpoint(path)
-    try:
-        if model is None:
-            model = build_layer(metadata["model"])
-        shape = metadata["sample_shape"]
-        sample_shape = None if shape is None else tuple(int(n) for n in shape)
-        pixel_maximum = float(metadata["pixel_maximum"])
-        history = History.from_dicts(metadata["history"])
-        saved_dtype = str(metadata["dtype"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path}: the metadata does not describe a network: {error}"
-        ) from error
-    shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
-    checkpoint.check_arrays(path, arrays, shapes)
-    opened = open_backend(backend, device, dtype or saved_dtype)
-    with opened.scope():
-        params = {
-            name: load_array(opened, np.asarray(value))
-            for name, value in select(arrays, "param/").items()
-        }
-    return Network(
-        model,
-        params,
-        opened,
-        history=history,
-        sample_shape=sample_shape,
-        pixel_maximum=pixel_maximum,
-    )
+_PREDICTIONS: dict[str, Callable[..., Array]] = {
+    "classes": predicted_classes,
+    "multilabel": predicted_labels,
+    "values": lambda xp, output: output,
+}

@@ -77,8 +77,8 @@ def move(backend: Backend, x: Any) -> Array:
     DataError
         If it is neither an array of real numbers nor nested lists of them.
     """
-    source, x = _source(backend, x)
-    return _bring(backend, source, x)
+    source, x = source_of(backend, x)
+    return bring(backend, source, x)
 
 
 def home_of(backend: Backend, x: Any) -> Backend:
@@ -122,7 +122,7 @@ def load_inputs(
             f"{what}: the network takes samples of shape {wanted or 'another shape'}, got {sample} "
             f"(an array of shape {tuple(x.shape)}): {error}"
         ) from error
-    if backend.xp.isdtype(x.dtype, "real floating") and not _all_finite(backend, x):
+    if backend.xp.isdtype(x.dtype, "real floating") and not all_finite(backend, x):
         raise DataError(
             f"{what}: inputs must be finite in {backend.dtype_name}, but there are NaN, "
             f"infinite or too large values"
@@ -130,61 +130,7 @@ def load_inputs(
     return x
 
 
-def load_targets(backend: Backend, what: str, y: Any, x: Array, model: Layer) -> Array:
-    """Labels or one-hot rows on the backend, checked against the inputs `x` and the model.
-
-    Returns
-    -------
-    y
-        Integer labels (N,) in the library's index dtype, or rows (N, C) in the backend's dtype;
-        `Streamed`, and on the host in the dtype they had, where the inputs are.
-
-    Raises
-    ------
-    DataError
-        If their number or shape is wrong, a label is not an integer in range, or a row is not
-        finite.
-    """
-    count = x.shape[0]
-    source, y = _source(backend, y)
-    output = model.output_shape(model.input_shape())
-    n_classes = None if output is None else output[-1]
-    if y.ndim not in (1, 2) or y.shape[0] != count:
-        raise DataError(
-            f"{what}: {count} inputs need labels of shape ({count},) or one-hot rows of shape "
-            f"({count}, {n_classes or 'C'}), got shape {tuple(y.shape)}"
-        )
-    if y.ndim == 2:
-        if n_classes is not None and y.shape[1] != n_classes:
-            raise DataError(
-                f"{what}: one-hot rows have {y.shape[1]} columns, the network {n_classes} outputs"
-            )
-        rows = _place_targets(backend, source, y, x, backend.dtype)
-        if not _all_finite(backend, rows):
-            raise DataError(f"{what}: one-hot rows must be finite, but there are NaN or infinities")
-        return rows
-    if not source.xp.isdtype(y.dtype, "integral"):
-        raise DataError(f"{what}: labels must be integers from 0, got dtype {y.dtype}")
-    # Checked where they come from: a narrower integer of another library would wrap.
-    with source.scope():
-        low = int(source.to_numpy(source.xp.min(y)))
-        high = int(source.to_numpy(source.xp.max(y)))
-    if low < 0 or (n_classes is not None and high >= n_classes):
-        raise DataError(
-            f"{what}: the network has {n_classes} outputs, so labels must be from 0 to "
-            f"{(n_classes or 0) - 1}; found labels from {low} to {high}"
-        )
-    return _place_targets(backend, source, y, x, backend.index_dtype)
-
-
-def _place_targets(backend: Backend, source: Backend, y: Array, x: Array, dtype: DType) -> Array:
-    if isinstance(x, Streamed):
-        host = source.to_numpy(y)
-        return Streamed(backend, stored_array(host) or host, dtype)
-    return backend.xp.astype(_bring(backend, source, y), dtype)
-
-
-def _all_finite(backend: Backend, x: Array) -> bool:
+def all_finite(backend: Backend, x: Array) -> bool:
     """Whether all values are finite in the dtype of the backend."""
     xp = backend.xp
     rows = max(1, _CHECKED_VALUES // max(1, math.prod(x.shape[1:])))
@@ -198,7 +144,7 @@ def _all_finite(backend: Backend, x: Array) -> bool:
         )
 
 
-def _source(backend: Backend, x: Any) -> tuple[Backend, Array]:
+def source_of(backend: Backend, x: Any) -> tuple[Backend, Array]:
     """The backend that an array lives on, and the array; lists become NumPy arrays."""
     source = home_of(backend, x)
     if source is not backend and not source.owns(x):
@@ -212,7 +158,7 @@ def _source(backend: Backend, x: Any) -> tuple[Backend, Array]:
     return source, x
 
 
-def _bring(backend: Backend, source: Backend, x: Array) -> Array:
+def bring(backend: Backend, source: Backend, x: Array) -> Array:
     if source is backend:
         return x
     host = source.to_numpy(x)

@@ -8,9 +8,10 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
-from xpnet.losses import Loss
+from xpnet.losses import Loss, LossFunction
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, derive
+from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, State
 
 Step = Callable[[State, Array, Array, Array], State]
@@ -41,7 +42,7 @@ def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) ->
 def make_step(
     backend: Backend,
     model: Layer,
-    loss: Loss,
+    loss: LossFunction,
     optimizer: SGD,
     *,
     pixel_maximum: float = 1.0,
@@ -64,11 +65,18 @@ def make_step(
     -------
     step
         Consumes `state`. `x` (N, ...) and `y` (N,) or (N, C) are the whole training set on the
-        device, `rows` (B,) the indices of the batch. It reads no array on the host, so that a
-        device is never waited for. A batch of another size is compiled once more.
+        device, `rows` (B,) the indices of the batch. Where samples have weights, `y` is a pair
+        `Weighted(targets, weights)`. It reads no array on the host, so that a device is never
+        waited for. A batch of another size is compiled once more.
+
+    Raises
+    ------
+    ValueError
+        If the loss does not fit the outputs of the model.
     """
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
     dropout_seed = derive(seed, "dropout")
+    loss = loaded_loss(backend, model, loss)
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
     plain = type(optimizer).update is SGD.update
     names = {name: f"param/{name}" for name in model.parameter_shapes()}
@@ -78,12 +86,17 @@ def make_step(
         params = {name: state[key] for name, key in names.items()}
         slots = {} if plain else select(state, "opt/")
         batch = xp.take(x, rows, axis=0)
-        target = xp.take(y, rows, axis=0)
+        weighted = isinstance(y, Weighted)
+        target = xp.take(y.target if weighted else y, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
 
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         output, cache = model.forward(xp, params, batch, ctx)
-        batch_loss, d_output = loss(xp, output, target)
+        if weighted:
+            weight = xp.take(y.weight, rows, axis=0)
+            batch_loss, d_output = loss(xp, output, target, weight=weight)
+        else:
+            batch_loss, d_output = loss(xp, output, target)
         rate = state["learning_rate"]
         if plain:
             _, params = model.descend(xp, params, cache, d_output, rate, need_dx=False)
@@ -99,6 +112,24 @@ def make_step(
         }
 
     return backend.compile(step, consumes=True)
+
+
+def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunction:
+    """The loss with what is constant in it on the device; a plain function as it is.
+
+    Raises
+    ------
+    ValueError
+        If the loss does not fit the outputs of the model.
+    """
+    if not isinstance(loss, Loss):
+        return loss
+    shape = model.output_shape(model.input_shape())
+
+    def asarray(values: Any) -> Array:
+        return load_array(backend, np.asarray(values))
+
+    return loss.loaded(asarray, shape[-1] if shape else None)
 
 
 def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

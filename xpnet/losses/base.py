@@ -1,0 +1,242 @@
+"""What a loss is: its value and its gradient from the output of a network and the targets."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, ClassVar
+
+from xpnet.typing import Array, Namespace
+
+TARGET_KINDS = ("classes", "multilabel", "values")
+"""The kinds of targets: a class for each sample, several labels that hold or not, real numbers."""
+
+LossFunction = Callable[..., tuple[Array, Array | None]]
+"""A `Loss`, or a plain function with the same signature."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How far the output of a network is from the targets, and in which direction.
+
+    A loss is a frozen dataclass of hyper-parameters and holds no array, so it can be compared,
+    hashed and printed, and is static when a step is compiled. It is called like a function.
+
+    Attributes
+    ----------
+    target_kind
+        What the targets are, of the class and not of the instance: `"classes"` (labels or one-hot
+        rows), `"multilabel"` (rows of 0 and 1) or `"values"` (real numbers). It decides how targets
+        are checked, and what a trained network predicts.
+
+    Notes
+    -----
+    **Sample weights.** Where `weight` (B,) is given, each sample's loss l_i is multiplied by its
+    weight w_i, and the sum is divided by the number of samples: loss = sum(w_i l_i) / B. So a
+    sample of weight 2 does what the same sample would do if it stood in the batch twice, a weight
+    that is multiplied by a number multiplies the loss, and batches that are taken apart add up.
+    The weights of classes work likewise. PyTorch divides by the sum of the weights instead,
+    sum(w_i l_i) / sum(w_i); the two are the same where the weights of a batch have a mean of 1.
+    """
+
+    target_kind: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        kind = getattr(cls, "target_kind", None)
+        if kind is not None:
+            _check_kind(cls.__name__, kind)
+
+    def __call__(
+        self,
+        xp: Namespace,
+        output: Array,
+        target: Array,
+        *,
+        weight: Array | None = None,
+        need_grad: bool = True,
+    ) -> tuple[Array, Array | None]:
+        """The mean loss of a batch, and its gradient.
+
+        Parameters
+        ----------
+        xp
+            The array namespace of all arrays.
+        output
+            What the network gave, shape (B, C).
+        target
+            What it should have given.
+        weight
+            The weight of each sample, shape (B,), in the dtype of the output; all 1 if None.
+        need_grad
+            Whether the gradient is wanted.
+
+        Returns
+        -------
+        loss, d_output
+            The mean loss, shape (), and its gradient with respect to `output`, of the shape of the
+            output, or None if it is not wanted; both in the dtype of the output.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define __call__")
+
+    def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
+        """The loss for many calls on one device: what is constant in it is brought there once.
+
+        Parameters
+        ----------
+        asarray
+            Makes an array on the device, in the dtype of the run, from a tuple of numbers.
+        n_outputs
+            The number of outputs of the network; None if it is not known.
+
+        Raises
+        ------
+        ValueError
+            If the loss does not fit so many outputs.
+        """
+        return self.__call__
+
+    def config(self) -> dict[str, Any]:
+        """The hyper-parameters as JSON values, from which `from_config` makes an equal loss."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Loss":
+        """The inverse of `config`."""
+        return cls(**config)
+
+
+class ElementwiseLoss(Loss):
+    """A loss that is the mean over samples and outputs of one term for each: a base class.
+
+    A subclass defines `terms`, and gets sample weights, shapes and means from here. The weight of a
+    sample multiplies all of its terms: loss = sum(w_i t_ij) / (B C). Targets of shape (B,) are
+    taken for an output of shape (B, 1).
+    """
+
+    def terms(
+        self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array
+    ) -> tuple[Array, Array | None]:
+        """The terms and their slopes with respect to the output, as new arrays of its shape.
+
+        Parameters
+        ----------
+        xp
+            The array namespace of both arrays.
+        output, target
+            Of one shape and dtype.
+        need_grad
+            Whether the slopes are wanted; None in their place if not.
+        constants
+            What a loss of its own brought to the device in `loaded`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define terms")
+
+    def __call__(
+        self,
+        xp: Namespace,
+        output: Array,
+        target: Array,
+        *,
+        weight: Array | None = None,
+        need_grad: bool = True,
+        **constants: Array,
+    ) -> tuple[Array, Array | None]:
+        if target.ndim == 1 and output.shape[1:] == (1,):
+            target = target[:, None]
+        if target.shape != output.shape:
+            # (B,) and (B, 1) would broadcast to (B, B), and train without a word.
+            raise ValueError(
+                f"{type(self).__name__}: output of shape {tuple(output.shape)} needs targets of "
+                f"the same shape, got {tuple(target.shape)}"
+            )
+        target = xp.astype(target, output.dtype, copy=False)
+        terms, slopes = self.terms(xp, output, target, need_grad=need_grad, **constants)
+        if weight is not None:
+            column = column_of_weights(xp, type(self).__name__, weight, output)
+            terms *= column
+            if slopes is not None:
+                slopes *= column
+        size = math.prod(output.shape)
+        loss = xp.sum(terms) / size
+        if slopes is not None:
+            slopes /= size
+        return loss, slopes
+
+
+def column_of_weights(xp: Namespace, name: str, weight: Array, output: Array) -> Array:
+    """The weights of samples (B,) with as many axes as the output, to be multiplied with it.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each sample of the output.
+    """
+    n_samples = output.shape[0]
+    if weight.shape != (n_samples,):
+        raise ValueError(
+            f"{name}: {n_samples} samples need weights of shape ({n_samples},), "
+            f"got {tuple(weight.shape)}"
+        )
+    return xp.reshape(weight, (n_samples, *[1] * (output.ndim - 1)))
+
+
+def target_kind(loss: LossFunction) -> str | None:
+    """The kind of targets that a loss is for; None if it is a function that does not say.
+
+    A function may say so in an attribute, `my_loss.target_kind = "values"`. For one that does not,
+    `fit` goes by the targets: integers in one axis are classes, all others are values.
+
+    Raises
+    ------
+    ValueError
+        If it says anything but `"classes"`, `"multilabel"` or `"values"`.
+    """
+    kind = getattr(loss, "target_kind", None)
+    if kind is not None:
+        _check_kind(getattr(loss, "__name__", type(loss).__name__), kind)
+    return kind
+
+
+def accepts_weight(loss: LossFunction) -> bool:
+    """Whether a loss can be called with `weight=...`, as sample weights need."""
+    if isinstance(loss, Loss):
+        return True
+    import inspect  # late: it takes longer to import than all losses
+
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.name == "weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def check_fraction(name: str, value: Any) -> None:
+    """Check a label smoothing: a number from 0 to below 1.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
+
+
+def is_weight(value: Any) -> bool:
+    """Whether a value is a finite number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return math.isfinite(value) and float(value) >= 0
+
+
+def _check_kind(name: str, kind: Any) -> None:
+    if kind not in TARGET_KINDS:
+        raise ValueError(
+            f"{name}: target_kind must be one of {', '.join(TARGET_KINDS)}; got {kind!r}"
+        )

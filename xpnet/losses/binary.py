@@ -1,0 +1,125 @@
+"""Binary cross-entropy, for labels that hold or not, each by itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from array_api_compat import device
+
+from xpnet.losses.base import ElementwiseLoss, LossFunction, check_fraction, is_weight
+from xpnet.typing import Array, Namespace
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(ElementwiseLoss):
+    """Cross-entropy of independent labels, from logits: mean of -y log s - (1 - y) log(1 - s).
+
+    Here s = 1 / (1 + exp(-z)) is the logistic function of the logit z, and y the target. The mean
+    is over samples and outputs. The network has no `Sigmoid` at its end: logarithm and logistic
+    function are taken together, as max(z, 0) - z y + log(1 + exp(-abs(z))), in which nothing
+    overflows. The gradient is (s - y) / (B C).
+
+    Parameters
+    ----------
+    label_smoothing
+        The targets are drawn towards 1/2: y (1 - e) + e / 2; from 0 (not at all) to below 1.
+    positive_weight
+        What the loss of a label that holds is multiplied by, -p y log s - (1 - y) log(1 - s): one
+        number, or one for each output. Above 1 where labels that hold are rare and must not be
+        missed; N_negative / N_positive gives both sides the same weight.
+
+    Notes
+    -----
+    Targets: shape (B, C), of 0 and 1, or probabilities in between; for one output also (B,), so a
+    network with a single logit tells two classes apart.
+
+    Raises
+    ------
+    ValueError
+        If `label_smoothing` is not in that range, or `positive_weight` not positive; when called,
+        if the shapes do not fit.
+
+    References
+    ----------
+    As PyTorch's BCEWithLogitsLoss, https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
+    """
+
+    label_smoothing: float = 0.0
+    positive_weight: float | tuple[float, ...] | None = None
+
+    target_kind: ClassVar[str] = "multilabel"
+
+    def __post_init__(self) -> None:
+        check_fraction("BinaryCrossEntropy: label_smoothing", self.label_smoothing)
+        given = self.positive_weight
+        if given is None:
+            return
+        weights = tuple(given) if isinstance(given, tuple | list) else (given,)
+        if not weights or not all(is_weight(w) and w > 0 for w in weights):
+            raise ValueError(
+                f"BinaryCrossEntropy: positive_weight must be a positive number or one for each "
+                f"output, got {given!r}"
+            )
+        floats = tuple(map(float, weights))
+        one = not isinstance(given, tuple | list)
+        object.__setattr__(self, "positive_weight", floats[0] if one else floats)
+
+    def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
+        if not isinstance(self.positive_weight, tuple):
+            return self.__call__
+        if n_outputs is not None:
+            self._check_outputs(n_outputs)
+        return partial(self.__call__, positive_weight=asarray(self.positive_weight))
+
+    def terms(
+        self,
+        xp: Namespace,
+        output: Array,
+        target: Array,
+        *,
+        need_grad: bool,
+        positive_weight: Array | None = None,
+        **constants: Array,
+    ) -> tuple[Array, Array | None]:
+        y = target
+        if self.label_smoothing:
+            y = (1 - self.label_smoothing) * y + self.label_smoothing / 2
+        e = xp.exp(-xp.abs(output))
+        softplus = xp.log(1 + e)  # of -abs(z), which is at most log 2
+        weight = self._weight(xp, output, positive_weight)
+        if weight is None:
+            softplus += xp.maximum(output, 0.0)
+            softplus -= output * y
+            terms = softplus
+        else:
+            softplus += xp.maximum(-output, 0.0)
+            both = 1 + (weight - 1) * y
+            terms = (1 - y) * output + both * softplus
+        if not need_grad:
+            return terms, None
+        small = e / (1 + e)
+        slopes = xp.where(output < 0, small, 1 - small)
+        if weight is None:
+            slopes -= y
+        else:
+            slopes *= both
+            slopes -= weight * y
+        return terms, slopes
+
+    def _weight(self, xp: Namespace, output: Array, loaded: Array | None) -> Array | float | None:
+        if loaded is not None or not isinstance(self.positive_weight, tuple):
+            return self.positive_weight if loaded is None else loaded
+        self._check_outputs(output.shape[-1])
+        return xp.asarray(list(self.positive_weight), dtype=output.dtype, device=device(output))
+
+    def _check_outputs(self, n_outputs: int) -> None:
+        given = self.positive_weight
+        if isinstance(given, tuple) and len(given) != n_outputs:
+            raise ValueError(
+                f"BinaryCrossEntropy: positive_weight has {len(given)} numbers, the network "
+                f"{n_outputs} outputs; give one number, or one for each output"
+            )
+
+
+binary_cross_entropy = BinaryCrossEntropy()

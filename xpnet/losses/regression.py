@@ -1,0 +1,90 @@
+"""Losses for real numbers. All are means over samples and outputs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xpnet.losses.base import ElementwiseLoss, is_weight
+from xpnet.typing import Array, Namespace
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(ElementwiseLoss):
+    """The mean of (output - target)² over samples and outputs.
+
+    Without a factor 1/2, as PyTorch's MSELoss has it; the gradient is 2 (output - target) / (B C).
+    """
+
+    target_kind: ClassVar[str] = "values"
+
+    def terms(
+        self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array
+    ) -> tuple[Array, Array | None]:
+        difference = output - target
+        return difference * difference, 2.0 * difference if need_grad else None
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError(ElementwiseLoss):
+    """The mean of abs(output - target) over samples and outputs.
+
+    As PyTorch's L1Loss. The gradient is the sign of the difference, divided by B C, and 0 where
+    there is none. It does not become smaller near the target, so the learning rate has to; outliers
+    weigh no more than by their distance. The best constant is the median, and not the mean.
+    """
+
+    target_kind: ClassVar[str] = "values"
+
+    def terms(
+        self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array
+    ) -> tuple[Array, Array | None]:
+        difference = output - target
+        return xp.abs(difference), xp.sign(difference) if need_grad else None
+
+
+@dataclass(frozen=True)
+class Huber(ElementwiseLoss):
+    """Squared near the target, absolute further away: the mean of h(output - target).
+
+    h(d) = d² / 2 where abs(d) <= delta, and delta (abs(d) - delta / 2) beyond, which continues it
+    with the same slope. As PyTorch's HuberLoss, with its factors: half of the squared error for
+    small differences, delta times the absolute error for large ones. The slope is d, kept between
+    -delta and delta.
+
+    Parameters
+    ----------
+    delta
+        Where the two meet, positive and finite, in the unit of the targets.
+
+    Raises
+    ------
+    ValueError
+        If `delta` is not positive and finite; when called, if the shapes do not fit.
+
+    References
+    ----------
+    Huber, "Robust estimation of a location parameter", 1964, https://doi.org/10.1214/aoms/1177703732
+    """
+
+    delta: float = 1.0
+
+    target_kind: ClassVar[str] = "values"
+
+    def __post_init__(self) -> None:
+        if not (is_weight(self.delta) and self.delta > 0):
+            raise ValueError(f"Huber: delta must be positive and finite, got {self.delta!r}")
+        object.__setattr__(self, "delta", float(self.delta))
+
+    def terms(
+        self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array
+    ) -> tuple[Array, Array | None]:
+        difference = output - target
+        slope = xp.minimum(xp.maximum(difference, -self.delta), self.delta)
+        # Both parts in one: d²/2 where the slope is d, delta (abs(d) - delta/2) where it is delta.
+        difference -= 0.5 * slope
+        difference *= slope
+        return difference, slope if need_grad else None
+
+
+mean_squared_error = MeanSquaredError()
+mean_absolute_error = MeanAbsoluteError()
+huber = Huber()

@@ -1,0 +1,86 @@
+"""Networks read from the files that `Network.save` writes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from xpnet import checkpoint
+from xpnet.backends import Backend, open_backend
+from xpnet.errors import CheckpointError
+from xpnet.layers import Layer
+from xpnet.losses import TARGET_KINDS, build_loss
+from xpnet.model import build_layer
+from xpnet.training.history import History
+from xpnet.training.network import Network
+from xpnet.training.step import load_array, select
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    model: Layer | None = None,
+    backend: str | Backend = "numpy",
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Network:
+    """Read a network that `Network.save` wrote, on this or any other backend.
+
+    Parameters
+    ----------
+    path
+        The file, or a run folder that holds a `model.safetensors`.
+    model
+        The layers, needed only where some of them are not xpnet's own.
+    backend, device
+        Where the parameters shall live.
+    dtype
+        Their dtype; as saved if None.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of a later version, or does not fit the model; the
+        message lists every missing, unexpected and mismatched array.
+    BackendUnavailable
+        If the backend cannot be used.
+    """
+    # os.path rather than Path, whose is_dir raises for names that cannot be.
+    path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
+    arrays, metadata = checkpoint.read_checkpoint(path)
+    try:
+        if model is None:
+            model = build_layer(metadata["model"])
+        shape = metadata["sample_shape"]
+        sample_shape = None if shape is None else tuple(int(n) for n in shape)
+        pixel_maximum = float(metadata["pixel_maximum"])
+        # A file from before there were others is of classes.
+        kind = metadata.get("target_kind", "classes")
+        if kind not in TARGET_KINDS:
+            raise ValueError(f"targets of an unknown kind, {kind!r}")
+        described = metadata.get("loss")
+        loss = None if described is None else build_loss(described)
+        history = History.from_dicts(metadata["history"])
+        saved_dtype = str(metadata["dtype"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: the metadata does not describe a network: {error}"
+        ) from error
+    shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+    checkpoint.check_arrays(path, arrays, shapes)
+    opened = open_backend(backend, device, dtype or saved_dtype)
+    with opened.scope():
+        params = {
+            name: load_array(opened, np.asarray(value))
+            for name, value in select(arrays, "param/").items()
+        }
+    return Network(
+        model,
+        params,
+        opened,
+        history=history,
+        sample_shape=sample_shape,
+        pixel_maximum=pixel_maximum,
+        target_kind=kind,
+        loss=loss,
+    )

@@ -1,0 +1,195 @@
+"""Targets and weights of samples as they enter: moved to the backend and checked once."""
+
+from typing import Any
+
+from xpnet.backends import Backend
+from xpnet.data.stored import stored_array
+from xpnet.errors import DataError
+from xpnet.layers import Layer
+from xpnet.losses import LossFunction, target_kind
+from xpnet.training.samples import Streamed, all_finite, bring, source_of
+from xpnet.typing import Array, DType, Shape
+
+
+def kind_of_targets(backend: Backend, loss: LossFunction, y: Any) -> str:
+    """What the targets of a training are: `"classes"`, `"multilabel"` or `"values"`.
+
+    A loss says so in `target_kind`. For a plain function that does not, integers in one axis are
+    classes, and all else is values.
+
+    Raises
+    ------
+    ValueError
+        If the loss says something else.
+    """
+    kind = target_kind(loss)
+    if kind is not None:
+        return kind
+    source, y = source_of(backend, y)
+    return "classes" if y.ndim == 1 and source.xp.isdtype(y.dtype, "integral") else "values"
+
+
+def load_targets(
+    backend: Backend, what: str, y: Any, x: Array, model: Layer, kind: str = "classes"
+) -> Array:
+    """Targets on the backend, checked against the inputs `x` and the model.
+
+    Parameters
+    ----------
+    backend
+        Where they shall be.
+    what
+        What they are called in a message.
+    y
+        An array of any library, or nested lists.
+    x
+        The inputs, as `load_inputs` gave them.
+    model
+        The network.
+    kind
+        `"classes"`: labels (N,) or one-hot rows (N, C). `"multilabel"`: rows (N, C) of 0 and 1, or
+        of numbers between; also (N,) for one output. `"values"`: real numbers, (N, ...) of the
+        shape of the network's output; also (N,) for one output.
+
+    Returns
+    -------
+    y
+        Integer labels (N,) in the library's index dtype; all others in the backend's dtype, with
+        the axes of the network's output. `Streamed`, and on the host in the dtype they had, where
+        the inputs are.
+
+    Raises
+    ------
+    DataError
+        If their number or shape is wrong, a label is not an integer in range, a number of labels
+        that hold or not is below 0 or above 1, or one is not finite.
+    """
+    source, y = source_of(backend, y)
+    output = model.output_shape(model.input_shape())
+    if kind == "classes":
+        return _load_classes(backend, source, what, y, x, output)
+    return _load_rows(backend, source, what, y, x, output, kind)
+
+
+def load_weights(backend: Backend, what: str, weight: Any, x: Array) -> Array:
+    """The weights of samples on the backend, or `Streamed` to it where the inputs are.
+
+    Raises
+    ------
+    DataError
+        If there is not one for each input, or one is negative or not finite in the backend's dtype,
+        or all are 0.
+    """
+    source, weight = source_of(backend, weight)
+    count = x.shape[0]
+    if tuple(weight.shape) != (count,):
+        raise DataError(
+            f"{what}: {count} inputs need sample weights of shape ({count},), "
+            f"got shape {tuple(weight.shape)}"
+        )
+    placed = _place_targets(backend, source, weight, x, backend.dtype)
+    problem = "" if all_finite(backend, placed) else "there are NaN or infinities"
+    if not problem:
+        low, high = _range(source, weight)
+        problem = f"found {low:g}" if low < 0 else "all are 0" if high == 0 else ""
+    if problem:
+        raise DataError(
+            f"{what}: sample weights must be finite, not negative, and not all 0; {problem}"
+        )
+    return placed
+
+
+def _load_classes(
+    backend: Backend, source: Backend, what: str, y: Array, x: Array, output: Shape | None
+) -> Array:
+    count = x.shape[0]
+    n_classes = None if output is None else output[-1]
+    if y.ndim not in (1, 2) or y.shape[0] != count:
+        raise DataError(
+            f"{what}: {count} inputs need labels of shape ({count},) or one-hot rows of shape "
+            f"({count}, {n_classes or 'C'}), got shape {tuple(y.shape)}"
+        )
+    if y.ndim == 2:
+        if n_classes is not None and y.shape[1] != n_classes:
+            raise DataError(
+                f"{what}: one-hot rows have {y.shape[1]} columns, the network {n_classes} outputs"
+            )
+        rows = _place_targets(backend, source, y, x, backend.dtype)
+        if not all_finite(backend, rows):
+            raise DataError(f"{what}: one-hot rows must be finite, but there are NaN or infinities")
+        return rows
+    if not source.xp.isdtype(y.dtype, "integral"):
+        raise DataError(
+            f"{what}: labels must be integers from 0, got dtype {y.dtype} (for real numbers as "
+            f"targets take a loss such as mean_squared_error)"
+        )
+    # Checked where they come from: a narrower integer of another library would wrap.
+    low, high = map(int, _range(source, y))
+    if low < 0 or (n_classes is not None and high >= n_classes):
+        raise DataError(
+            f"{what}: the network has {n_classes} outputs, so labels must be from 0 to "
+            f"{(n_classes or 0) - 1}; found labels from {low} to {high}"
+        )
+    return _place_targets(backend, source, y, x, backend.index_dtype)
+
+
+def _load_rows(
+    backend: Backend,
+    source: Backend,
+    what: str,
+    y: Array,
+    x: Array,
+    output: Shape | None,
+    kind: str,
+) -> Array:
+    """Targets of the shape of the network's output: of several labels, or values."""
+    name = "rows of 0 and 1" if kind == "multilabel" else "values"
+    count = x.shape[0]
+    sample = tuple(y.shape[1:])
+    if y.ndim == 1 and output in (None, (1,)):
+        # As the output has it: (N,) and (N, 1) would broadcast to (N, N) in a loss.
+        y = source.xp.reshape(y, (count, 1)) if y.shape[0] == count else y
+        sample = (1,)
+    if y.ndim == 0 or y.shape[0] != count or sample != (output or sample):
+        shape = ", ".join(map(str, output or ("C",)))
+        raise DataError(
+            f"{what}: {count} inputs need {name} of shape ({count}, {shape})"
+            f"{f' or ({count},)' if output in (None, (1,)) else ''}, got shape {tuple(y.shape)}"
+            f"{_hint(source, y, kind)}"
+        )
+    rows = _place_targets(backend, source, y, x, backend.dtype)
+    if not all_finite(backend, rows):
+        raise DataError(
+            f"{what}: {name} must be finite in {backend.dtype_name}, but there are NaN, infinite "
+            f"or too large values"
+        )
+    if kind == "multilabel":
+        low, high = _range(source, y)
+        if low < 0 or high > 1:
+            raise DataError(
+                f"{what}: each entry says whether a label holds, from 0 (no) to 1 (yes); found "
+                f"{low:g} to {high:g}{_hint(source, y, kind)}"
+            )
+    return rows
+
+
+def _hint(source: Backend, y: Array, kind: str) -> str:
+    if y.ndim == 1 and source.xp.isdtype(y.dtype, "integral"):
+        what = "one label is right" if kind == "multilabel" else "these are classes"
+        return f" (if {what} for each sample, take softmax_cross_entropy as the loss)"
+    return ""
+
+
+def _range(source: Backend, y: Array) -> tuple[float, float]:
+    """The smallest and the largest number, where they come from."""
+    xp = source.xp
+    with source.scope():
+        y = xp.astype(y, xp.uint8) if xp.isdtype(y.dtype, "bool") else y
+        return source.to_numpy(xp.min(y)).item(), source.to_numpy(xp.max(y)).item()
+
+
+def _place_targets(backend: Backend, source: Backend, y: Array, x: Array, dtype: DType) -> Array:
+    if isinstance(x, Streamed):
+        host = source.to_numpy(y)
+        return Streamed(backend, stored_array(host) or host, dtype)
+    return backend.xp.astype(bring(backend, source, y), dtype)
