@@ -10,6 +10,7 @@ cannot be recorded, it is taken as it is written, which is slower and otherwise 
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ class Replayer:
         recording = Recording(MOST_BYTES)
         tape = _Tape(rows.copy(), [])
         inputs = {name: recording.input(value) for name, value in own.items()}
-        result = self._step(inputs, *map(recording.input, (x, y, tape.rows)))
+        result = self._step(inputs, *(_inputs(recording, array) for array in (x, y, tape.rows)))
         if set(result) != set(own):
             raise Refused("a step changes which arrays there are")
         moves = [(own[name], np.asarray(recording.read(result[name]))) for name in own]
@@ -138,3 +139,10 @@ class Replayer:
             if value is not own[name]:
                 np.copyto(own[name], value)
         return True
+
+
+def _inputs(recording: Recording, x: Any) -> Any:
+    """An array, or a tuple of them such as targets with their weights, as inputs."""
+    if isinstance(x, tuple):
+        return type(x)(*(recording.input(array) for array in x))
+    return recording.input(x)
