@@ -22,7 +22,26 @@ from xpnet.errors import (
     TrainingDiverged,
     XpnetError,
 )
-from xpnet.layers import Context, Dense, Dropout, Flatten, Layer, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Context,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    MaxNorm,
+    ReLU,
+    Residual,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from xpnet.losses import softmax_cross_entropy
 from xpnet.model import Sequential, mlp
 from xpnet.optimizers import SGD
@@ -44,9 +63,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BACKENDS",
+    "ELU",
+    "GELU",
     "SGD",
     "Backend",
     "BackendUnavailable",
+    "BatchNorm",
     "Callback",
     "CheckpointError",
     "Context",
@@ -59,13 +81,19 @@ __all__ = [
     "Flatten",
     "History",
     "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "MaxNorm",
     "Network",
     "ProgressBar",
     "ReLU",
+    "Residual",
     "RunError",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Split",
     "Tanh",
     "TrainingDiverged",

@@ -50,6 +50,7 @@ def make_evaluator(
 ) -> Evaluator:
     """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
 
+    `params` has the parameters and the buffers of the model by name, as `Network.arrays` has.
     The sums stay on the device and are read once.
     """
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()

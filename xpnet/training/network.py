@@ -12,10 +12,9 @@ from xpnet import checkpoint
 from xpnet.backends import Backend, open_backend
 from xpnet.data.preparation import prepare
 from xpnet.errors import CheckpointError
-from xpnet.layers import EVALUATION, Layer, softmax
+from xpnet.layers import EVALUATION, Layer, build_layer, describe_layer, softmax
 from xpnet.losses import Loss, softmax_cross_entropy
 from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
-from xpnet.model import build_layer, describe_layer
 from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
 from xpnet.training.history import History
 from xpnet.training.samples import home_of, load_inputs, load_targets
@@ -34,6 +33,8 @@ class Network:
         Where the parameters live.
     params
         The parameters by name, such as `fc1.weight`.
+    buffers
+        The arrays that are not trained by name, such as `bn1.mean`; the initial ones if not given.
     history
         The epochs of its training.
     sample_shape
@@ -51,13 +52,22 @@ class Network:
         history: History | None = None,
         sample_shape: Shape | None = None,
         pixel_maximum: float = 255.0,
+        buffers: Mapping[str, Array] | None = None,
     ) -> None:
         self.model = model
         self.params = dict(params)
         self.backend = backend
+        if buffers is None:
+            buffers = {name: load_array(backend, value) for name, value in model.buffers().items()}
+        self.buffers = dict(buffers)
         self.history = history if history is not None else History()
         self.sample_shape = sample_shape
         self.pixel_maximum = float(pixel_maximum)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The parameters and the buffers by name: what the model's `forward` is given."""
+        return {**self.params, **self.buffers}
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -110,7 +120,7 @@ class Network:
             x = load_inputs(backend, "evaluate", x, self.model)
             y = load_targets(backend, "evaluate", y, x, self.model)
             evaluate = make_evaluator(backend, self.model, loss, pixel_maximum=self.pixel_maximum)
-            return evaluate(self.params, x, y)
+            return evaluate(self.arrays, x, y)
 
     def confusion_matrix(self, x: Any, y: Any) -> HostArray:
         """How often each class was taken for each, as a NumPy array of integers (C, C).
@@ -143,7 +153,7 @@ class Network:
 
     def _parts(self, backend: Backend, x: Array, head: Any) -> Iterator[tuple[slice, Array]]:
         """The rows of each chunk, and `head(xp, output)` of them."""
-        xp, params = backend.xp, self._params_on(backend)
+        xp, arrays = backend.xp, self._arrays_on(backend)
         every_row = chunks(x.shape[0], chunk_rows(self.model, x))
         for rows in list(every_row) or [slice(0, 0)]:
             batch = prepare(
@@ -153,23 +163,24 @@ class Network:
                 dtype=backend.dtype,
                 shape=self.model.input_shape(),
             )
-            output, _ = self.model.forward(xp, params, batch, EVALUATION)
+            output, _ = self.model.forward(xp, arrays, batch, EVALUATION)
             yield rows, head(xp, output)
 
-    def _params_on(self, backend: Backend) -> dict[str, Array]:
+    def _arrays_on(self, backend: Backend) -> dict[str, Array]:
         if backend is self.backend:
-            return self.params
+            return self.arrays
         return {
             name: backend.asarray(self.backend.to_numpy(value))
-            for name, value in self.params.items()
+            for name, value in self.arrays.items()
         }
 
     def copy(self) -> "Network":
-        """The same network with parameters of its own, as a callback may want to keep it."""
+        """The same network with arrays of its own, as a callback may want to keep it."""
         with self.backend.scope():
-            params = {
-                name: self.backend.asarray(value, copy=True) for name, value in self.params.items()
-            }
+            params, buffers = (
+                {name: self.backend.asarray(value, copy=True) for name, value in own.items()}
+                for own in (self.params, self.buffers)
+            )
         return Network(
             self.model,
             params,
@@ -177,6 +188,7 @@ class Network:
             history=self.history[:],
             sample_shape=self.sample_shape,
             pixel_maximum=self.pixel_maximum,
+            buffers=buffers,
         )
 
     __copy__ = copy
@@ -195,7 +207,9 @@ class Network:
             If the file cannot be written; an existing file is then still whole.
         """
         arrays = {
-            f"param/{name}": self.backend.to_numpy(value) for name, value in self.params.items()
+            f"{kind}/{name}": self.backend.to_numpy(value)
+            for kind, own in (("param", self.params), ("buffer", self.buffers))
+            for name, value in own.items()
         }
         metadata = {
             "model": describe_layer(self.model),
@@ -259,18 +273,17 @@ def load(
             f"{path}: the metadata does not describe a network: {error}"
         ) from error
     shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+    shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
     checkpoint.check_arrays(path, arrays, shapes)
     opened = open_backend(backend, device, dtype or saved_dtype)
     with opened.scope():
-        params = {
-            name: load_array(opened, np.asarray(value))
-            for name, value in select(arrays, "param/").items()
-        }
+        loaded = {name: load_array(opened, np.asarray(value)) for name, value in arrays.items()}
     return Network(
         model,
-        params,
+        select(loaded, "param/"),
         opened,
         history=history,
         sample_shape=sample_shape,
         pixel_maximum=pixel_maximum,
+        buffers=select(loaded, "buffer/"),
     )
