@@ -92,7 +92,8 @@ class Dense(Layer):
         return params
 
     def has_constraint(self) -> bool:
-        return self.constraint is not None
+        # A subclass may have a constrain of its own.
+        return self.constraint is not None or type(self).constrain is not Dense.constrain
 
     def flops(self, shape: Shape) -> int:
         return 2 * self.n_in * self.n_out + (self.n_out if self.bias else 0)

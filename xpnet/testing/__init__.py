@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from array_api_compat import numpy as xp
 
 from xpnet.layers import Context, Layer
 from xpnet.random import Seed, derive, stream
 from xpnet.testing.report import Check, GradientError, GradientReport
-from xpnet.testing.rules import backward, copies, forward, layer_rules, loss_rules
+from xpnet.testing.rules import backward, forward, layer_rules, loss_rules, run_loss
 from xpnet.testing.slopes import check_slopes
 from xpnet.typing import HostArray, Shape
 
@@ -134,22 +133,16 @@ def check_loss(
     report
         See `GradientReport.raise_if_wrong`.
     """
-    output, target = np.array(output, dtype=np.float64), np.array(target)
-    options = {} if weight is None else {"weight": np.array(weight, dtype=np.float64)}
+    arrays = {"output": np.array(output, dtype=np.float64), "target": np.array(target)}
+    if weight is not None:
+        arrays["weight"] = np.array(weight, dtype=np.float64)
 
-    def run(output: HostArray, **more: Any) -> tuple[Any, Any]:
-        value, gradient = loss(xp, output.copy(), target.copy(), **copies(options), **more)
-        return value, gradient
+    def value(name: str, moved: HostArray) -> HostArray:
+        return np.asarray(run_loss(loss, {**arrays, "output": moved}, need_grad=False)[0])
 
-    checks = list(loss_rules(loss, run, output, target, options))
-    checks += check_slopes(
-        {"d_output": output},
-        {"d_output": run(output)[1]},
-        lambda name, moved: np.asarray(run(moved, need_grad=False)[0]),
-        directions,
-        tolerance,
-        seed,
-    )
+    checks = list(loss_rules(loss, arrays))
+    points, gradients = {"d_output": arrays["output"]}, {"d_output": run_loss(loss, arrays)[1]}
+    checks += check_slopes(points, gradients, value, directions, tolerance, seed)
     return GradientReport(getattr(loss, "__name__", repr(loss)), tuple(checks))
 
 

@@ -60,13 +60,12 @@ def layer_rules(
     short, less = backward(layer, arrays, x, dy, ctx, need_dx=False)
     fits = short is None and _alike((None, grads), (None, less))
     yield _rule("need_dx=False", fits, "gives dx, or other gradients")
-    yield _descend_rule(layer, arrays, x, dy, ctx)
-    single = {name: value.astype(np.float32) for name, value in arrays.items()}
-    x, dy = x.astype(np.float32), dy.astype(np.float32)
+    if {name: np.shape(gradient) for name, gradient in grads.items()} == shapes:
+        yield _descend_rule(layer, arrays, x, dy, ctx)
+    single = _single({**arrays, "x": x, "dy": dy})
+    x, dy = single.pop("x"), single.pop("dy")
     dx, grads = backward(layer, single, x, dy, ctx)
-    results = {"y": forward(layer, single, x, ctx), "dx": dx, **grads}
-    wide = [name for name, value in results.items() if np.asarray(value).dtype != np.float32]
-    yield _rule("float32", not wide, f"of another dtype: {', '.join(wide)}")
+    yield _float32_rule({"y": forward(layer, single, x, ctx), "dx": dx, **grads})
 
 
 def _descend_rule(
@@ -80,28 +79,43 @@ def _descend_rule(
     return _rule("descend", fits, "is not backward and a step against the gradient")
 
 
-def loss_rules(
-    loss: Callable[..., Any],
-    run: Callable[..., tuple[Any, Any]],
-    output: HostArray,
-    target: HostArray,
-    options: dict[str, HostArray],
-) -> Iterator[Check]:
+def run_loss(
+    loss: Callable[..., Any], arrays: Mapping[str, HostArray], **options: bool
+) -> tuple[Any, Any]:
+    """A loss of copies of `output`, `target` and, where it is there, `weight`."""
+    return _call(loss, copies(arrays), **options)
+
+
+def _call(
+    loss: Callable[..., Any], arrays: Mapping[str, HostArray], **options: bool
+) -> tuple[Any, Any]:
+    weight = {"weight": arrays["weight"]} if "weight" in arrays else {}
+    value, gradient = loss(xp, arrays["output"], arrays["target"], **weight, **options)
+    return value, gradient
+
+
+def loss_rules(loss: Callable[..., Any], arrays: dict[str, HostArray]) -> Iterator[Check]:
     """What a loss keeps to beside its slope."""
-    value, _ = run(output)
+    given = copies(arrays)
+    value, _ = _call(loss, given)
     yield _rule("loss", np.shape(value) == (), f"has shape {np.shape(value)}, should have no axes")
-    given = {"output": output.copy(), "target": target.copy(), **copies(options)}
-    weight = {"weight": given["weight"]} if options else {}
-    loss(xp, given["output"], given["target"], **weight)
-    before = {"output": output, "target": target, **options}
-    written = [name for name, array in before.items() if not _same(given[name], array)]
+    written = [name for name, array in arrays.items() if not _same(given[name], array)]
     yield _rule("arguments", not written, f"written to: {', '.join(written)}")
-    alone, nothing = run(output, need_grad=False)
+    alone, nothing = run_loss(loss, arrays, need_grad=False)
     fits = nothing is None and _same(alone, value)
     yield _rule("need_grad=False", fits, "gives a gradient, or another loss")
-    results = dict(zip(("loss", "d_output"), run(output.astype(np.float32)), strict=True))
-    wide = [name for name, array in results.items() if np.asarray(array).dtype != np.float32]
-    yield _rule("float32", not wide, f"of another dtype: {', '.join(wide)}")
+    value, gradient = run_loss(loss, _single(arrays))
+    yield _float32_rule({"loss": value, "d_output": gradient})
+
+
+def _single(arrays: Mapping[str, HostArray]) -> dict[str, HostArray]:
+    """Floating-point arrays in float32."""
+    return {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in arrays.items()}
+
+
+def _float32_rule(results: Mapping[str, Any]) -> Check:
+    wide = [n for n, a in results.items() if a is not None and np.asarray(a).dtype != np.float32]
+    return _rule("float32", not wide, f"of another dtype: {', '.join(wide)}")
 
 
 def _rule(what: str, ok: bool, detail: str) -> Check:
