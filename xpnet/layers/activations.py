@@ -216,7 +216,8 @@ class GELU(Activation):
     Parameters
     ----------
     approximate
-        `"none"` or `"tanh"`. The first costs NumPy, which has no erf, some five times as much.
+        `"none"` or `"tanh"`. The first takes some 70 operations where the library has no erf, as
+        NumPy, the second some ten everywhere.
 
     Raises
     ------
