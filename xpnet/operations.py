@@ -37,7 +37,7 @@ def erf(xp: Namespace, x: Array) -> Array:
     """The error function, 2 / sqrt(π) times the integral of exp(-t²) from 0 to x.
 
     Rational approximations, right to a few units of the last place of float64: of erf(x) / x up to
-    |x| = 1, beyond it of (1 - erf(x)) exp(x²).
+    abs(x) = 1, beyond it of (1 - erf(x)) exp(x²).
 
     Parameters
     ----------

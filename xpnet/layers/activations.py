@@ -188,7 +188,7 @@ class SiLU(Activation):
 class Softplus(Activation):
     """A smooth ReLU: y = log(1 + exp(x)), with slope 1 / (1 + exp(-x)).
 
-    Computed as max(x, 0) + log(1 + exp(-|x|)), which never overflows and loses no digits.
+    Computed as max(x, 0) + log(1 + exp(-abs(x))), which never overflows and loses no digits.
     """
 
     operations = 6
