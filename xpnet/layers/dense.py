@@ -123,12 +123,12 @@ class Dense(Layer):
     def from_config(cls, config: dict[str, Any]) -> "Dense":
         # An initializer of the user's own is not needed any more once the weights exist.
         init_weight = build_initializer(config["init_weight"]) or he_normal
-        constraint = config["constraint"]
+        constraint = config.get("constraint")
         return cls(
             config["n_in"],
             config["n_out"],
             init_weight,
-            config["bias"],
+            config.get("bias", True),
             None if constraint is None else build_constraint(constraint),
         )
 
