@@ -3,7 +3,26 @@
 import numpy as np
 import pytest
 
-from xpnet import SGD, Dense, Dropout, Flatten, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from xpnet import (
+    ELU,
+    GELU,
+    SGD,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    LeakyReLU,
+    MaxNorm,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from xpnet.conformance.recording import Recorder, RecordingBackend
 from xpnet.layers import Layer
 from xpnet.losses import softmax_cross_entropy
@@ -18,6 +37,11 @@ MODEL = Sequential(
     act2=Tanh(),
     soft=Softmax(),
     inner=Sequential(fc=Dense(8, 6), act=Sigmoid(), drop=Dropout(0.1)),
+    res=Residual(
+        Sequential(fc=Dense(6, 6, bias=False, constraint=MaxNorm(2.0)), bn=BatchNorm(6)), SiLU()
+    ),
+    norm=LayerNorm(6),
+    more=Sequential(a=LeakyReLU(), b=ELU(), c=GELU(), d=GELU("tanh"), e=Softplus()),
     fc3=Dense(6, 3),
 )
 

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from xpnet.initializers import INITIALIZERS, zeros
+from xpnet import Dense, fit, load
+from xpnet.initializers import (
+    INITIALIZERS,
+    Normal,
+    Orthogonal,
+    Uniform,
+    he_uniform,
+    ones,
+    orthogonal,
+    zeros,
+)
 from xpnet.random import stream
 
 FAN_IN, FAN_OUT = 400, 600
@@ -39,7 +49,7 @@ def published_std(name, fan_in=FAN_IN, fan_out=FAN_OUT):
 
 
 def test_these_are_all_initializers():
-    assert sorted(INITIALIZERS) == sorted(NAMES)
+    assert sorted(INITIALIZERS) == sorted([*NAMES, "orthogonal"])
     assert all(function.__name__ == name for name, function in INITIALIZERS.items())
 
 
@@ -120,3 +130,71 @@ def test_the_signal_keeps_its_variance_through_relu_layers():
 def test_biases_start_at_zero():
     assert zeros((3,)).tolist() == [0, 0, 0]
     assert (zeros((2, 3)).shape, zeros((2, 3)).dtype) == ((2, 3), np.float64)
+    assert (ones((2, 3)) == 1).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (40, 25), (25, 40), (1, 7), (7, 1)])
+@pytest.mark.parametrize("gain", [1.0, math.sqrt(2)])
+def test_orthogonal_rows_or_columns(shape, gain):
+    weight = Orthogonal(gain)(stream(0, "w"), *shape)
+    assert (weight.shape, weight.dtype, weight.flags.c_contiguous) == (shape, np.float64, True)
+    few = weight if shape[0] >= shape[1] else weight.T
+    np.testing.assert_allclose(few.T @ few, gain**2 * np.eye(min(shape)), atol=1e-14)
+
+
+def test_orthogonal_keeps_the_norm_through_a_deep_linear_network():
+    x = stream(0, "x").normal(size=(7, 30))
+    y = x
+    for i in range(50):
+        y = y @ orthogonal(stream(0, "layer", i), 30, 30)
+    np.testing.assert_allclose(np.linalg.norm(y, axis=1), np.linalg.norm(x, axis=1), rtol=1e-12)
+
+
+def test_orthogonal_is_uniformly_distributed():
+    """Against SciPy's draws from the Haar distribution.
+
+    Without the choice of signs every first element has one sign and the angles of the eigenvalues
+    are not uniform (Mezzadri, 2007).
+    """
+    stats = pytest.importorskip("scipy.stats")
+    ours = np.array([orthogonal(stream(0, "w", i), 3, 3) for i in range(4000)])
+    theirs = stats.ortho_group.rvs(3, size=4000, random_state=1)
+    for i in range(3):
+        for j in range(3):
+            # The standard deviation of the share of positive ones is 0.008.
+            assert (ours[:, i, j] > 0).mean() == pytest.approx(0.5, abs=0.04)
+            assert stats.ks_2samp(ours[:, i, j], theirs[:, i, j]).pvalue > 1e-4
+    traces = [np.trace(draws, axis1=1, axis2=2) for draws in (ours, theirs)]
+    assert stats.ks_2samp(*traces).pvalue > 1e-4
+    assert (np.linalg.det(ours) > 0).mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_a_spread_of_ones_own():
+    stats = pytest.importorskip("scipy.stats")
+    normal = Normal(0.02)(stream(0, "w"), FAN_IN, FAN_OUT)
+    uniform = Uniform(0.3)(stream(0, "w"), FAN_IN, FAN_OUT)
+    assert stats.kstest(normal.ravel(), stats.norm(scale=0.02).cdf).pvalue > 1e-4
+    assert stats.kstest(uniform.ravel(), stats.uniform(-0.3, 0.6).cdf).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("family", [Normal, Uniform, Orthogonal])
+@pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, "1", True, None])
+def test_a_spread_is_positive(family, value):
+    with pytest.raises(ValueError, match=f"{family.__name__}: .* must be a "):
+        family(value)
+
+
+@pytest.mark.parametrize(
+    "init", [orthogonal, Orthogonal(1.5), Normal(0.02), Uniform(0.3), he_uniform]
+)
+def test_an_initializer_is_saved_with_its_layer(init, tmp_path):
+    layer = Dense(4, 3, init)
+    assert Dense.from_config(layer.config()) == layer
+    network = fit(layer, (np.eye(4), np.arange(4) % 3), epochs=1, backend="numpy")
+    network.save(tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors").model == layer
+
+
+def test_an_initializer_of_ones_own_is_not_needed_after_training():
+    layer = Dense(2, 3, lambda rng, fan_in, fan_out: np.ones((fan_in, fan_out)))
+    assert Dense.from_config(layer.config()) == Dense(2, 3)

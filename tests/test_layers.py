@@ -7,10 +7,26 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import Dense, Dropout, Layer, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from xpnet import (
+    ELU,
+    GELU,
+    Dense,
+    Dropout,
+    Layer,
+    LeakyReLU,
+    MaxNorm,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from xpnet.conformance.examples import LAYER_EXAMPLES
-from xpnet.layers import EVALUATION, LAYERS, Context
+from xpnet.layers import ACTIVATIONS, EVALUATION, LAYERS, Context
 from xpnet.random import derive, stream
+from xpnet.testing import check_layer
 from xpnet.training.step import load_array
 
 TRAINING = Context(training=True)
@@ -47,7 +63,7 @@ def test_every_public_layer_has_a_row():
         if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
     }
     assert public == {type(row.layer) for row in LAYER_EXAMPLES}
-    assert set(LAYERS.values()) == public - {Sequential}
+    assert set(LAYERS.values()) == public
 
 
 @each_row
@@ -81,27 +97,12 @@ def test_shape_dtype_and_device(backend, row, dtype):
 
 
 @each_row
-def test_directional_derivative(row):
-    """The gradients against a central difference along a random direction, in float64."""
-    params, x, dy = host_arrays(row)
-    _, cache = row.layer.forward(np, params, x, row.context())
-    dx, grads = row.layer.backward(np, params, cache, dy)
-    assert_directional_derivative(
-        lambda x, **params: float(np.sum(dy * row.layer.forward(np, params, x, row.context())[0])),
-        {"x": x, **params},
-        {"x": dx, **grads},
-    )
-
-
-def assert_directional_derivative(function, arrays, gradients, step=1e-6):
-    """Each gradient's product with a random direction against the function's slope along it."""
-    assert set(arrays) == set(gradients)
-    for name, array in arrays.items():
-        direction = stream(1, name).normal(size=array.shape)
-        up = function(**{**arrays, name: array + step * direction})
-        down = function(**{**arrays, name: array - step * direction})
-        slope = float(np.sum(gradients[name] * direction))
-        assert slope == pytest.approx((up - down) / (2 * step), rel=1e-7, abs=1e-8), name
+@pytest.mark.parametrize("ctx", [None, EVALUATION], ids=["training", "evaluation"])
+def test_slopes_and_contract(row, ctx):
+    """The gradients against differences in float64, and what else `check_layer` looks at."""
+    params, x, _ = host_arrays(row)
+    ctx = row.context() if ctx is None else ctx
+    check_layer(row.layer, x, params=params, ctx=ctx, tolerance=1e-7).raise_if_wrong()
 
 
 @each_row
@@ -116,8 +117,9 @@ def test_equals_automatic_differentiation(row):
         expected_grads, expected_dx = vjp(dy)
         _, dx, grads = run(backend, row)
     np.testing.assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-14)
-    for name, expected in expected_grads.items():
-        np.testing.assert_allclose(grads[name], expected, rtol=1e-12, atol=1e-14)
+    assert set(grads) == set(row.layer.parameter_shapes())
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, expected_grads[name], rtol=1e-12, atol=1e-14)
 
 
 @each_row
@@ -291,7 +293,7 @@ def test_initial_parameters(row):
         if name.endswith("weight"):
             assert not np.array_equal(value, other[name])
         else:
-            assert not value.any()
+            assert (value == (1 if name.endswith("scale") else 0)).all()
 
 
 @each_row
@@ -308,42 +310,84 @@ def test_saved_and_loaded(row, tmp_path):
     model = Sequential(layer=row.layer)
     params, x, _ = host_arrays(row)
     named = {f"layer.{name}": value for name, value in params.items()}
-    xpnet.Network(model, named, backend).save(tmp_path / "model.safetensors")
+    buffers = {name: named.pop(name) for name in model.buffers()}
+    network = xpnet.Network(model, named, backend, buffers=buffers)
+    network.save(tmp_path / "model.safetensors")
     loaded = xpnet.load(tmp_path / "model.safetensors")
     assert loaded.model == model
     expected, _ = row.layer.forward(np, params, x, EVALUATION)
-    actual, _ = loaded.model.forward(np, loaded.params, x, EVALUATION)
+    actual, _ = loaded.model.forward(np, loaded.arrays, x, EVALUATION)
     np.testing.assert_array_equal(actual, expected)
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (ReLU(), "relu"),
-        (Tanh(), "tanh"),
-        (Sigmoid(), "sigmoid"),
-        (Softmax(), "softmax"),
-    ],
-    ids=str,
-)
-def test_activation_equals_torch(ours, theirs):
+TORCH_ACTIVATIONS = {
+    ReLU(): lambda F: F.relu,
+    Tanh(): lambda F: F.tanh,
+    Sigmoid(): lambda F: F.sigmoid,
+    Softmax(): lambda F: lambda x: F.softmax(x, -1),
+    LeakyReLU(): lambda F: F.leaky_relu,
+    LeakyReLU(0.3): lambda F: lambda x: F.leaky_relu(x, 0.3),
+    LeakyReLU(0): lambda F: lambda x: F.leaky_relu(x, 0.0),
+    ELU(): lambda F: F.elu,
+    ELU(1.7): lambda F: lambda x: F.elu(x, 1.7),
+    GELU(): lambda F: F.gelu,
+    GELU("tanh"): lambda F: lambda x: F.gelu(x, approximate="tanh"),
+    SiLU(): lambda F: F.silu,
+    # torch takes the identity beyond a threshold, which is 20 if not given.
+    Softplus(): lambda F: lambda x: F.softplus(x, threshold=100),
+}
+
+
+@pytest.mark.parametrize("ours", TORCH_ACTIVATIONS, ids=str)
+def test_activation_equals_torch(ours):
+    functional = pytest.importorskip("torch.nn.functional")
     torch = pytest.importorskip("torch")
     x = np.concatenate([stream(0, "x").normal(size=40) * 3, [0.0, -0.0, 800.0, -800.0, 1e-30]])
     x = x.reshape(5, 9)
     dy = stream(0, "dy").normal(size=x.shape)
     leaf = torch.tensor(x, requires_grad=True)
-    expected = torch.softmax(leaf, -1) if theirs == "softmax" else getattr(torch, theirs)(leaf)
+    expected = TORCH_ACTIVATIONS[ours](functional)(leaf)
     expected.backward(torch.tensor(dy))
     y, cache = ours.forward(np, {}, x, TRAINING)
     dx, _ = ours.backward(np, {}, cache, dy)
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-12, atol=2e-15)
+
+
+def test_every_activation_is_compared_and_has_a_name():
+    assert set(ACTIVATIONS.values()) == {type(layer) for layer in TORCH_ACTIVATIONS} - {Softmax}
+    assert {"leaky_relu", "elu", "gelu", "silu", "softplus"} < set(ACTIVATIONS)
+    for kind in ACTIVATIONS.values():
+        assert kind().flops((3, 4)) % 12 == 0
+        assert kind().flops((3, 4)) > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LeakyReLU(-0.1), "LeakyReLU: slope must not be negative, got -0.1"),
+        (lambda: LeakyReLU("0.1"), "LeakyReLU: slope must be a finite number, got '0.1'"),
+        (lambda: LeakyReLU(float("nan")), "LeakyReLU: slope must be a finite number, got nan"),
+        (lambda: ELU(0), "ELU: alpha must be a positive number, got 0"),
+        (lambda: ELU(float("inf")), "ELU: alpha must be a finite number, got inf"),
+        (lambda: GELU("erf"), "GELU: approximate must be 'none' or 'tanh', got 'erf'"),
+        (lambda: GELU(True), "GELU: approximate must be"),
+        (lambda: Dense(2, 3, bias=1), "Dense: bias must be True or False, got 1"),
+        (lambda: Dense(2, 3, constraint=3.0), r"constraint must be one such as MaxNorm\(3.0\)"),
+        (lambda: Dense(2, 3, constraint=MaxNorm), r"constraint must be one such as MaxNorm\(3.0\)"),
+        (lambda: MaxNorm(0), "MaxNorm: limit must be a positive number, got 0"),
+        (lambda: MaxNorm(float("inf")), "MaxNorm: limit must be a finite number, got inf"),
+    ],
+)
+def test_options_that_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_activations_pass_a_nan_on(backend):
     """A network whose weights are no numbers must not look healthy."""
     x = backend.asarray(np.array([[np.nan, 1.0, -1.0]]))
-    for layer in (ReLU(), Tanh(), Sigmoid()):
+    for layer in [kind() for kind in ACTIVATIONS.values()] + [GELU("tanh")]:
         y, cache = layer.forward(backend.xp, {}, x, TRAINING)
         assert np.isnan(backend.to_numpy(y)).tolist() == [[True, False, False]], layer
         dx, _ = layer.backward(backend.xp, {}, cache, backend.asarray(np.ones((1, 3))))
@@ -362,6 +406,26 @@ def test_dense_equals_torch():
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-13)
     for name, actual in {"x": dx, **grads}.items():
         np.testing.assert_allclose(actual, leaves[name].grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_dense_without_a_bias_equals_torch():
+    torch = pytest.importorskip("torch")
+    layer = Dense(5, 3, bias=False)
+    assert layer.parameter_shapes() == {"weight": (5, 3)}
+    np.testing.assert_array_equal(layer.init(0)["weight"], Dense(5, 3).init(0)["weight"])
+    weight, x, dy = (
+        stream(0, n).normal(size=s) for n, s in (("w", (5, 3)), ("x", (4, 5)), ("d", (4, 3)))
+    )
+    leaves = [torch.tensor(a, requires_grad=True) for a in (x, weight)]
+    expected = torch.nn.functional.linear(leaves[0], leaves[1].T)
+    expected.backward(torch.tensor(dy))
+    y, cache = layer.forward(np, {"weight": weight}, x, TRAINING)
+    dx, grads = layer.backward(np, {"weight": weight}, cache, dy)
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-13)
+    np.testing.assert_allclose(dx, leaves[0].grad.numpy(), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(grads["weight"], leaves[1].grad.numpy(), rtol=1e-12, atol=1e-14)
+    with_bias, _ = Dense(5, 3).forward(np, {"weight": weight, "bias": np.zeros(3)}, x, TRAINING)
+    np.testing.assert_array_equal(y, with_bias)
 
 
 def test_softmax_of_huge_logits_is_finite():

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from xpnet import Dense, Flatten, Layer, ReLU, Sequential, Tanh, mlp
+from xpnet import (
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    ReLU,
+    Residual,
+    Sequential,
+    Softmax,
+    Tanh,
+    mlp,
+)
 from xpnet.initializers import xavier_uniform
 from xpnet.layers import Context
 
@@ -103,12 +115,46 @@ def test_equality_and_hash_are_of_names_and_order():
     assert model != "Sequential"
 
 
+def rows_of(model):
+    return [line.split() for line in model.summary().splitlines()]
+
+
 def test_summary_counts_parameters():
-    lines = Sequential(flat=Flatten((28, 28)), fc1=Dense(784, 10)).summary().splitlines()
-    assert [line.split() for line in lines[1:]] == [
-        ["flat", "Flatten", "784", "0"],
-        ["fc1", "Dense", "10", "7,850"],
-        ["total", "7,850"],
+    assert rows_of(Sequential(flat=Flatten((28, 28)), fc1=Dense(784, 10))) == [
+        ["name", "layer", "output", "parameters", "bytes", "FLOPs"],
+        ["flat", "Flatten", "784", "0", "0", "0"],
+        ["fc1", "Dense", "10", "7,850", "31,400", "15,690"],
+        ["total", "7,850", "31,400", "15,690"],
+    ]
+
+
+def test_summary_goes_into_containers():
+    block = Sequential(fc1=Dense(4, 8, bias=False), bn1=BatchNorm(8), act1=Tanh(), fc2=Dense(8, 3))
+    model = Sequential(res=Residual(block, Dense(4, 3, bias=False)), soft=Softmax())
+    assert rows_of(model)[1:] == [
+        ["res", "Residual", "3", "0", "0", "3"],  # the sum of the two ways
+        ["res.block", "Sequential", "3", "0", "0", "0"],
+        ["res.block.fc1", "Dense", "8", "32", "128", "64"],
+        ["res.block.bn1", "BatchNorm", "8", "16", "128", "32"],  # and 16 numbers of buffers
+        ["res.block.act1", "Tanh", "8", "0", "0", "8"],
+        ["res.block.fc2", "Dense", "3", "27", "108", "51"],
+        ["res.skip", "Dense", "3", "12", "48", "24"],
+        ["soft", "Softmax", "3", "0", "0", "15"],
+        ["total", "87", "412", "197"],
+    ]
+    assert model.flops((4,)) == 197
+    assert model.parameter_count == 87
+    names = {f"{row[0]}." for row in rows_of(model)[1:]}
+    assert all(any(name.startswith(row) for row in names) for name in model.parameter_shapes())
+    # A container on its own counts its own operations in the total.
+    assert rows_of(model["res"])[-1] == ["total", "87", "412", "182"]
+
+
+def test_summary_of_a_network_for_any_shape():
+    assert rows_of(Sequential(act=Tanh(), drop=Dropout(0.1)))[1:] == [
+        ["act", "Tanh", "?", "0", "0", "?"],
+        ["drop", "Dropout", "?", "0", "0", "?"],
+        ["total", "0", "0", "?"],
     ]
 
 
@@ -118,6 +164,25 @@ def test_mlp_options():
     assert model["act2"] == Tanh()
     assert model["fc3"] == Dense(3, 2, xavier_uniform)
     assert repr(model["fc3"]) == "Dense(3, 2, xavier_uniform)"
+
+
+def test_mlp_with_batch_norm():
+    model = mlp(4, 3, 3, 2, batch_norm=True, dropout=0.5)
+    assert list(model) == [
+        "fc1", "bn1", "act1", "drop1", "fc2", "bn2", "act2", "drop2", "fc3",
+    ]  # fmt: skip
+    assert model["bn2"] == BatchNorm(3)
+    # The mean that is subtracted would take a bias away; the output has one.
+    assert [model[name].bias for name in ("fc1", "fc2", "fc3")] == [False, False, True]
+
+
+def test_a_parameter_and_a_buffer_of_one_name_are_refused():
+    class Twice(BatchNorm):
+        def buffers(self):
+            return {"bias": np.zeros(self.n_features)}
+
+    with pytest.raises(ValueError, match="bn: bias is the name of a parameter and of a buffer"):
+        Sequential(bn=Twice(3))
 
 
 @pytest.mark.parametrize(

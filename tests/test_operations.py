@@ -1,6 +1,7 @@
 """Overrides of the backends, against the same operations in the standard's functions."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -133,6 +134,38 @@ def test_subtract_product_of_another_byte_order():
     xp = open_backend("numpy").xp
     c, a, b = (np.ones(shape, dtype=">f4") for shape in ((100, 101), (100, 5), (5, 101)))
     assert (operations.subtract_product(xp, c, a, b) == -4).all()
+
+
+ARGUMENTS = np.concatenate(
+    [
+        np.linspace(-7, 7, 40_001),
+        np.logspace(-300, 2, 2_001),
+        [0.0, -0.0, 1.0, -1.0, np.nextafter(1, 2), 6.0, -6.0, 1e300, np.inf, -np.inf, np.nan],
+    ]
+)
+
+
+def test_erf_is_that_of_the_c_library():
+    xp = standard(open_backend("numpy"), "erf")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = operations.erf(xp, ARGUMENTS)
+    expected = np.array([math.erf(x) for x in ARGUMENTS])
+    np.testing.assert_allclose(found, expected, rtol=1e-15, atol=0)
+    scipy_special = pytest.importorskip("scipy.special")
+    np.testing.assert_allclose(found, scipy_special.erf(ARGUMENTS), rtol=1e-15, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_erf_of_a_backend_is_that_of_the_standard(training_backend, dtype):
+    backend = training_backend
+    with backend.scope(), np.errstate(over="ignore", invalid="ignore"):
+        x = backend.asarray(ARGUMENTS[np.abs(ARGUMENTS) < 1e30].astype(dtype))
+        own = operations.erf(backend.xp, x)
+        expected = operations.erf(standard(backend, "erf"), x)
+        assert own.dtype == expected.dtype == getattr(backend.xp, dtype)
+        own, expected = backend.to_numpy(own), backend.to_numpy(expected)
+    tolerance = 1e-6 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(own, expected, rtol=tolerance, atol=1e-40)
 
 
 def test_jax_takes_what_the_standard_does():

@@ -1,8 +1,10 @@
-"""Initial weights: He, Xavier/Glorot and LeCun, each normal and uniform.
+"""Initial weights: He, Xavier/Glorot and LeCun, each normal and uniform, and orthogonal ones.
 
 Every initializer has the signature `(rng, fan_in, fan_out) -> weight`, where `weight` is a float64
-host array of shape (fan_in, fan_out). The families differ only in the variance they ask for; a
-uniform distribution on (-a, a) has variance a**2 / 3, hence the factor of three under the root.
+host array of shape (fan_in, fan_out). Those that take a number are frozen dataclasses, such as
+`Normal(0.01)`; a function of your own is an initializer as well. The families differ only in the
+variance they ask for; a uniform distribution on (-a, a) has variance a**2 / 3, hence the factor of
+three under the root.
 
 References
 ----------
@@ -11,14 +13,20 @@ References
   2010, https://proceedings.mlr.press/v9/glorot10a.html
 - LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998,
   http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf
+- Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep
+  linear neural networks", 2013, https://arxiv.org/abs/1312.6120
+- Mezzadri, "How to generate random matrices from the classical compact groups", 2007,
+  https://arxiv.org/abs/math-ph/0609050
 """
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.checks import positive_number
 from xpnet.typing import Generator, HostArray, Shape
 
 Initializer: TypeAlias = Callable[[Generator, int, int], HostArray]
@@ -54,9 +62,68 @@ def lecun_uniform(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
     return _uniform(rng, fan_in, fan_out, variance=1 / fan_in)
 
 
+def orthogonal(rng: Generator, fan_in: int, fan_out: int, *, gain: float = 1.0) -> HostArray:
+    """Orthonormal rows or columns, whichever are fewer, times `gain`: after Saxe and others.
+
+    For more inputs than outputs Wᵀ W = gain² 1, else W Wᵀ = gain² 1. The signal through a linear
+    network keeps its norm exactly, not on average. Uniformly distributed (Haar) among all such
+    matrices: W is Q of the decomposition QR of normal numbers, with the signs of its columns
+    such that the diagonal of R is positive; without, it would not be uniform (Mezzadri).
+    """
+    normal = rng.standard_normal((max(fan_in, fan_out), min(fan_in, fan_out)))
+    q, r = np.linalg.qr(normal)
+    q *= np.where(np.diag(r) < 0, -gain, gain)
+    return np.ascontiguousarray(q if fan_in >= fan_out else q.T)
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    """`orthogonal` with another gain, positive: sqrt(2) is usual before ReLU."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", positive_number("Orthogonal: gain", self.gain))
+
+    def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
+        return orthogonal(rng, fan_in, fan_out, gain=self.gain)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal with mean 0 and a standard deviation of one's own, positive."""
+
+    standard_deviation: float
+
+    def __post_init__(self) -> None:
+        value = positive_number("Normal: standard_deviation", self.standard_deviation)
+        object.__setattr__(self, "standard_deviation", value)
+
+    def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
+        return _normal(rng, fan_in, fan_out, variance=self.standard_deviation**2)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Uniform on ±limit, positive."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit", positive_number("Uniform: limit", self.limit))
+
+    def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
+        return _uniform(rng, fan_in, fan_out, variance=self.limit**2 / 3)
+
+
 def zeros(shape: Shape) -> HostArray:
     """Float64 zeros: the initial biases."""
     return np.zeros(shape)
+
+
+def ones(shape: Shape) -> HostArray:
+    """Float64 ones: the initial scales after a normalisation."""
+    return np.ones(shape)
 
 
 def _normal(rng: Generator, fan_in: int, fan_out: int, *, variance: float) -> HostArray:
@@ -77,6 +144,35 @@ INITIALIZERS: dict[str, Initializer] = {
         xavier_uniform,
         lecun_normal,
         lecun_uniform,
+        orthogonal,
     )
 }
-"""The initializers by name, for the command line and for saved networks."""
+"""The initializers that need no number, by name, for the command line and for saved networks."""
+
+FAMILIES: dict[str, type[Any]] = {
+    family.__name__: family for family in (Orthogonal, Normal, Uniform)
+}
+"""The initializers that take a number, by name, for saved networks."""
+
+
+def describe_initializer(initializer: Initializer) -> str | dict[str, Any]:
+    """An initializer as JSON values, from which `build_initializer` makes an equal one."""
+    kind = type(initializer)
+    if FAMILIES.get(kind.__name__) is kind:
+        return {"initializer": kind.__name__, **asdict(initializer)}  # type: ignore[call-overload]
+    return getattr(initializer, "__name__", "custom")
+
+
+def build_initializer(description: str | dict[str, Any]) -> Initializer | None:
+    """The inverse of `describe_initializer`; None for one that is not xpnet's.
+
+    Raises
+    ------
+    ValueError
+        If its number is not allowed.
+    """
+    if isinstance(description, str):
+        return INITIALIZERS.get(description)
+    family, number = description["initializer"], dict(description)
+    del number["initializer"]
+    return FAMILIES[family](**number) if family in FAMILIES else None

@@ -93,7 +93,9 @@ class CupyBackend(Backend):
         count = cupy.cuda.runtime.getDeviceCount()
         self.device = cupy.cuda.Device(device_index("cupy", device, count, ("cuda",)))
         with self.device:
-            self.xp = with_overrides(xp, keep_mask=make_fused_mask(cupy), **self._find_products())
+            self.xp = with_overrides(
+                xp, keep_mask=make_fused_mask(cupy), erf=_erf, **self._find_products()
+            )
 
     def _find_products(self) -> dict[str, Callable[..., Any]]:
         """The products by cuBLAS, as overrides; none where they do not work, but CuPy's own do."""
@@ -158,6 +160,13 @@ class CupyBackend(Backend):
         with self.device:
             pool = self._cupy.get_default_memory_pool()
             return int(pool.total_bytes()) + self.graphs.most_bytes
+
+
+def _erf(x: Array) -> Array:
+    """`xpnet.operations.erf` in one kernel."""
+    from cupyx.scipy.special import erf  # late: few networks need it
+
+    return erf(x)
 
 
 def why_no_gpu(runtime: Any) -> str:

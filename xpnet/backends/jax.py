@@ -50,7 +50,7 @@ class JaxBackend(Backend):
             raise BackendUnavailable(self.import_failure(error)) from error
         self._jax = jax
         # Rows of a batch are in range; JAX's default looks whether they are, and fills with NaN.
-        self.xp = with_overrides(xp, take=partial(xp.take, mode="clip"))
+        self.xp = with_overrides(xp, take=partial(xp.take, mode="clip"), erf=jax.lax.erf)
         kind = "cpu" if device is None else device.partition(":")[0]
         platform = {"cuda": "gpu"}.get(kind, kind)
         try:

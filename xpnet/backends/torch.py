@@ -39,7 +39,7 @@ class TorchBackend(Backend):
             from array_api_compat import torch as xp
         except Exception as error:
             raise BackendUnavailable(self.import_failure(error)) from error
-        self.xp = with_overrides(xp, subtract_product=_subtract_product)
+        self.xp = with_overrides(xp, subtract_product=_subtract_product, erf=torch.special.erf)
         self._torch = torch
         try:
             place = torch.device("cpu" if device is None else device)

@@ -9,15 +9,24 @@ from typing import Any
 from xpnet import losses, metrics
 from xpnet.backends import Backend
 from xpnet.layers import (
+    ELU,
     EVALUATION,
+    GELU,
+    BatchNorm,
     Context,
     Dense,
     Dropout,
     Flatten,
     Layer,
+    LayerNorm,
+    LeakyReLU,
+    MaxNorm,
     ReLU,
+    Residual,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     Tanh,
 )
 from xpnet.losses import Loss
@@ -42,12 +51,17 @@ class LayerExample:
         return Context(training=True, seed=SEED, step=3)
 
     def arrays(self) -> tuple[dict[str, HostArray], HostArray, HostArray]:
-        """Parameters, input and output gradient in float64, none of them near a kink."""
+        """Parameters with buffers, input, output gradient: float64, none of them near a kink."""
         import numpy as np
 
         params = {
             name: stream(0, name).normal(size=shape)
             for name, shape in self.layer.parameter_shapes().items()
+        }
+        # Buffers may have to be positive, as variances.
+        params |= {
+            name: value + stream(0, name).uniform(size=value.shape)
+            for name, value in self.layer.buffers().items()
         }
         x = stream(0, "x").normal(size=self.shape)
         x = np.where(np.abs(x) < 0.1, 0.5, x)
@@ -74,17 +88,47 @@ LAYER_EXAMPLES = [
         Sequential(first=ReLU(), block=Sequential(fc=Dense(5, 2), drop=Dropout(0.3))), (7, 5)
     ),
     LayerExample(Sequential(act1=Tanh(), act2=Softmax()), (3, 5)),
+    LayerExample(Dense(5, 3, bias=False), (4, 5)),
+    LayerExample(Dense(5, 3, constraint=MaxNorm(1.5)), (4, 5)),
+    LayerExample(LeakyReLU(0.1), (4, 5)),
+    LayerExample(ELU(1.5), (4, 5)),
+    LayerExample(GELU(), (4, 5)),
+    LayerExample(GELU("tanh"), (4, 5)),
+    LayerExample(SiLU(), (4, 5)),
+    LayerExample(Softplus(), (4, 5)),
+    LayerExample(BatchNorm(5, momentum=0.3), (6, 5)),
+    LayerExample(LayerNorm(5), (4, 5)),
+    LayerExample(Residual(Dense(5, 5)), (4, 5)),
+    LayerExample(Residual(Tanh()), (3, 4)),
+    LayerExample(
+        Residual(
+            Sequential(
+                fc1=Dense(5, 4, bias=False, constraint=MaxNorm(1.0)),
+                bn=BatchNorm(4),
+                act=Tanh(),
+                drop=Dropout(0.3),
+                fc2=Dense(4, 3),
+            ),
+            Dense(5, 3, bias=False),
+        ),
+        (7, 5),
+    ),
 ]
 
 
 def run_layer(backend: Backend, example: LayerExample) -> dict[str, Array]:
-    """Forward and backward on a backend: output, input gradient and gradients by name."""
+    """A training step on a backend: output, gradients, buffers, and constrained parameters."""
+    layer, xp = example.layer, backend.xp
     host_params, host_x, host_dy = example.arrays()
     params = {name: floats(backend, value) for name, value in host_params.items()}
     x, dy = floats(backend, host_x), floats(backend, host_dy)
-    y, cache = example.layer.forward(backend.xp, params, x, example.context())
-    dx, grads = example.layer.backward(backend.xp, params, cache, dy)
-    return {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
+    y, cache = layer.forward(xp, params, x, example.context())
+    dx, grads = layer.backward(xp, params, cache, dy)
+    found = {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
+    found |= layer.update_buffers(xp, {name: params[name] for name in layer.buffers()}, cache)
+    if layer.has_constraint():
+        found |= layer.constrain(xp, {name: params[name] for name in layer.parameter_shapes()})
+    return found
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import numpy as numpy_namespace
 
-from xpnet.backends.base import Status
+from xpnet.backends.base import Backend, Status
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
 from xpnet.data import load_digits
@@ -188,6 +188,7 @@ class RecordingBackend(NumpyBackend):
     """The NumPy backend, with arrays and a namespace that are watched."""
 
     name = "recording"
+    repeat = Backend.repeat  # steps as they are written
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder

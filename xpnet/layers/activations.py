@@ -1,14 +1,30 @@
 """Element-wise activation functions. None of them has parameters."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
+from xpnet.checks import positive_number, real_number
 from xpnet.layers.base import Context, Layer
-from xpnet.typing import Array, Cache, Grads, Namespace, Params
+from xpnet.operations import erf
+from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
+
+
+class Activation(Layer):
+    """A function of each element by itself."""
+
+    operations: ClassVar[int]
+    """How many operations an element takes."""
+
+    def flops(self, shape: Shape) -> int:
+        return self.operations * math.prod(shape)
 
 
 @dataclass(frozen=True)
-class ReLU(Layer):
+class ReLU(Activation):
     """Rectified linear unit: y = x where x > 0, else 0. Its slope at 0 is taken as 0."""
+
+    operations = 1
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         # Not `where(x > 0, x, 0)`, which takes four times as long and would hide a NaN.
@@ -27,8 +43,10 @@ class ReLU(Layer):
 
 
 @dataclass(frozen=True)
-class Tanh(Layer):
+class Tanh(Activation):
     """Hyperbolic tangent: y = tanh(x), with slope 1 - y²."""
+
+    operations = 1
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         y = xp.tanh(x)
@@ -41,15 +59,22 @@ class Tanh(Layer):
         return (dy * (1 - y * y) if need_dx else None), {}
 
 
+def logistic(xp: Namespace, x: Array) -> Array:
+    """1 / (1 + exp(-x)), as (1 + tanh(x / 2)) / 2: the same function, which never overflows."""
+    return 0.5 + 0.5 * xp.tanh(0.5 * x)
+
+
 @dataclass(frozen=True)
-class Sigmoid(Layer):
+class Sigmoid(Activation):
     """Logistic function: y = 1 / (1 + exp(-x)), with slope y (1 - y).
 
     Computed as (1 + tanh(x / 2)) / 2, which is the same function and never overflows.
     """
 
+    operations = 4
+
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
-        y = 0.5 + 0.5 * xp.tanh(0.5 * x)
+        y = logistic(xp, x)
         return y, (y,)
 
     def backward(
@@ -59,5 +84,195 @@ class Sigmoid(Layer):
         return (dy * y * (1 - y) if need_dx else None), {}
 
 
-ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "tanh": Tanh, "sigmoid": Sigmoid}
+@dataclass(frozen=True)
+class LeakyReLU(Activation):
+    """y = x where x > 0, else slope x; its slope at 0 is taken as that of the left.
+
+    Parameters
+    ----------
+    slope
+        The slope on the left, finite and not negative.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+
+    References
+    ----------
+    Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013,
+    https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
+    """
+
+    slope: float = 0.01
+    operations = 2
+
+    def __post_init__(self) -> None:
+        slope = real_number("LeakyReLU: slope", self.slope)
+        if slope < 0:
+            raise ValueError(f"LeakyReLU: slope must not be negative, got {self.slope!r}")
+        object.__setattr__(self, "slope", slope)
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        return xp.where(x > 0, x, self.slope * x), (x,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        (x,) = cache
+        return (xp.where(x > 0, dy, self.slope * dy) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class ELU(Activation):
+    """Exponential linear unit: y = x where x > 0, else alpha (exp(x) - 1), with slope y + alpha.
+
+    Parameters
+    ----------
+    alpha
+        Minus the limit on the left, positive. Only with 1 the slope has no jump at 0.
+
+    Raises
+    ------
+    ValueError
+        If it is not a positive number.
+
+    References
+    ----------
+    Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by exponential
+    linear units (ELUs)", 2015, https://arxiv.org/abs/1511.07289
+    """
+
+    alpha: float = 1.0
+    operations = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", positive_number("ELU: alpha", self.alpha))
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        # The minimum: exp of what is not used would overflow.
+        y = xp.where(x > 0, x, self.alpha * xp.expm1(xp.minimum(x, 0.0)))
+        return y, (y,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        (y,) = cache
+        return (xp.where(y > 0, dy, dy * (y + self.alpha)) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class SiLU(Activation):
+    """Sigmoid linear unit, or swish: y = x s with s = 1 / (1 + exp(-x)); slope s (1 + x (1 - s)).
+
+    References
+    ----------
+    Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
+    approximation in reinforcement learning", 2017, https://arxiv.org/abs/1702.03118
+    """
+
+    operations = 5
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        s = logistic(xp, x)
+        return x * s, (x, s)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        x, s = cache
+        return (dy * s * (1 + x * (1 - s)) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class Softplus(Activation):
+    """A smooth ReLU: y = log(1 + exp(x)), with slope 1 / (1 + exp(-x)).
+
+    Computed as max(x, 0) + log(1 + exp(-abs(x))), which never overflows and loses no digits.
+    """
+
+    operations = 6
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        y = xp.log1p(xp.exp(-xp.abs(x)))
+        y += xp.maximum(x, 0.0)
+        return y, (x,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        (x,) = cache
+        return (dy * logistic(xp, x) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class GELU(Activation):
+    """Gaussian error linear unit: y = x P(x), with P the distribution function of a normal number.
+
+    P(x) = (1 + erf(x / sqrt(2))) / 2 and slope P(x) + x exp(-x² / 2) / sqrt(2 π). The approximation
+    by tanh is P(x) = (1 + t) / 2 with t = tanh(sqrt(2 / π) (x + 0.044715 x³)) and slope
+    P(x) + x (1 - t²) sqrt(2 / π) (1 + 0.134145 x²) / 2.
+
+    Parameters
+    ----------
+    approximate
+        `"none"` or `"tanh"`. The first takes some 70 operations where the library has no erf, as
+        NumPy, the second some ten everywhere.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    References
+    ----------
+    Hendrycks and Gimpel, "Gaussian error linear units (GELUs)", 2016,
+    https://arxiv.org/abs/1606.08415
+    """
+
+    approximate: str = "none"
+    operations = 5
+
+    def __post_init__(self) -> None:
+        if self.approximate not in ("none", "tanh"):
+            raise ValueError(
+                f"GELU: approximate must be 'none' or 'tanh', got {self.approximate!r}"
+            )
+
+    def flops(self, shape: Shape) -> int:
+        return (9 if self.approximate == "tanh" else 5) * math.prod(shape)
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        if self.approximate == "tanh":
+            p = 0.5 + 0.5 * xp.tanh(_TANH_SCALE * x * (1 + 0.044715 * (x * x)))
+        else:
+            p = 0.5 + 0.5 * erf(xp, math.sqrt(0.5) * x)
+        return x * p, (x, p)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        if not need_dx:
+            return None, {}
+        x, p = cache
+        if self.approximate == "tanh":
+            # (1 - t²) / 2 = 2 p (1 - p)
+            density = 2 * _TANH_SCALE * p * (1 - p) * (1 + 3 * 0.044715 * (x * x))
+        else:
+            density = math.sqrt(0.5 / math.pi) * xp.exp(-0.5 * x * x)
+        return dy * (p + x * density), {}
+
+
+_TANH_SCALE = math.sqrt(2 / math.pi)
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "softplus": Softplus,
+}
 """The activations by the name that the command line gives them."""

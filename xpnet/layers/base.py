@@ -65,6 +65,7 @@ class Layer:
 
     Subclasses implement `forward` and `backward`, and where they have parameters
     `parameter_shapes` and `init`. The defaults describe an element-wise function.
+    `xpnet.testing.check_layer` checks a layer of one's own.
     """
 
     def parameter_shapes(self) -> dict[str, Shape]:
@@ -74,6 +75,52 @@ class Layer:
     def init(self, seed: Seed) -> dict[str, HostArray]:
         """Initial parameters, float64 on the host: draw each from `stream(seed, its_name)`."""
         return {}
+
+    def buffers(self) -> dict[str, HostArray]:
+        """Initial arrays that are not trained, such as running means: float64 on the host, by name.
+
+        `forward` and `backward` get them in `params`, beside the parameters, with which they must
+        not share a name. A trained network keeps them.
+        """
+        return {}
+
+    def update_buffers(self, xp: Namespace, buffers: Params, cache: Cache) -> dict[str, Array]:
+        """The buffers after a training step in which `forward` returned `cache`: as they were.
+
+        Parameters
+        ----------
+        xp
+            The array namespace of all arrays.
+        buffers
+            The buffers by name; not written to.
+        cache
+            What `forward` returned.
+
+        Returns
+        -------
+        buffers
+            The new ones, of the same names, shapes and dtypes.
+        """
+        return dict(buffers)
+
+    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
+        """Consumes `params`: the parameters within what is allowed of them, after an update."""
+        return params
+
+    def has_constraint(self) -> bool:
+        """Whether `constrain` does anything; where it does not, a step does without it."""
+        return type(self).constrain is not Layer.constrain
+
+    def smallest_batch(self) -> int:
+        """How many samples a batch must have for training."""
+        return 1
+
+    def flops(self, shape: Shape) -> int:
+        """How many operations the evaluation of one sample of this shape takes.
+
+        A sum, a product, a comparison count as one each, and so does a function such as `exp`.
+        """
+        return 0
 
     def input_shape(self) -> Shape | None:
         """The shape of one sample that the layer accepts; None where any will do."""
@@ -108,7 +155,7 @@ class Layer:
         xp
             The array namespace of all arrays.
         params
-            The layer's parameters by name.
+            The layer's parameters by name, and its buffers.
         x
             The batch; the first axis numbers the samples.
         ctx

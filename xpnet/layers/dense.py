@@ -4,8 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.checks import positive_integer
-from xpnet.initializers import INITIALIZERS, Initializer, he_normal, zeros
+from xpnet.initializers import (
+    Initializer,
+    build_initializer,
+    describe_initializer,
+    he_normal,
+    zeros,
+)
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.constraints import Constraint, build_constraint, describe_constraint
 from xpnet.operations import subtract_product
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
@@ -21,11 +28,15 @@ class Dense(Layer):
         Numbers of input and output features, positive.
     init_weight
         How the weight is drawn, one of `xpnet.initializers`; the bias starts at zero.
+    bias
+        Whether there is one. In front of batch norm it would do nothing.
+    constraint
+        What the weight is to keep to after every update, such as `MaxNorm(3.0)`; nothing if None.
 
     Notes
     -----
-    Parameters: `weight` (n_in, n_out) and `bias` (n_out,). For x (B, n_in) and dy (B, n_out):
-    dW = xᵀ dy, db = the column sums of dy, dx = dy Wᵀ.
+    Parameters: `weight` (n_in, n_out) and, where there is one, `bias` (n_out,). For x (B, n_in) and
+    dy (B, n_out): dW = xᵀ dy, db = the column sums of dy, dx = dy Wᵀ.
 
     Raises
     ------
@@ -36,6 +47,8 @@ class Dense(Layer):
     n_in: int
     n_out: int
     init_weight: Initializer = he_normal
+    bias: bool = True
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_in", "n_out"):
@@ -46,19 +59,44 @@ class Dense(Layer):
                 f"Dense: init_weight must be an initializer such as xpnet.initializers.he_normal, "
                 f"got {self.init_weight!r}"
             )
+        if not isinstance(self.bias, bool):
+            raise ValueError(f"Dense: bias must be True or False, got {self.bias!r}")
+        if self.constraint is not None and (
+            isinstance(self.constraint, type) or not callable(self.constraint)
+        ):
+            raise ValueError(
+                f"Dense: constraint must be one such as MaxNorm(3.0), got {self.constraint!r}"
+            )
 
     def __repr__(self) -> str:
-        init = "" if self.init_weight is he_normal else f", {self.config()['init_weight']}"
-        return f"Dense({self.n_in}, {self.n_out}{init})"
+        options = [str(self.n_in), str(self.n_out)]
+        if self.init_weight is not he_normal:
+            options.append(getattr(self.init_weight, "__name__", repr(self.init_weight)))
+        if not self.bias:
+            options.append("bias=False")
+        if self.constraint is not None:
+            options.append(f"constraint={self.constraint!r}")
+        return f"Dense({', '.join(options)})"
 
     def parameter_shapes(self) -> dict[str, Shape]:
-        return {"weight": (self.n_in, self.n_out), "bias": (self.n_out,)}
+        bias: dict[str, Shape] = {"bias": (self.n_out,)} if self.bias else {}
+        return {"weight": (self.n_in, self.n_out), **bias}
 
     def init(self, seed: Seed) -> dict[str, HostArray]:
-        return {
-            "weight": self.init_weight(stream(seed, "weight"), self.n_in, self.n_out),
-            "bias": zeros((self.n_out,)),
-        }
+        weight = self.init_weight(stream(seed, "weight"), self.n_in, self.n_out)
+        return {"weight": weight, **({"bias": zeros((self.n_out,))} if self.bias else {})}
+
+    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
+        if self.constraint is not None:
+            params["weight"] = self.constraint(xp, params["weight"])
+        return params
+
+    def has_constraint(self) -> bool:
+        # A subclass may have a constrain of its own.
+        return self.constraint is not None or type(self).constrain is not Dense.constrain
+
+    def flops(self, shape: Shape) -> int:
+        return 2 * self.n_in * self.n_out + (self.n_out if self.bias else 0)
 
     def input_shape(self) -> Shape:
         return (self.n_in,)
@@ -72,28 +110,41 @@ class Dense(Layer):
         return (self.n_out,)
 
     def config(self) -> dict[str, Any]:
+        constraint = self.constraint
         return {
             "n_in": self.n_in,
             "n_out": self.n_out,
-            "init_weight": getattr(self.init_weight, "__name__", "custom"),
+            "init_weight": describe_initializer(self.init_weight),
+            "bias": self.bias,
+            "constraint": None if constraint is None else describe_constraint(constraint),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Dense":
         # An initializer of the user's own is not needed any more once the weights exist.
-        init_weight = INITIALIZERS.get(config["init_weight"], he_normal)
-        return cls(config["n_in"], config["n_out"], init_weight)
+        init_weight = build_initializer(config["init_weight"]) or he_normal
+        constraint = config.get("constraint")
+        return cls(
+            config["n_in"],
+            config["n_out"],
+            init_weight,
+            config.get("bias", True),
+            None if constraint is None else build_constraint(constraint),
+        )
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         y = xp.matmul(x, params["weight"])
-        y += params["bias"]
+        if self.bias:
+            y += params["bias"]
         return y, (x,)
 
     def backward(
         self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
-        grads = {"weight": xp.matmul(x.T, dy), "bias": xp.sum(dy, axis=0)}
+        grads = {"weight": xp.matmul(x.T, dy)}
+        if self.bias:
+            grads["bias"] = xp.sum(dy, axis=0)
         dx = xp.matmul(dy, params["weight"].T) if need_dx else None
         return dx, grads
 
@@ -113,5 +164,6 @@ class Dense(Layer):
         # The rate goes into dy, which is small, and not into the gradient of the weight.
         step = dy * rate
         params["weight"] = subtract_product(xp, params["weight"], x.T, step)
-        params["bias"] -= xp.sum(step, axis=0)
+        if self.bias:
+            params["bias"] -= xp.sum(step, axis=0)
         return dx, params

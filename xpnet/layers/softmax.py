@@ -1,9 +1,10 @@
 """The softmax over the classes, as functions and as a layer."""
 
+import math
 from dataclasses import dataclass
 
 from xpnet.layers.base import Context, Layer
-from xpnet.typing import Array, Cache, Grads, Namespace, Params
+from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
 def softmax(xp: Namespace, z: Array) -> Array:
@@ -52,6 +53,9 @@ class Softmax(Layer):
     two, which is cheaper and never takes the logarithm of 0. It is for networks that need
     probabilities inside.
     """
+
+    def flops(self, shape: Shape) -> int:
+        return 5 * math.prod(shape)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         y = softmax(xp, x)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.layers import Layer
 from xpnet.training.samples import Streamed
 from xpnet.training.weighted import rows_of
 from xpnet.typing import Array, HostArray, Namespace
@@ -63,3 +64,20 @@ def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) ->
         yield whole[first : first + 1, :]
     if n_whole * batch_size < count:
         yield order[None, n_whole * batch_size :]
+
+
+def check_batch_size(model: Layer, n_samples: int, batch_size: int) -> None:
+    """Check that no batch of an epoch is too small for a layer of the model.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
+    last = n_samples % batch_size or batch_size
+    if last < model.smallest_batch():
+        raise ValueError(
+            f"batch_size {batch_size} leaves {last} of {n_samples} samples for the last batch, but "
+            f"the model needs {model.smallest_batch()} or more (batch norm takes the variance of a "
+            f"batch): take another batch size, or leave samples out"
+        )

@@ -63,6 +63,7 @@ def make_evaluator(
 ) -> Evaluator:
     """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
 
+    `params` has the parameters and the buffers of the model by name, as `Network.arrays` has.
     The sums stay on the device and are read once. `y` may be a pair `Weighted(targets, weights)`.
     `kind` is the kind of the targets, by which is decided what an error is; that of the loss if
     None, and classes for a function that does not say.

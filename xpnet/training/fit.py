@@ -15,7 +15,7 @@ from xpnet.layers import Layer
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, permutation, seed_sequence
-from xpnet.training.batches import batches
+from xpnet.training.batches import batches, check_batch_size
 from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import Evaluator, make_evaluator
 from xpnet.training.history import EpochRecord
@@ -94,6 +94,8 @@ def fit(
         If the backend or device cannot be used.
     DataError
         If samples and targets do not fit each other or the model, or are not finite.
+    ValueError
+        If an option is not allowed, or the last batch is too small for a layer (`BatchNorm`).
     TrainingDiverged
         If the loss is not finite after an epoch.
 
@@ -131,6 +133,7 @@ def fit(
             pixel_maximum=maximum,
             target_kind=kind,
             loss=loss,
+            buffers=select(state, "buffer/"),
         )
         run = opened.repeat(step)
         watchers = [
@@ -138,6 +141,7 @@ def fit(
         ]
         group = 1 if any(c.every_step for c in watchers) else opened.steps_per_call
         n_samples = sets.x.shape[0]
+        check_batch_size(model, n_samples, batch_size)
         # Of a very large batch a part tells as much of the threads.
         rows = min(batch_size, n_samples, 1024)
         largest = (rows, *max(weights, key=math.prod, default=(1, 1)))
@@ -159,6 +163,7 @@ def fit(
                     callback.on_step(state, rows.shape[0])
             opened.synchronize(*state.values())
             network.params = select(state, "param/")
+            network.buffers = select(state, "buffer/")
             rate = _shortest(opened.to_numpy(state["learning_rate"]))
             record = _evaluate(epoch, network, sets, evaluate, started, rate)
             _check_finite(record, n_steps)
@@ -215,8 +220,8 @@ def _evaluate(
     learning_rate: float,
 ) -> EpochRecord:
     trained = time.perf_counter()
-    on_train = evaluate(network.params, sets.x, sets.y)
-    on_test = None if sets.test is None else evaluate(network.params, *sets.test)
+    on_train = evaluate(network.arrays, sets.x, sets.y)
+    on_test = None if sets.test is None else evaluate(network.arrays, *sets.test)
     return EpochRecord(
         epoch=epoch,
         train_loss=on_train.loss,

@@ -1,7 +1,7 @@
 """A trained network: a model together with its parameters. `saved.py` reads it again."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,7 @@ import numpy as np
 from xpnet import checkpoint
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
-from xpnet.data.preparation import prepare
-from xpnet.layers import EVALUATION, Layer, softmax
+from xpnet.layers import Layer, describe_layer
 from xpnet.losses import (
     DEFAULT_LOSSES,
     TARGET_KINDS,
@@ -19,10 +18,10 @@ from xpnet.losses import (
     describe_loss,
     target_kind,
 )
-from xpnet.metrics import class_labels, confusion_matrix, predicted_classes, predicted_labels
-from xpnet.model import describe_layer
-from xpnet.training.evaluation import Evaluation, chunk_rows, chunks, make_evaluator
+from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
+from xpnet.training.evaluation import Evaluation, make_evaluator
 from xpnet.training.history import History
+from xpnet.training.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
 from xpnet.training.report import (
     Report,
     report_on_classes,
@@ -30,9 +29,10 @@ from xpnet.training.report import (
     report_on_values,
 )
 from xpnet.training.samples import home_of, load_inputs
+from xpnet.training.step import load_array
 from xpnet.training.targets import load_targets, load_weights
 from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray, Namespace, Shape
+from xpnet.typing import Array, HostArray, Shape
 
 
 class Network:
@@ -46,6 +46,8 @@ class Network:
         Where the parameters live.
     params
         The parameters by name, such as `fc1.weight`.
+    buffers
+        The arrays that are not trained by name, such as `bn1.mean`; the initial ones if not given.
     history
         The epochs of its training.
     sample_shape
@@ -75,6 +77,7 @@ class Network:
         pixel_maximum: float = 255.0,
         target_kind: str = "classes",
         loss: LossFunction | None = None,
+        buffers: Mapping[str, Array] | None = None,
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
@@ -83,11 +86,19 @@ class Network:
         self.model = model
         self.params = dict(params)
         self.backend = backend
+        if buffers is None:
+            buffers = {name: load_array(backend, value) for name, value in model.buffers().items()}
+        self.buffers = dict(buffers)
         self.history = history if history is not None else History()
         self.sample_shape = sample_shape
         self.pixel_maximum = float(pixel_maximum)
         self.target_kind = target_kind
         self.loss = loss
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The parameters and the buffers by name: what the model's `forward` is given."""
+        return {**self.params, **self.buffers}
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -112,7 +123,7 @@ class Network:
         DataError
             If the shape does not fit, or a value is not finite.
         """
-        return self._map(x, _PREDICTIONS[self.target_kind])
+        return self._map(x, PREDICTIONS[self.target_kind])
 
     def predict_proba(self, x: Any) -> Array:
         """The probability of each class for each sample: the softmax of the network's output.
@@ -130,7 +141,7 @@ class Network:
                 "predict_proba: this network was trained on real numbers and gives values, not "
                 "probabilities; take predict"
             )
-        return self._map(x, softmax if self.target_kind == "classes" else _logistic)
+        return self._map(x, PROBABILITIES[self.target_kind])
 
     def evaluate(
         self, x: Any, y: Any, *, sample_weight: Any = None, loss: LossFunction | None = None
@@ -165,7 +176,7 @@ class Network:
             evaluate = make_evaluator(
                 backend, self.model, loss, pixel_maximum=self.pixel_maximum, kind=kind
             )
-            return evaluate(self.params, x, y)
+            return evaluate(self.arrays, x, y)
 
     def confusion_matrix(self, x: Any, y: Any) -> HostArray:
         """How often each class was taken for each, as a NumPy array of integers (C, C).
@@ -257,33 +268,21 @@ class Network:
 
     def _parts(self, backend: Backend, x: Array, head: Any) -> Iterator[tuple[slice, Array]]:
         """The rows of each chunk, and `head(xp, output)` of them."""
-        xp, params = backend.xp, self._params_on(backend)
-        every_row = chunks(x.shape[0], chunk_rows(self.model, x))
-        for rows in list(every_row) or [slice(0, 0)]:
-            batch = prepare(
-                xp,
-                x[rows, ...],
-                maximum=self.pixel_maximum,
-                dtype=backend.dtype,
-                shape=self.model.input_shape(),
-            )
-            output, _ = self.model.forward(xp, params, batch, EVALUATION)
-            yield rows, head(xp, output)
-
-    def _params_on(self, backend: Backend) -> dict[str, Array]:
-        if backend is self.backend:
-            return self.params
-        return {
-            name: backend.asarray(self.backend.to_numpy(value))
-            for name, value in self.params.items()
-        }
+        arrays = self.arrays
+        if backend is not self.backend:
+            arrays = {k: backend.asarray(self.backend.to_numpy(v)) for k, v in arrays.items()}
+        outputs = outputs_in_chunks(
+            backend, self.model, arrays, x, pixel_maximum=self.pixel_maximum
+        )
+        return ((rows, head(backend.xp, output)) for rows, output in outputs)
 
     def copy(self) -> "Network":
-        """The same network with parameters of its own, as a callback may want to keep it."""
+        """The same network with arrays of its own, as a callback may want to keep it."""
         with self.backend.scope():
-            params = {
-                name: self.backend.asarray(value, copy=True) for name, value in self.params.items()
-            }
+            params, buffers = (
+                {name: self.backend.asarray(value, copy=True) for name, value in own.items()}
+                for own in (self.params, self.buffers)
+            )
         return Network(
             self.model,
             params,
@@ -293,6 +292,7 @@ class Network:
             pixel_maximum=self.pixel_maximum,
             target_kind=self.target_kind,
             loss=self.loss,
+            buffers=buffers,
         )
 
     __copy__ = copy
@@ -311,7 +311,9 @@ class Network:
             If the file cannot be written; an existing file is then still whole.
         """
         arrays = {
-            f"param/{name}": self.backend.to_numpy(value) for name, value in self.params.items()
+            f"{kind}/{name}": self.backend.to_numpy(value)
+            for kind, own in (("param", self.params), ("buffer", self.buffers))
+            for name, value in own.items()
         }
         metadata = {
             "model": describe_layer(self.model),
@@ -330,14 +332,3 @@ class Network:
 
     def __repr__(self) -> str:
         return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"
-
-
-def _logistic(xp: Namespace, z: Array) -> Array:
-    return 0.5 + 0.5 * xp.tanh(0.5 * z)
-
-
-_PREDICTIONS: dict[str, Callable[..., Array]] = {
-    "classes": predicted_classes,
-    "multilabel": predicted_labels,
-    "values": lambda xp, output: output,
-}

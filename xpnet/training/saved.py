@@ -8,9 +8,8 @@ import numpy as np
 from xpnet import checkpoint
 from xpnet.backends import Backend, open_backend
 from xpnet.errors import CheckpointError
-from xpnet.layers import Layer
+from xpnet.layers import Layer, build_layer
 from xpnet.losses import TARGET_KINDS, build_loss
-from xpnet.model import build_layer
 from xpnet.training.history import History
 from xpnet.training.network import Network
 from xpnet.training.step import load_array, select
@@ -67,20 +66,19 @@ def load(
             f"{path}: the metadata does not describe a network: {error}"
         ) from error
     shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+    shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
     checkpoint.check_arrays(path, arrays, shapes)
     opened = open_backend(backend, device, dtype or saved_dtype)
     with opened.scope():
-        params = {
-            name: load_array(opened, np.asarray(value))
-            for name, value in select(arrays, "param/").items()
-        }
+        loaded = {name: load_array(opened, np.asarray(value)) for name, value in arrays.items()}
     return Network(
         model,
-        params,
+        select(loaded, "param/"),
         opened,
         history=history,
         sample_shape=sample_shape,
         pixel_maximum=pixel_maximum,
         target_kind=kind,
         loss=loss,
+        buffers=select(loaded, "buffer/"),
     )

@@ -20,12 +20,14 @@ Step = Callable[[State, Array, Array, Array], State]
 def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
-    Keys: `param/NAME` the parameters, `opt/NAME` what the optimizer keeps, `learning_rate`, `step`
-    the number of steps taken, `loss` the mean loss of the last batch, before its step. What changes
-    between steps is an array and not a Python number: a compiled step would freeze a number.
+    Keys: `param/NAME` the parameters, `buffer/NAME` the arrays of layers that are not trained,
+    `opt/NAME` what the optimizer keeps, `learning_rate`, `step` the number of steps taken, `loss`
+    the mean loss of the last batch, before its step. What changes between steps is an array and not
+    a Python number: a compiled step would freeze a number.
     """
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
+    state |= {f"buffer/{n}": load_array(backend, value) for n, value in model.buffers().items()}
     slots = optimizer.init(backend.xp, select(state, "param/"))
     state |= {f"opt/{name}": value for name, value in slots.items()}
     if np.asarray(optimizer.learning_rate, dtype=backend.dtype_name) == 0:
@@ -80,10 +82,14 @@ def make_step(
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
     plain = type(optimizer).update is SGD.update
     names = {name: f"param/{name}" for name in model.parameter_shapes()}
+    buffer_names = {name: f"buffer/{name}" for name in model.buffers()}
+    constrained = model.has_constraint()
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
         params = {name: state[key] for name, key in names.items()}
+        buffers = {name: state[key] for name, key in buffer_names.items()} if buffer_names else {}
+        arrays = {**params, **buffers} if buffer_names else params
         slots = {} if plain else select(state, "opt/")
         batch = xp.take(x, rows, axis=0)
         weighted = isinstance(y, Weighted)
@@ -91,7 +97,7 @@ def make_step(
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
 
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
-        output, cache = model.forward(xp, params, batch, ctx)
+        output, cache = model.forward(xp, arrays, batch, ctx)
         if weighted:
             weight = xp.take(y.weight, rows, axis=0)
             batch_loss, d_output = loss(xp, output, target, weight=weight)
@@ -99,12 +105,18 @@ def make_step(
             batch_loss, d_output = loss(xp, output, target)
         rate = state["learning_rate"]
         if plain:
-            _, params = model.descend(xp, params, cache, d_output, rate, need_dx=False)
+            _, params = model.descend(xp, arrays, cache, d_output, rate, need_dx=False)
         else:
-            _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
+            _, grads = model.backward(xp, arrays, cache, d_output, need_dx=False)
             params, slots = optimizer.update(xp, params, grads, slots, rate)
+        if buffer_names:
+            new = model.update_buffers(xp, buffers, cache)
+            buffers = {key: new[name] for name, key in buffer_names.items()}
+        if constrained:
+            params = model.constrain(xp, params)
         return {
             **{key: params[name] for name, key in names.items()},
+            **buffers,
             **{f"opt/{name}": value for name, value in slots.items()},
             "learning_rate": rate,
             "step": state["step"] + 1,

@@ -1,0 +1,131 @@
+"""Batch normalisation."""
+
+from dataclasses import dataclass
+
+from xpnet.checks import positive_integer, positive_number
+from xpnet.initializers import ones, zeros
+from xpnet.layers.base import Context, Layer
+from xpnet.random import Seed
+from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Each feature with mean 0 and variance 1 in the batch, then scaled and shifted.
+
+    y = scale (x - m) / sqrt(v + epsilon) + bias. In training m and v are the mean and the (biased)
+    variance of each column of the batch. In evaluation they are the running ones, the buffers,
+    which each training step moves: running += momentum (batch - running), with the unbiased
+    variance of the batch, v B / (B - 1). This is what `torch.nn.BatchNorm1d` does.
+
+    Parameters
+    ----------
+    n_features
+        The number of columns, positive.
+    momentum
+        The weight of the last batch, above 0 and at most 1. It is PyTorch's; Keras and others give
+        the same word to the weight of what was before, 1 - momentum.
+    epsilon
+        What is added to the variance, positive.
+
+    Notes
+    -----
+    Parameters: `scale` (ones) and `bias` (zeros). Buffers: `mean` (zeros) and `variance` (ones).
+    All have shape (n_features,). With n = (x - m) / sqrt(v + epsilon), the sums being over the
+    batch: dscale = sum(dy n), dbias = sum(dy), and in training dx = scale / sqrt(v + epsilon)
+    (dy - dbias / B - n dscale / B); in evaluation m and v do not depend on x, and
+    dx = scale / sqrt(v + epsilon) dy.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, samples of another shape come in, or a training batch has a
+        single sample, of which there is no variance.
+
+    References
+    ----------
+    Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", 2015, https://arxiv.org/abs/1502.03167
+    """
+
+    n_features: int
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        size = positive_integer("BatchNorm: n_features", self.n_features)
+        momentum = positive_number("BatchNorm: momentum", self.momentum)
+        if momentum > 1:
+            raise ValueError(f"BatchNorm: momentum must be at most 1, got {self.momentum!r}")
+        object.__setattr__(self, "n_features", size)
+        object.__setattr__(self, "momentum", momentum)
+        object.__setattr__(self, "epsilon", positive_number("BatchNorm: epsilon", self.epsilon))
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        return {"scale": (self.n_features,), "bias": (self.n_features,)}
+
+    def init(self, seed: Seed) -> dict[str, HostArray]:
+        return {"scale": ones((self.n_features,)), "bias": zeros((self.n_features,))}
+
+    def buffers(self) -> dict[str, HostArray]:
+        return {"mean": zeros((self.n_features,)), "variance": ones((self.n_features,))}
+
+    def update_buffers(self, xp: Namespace, buffers: Params, cache: Cache) -> dict[str, Array]:
+        normal, _, mean, variance = cache
+        count = normal.shape[0]
+        batch = {"mean": mean, "variance": variance * (count / (count - 1))}
+        return {
+            name: value + self.momentum * (batch[name] - value) for name, value in buffers.items()
+        }
+
+    def smallest_batch(self) -> int:
+        return 2
+
+    def input_shape(self) -> Shape:
+        return (self.n_features,)
+
+    def output_shape(self, shape: Shape | None) -> Shape:
+        if shape not in (None, (self.n_features,)):
+            raise ValueError(
+                f"BatchNorm({self.n_features}) takes samples of shape ({self.n_features},), "
+                f"but is given shape {shape}"
+            )
+        return (self.n_features,)
+
+    def flops(self, shape: Shape) -> int:
+        return 4 * self.n_features
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        if not ctx.training:
+            inverse = 1 / xp.sqrt(params["variance"] + self.epsilon)
+            normal = (x - params["mean"]) * inverse
+            return normal * params["scale"] + params["bias"], (normal, inverse)
+        if x.shape[0] < 2:
+            raise ValueError(
+                "BatchNorm: a batch of one sample has no variance to train with; take a batch "
+                "size that leaves no last batch of one sample"
+            )
+        mean = xp.mean(x, axis=0)
+        normal = x - mean
+        variance = xp.mean(normal * normal, axis=0)
+        inverse = 1 / xp.sqrt(variance + self.epsilon)
+        normal *= inverse
+        y = normal * params["scale"]
+        y += params["bias"]
+        return y, (normal, inverse, mean, variance)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        normal, inverse, *batch = cache
+        grads = {"scale": xp.sum(dy * normal, axis=0), "bias": xp.sum(dy, axis=0)}
+        if not need_dx:
+            return None, grads
+        factor = params["scale"] * inverse
+        if not batch:  # of an evaluation
+            return dy * factor, grads
+        count = normal.shape[0]
+        dx = dy - grads["bias"] / count
+        dx -= normal * (grads["scale"] / count)
+        dx *= factor
+        return dx, grads

@@ -1,0 +1,79 @@
+"""What weights must keep to after every update."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from xpnet.checks import positive_number
+from xpnet.typing import Array, Namespace
+
+Constraint: TypeAlias = Callable[[Namespace, Array], Array]
+"""`(xp, weight) -> weight`, which may consume the weight, of shape (n_in, n_out)."""
+
+
+@dataclass(frozen=True)
+class MaxNorm:
+    """No unit's incoming weights are longer than `limit`: longer columns are scaled down to it.
+
+    w_j = w_j min(1, limit / ||w_j||) for each column w_j of the weight, with the Euclidean norm. It
+    is Keras' `MaxNorm` with `axis=0`, but for the small number that Keras adds to the norm. Weights
+    are drawn as ever: it is after the first update that they are within the limit.
+
+    Parameters
+    ----------
+    limit
+        The longest norm, positive; 3 or 4 are usual, together with dropout.
+
+    Raises
+    ------
+    ValueError
+        If the limit is not a positive number.
+
+    References
+    ----------
+    Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: a simple way to prevent
+    neural networks from overfitting", 2014, section 5.1,
+    https://jmlr.org/papers/v15/srivastava14a.html
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit", positive_number("MaxNorm: limit", self.limit))
+
+    def __call__(self, xp: Namespace, weight: Array) -> Array:
+        """Consumes `weight`."""
+        norms = xp.sqrt(xp.sum(weight * weight, axis=0, keepdims=True))
+        # Exactly 1 up to the limit, and never a division by 0.
+        weight *= self.limit / xp.maximum(norms, self.limit)
+        return weight
+
+
+CONSTRAINTS: dict[str, type[Any]] = {"MaxNorm": MaxNorm}
+"""The constraints by name, for saved networks."""
+
+
+def describe_constraint(constraint: Constraint) -> dict[str, Any]:
+    """A constraint as JSON values, from which `build_constraint` makes an equal one."""
+    kind = type(constraint)
+    if CONSTRAINTS.get(kind.__name__) is kind:
+        return {"constraint": kind.__name__, "options": asdict(constraint)}  # type: ignore[call-overload]
+    return {"constraint": "custom", "options": {}}
+
+
+def build_constraint(description: dict[str, Any]) -> Constraint:
+    """The inverse of `describe_constraint`, for xpnet's own constraints.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of them, or its options are not allowed.
+    """
+    kind = description["constraint"]
+    if kind not in CONSTRAINTS:
+        raise ValueError(
+            f"the constraint {kind!r} is not one of xpnet's ({', '.join(CONSTRAINTS)}): "
+            f"give the model to load(..., model=...)"
+        )
+    constraint: Constraint = CONSTRAINTS[kind](**description["options"])
+    return constraint

@@ -1,0 +1,186 @@
+"""What all layers have in common that are made of layers."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from xpnet.layers.base import Layer
+from xpnet.layers.description import build_layer, describe_layer
+from xpnet.layers.summary import summarize
+from xpnet.random import Seed, derive
+from xpnet.typing import Array, Cache, HostArray, Namespace, Params, Shape
+
+
+class Container(Layer):
+    """A layer made of named layers, after which parameters and buffers are called.
+
+    Subclasses define `forward`, `backward`, `descend`, `output_shape` and `inner_shapes`. Their
+    cache is the tuple of the caches of the layers, in order.
+
+    Parameters
+    ----------
+    layers
+        The layers by name, in order. Names are letters, digits and underscores.
+
+    Raises
+    ------
+    TypeError
+        If a value is not a layer.
+    ValueError
+        If a name has other characters, or a layer calls a parameter and a buffer the same.
+    """
+
+    def __init__(self, layers: Mapping[str, Layer]) -> None:
+        kind = type(self).__name__
+        for name, layer in layers.items():
+            if not re.fullmatch(r"\w+", name, re.ASCII):
+                raise ValueError(
+                    f"{kind}: the layer name {name!r} may have only letters, digits and _"
+                )
+            if not isinstance(layer, Layer):
+                hint = " (write Dense(...), with its sizes)" if isinstance(layer, type) else ""
+                raise TypeError(f"{kind}: {name}={layer!r} is not a layer{hint}")
+        self._layers = dict(layers)
+        trained = {name: tuple(layer.parameter_shapes()) for name, layer in layers.items()}
+        buffers = {name: tuple(layer.buffers()) for name, layer in layers.items()}
+        for name in layers:
+            twice = set(trained[name]) & set(buffers[name])
+            if twice:
+                raise ValueError(
+                    f"{kind}: {name}: {', '.join(sorted(twice))} is the name of a parameter and of "
+                    f"a buffer; rename one"
+                )
+        # As the layer calls its arrays, and as they are called here.
+        self._keys = {
+            name: [(key, f"{name}.{key}") for key in trained[name] + buffers[name]]
+            for name in layers
+        }
+        self._buffer_keys = {name: keys for name, keys in buffers.items() if keys}
+        self._constrained = {
+            name: trained[name] for name, layer in layers.items() if layer.has_constraint()
+        }
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The layers by name, in order."""
+        return dict(self._layers)
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of trainable numbers."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes().values())
+
+    def inner_shapes(self, shape: Shape | None) -> Iterator[tuple[str, Layer, Shape | None]]:
+        """Each layer with its name and the shape of its input, for an input of this shape."""
+        raise NotImplementedError(f"{type(self).__name__} must define inner_shapes")
+
+    def summary(self) -> str:
+        """A table of the layers, those inside of containers too.
+
+        Columns: the name, after which parameters are called; the layer; the shape of one output
+        sample; the number of parameters; the bytes that they and the buffers take in float32; and
+        the operations (FLOPs) of the evaluation of one sample, as `Layer.flops` counts them. A
+        container's own row counts what is not counted in the rows of its parts. `?` is what
+        depends on the shape of the input, where that is not known.
+        """
+        return summarize(self)
+
+    # -- what is asked of each layer ------------------------------------------------------------
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        return _prefixed({name: layer.parameter_shapes() for name, layer in self._layers.items()})
+
+    def init(self, seed: Seed) -> dict[str, HostArray]:
+        # Each layer draws from a stream named after it: the same seed and name give the same
+        # weights whatever other layers stand beside it.
+        return _prefixed(
+            {name: layer.init(derive(seed, name)) for name, layer in self._layers.items()}
+        )
+
+    def buffers(self) -> dict[str, HostArray]:
+        return _prefixed({name: self._layers[name].buffers() for name in self._buffer_keys})
+
+    def update_buffers(self, xp: Namespace, buffers: Params, cache: Cache) -> dict[str, Array]:
+        caches = dict(zip(self._layers, cache, strict=True))
+        return _prefixed(
+            {
+                name: self._layers[name].update_buffers(
+                    xp, {key: buffers[f"{name}.{key}"] for key in keys}, caches[name]
+                )
+                for name, keys in self._buffer_keys.items()
+            }
+        )
+
+    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
+        for name, keys in self._constrained.items():
+            own = {key: params[f"{name}.{key}"] for key in keys}
+            params.update(_prefixed({name: self._layers[name].constrain(xp, own)}))
+        return params
+
+    def has_constraint(self) -> bool:
+        return bool(self._constrained)
+
+    def smallest_batch(self) -> int:
+        return max((layer.smallest_batch() for layer in self._layers.values()), default=1)
+
+    def flops(self, shape: Shape) -> int:
+        return sum(
+            layer.flops(inner) for _, layer, inner in self.inner_shapes(shape) if inner is not None
+        )
+
+    # -- description ----------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        # A list: the order is part of the model, and JSON objects have none.
+        return {
+            "layers": [
+                {"name": name, **describe_layer(layer)} for name, layer in self._layers.items()
+            ]
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The inverse of `config`, for xpnet's own layers.
+
+        Raises
+        ------
+        ValueError
+            If a layer is not one of xpnet's.
+        """
+        layers: dict[str, Any] = {}
+        for entry in config["layers"]:
+            try:
+                layers[entry["name"]] = build_layer(entry)
+            except ValueError as error:
+                raise ValueError(f"layer {entry['name']!r}: {error}") from None
+        return cls(**layers)
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Container) or type(other) is not type(self):
+            return NotImplemented
+        return list(self._layers.items()) == list(other._layers.items())
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._layers.items()))
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{name}={layer!r}" for name, layer in self._layers.items())
+        return f"{type(self).__name__}({inner})"
+
+    def _of(self, name: str, params: Params) -> dict[str, Array]:
+        return {key: params[full] for key, full in self._keys[name]}
+
+
+def _prefixed(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One dictionary of those of the layers: `{"fc1": {"weight": w}}` becomes `fc1.weight`."""
+    return {f"{name}.{key}": value for name, own in values.items() for key, value in own.items()}

@@ -1,0 +1,91 @@
+"""Layer normalisation."""
+
+from dataclasses import dataclass
+
+from xpnet.checks import positive_integer, positive_number
+from xpnet.initializers import ones, zeros
+from xpnet.layers.base import Context, Layer
+from xpnet.random import Seed
+from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Each sample with mean 0 and variance 1 over its features, then scaled and shifted.
+
+    y = scale (x - m) / sqrt(v + epsilon) + bias, where m and v are the mean and the (biased)
+    variance of a row. No sample depends on another, and training and evaluation are the same.
+
+    Parameters
+    ----------
+    n_features
+        The number of columns, positive.
+    epsilon
+        What is added to the variance, positive.
+
+    Notes
+    -----
+    Parameters: `scale` (ones) and `bias` (zeros), of shape (n_features,). With
+    n = (x - m) / sqrt(v + epsilon) and g = scale dy: dscale = sum(dy n) and dbias = sum(dy) over
+    the batch, and dx = (g - mean(g) - n mean(g n)) / sqrt(v + epsilon), with means over the row.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or samples of another shape come in.
+
+    References
+    ----------
+    Ba, Kiros and Hinton, "Layer normalization", 2016, https://arxiv.org/abs/1607.06450
+    """
+
+    n_features: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        size = positive_integer("LayerNorm: n_features", self.n_features)
+        object.__setattr__(self, "n_features", size)
+        object.__setattr__(self, "epsilon", positive_number("LayerNorm: epsilon", self.epsilon))
+
+    def parameter_shapes(self) -> dict[str, Shape]:
+        return {"scale": (self.n_features,), "bias": (self.n_features,)}
+
+    def init(self, seed: Seed) -> dict[str, HostArray]:
+        return {"scale": ones((self.n_features,)), "bias": zeros((self.n_features,))}
+
+    def input_shape(self) -> Shape:
+        return (self.n_features,)
+
+    def output_shape(self, shape: Shape | None) -> Shape:
+        if shape not in (None, (self.n_features,)):
+            raise ValueError(
+                f"LayerNorm({self.n_features}) takes samples of shape ({self.n_features},), "
+                f"but is given shape {shape}"
+            )
+        return (self.n_features,)
+
+    def flops(self, shape: Shape) -> int:
+        # Seven of each element; two divisions, a sum, a root and an inverse of each sample.
+        return 7 * self.n_features + 5
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        normal = x - xp.mean(x, axis=-1, keepdims=True)
+        variance = xp.mean(normal * normal, axis=-1, keepdims=True)
+        inverse = 1 / xp.sqrt(variance + self.epsilon)
+        normal *= inverse
+        y = normal * params["scale"]
+        y += params["bias"]
+        return y, (normal, inverse)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        normal, inverse = cache
+        grads = {"scale": xp.sum(dy * normal, axis=0), "bias": xp.sum(dy, axis=0)}
+        if not need_dx:
+            return None, grads
+        g = dy * params["scale"]
+        dx = g - xp.mean(g, axis=-1, keepdims=True)
+        dx -= normal * xp.mean(g * normal, axis=-1, keepdims=True)
+        dx *= inverse
+        return dx, grads

@@ -1,0 +1,78 @@
+"""The table of a network's layers."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from xpnet.layers.base import Layer
+from xpnet.typing import Shape
+
+if TYPE_CHECKING:
+    from xpnet.layers.container import Container
+
+_HEADER = ("name", "layer", "output", "parameters", "bytes", "FLOPs")
+
+
+class Row(NamedTuple):
+    """A layer, less what the layers inside of it have; None for what is not known."""
+
+    name: str
+    layer: str
+    output: Shape | None
+    parameters: int
+    bytes: int
+    flops: int | None
+
+
+def summarize(model: "Container") -> str:
+    """The table of `Container.summary`."""
+    whole, *rows = _rows(model, model.input_shape(), "")
+    # The model's own operations, which a residual network has, are in the total.
+    flops = [row.flops for row in (whole, *rows)]
+    parameters = sum(row.parameters for row in rows)
+    size = sum(row.bytes for row in rows)
+    total = Row("total", "", (), parameters, size, _sum(flops))
+    lines = [_HEADER, *map(_cells, (*rows, total))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if column < 2 else f"{cell:>{width}}"
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _rows(layer: Layer, shape: Shape | None, name: str) -> list[Row]:
+    """The row of a layer, then those of the layers inside of it."""
+    shape = layer.input_shape() if shape is None else shape
+    inner = list(_inner_rows(layer, shape, name))
+    parameters = sum(math.prod(s) for s in layer.parameter_shapes().values())
+    kept = parameters + sum(buffer.size for buffer in layer.buffers().values())
+    parts = _sum([row.flops for row in inner])
+    own = Row(
+        name,
+        type(layer).__name__,
+        layer.output_shape(shape),
+        parameters - sum(row.parameters for row in inner),
+        4 * kept - sum(row.bytes for row in inner),
+        None if shape is None or parts is None else layer.flops(shape) - parts,
+    )
+    return [own, *inner]
+
+
+def _inner_rows(layer: Layer, shape: Shape | None, name: str) -> Iterator[Row]:
+    if hasattr(layer, "inner_shapes"):
+        for inner, part, inner_shape in layer.inner_shapes(shape):
+            yield from _rows(part, inner_shape, f"{name}.{inner}" if name else inner)
+
+
+def _sum(numbers: list[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if len(known) == len(numbers) else None
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    output = "?" if row.output is None else " x ".join(map(str, row.output))
+    flops = "?" if row.flops is None else f"{row.flops:,}"
+    return row.name, row.layer, output, f"{row.parameters:,}", f"{row.bytes:,}", flops
