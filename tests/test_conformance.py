@@ -218,7 +218,7 @@ def functions_in_the_source():
     """Every `xp.name(...)` in the package's array code, found in its text."""
     package = Path(xpnet.__file__).parent
     paths = [*package.glob("layers/*.py"), package / "losses.py", package / "metrics.py",
-             package / "optimizers.py", package / "random.py", package / "model.py",
+             *package.glob("optimizers/*.py"), package / "random.py", package / "model.py",
              package / "data" / "preparation.py", *package.glob("training/*.py")]  # fmt: skip
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

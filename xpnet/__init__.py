@@ -11,7 +11,7 @@ The first page:
 (359,)
 """
 
-from xpnet import initializers, losses, metrics
+from xpnet import initializers, losses, metrics, schedules
 from xpnet.backends import BACKENDS, Backend, backend_of, open_backend, probe_backends
 from xpnet.data import Dataset, Split, load_dataset, read_idx, write_idx
 from xpnet.errors import (
@@ -25,7 +25,8 @@ from xpnet.errors import (
 from xpnet.layers import Context, Dense, Dropout, Flatten, Layer, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.losses import softmax_cross_entropy
 from xpnet.model import Sequential, mlp
-from xpnet.optimizers import SGD
+from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
+from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.training import (
     Callback,
     EpochRecord,
@@ -45,6 +46,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BACKENDS",
     "SGD",
+    "Adam",
+    "AdamW",
     "Backend",
     "BackendUnavailable",
     "Callback",
@@ -59,10 +62,17 @@ __all__ = [
     "Flatten",
     "History",
     "Layer",
+    "Lion",
+    "Momentum",
+    "Nesterov",
     "Network",
+    "Optimizer",
     "ProgressBar",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
     "RunError",
+    "Schedule",
     "Sequential",
     "Sigmoid",
     "Softmax",
@@ -84,6 +94,7 @@ __all__ = [
     "open_backend",
     "probe_backends",
     "read_idx",
+    "schedules",
     "softmax_cross_entropy",
     "write_idx",
 ]

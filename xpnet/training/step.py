@@ -9,24 +9,41 @@ from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
 from xpnet.losses import Loss
-from xpnet.optimizers import SGD
+from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
+from xpnet.schedules import Schedule
+from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.typing import Array, HostArray, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
 
-def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) -> State:
+def initial_state(
+    backend: Backend,
+    model: Layer,
+    optimizer: Optimizer,
+    seed: Seed,
+    *,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
     Keys: `param/NAME` the parameters, `opt/NAME` what the optimizer keeps, `learning_rate`, `step`
     the number of steps taken, `loss` the mean loss of the last batch, before its step. What changes
     between steps is an array and not a Python number: a compiled step would freeze a number.
+
+    With averaging (`ema`) there are `ema/NAME`, the averages of the parameters; with a schedule
+    `schedule`, the factors of `learning_rate` in all steps. A schedule needs to know how long the
+    run is: `epochs` and `steps_per_epoch`.
     """
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
     slots = optimizer.init(backend.xp, select(state, "param/"))
     state |= {f"opt/{name}": value for name, value in slots.items()}
+    if optimizer.ema is not None:
+        state |= {f"ema/{name}": load_array(backend, value) for name, value in host.items()}
+    state |= schedule_table(backend, optimizer, epochs, steps_per_epoch)
     if np.asarray(optimizer.learning_rate, dtype=backend.dtype_name) == 0:
         raise ValueError(
             f"the learning rate {optimizer.learning_rate} is 0 in {backend.dtype_name}: nothing "
@@ -42,7 +59,7 @@ def make_step(
     backend: Backend,
     model: Layer,
     loss: Loss,
-    optimizer: SGD,
+    optimizer: Optimizer,
     *,
     pixel_maximum: float = 1.0,
     seed: Seed = 0,
@@ -70,13 +87,14 @@ def make_step(
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
     dropout_seed = derive(seed, "dropout")
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
-    plain = type(optimizer).update is SGD.update
+    plain, averaged = optimizer.is_plain, optimizer.ema is not None
+    scheduled = isinstance(optimizer.schedule, Schedule)
     names = {name: f"param/{name}" for name in model.parameter_shapes()}
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
         params = {name: state[key] for name, key in names.items()}
-        slots = {} if plain else select(state, "opt/")
+        slots = {} if plain and not averaged else select(state, "opt/")
         batch = xp.take(x, rows, axis=0)
         target = xp.take(y, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
@@ -84,21 +102,33 @@ def make_step(
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         output, cache = model.forward(xp, params, batch, ctx)
         batch_loss, d_output = loss(xp, output, target)
-        rate = state["learning_rate"]
+        rate = scheduled_rate(xp, state) if scheduled else state["learning_rate"]
         if plain:
             _, params = model.descend(xp, params, cache, d_output, rate, need_dx=False)
         else:
             _, grads = model.backward(xp, params, cache, d_output, need_dx=False)
             params, slots = optimizer.update(xp, params, grads, slots, rate)
-        return {
+        if averaged:
+            averages, slots = optimizer.average(select(state, "ema/"), params, slots)
+        after = {
             **{key: params[name] for name, key in names.items()},
             **{f"opt/{name}": value for name, value in slots.items()},
-            "learning_rate": rate,
+            "learning_rate": state["learning_rate"],
             "step": state["step"] + 1,
             "loss": batch_loss,
         }
+        if scheduled:
+            after["schedule"] = state["schedule"]
+        if averaged:
+            after |= {f"ema/{name}": value for name, value in averages.items()}
+        return after
 
     return backend.compile(step, consumes=True)
+
+
+def trained_params(state: State) -> dict[str, Array]:
+    """The parameters that a trained network has: their averages where the optimizer makes any."""
+    return select(state, "ema/") or select(state, "param/")
 
 
 def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
