@@ -75,16 +75,17 @@ class Adam(Optimizer):
         slots: dict[str, Array],
         rate: Array,
     ) -> tuple[Array, dict[str, Array]]:
-        slots["gradient_sum"] *= self.beta1
-        slots["gradient_sum"] += gradient
-        slots["square_sum"] *= self.beta2
-        slots["square_sum"] += gradient * gradient
-        root = xp.sqrt(slots["square_sum"])
+        total, squares = slots["gradient_sum"], slots["square_sum"]
+        total *= self.beta1
+        total += gradient
+        squares *= self.beta2
+        squares += gradient * gradient
+        root = xp.sqrt(squares)
         root += slots["epsilon"]
-        step = slots["gradient_sum"] / root
+        step = total / root
         step *= slots["scale"]
         parameter -= step
-        return parameter, slots
+        return parameter, {"gradient_sum": total, "square_sum": squares}
 
 
 @dataclass(frozen=True, repr=False)

@@ -202,19 +202,21 @@ class Optimizer:
         grads = self._clipped(xp, grads)
         kept, names = self.numbers(), self.slots()
         numbers = self.advance(xp, {name: slots[name] for name in kept}, learning_rate)
-        slots.update({name: numbers[name] for name in kept})
+        for number in kept:
+            slots[number] = numbers[number]
         shrink = 1.0 - learning_rate * self.weight_decay if self.weight_decay else None
+        decay = self.l2 or shrink is not None
         for name, gradient in grads.items():
             parameter = params[name]
-            if self._decays(name, parameter):
+            if decay and self._decays(name, parameter):
                 if self.l2:
                     gradient = gradient + self.l2 * parameter
                 if shrink is not None:
                     parameter *= shrink
-            own = {slot: slots[f"{slot}/{name}"] for slot in names}
-            params[name], own = self.update_one(
-                xp, parameter, gradient, own | numbers, learning_rate
-            )
+            own = dict(numbers)
+            for slot in names:
+                own[slot] = slots[f"{slot}/{name}"]
+            params[name], own = self.update_one(xp, parameter, gradient, own, learning_rate)
             for slot in names:
                 slots[f"{slot}/{name}"] = own[slot]
         return params, slots
