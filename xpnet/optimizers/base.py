@@ -230,6 +230,8 @@ class Optimizer:
         n = d n + 1 and average += (parameter - average) / n. So after the first step the average
         is the parameter, whatever it was before, and no step has more weight than it should.
         """
+        if not params:
+            return averages, slots
         weights = slots["ema_weights"] * self.ema + 1.0
         slots["ema_weights"] = weights
         for name, parameter in params.items():
