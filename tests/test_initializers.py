@@ -180,7 +180,7 @@ def test_a_spread_of_ones_own():
 @pytest.mark.parametrize("family", [Normal, Uniform, Orthogonal])
 @pytest.mark.parametrize("value", [0, -1.0, math.inf, math.nan, "1", True, None])
 def test_a_spread_is_positive(family, value):
-    with pytest.raises(ValueError, match=f"{family.__name__}: .* must be a "):
+    with pytest.raises(ValueError, match=f"{family.__name__}: .* must be positive and finite"):
         family(value)
 
 

@@ -16,7 +16,7 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 LEVELS = [
     {"checks", "errors", "typing"},
     {"random", "backends", "operations"},
-    {"initializers", "checkpoint", "data"},
+    {"initializers", "checkpoint", "data", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},
     {"metrics"},

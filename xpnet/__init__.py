@@ -11,7 +11,7 @@ The first page:
 (359,)
 """
 
-from xpnet import initializers, losses, metrics
+from xpnet import initializers, losses, metrics, schedules
 from xpnet.backends import BACKENDS, Backend, backend_of, open_backend, probe_backends
 from xpnet.data import Dataset, Split, load_dataset, read_idx, write_idx
 from xpnet.errors import (
@@ -57,7 +57,8 @@ from xpnet.losses import (
     softmax_cross_entropy,
 )
 from xpnet.model import Sequential, mlp
-from xpnet.optimizers import SGD
+from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
+from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.training import (
     Callback,
     ClassificationReport,
@@ -82,6 +83,8 @@ __all__ = [
     "ELU",
     "GELU",
     "SGD",
+    "Adam",
+    "AdamW",
     "Backend",
     "BackendUnavailable",
     "BatchNorm",
@@ -102,16 +105,23 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Lion",
     "Loss",
     "MaxNorm",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Momentum",
+    "Nesterov",
     "Network",
+    "Optimizer",
     "ProgressBar",
+    "RMSprop",
     "ReLU",
+    "ReduceOnPlateau",
     "RegressionReport",
     "Residual",
     "RunError",
+    "Schedule",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -142,6 +152,7 @@ __all__ = [
     "open_backend",
     "probe_backends",
     "read_idx",
+    "schedules",
     "softmax_cross_entropy",
     "write_idx",
 ]

@@ -23,22 +23,48 @@ def positive_integer(name: str, value: Any) -> int:
     return number
 
 
-def real_number(name: str, value: Any) -> float:
-    """Check that an argument is a finite real number, NumPy's included.
+def finite_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Check that an argument is a finite number in a range, NumPy's numbers included.
+
+    Parameters
+    ----------
+    name
+        The argument as the message shall call it.
+    value
+        What was given.
+    above, at_least, below, at_most
+        The ends of the range, as far as there are any.
 
     Raises
     ------
     ValueError
-        If it is not; the message has the argument's name and value.
+        If it is not; the message has the range and the value.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def positive_number(name: str, value: Any) -> float:
-    """Check that an argument is a positive, finite real number; errors as in `real_number`."""
-    number = real_number(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be a positive number, got {value!r}")
-    return number
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    number = float(value) if is_number else math.nan
+    inside = (
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (at_least is None or number >= at_least)
+        and (below is None or number < below)
+        and (at_most is None or number <= at_most)
+    )
+    if inside:
+        return number
+    if above == 0 and below is None and at_most is None:
+        allowed = "positive and finite"
+    else:
+        ends = (("above", above), ("at least", at_least), ("below", below), ("at most", at_most))
+        words = [f"{word} {end:g}" for word, end in ends if end is not None]
+        if below is None and at_most is None:
+            words.append("finite")
+        allowed = " and ".join(words)
+    raise ValueError(f"{name} must be {allowed}, got {value!r}")

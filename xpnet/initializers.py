@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.checks import positive_number
+from xpnet.checks import finite_number
 from xpnet.typing import Generator, HostArray, Shape
 
 Initializer: TypeAlias = Callable[[Generator, int, int], HostArray]
@@ -83,7 +83,7 @@ class Orthogonal:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "gain", positive_number("Orthogonal: gain", self.gain))
+        object.__setattr__(self, "gain", finite_number("Orthogonal: gain", self.gain, above=0))
 
     def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
         return orthogonal(rng, fan_in, fan_out, gain=self.gain)
@@ -96,7 +96,7 @@ class Normal:
     standard_deviation: float
 
     def __post_init__(self) -> None:
-        value = positive_number("Normal: standard_deviation", self.standard_deviation)
+        value = finite_number("Normal: standard_deviation", self.standard_deviation, above=0)
         object.__setattr__(self, "standard_deviation", value)
 
     def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
@@ -110,7 +110,7 @@ class Uniform:
     limit: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", positive_number("Uniform: limit", self.limit))
+        object.__setattr__(self, "limit", finite_number("Uniform: limit", self.limit, above=0))
 
     def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
         return _uniform(rng, fan_in, fan_out, variance=self.limit**2 / 3)

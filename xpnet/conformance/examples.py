@@ -31,8 +31,9 @@ from xpnet.layers import (
 )
 from xpnet.losses import Loss
 from xpnet.model import Sequential
-from xpnet.optimizers import SGD
+from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
 from xpnet.random import derive, stream
+from xpnet.schedules import Constant
 from xpnet.typing import Array, HostArray
 
 
@@ -237,18 +238,37 @@ def run_metrics(backend: Backend) -> dict[str, Array]:
     }
 
 
-def run_optimizer(backend: Backend, optimizer: SGD) -> dict[str, Array]:
-    """Three steps of an optimizer on a backend: the parameters afterwards."""
-    params = {"weight": floats(backend, stream(0, "weight").normal(size=(4, 3)))}
+def run_optimizer(backend: Backend, optimizer: Optimizer) -> dict[str, Array]:
+    """Three steps of an optimizer on a backend: the parameters afterwards, and their averages."""
+    shapes = {"weight": (4, 3), "bias": (3,)}
+
+    def draw(*names: Any) -> dict[str, Array]:
+        return {
+            name: floats(backend, stream(0, *names, name).normal(size=shape))
+            for name, shape in shapes.items()
+        }
+
+    params, averages = draw("parameter"), draw("parameter")
     slots = optimizer.init(backend.xp, params)
     rate = floats(backend, stream(0, "rate").uniform(0.1, 0.2, size=()))
     for step in range(3):
-        grads = {"weight": floats(backend, stream(0, "gradient", step).normal(size=(4, 3)))}
-        params, slots = optimizer.update(backend.xp, params, grads, slots, rate)
-    return params
+        params, slots = optimizer.update(backend.xp, params, draw("gradient", step), slots, rate)
+        if optimizer.ema is not None:
+            averages, slots = optimizer.average(averages, params, slots)
+    return {**params, **{f"average {name}": value for name, value in averages.items()}}
 
 
-OPTIMIZER_EXAMPLES = {"SGD": SGD(0.1)}
+OPTIMIZER_EXAMPLES = {
+    "SGD": SGD(0.1),
+    "SGD, all options": SGD(0.1, weight_decay=0.1, l2=0.2, clip_norm=0.5, ema=0.9),
+    "Momentum": Momentum(0.1),
+    "Nesterov": Nesterov(0.1),
+    "RMSprop": RMSprop(0.1),
+    "Adam": Adam(0.1, clip_value=0.3),
+    "AdamW": AdamW(0.1),
+    "Lion": Lion(0.1),
+}
+SCHEDULED = SGD(schedule=Constant())
 
 
 def floats(backend: Backend, value: Any) -> Array:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from xpnet.checks import positive_number, real_number
+from xpnet.checks import finite_number
 from xpnet.layers.base import Context, Layer
 from xpnet.operations import erf
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
@@ -108,7 +108,7 @@ class LeakyReLU(Activation):
     operations = 2
 
     def __post_init__(self) -> None:
-        slope = real_number("LeakyReLU: slope", self.slope)
+        slope = finite_number("LeakyReLU: slope", self.slope)
         if slope < 0:
             raise ValueError(f"LeakyReLU: slope must not be negative, got {self.slope!r}")
         object.__setattr__(self, "slope", slope)
@@ -147,7 +147,7 @@ class ELU(Activation):
     operations = 4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", positive_number("ELU: alpha", self.alpha))
+        object.__setattr__(self, "alpha", finite_number("ELU: alpha", self.alpha, above=0))
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         # The minimum: exp of what is not used would overflow.

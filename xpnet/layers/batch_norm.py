@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xpnet.checks import positive_integer, positive_number
+from xpnet.checks import finite_number, positive_integer
 from xpnet.initializers import ones, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.random import Seed
@@ -54,12 +54,14 @@ class BatchNorm(Layer):
 
     def __post_init__(self) -> None:
         size = positive_integer("BatchNorm: n_features", self.n_features)
-        momentum = positive_number("BatchNorm: momentum", self.momentum)
+        momentum = finite_number("BatchNorm: momentum", self.momentum, above=0)
         if momentum > 1:
             raise ValueError(f"BatchNorm: momentum must be at most 1, got {self.momentum!r}")
         object.__setattr__(self, "n_features", size)
         object.__setattr__(self, "momentum", momentum)
-        object.__setattr__(self, "epsilon", positive_number("BatchNorm: epsilon", self.epsilon))
+        object.__setattr__(
+            self, "epsilon", finite_number("BatchNorm: epsilon", self.epsilon, above=0)
+        )
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {"scale": (self.n_features,), "bias": (self.n_features,)}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-from xpnet.checks import positive_number
+from xpnet.checks import finite_number
 from xpnet.typing import Array, Namespace
 
 Constraint: TypeAlias = Callable[[Namespace, Array], Array]
@@ -39,7 +39,7 @@ class MaxNorm:
     limit: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", positive_number("MaxNorm: limit", self.limit))
+        object.__setattr__(self, "limit", finite_number("MaxNorm: limit", self.limit, above=0))
 
     def __call__(self, xp: Namespace, weight: Array) -> Array:
         """Consumes `weight`."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xpnet.checks import positive_integer, positive_number
+from xpnet.checks import finite_number, positive_integer
 from xpnet.initializers import ones, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.random import Seed
@@ -45,7 +45,9 @@ class LayerNorm(Layer):
     def __post_init__(self) -> None:
         size = positive_integer("LayerNorm: n_features", self.n_features)
         object.__setattr__(self, "n_features", size)
-        object.__setattr__(self, "epsilon", positive_number("LayerNorm: epsilon", self.epsilon))
+        object.__setattr__(
+            self, "epsilon", finite_number("LayerNorm: epsilon", self.epsilon, above=0)
+        )
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {"scale": (self.n_features,), "bias": (self.n_features,)}

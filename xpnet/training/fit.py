@@ -13,15 +13,16 @@ from xpnet.data import Dataset
 from xpnet.errors import DataError, TrainingDiverged
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
-from xpnet.optimizers import SGD
+from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, permutation, seed_sequence
 from xpnet.training.batches import batches, check_batch_size
 from xpnet.training.callbacks import Callback
 from xpnet.training.evaluation import Evaluator, make_evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
+from xpnet.training.rates import follow_plateau, last_rate, start_plateau
 from xpnet.training.samples import load_inputs
-from xpnet.training.step import initial_state, make_step, select
+from xpnet.training.step import initial_state, make_step, select, trained_params
 from xpnet.training.targets import kind_of_targets, load_targets, load_weights
 from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray
@@ -37,7 +38,7 @@ def fit(
     sample_weight: Any = None,
     epochs: int = 20,
     batch_size: int = 64,
-    optimizer: SGD = SGD(),  # noqa: B008 - frozen
+    optimizer: Optimizer = SGD(),  # noqa: B008 - frozen
     loss: LossFunction = softmax_cross_entropy,
     backend: str | Backend = "auto",
     device: str | None = None,
@@ -69,7 +70,8 @@ def fit(
     epochs, batch_size
         Positive integers.
     optimizer
-        How parameters change, with its learning rate.
+        How parameters change, with its learning rate and how that changes; see
+        `xpnet.optimizers` and `xpnet.schedules`.
     loss
         What is minimised; see `xpnet.losses`. It also says what kind of targets there are. For a
         plain function that does not say (`target_kind`), integers (N,) are classes, and all other
@@ -122,12 +124,16 @@ def fit(
         kind = kind_of_targets(opened, loss, train[1])
         sets = _load_sets(opened, model, train, test, pixel_maximum, kind, sample_weight)
         maximum = sets.pixel_maximum
-        state = initial_state(opened, model, optimizer, seed)
+        n_steps = math.ceil(sets.x.shape[0] / batch_size)
+        plateau = start_plateau(optimizer, has_test=sets.test is not None)
+        state = initial_state(
+            opened, model, optimizer, seed, epochs=epochs, steps_per_epoch=n_steps
+        )
         step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
         evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
         network = Network(
             model,
-            select(state, "param/"),
+            trained_params(state),
             opened,
             sample_shape=tuple(sets.x.shape[1:]),
             pixel_maximum=maximum,
@@ -145,7 +151,6 @@ def fit(
         # Of a very large batch a part tells as much of the threads.
         rows = min(batch_size, n_samples, 1024)
         largest = (rows, *max(weights, key=math.prod, default=(1, 1)))
-        n_steps = math.ceil(n_samples / batch_size)
         for callback in callbacks:
             # Those that are started are ended, in the reverse order, whatever happens.
             stack.callback(callback.on_end, network)
@@ -162,12 +167,14 @@ def fit(
                 for callback in watchers:
                     callback.on_step(state, rows.shape[0])
             opened.synchronize(*state.values())
-            network.params = select(state, "param/")
+            network.params = trained_params(state)
             network.buffers = select(state, "buffer/")
-            rate = _shortest(opened.to_numpy(state["learning_rate"]))
+            rate = _shortest(last_rate(opened, state))
             record = _evaluate(epoch, network, sets, evaluate, started, rate)
             _check_finite(record, n_steps)
             network.history.append(record)
+            if plateau is not None:
+                follow_plateau(opened, plateau, state, record)
             for callback in callbacks:
                 callback.on_epoch(network, record)
     return network
@@ -239,7 +246,7 @@ def _check_options(
 ) -> list[Callback]:
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
-    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+    if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be one such as SGD(0.1), got {optimizer!r}")
     if not callable(loss):
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")

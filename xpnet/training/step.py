@@ -9,27 +9,46 @@ from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
 from xpnet.losses import Loss, LossFunction
-from xpnet.optimizers import SGD
+from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
+from xpnet.schedules import Schedule
+from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray, State
+from xpnet.typing import Array, HostArray, Params, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
 
-def initial_state(backend: Backend, model: Layer, optimizer: SGD, seed: Seed) -> State:
+def initial_state(
+    backend: Backend,
+    model: Layer,
+    optimizer: Optimizer,
+    seed: Seed,
+    *,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
     Keys: `param/NAME` the parameters, `buffer/NAME` the arrays of layers that are not trained,
     `opt/NAME` what the optimizer keeps, `learning_rate`, `step` the number of steps taken, `loss`
     the mean loss of the last batch, before its step. What changes between steps is an array and not
     a Python number: a compiled step would freeze a number.
+
+    With averaging (`ema`) there are `ema/NAME`, the averages of the parameters; with a schedule
+    `schedule`, the factors of `learning_rate` in all steps. A schedule needs to know how long the
+    run is: `epochs` and `steps_per_epoch`.
     """
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
-    state |= {f"buffer/{n}": load_array(backend, value) for n, value in model.buffers().items()}
+    state |= {
+        f"buffer/{name}": load_array(backend, value) for name, value in model.buffers().items()
+    }
     slots = optimizer.init(backend.xp, select(state, "param/"))
     state |= {f"opt/{name}": value for name, value in slots.items()}
+    if optimizer.ema is not None:
+        state |= {f"ema/{name}": load_array(backend, value) for name, value in host.items()}
+    state |= schedule_table(backend, optimizer, epochs, steps_per_epoch)
     if np.asarray(optimizer.learning_rate, dtype=backend.dtype_name) == 0:
         raise ValueError(
             f"the learning rate {optimizer.learning_rate} is 0 in {backend.dtype_name}: nothing "
@@ -45,7 +64,7 @@ def make_step(
     backend: Backend,
     model: Layer,
     loss: LossFunction,
-    optimizer: SGD,
+    optimizer: Optimizer,
     *,
     pixel_maximum: float = 1.0,
     seed: Seed = 0,
@@ -80,50 +99,55 @@ def make_step(
     dropout_seed = derive(seed, "dropout")
     loss = loaded_loss(backend, model, loss)
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
-    plain = type(optimizer).update is SGD.update
-    names = {name: f"param/{name}" for name in model.parameter_shapes()}
-    buffer_names = {name: f"buffer/{name}" for name in model.buffers()}
-    constrained = model.has_constraint()
+    plain, averaged = optimizer.is_plain, optimizer.ema is not None
+    scheduled = isinstance(optimizer.schedule, Schedule)
+    has_buffers, constrained = bool(model.buffers()), model.has_constraint()
+
+    def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
+        """The loss of a batch, its gradient with respect to the output, and the cache."""
+        batch = xp.take(x, rows, axis=0)
+        batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
+        output, cache = model.forward(xp, arrays, batch, ctx)
+        if isinstance(y, Weighted):
+            weight = xp.take(y.weight, rows, axis=0)
+            value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
+        else:
+            value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
+        return value, d_output, cache
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
-        params = {name: state[key] for name, key in names.items()}
-        buffers = {name: state[key] for name, key in buffer_names.items()} if buffer_names else {}
-        arrays = {**params, **buffers} if buffer_names else params
-        slots = {} if plain else select(state, "opt/")
-        batch = xp.take(x, rows, axis=0)
-        weighted = isinstance(y, Weighted)
-        target = xp.take(y.target if weighted else y, rows, axis=0)
-        batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
-
+        params = select(state, "param/")
+        buffers = select(state, "buffer/") if has_buffers else {}
+        slots = {} if plain and not averaged else select(state, "opt/")
+        arrays = {**params, **buffers} if has_buffers else params
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
-        output, cache = model.forward(xp, arrays, batch, ctx)
-        if weighted:
-            weight = xp.take(y.weight, rows, axis=0)
-            batch_loss, d_output = loss(xp, output, target, weight=weight)
-        else:
-            batch_loss, d_output = loss(xp, output, target)
-        rate = state["learning_rate"]
+        value, d_output, cache = batch_loss(arrays, x, y, rows, ctx)
+        rate = scheduled_rate(xp, state) if scheduled else state["learning_rate"]
         if plain:
             _, params = model.descend(xp, arrays, cache, d_output, rate, need_dx=False)
         else:
             _, grads = model.backward(xp, arrays, cache, d_output, need_dx=False)
             params, slots = optimizer.update(xp, params, grads, slots, rate)
-        if buffer_names:
-            new = model.update_buffers(xp, buffers, cache)
-            buffers = {key: new[name] for name, key in buffer_names.items()}
         if constrained:
             params = model.constrain(xp, params)
-        return {
-            **{key: params[name] for name, key in names.items()},
-            **buffers,
-            **{f"opt/{name}": value for name, value in slots.items()},
-            "learning_rate": rate,
-            "step": state["step"] + 1,
-            "loss": batch_loss,
-        }
+        if has_buffers:
+            buffers = model.update_buffers(xp, buffers, cache)
+        after = {**state, "step": state["step"] + 1, "loss": value}
+        if averaged:
+            averages, slots = optimizer.average(select(state, "ema/"), params, slots)
+            put(after, "ema/", averages)
+        put(after, "param/", params)
+        put(after, "buffer/", buffers)
+        put(after, "opt/", slots)
+        return after
 
     return backend.compile(step, consumes=True)
+
+
+def trained_params(state: State) -> dict[str, Array]:
+    """The parameters that a trained network has: their averages where the optimizer makes any."""
+    return select(state, "ema/") or select(state, "param/")
 
 
 def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunction:
@@ -147,6 +171,17 @@ def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunct
 def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The entries whose key starts with `prefix`, without it."""
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def put(state: State, prefix: str, arrays: Params) -> None:
+    """Consumes `state`: put the arrays where `select` takes them from, those that are there alone.
+
+    What a layer was given beside its parameters may be among them, and stays out.
+    """
+    for name, value in arrays.items():
+        key = prefix + name
+        if key in state:
+            state[key] = value
 
 
 def load_array(backend: Backend, value: HostArray) -> Array:

@@ -1,0 +1,109 @@
+"""Adam, and Adam with decoupled weight decay."""
+
+from dataclasses import KW_ONLY, dataclass
+
+from xpnet.optimizers.base import Optimizer
+from xpnet.typing import Array, Namespace, Params
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(Optimizer):
+    """A running mean of the gradients, divided by the root of a running mean of their squares.
+
+    With the bias-corrected means m of the gradients and s of their squares:
+    parameter -= learning_rate * m / (sqrt(s) + epsilon). The defaults are the paper's, which are
+    torch's too.
+
+    Parameters
+    ----------
+    learning_rate
+        The step length, positive and finite.
+    beta1, beta2
+        The decay of the mean of gradients and of the mean of squares, from 0 to below 1.
+    epsilon
+        Keeps the quotient finite; positive.
+    options
+        See `Optimizer`.
+
+    Notes
+    -----
+    The paper keeps (1 - beta) times a sum in which the gradient of k steps ago has the weight
+    beta**k, and corrects it by 1 - beta**t, which is (1 - beta) times the sum n of all those
+    weights. Both factors 1 - beta cancel. So what is kept here is the sums S = beta S + gradient
+    and n = beta n + 1, from 0, and the corrected mean is S / n. That needs fewer passes over the
+    parameters, no power, and no difference of nearly equal numbers.
+
+    References
+    ----------
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015,
+    https://arxiv.org/abs/1412.6980
+    """
+
+    learning_rate: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._limit("beta1", "beta2", at_least=0, below=1)
+        self._limit("epsilon", above=0)
+
+    def slots(self) -> dict[str, float]:
+        return {"gradient_sum": 0.0, "square_sum": 0.0}
+
+    def numbers(self) -> dict[str, float]:
+        return {"gradient_weights": 0.0, "square_weights": 0.0}
+
+    def advance(self, xp: Namespace, numbers: Params, rate: Array) -> dict[str, Array]:
+        n1 = self.beta1 * numbers["gradient_weights"] + 1.0
+        n2 = self.beta2 * numbers["square_weights"] + 1.0
+        # (S1 / n1) / (sqrt(S2 / n2) + epsilon), multiplied by sqrt(n2) above and below.
+        root = xp.sqrt(n2)
+        return {
+            "gradient_weights": n1,
+            "square_weights": n2,
+            "scale": rate * root / n1,
+            "epsilon": self.epsilon * root,
+        }
+
+    def update_one(
+        self,
+        xp: Namespace,
+        parameter: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        total, squares = slots["gradient_sum"], slots["square_sum"]
+        total *= self.beta1
+        total += gradient
+        squares *= self.beta2
+        squares += gradient * gradient
+        root = xp.sqrt(squares)
+        root += slots["epsilon"]
+        step = total / root
+        step *= slots["scale"]
+        parameter -= step
+        return parameter, {"gradient_sum": total, "square_sum": squares}
+
+
+@dataclass(frozen=True, repr=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay, of 0.01 unless another is given, as in torch.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As in `Adam`.
+    options
+        See `Optimizer`. Unlike in torch, biases do not decay: `decayed="all"` is as in torch.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019,
+    https://arxiv.org/abs/1711.05101
+    """
+
+    _: KW_ONLY
+    weight_decay: float = 0.01

@@ -1,0 +1,277 @@
+"""What an optimizer is: how one parameter is updated, and what is the same for all of them."""
+
+from dataclasses import KW_ONLY, dataclass, fields
+
+from array_api_compat import device
+
+from xpnet.checks import finite_number
+from xpnet.schedules import ReduceOnPlateau, Schedule
+from xpnet.typing import Array, Grads, Namespace, Params
+
+
+@dataclass(frozen=True, repr=False)
+class Optimizer:
+    """How gradients change parameters: a frozen description, which holds no arrays.
+
+    A subclass names what it keeps for every parameter (`slots`), and says how one parameter is
+    updated (`update_one`). The loop over the parameters is here, and so is what any optimizer can
+    be asked to do besides.
+
+    In each step, in this order: the gradients are clipped; `l2` times the parameter is added to
+    them; `learning_rate * weight_decay` times the parameter is taken from it; `update_one`. Then,
+    with `ema`, the averages follow.
+
+    Parameters
+    ----------
+    learning_rate
+        The step length, positive and finite.
+    weight_decay
+        Decoupled weight decay w: parameter -= learning_rate * w * parameter, beside the update and
+        not through the gradient. 0 for none.
+    l2
+        The penalty l in gradient += l * parameter, the gradient of l/2 times the sum of squares;
+        what torch calls weight_decay in all optimizers but AdamW. 0 for none.
+    decayed
+        What `weight_decay` and `l2` act on: `"weights"`, which are parameters of two or more axes,
+        not biases nor the scales and shifts of a normalisation; `"all"`; or a tuple of names such
+        as `("fc1.weight",)`.
+    clip_norm
+        If the norm of all gradients together, the root of the sum of all squares, is more than
+        this, they are scaled down to it. None for no limit.
+    clip_value
+        Every element of the gradients is limited to -clip_value ... clip_value. None for no limit.
+    ema
+        The decay d, from 0 to below 1, of an exponential moving average of the parameters: a mean
+        over all steps in which the parameters k steps ago have a weight proportional to d**k.
+        Evaluation and the trained network use the average. None for no average.
+    schedule
+        How the learning rate changes in the course of the training; see `xpnet.schedules`.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of its range, or both clip_norm and clip_value are given.
+    TypeError
+        If the schedule is not one.
+
+    References
+    ----------
+    Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019,
+    https://arxiv.org/abs/1711.05101
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML
+    2013, https://arxiv.org/abs/1211.5063
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", SIAM Journal on
+    Control and Optimization 30, 1992, https://doi.org/10.1137/0330046
+    """
+
+    learning_rate: float = 0.01
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    l2: float = 0.0
+    decayed: str | tuple[str, ...] = "weights"
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    ema: float | None = None
+    schedule: Schedule | ReduceOnPlateau | None = None
+
+    # -- what an optimizer defines --------------------------------------------------------------
+
+    def slots(self) -> dict[str, float]:
+        """The arrays kept for each parameter, by name, with the value that they begin with."""
+        return {}
+
+    def numbers(self) -> dict[str, float]:
+        """The numbers kept from step to step, the same for all parameters; where they begin."""
+        return {}
+
+    def advance(self, xp: Namespace, numbers: Params, rate: Array) -> dict[str, Array]:
+        """The numbers of a step from those of the step before: arrays of shape ().
+
+        Called once in a step. Others than those of `numbers` may be among them: `update_one` is
+        given all, and those of `numbers` are kept.
+        """
+        return dict(numbers)
+
+    def update_one(
+        self,
+        xp: Namespace,
+        parameter: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Consumes `parameter` and `slots`: one step for one parameter.
+
+        Parameters
+        ----------
+        xp
+            The array namespace of all arrays.
+        parameter, gradient
+            Of one shape. The gradient must not be written to.
+        slots
+            By name, the arrays of `slots` for this parameter and the numbers of `advance`.
+        rate
+            The learning rate of this step, shape ().
+
+        Returns
+        -------
+        parameter, slots
+            The updated parameter, and a dictionary with its updated slots.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define update_one")
+
+    # -- what is the same for all ---------------------------------------------------------------
+
+    def __post_init__(self) -> None:
+        self._limit("learning_rate", above=0)
+        self._limit("weight_decay", "l2", at_least=0)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                self._limit(name, above=0)
+        if self.ema is not None:
+            self._limit("ema", at_least=0, below=1)
+        kind = type(self).__name__
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(f"{kind}: give clip_norm or clip_value, not both")
+        if isinstance(self.decayed, list):
+            object.__setattr__(self, "decayed", tuple(self.decayed))
+        if not isinstance(self.decayed, tuple) and self.decayed not in ("weights", "all"):
+            raise ValueError(
+                f"{kind}: decayed must be 'weights', 'all' or a tuple of names of parameters such "
+                f"as ('fc1.weight',), got {self.decayed!r}"
+            )
+        if not isinstance(self.schedule, Schedule | ReduceOnPlateau | None):
+            raise TypeError(
+                f"{kind}: schedule must be one such as xpnet.schedules.Cosine(), "
+                f"got {self.schedule!r}"
+            )
+
+    def init(self, xp: Namespace, params: Params) -> dict[str, Array]:
+        """The arrays kept between steps: `SLOT/PARAMETER` for each parameter, and `NUMBER`.
+
+        Raises
+        ------
+        ValueError
+            If `decayed` names a parameter that is not there.
+        """
+        if isinstance(self.decayed, tuple) and not set(self.decayed) <= set(params):
+            raise ValueError(
+                f"{type(self).__name__}: decayed has {', '.join(set(self.decayed) - set(params))}, "
+                f"but the parameters are {', '.join(params)}"
+            )
+        arrays = {
+            f"{slot}/{name}": xp.full_like(parameter, value)
+            for slot, value in self.slots().items()
+            for name, parameter in params.items()
+        }
+        numbers = self.numbers() | ({} if self.ema is None else {"ema_weights": 0.0})
+        for parameter in list(params.values())[:1]:
+            for name, value in numbers.items():
+                like = {"dtype": parameter.dtype, "device": device(parameter)}
+                arrays[name] = xp.full((), value, **like)
+        return arrays
+
+    def update(
+        self,
+        xp: Namespace,
+        params: dict[str, Array],
+        grads: Grads,
+        slots: dict[str, Array],
+        learning_rate: Array,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Consumes `params` and `slots`: one step, in place where the library writes in place.
+
+        Parameters
+        ----------
+        xp
+            The array namespace of all arrays.
+        params, grads
+            Parameters and their gradients, with the same names and shapes.
+        slots
+            What `init` or the last `update` returned.
+        learning_rate
+            The step length, shape ().
+
+        Returns
+        -------
+        params, slots
+            The updated arrays; those given must not be used again.
+        """
+        if not grads:
+            return params, slots
+        grads = self._clipped(xp, grads)
+        kept, names = self.numbers(), self.slots()
+        numbers = self.advance(xp, {name: slots[name] for name in kept}, learning_rate)
+        for number in kept:
+            slots[number] = numbers[number]
+        shrink = 1.0 - learning_rate * self.weight_decay if self.weight_decay else None
+        decay = self.l2 or shrink is not None
+        for name, gradient in grads.items():
+            parameter = params[name]
+            if decay and self._decays(name, parameter):
+                if self.l2:
+                    gradient = gradient + self.l2 * parameter
+                if shrink is not None:
+                    parameter *= shrink
+            own = dict(numbers)
+            for slot in names:
+                own[slot] = slots[f"{slot}/{name}"]
+            params[name], own = self.update_one(xp, parameter, gradient, own, learning_rate)
+            for slot in names:
+                slots[f"{slot}/{name}"] = own[slot]
+        return params, slots
+
+    def average(
+        self, averages: dict[str, Array], params: Params, slots: dict[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Consumes `averages` and `slots`: the averages of the parameters after a step.
+
+        With n the sum of the weights 1, d, d², ... of all steps so far,
+        n = d n + 1 and average += (parameter - average) / n. So after the first step the average
+        is the parameter, whatever it was before, and no step has more weight than it should.
+        """
+        if not params:
+            return averages, slots
+        weights = slots["ema_weights"] * self.ema + 1.0
+        slots["ema_weights"] = weights
+        for name, parameter in params.items():
+            averages[name] += (parameter - averages[name]) / weights
+        return averages, slots
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is parameter -= rate * gradient, so that `Layer.descend` can take it."""
+        return False
+
+    def _clipped(self, xp: Namespace, grads: Grads) -> Grads:
+        if self.clip_value is not None:
+            return {
+                name: xp.minimum(xp.maximum(gradient, -self.clip_value), self.clip_value)
+                for name, gradient in grads.items()
+            }
+        if self.clip_norm is not None:
+            norm = xp.sqrt(sum(xp.sum(gradient * gradient) for gradient in grads.values()))
+            # As in torch: the small number keeps a norm of 0 from dividing.
+            factor = xp.minimum(self.clip_norm / (norm + 1e-6), 1.0)
+            return {name: gradient * factor for name, gradient in grads.items()}
+        return grads
+
+    def _decays(self, name: str, parameter: Array) -> bool:
+        if self.decayed == "weights":
+            return bool(parameter.ndim >= 2)
+        return self.decayed == "all" or name in self.decayed
+
+    def _limit(self, *names: str, **ends: float) -> None:
+        """Check that these options are numbers in a range, and make them Python numbers."""
+        for name in names:
+            full_name = f"{type(self).__name__}: {name}"
+            value = finite_number(full_name, getattr(self, name), **ends)
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        given = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)[1:]
+            if getattr(self, field.name) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join([repr(self.learning_rate), *given])})"

@@ -1,0 +1,67 @@
+"""RMSprop."""
+
+import math
+from dataclasses import dataclass
+
+from xpnet.optimizers.base import Optimizer
+from xpnet.typing import Array, Namespace
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(Optimizer):
+    """Gradients divided by the root of a running mean of their squares.
+
+    With the running mean s = d s + (1 - d) gradient², from 0:
+    parameter -= learning_rate * gradient / (sqrt(s) + epsilon). The defaults are torch's.
+
+    Parameters
+    ----------
+    learning_rate
+        The step length, positive and finite.
+    decay
+        d, from 0 to below 1 (`alpha` in torch, `rho` in Keras).
+    epsilon
+        Keeps the quotient finite; positive.
+    options
+        See `Optimizer`.
+
+    Notes
+    -----
+    The sum s / (1 - d) is what is kept, because that takes one pass less over a parameter.
+
+    References
+    ----------
+    Tieleman and Hinton, lecture 6.5 of "Neural networks for machine learning", 2012,
+    https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf
+    """
+
+    learning_rate: float = 0.01
+    decay: float = 0.99
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._limit("decay", at_least=0, below=1)
+        self._limit("epsilon", above=0)
+
+    def slots(self) -> dict[str, float]:
+        return {"square_sum": 0.0}
+
+    def update_one(
+        self,
+        xp: Namespace,
+        parameter: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        slots["square_sum"] *= self.decay
+        slots["square_sum"] += gradient * gradient
+        # sqrt(s) is sqrt(1 - d) times the root of the sum: the rate is divided by that instead.
+        scale = math.sqrt(1 - self.decay)
+        root = xp.sqrt(slots["square_sum"])
+        root += self.epsilon / scale
+        step = gradient / root
+        step *= rate / scale
+        parameter -= step
+        return parameter, slots

@@ -1,0 +1,121 @@
+"""Stochastic gradient descent: plain, with momentum, with Nesterov's momentum."""
+
+from dataclasses import dataclass
+
+from xpnet.optimizers.base import Optimizer
+from xpnet.typing import Array, Namespace
+
+
+@dataclass(frozen=True, repr=False)
+class SGD(Optimizer):
+    """Stochastic gradient descent: parameter -= learning_rate * gradient.
+
+    Parameters
+    ----------
+    learning_rate
+        The step length, positive and finite.
+    options
+        See `Optimizer`.
+    """
+
+    learning_rate: float = 0.1
+
+    def update_one(
+        self,
+        xp: Namespace,
+        parameter: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        parameter -= rate * gradient
+        return parameter, slots
+
+    @property
+    def is_plain(self) -> bool:
+        kind = type(self)
+        own = kind.update is not Optimizer.update or kind.update_one is not SGD.update_one
+        asked = self.weight_decay or self.l2 or self.clip_norm or self.clip_value
+        return not (own or asked)
+
+
+@dataclass(frozen=True, repr=False)
+class Momentum(Optimizer):
+    """Gradient descent with momentum m: v = m v + gradient; parameter -= learning_rate * v.
+
+    The learning rate is not part of the velocity, as in torch. (Keras has it inside, which makes a
+    difference in the steps after the learning rate has changed.)
+
+    Parameters
+    ----------
+    learning_rate
+        The step length, positive and finite.
+    momentum
+        How much of the velocity is left after a step, from 0 to below 1.
+    options
+        See `Optimizer`.
+
+    References
+    ----------
+    Polyak, "Some methods of speeding up the convergence of iteration methods", 1964,
+    https://doi.org/10.1016/0041-5553(64)90137-5
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._limit("momentum", at_least=0, below=1)
+
+    def slots(self) -> dict[str, float]:
+        return {"velocity": 0.0}
+
+    def update_one(
+        self,
+        xp: Namespace,
+        parameter: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        slots["velocity"] *= self.momentum
+        slots["velocity"] += gradient
+        parameter -= rate * slots["velocity"]
+        return parameter, slots
+
+
+@dataclass(frozen=True, repr=False)
+class Nesterov(Momentum):
+    """Gradient descent with Nesterov's momentum, a look ahead along the velocity.
+
+    v = m v + gradient; parameter -= learning_rate * (m v + gradient). The form of torch and Keras,
+    in which the parameters are those at which the gradient is taken
+    next, and not those before the look ahead.
+
+    Parameters
+    ----------
+    learning_rate, momentum, options
+        As in `Momentum`.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
+    learning", ICML 2013, https://proceedings.mlr.press/v28/sutskever13.html
+    """
+
+    def update_one(
+        self,
+        xp: Namespace,
+        parameter: Array,
+        gradient: Array,
+        slots: dict[str, Array],
+        rate: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        slots["velocity"] *= self.momentum
+        slots["velocity"] += gradient
+        step = self.momentum * slots["velocity"]
+        step += gradient
+        step *= rate
+        parameter -= step
+        return parameter, slots

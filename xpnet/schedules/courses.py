@@ -1,0 +1,175 @@
+"""The schedules that follow a formula."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xpnet.checks import positive_integer
+from xpnet.schedules.base import Schedule, WarmedUp, limit
+from xpnet.typing import HostArray
+
+
+@dataclass(frozen=True)
+class Constant(WarmedUp):
+    """The learning rate as it is, after a warm-up if there is one.
+
+    Parameters
+    ----------
+    warmup
+        See `WarmedUp`.
+    """
+
+    def course(self, epochs: HostArray, length: float) -> HostArray:
+        return np.ones(epochs.shape)
+
+
+@dataclass(frozen=True)
+class Step(WarmedUp):
+    """Falls by a factor every so many epochs: factor ** floor(epoch / every).
+
+    Parameters
+    ----------
+    every
+        After how many epochs, a positive integer.
+    factor
+        Above 0; 0.1 unless another is given, as in torch.
+    warmup
+        See `WarmedUp`.
+    """
+
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "every", positive_integer("Step: every", self.every))
+        limit(self, "factor", above=0)
+
+    def course(self, epochs: HostArray, length: float) -> HostArray:
+        return self.factor ** (np.floor(epochs) // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential(WarmedUp):
+    """Falls by the same factor in every epoch: factor ** epoch.
+
+    Parameters
+    ----------
+    factor
+        Above 0.
+    smooth
+        Whether it falls a little in every step, and not at the end of each epoch.
+    warmup
+        See `WarmedUp`.
+    """
+
+    factor: float
+    smooth: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit(self, "factor", above=0)
+
+    def course(self, epochs: HostArray, length: float) -> HostArray:
+        return self.factor ** (epochs if self.smooth else np.floor(epochs))
+
+
+@dataclass(frozen=True)
+class Polynomial(WarmedUp):
+    """Falls from 1 as a power of what is left: final + (1 - final) (1 - epoch / epochs) ** power.
+
+    Parameters
+    ----------
+    power
+        Above 0; with 1 the learning rate falls linearly.
+    final
+        Where it would be after the last step, from 0 to 1.
+    warmup
+        See `WarmedUp`.
+    """
+
+    power: float = 1.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit(self, "power", above=0)
+        limit(self, "final", at_least=0, at_most=1)
+
+    def course(self, epochs: HostArray, length: float) -> HostArray:
+        return self.final + (1 - self.final) * (1 - epochs / length) ** self.power
+
+
+@dataclass(frozen=True)
+class Cosine(WarmedUp):
+    """Falls from 1 in half a wave: final + (1 - final) (1 + cos(pi epoch / epochs)) / 2.
+
+    Parameters
+    ----------
+    final
+        Where it would be after the last step, from 0 to 1.
+    warmup
+        See `WarmedUp`.
+
+    References
+    ----------
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017,
+    https://arxiv.org/abs/1608.03983
+    """
+
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limit(self, "final", at_least=0, at_most=1)
+
+    def course(self, epochs: HostArray, length: float) -> HostArray:
+        return self.final + (1 - self.final) * _half_wave(epochs / length)
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Rises to the learning rate and falls far below where it began, once in the run.
+
+    The factor rises from 1 / div_factor to 1, and falls to 1 / (div_factor * final_div_factor) in
+    the last step, both in half a wave of the cosine. The defaults are torch's. The momentum stays
+    as it is.
+
+    Parameters
+    ----------
+    pct_start
+        Which part of the run it rises for, above 0 and below 1.
+    div_factor
+        How many times smaller the learning rate is in the first step, at least 1.
+    final_div_factor
+        How many times smaller than in the first step it is in the last, above 0.
+
+    References
+    ----------
+    Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
+    rates", 2017, https://arxiv.org/abs/1708.07120
+    """
+
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        limit(self, "pct_start", above=0, below=1)
+        limit(self, "div_factor", at_least=1)
+        limit(self, "final_div_factor", above=0)
+
+    def factors(self, epochs: int, steps_per_epoch: int) -> HostArray:
+        n_steps = epochs * steps_per_epoch
+        first, last = 1 / self.div_factor, 1 / (self.div_factor * self.final_div_factor)
+        step, peak = np.arange(n_steps), self.pct_start * n_steps - 1
+        if peak <= 0:  # too short a run to rise in
+            return last + (1 - last) * _half_wave(step / max(n_steps - 1, 1))
+        rising = 1 + (first - 1) * _half_wave(step / peak)
+        falling = last + (1 - last) * _half_wave((step - peak) / (n_steps - 1 - peak))
+        return np.where(step <= peak, rising, falling)
+
+
+def _half_wave(part: HostArray) -> HostArray:
+    """From 1, where `part` is 0, to 0, where it is 1, as a cosine."""
+    return (1 + np.cos(np.pi * part)) / 2

@@ -1,0 +1,111 @@
+"""The schedule that follows what is measured."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.checks import positive_integer
+from xpnet.schedules.base import limit
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    """Makes the learning rate smaller when a measured value has not become better for a while.
+
+    Parameters
+    ----------
+    monitor
+        The field of `EpochRecord` that is looked at after each epoch. More is better where its
+        name ends in "accuracy", less is better otherwise.
+    factor
+        What the learning rate is multiplied by, above 0 and below 1.
+    patience
+        How many epochs without a better value are let pass; the next one reduces.
+    min_delta
+        By how much a value must be better than the best so far in order to count, 0 or more.
+    cooldown
+        For how many epochs after a reduction none is counted.
+    minimum
+        Where the learning rate stops falling, 0 or more.
+
+    Notes
+    -----
+    This is torch's ReduceLROnPlateau, with its defaults, where `threshold_mode="abs"`: `min_delta`
+    is a difference and not a fraction. Keras counts one epoch less as `patience`.
+    """
+
+    monitor: str = "train_loss"
+    factor: float = 0.1
+    patience: int = 10
+    min_delta: float = 1e-4
+    cooldown: int = 0
+    minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.monitor, str) and self.monitor):
+            raise ValueError(
+                f"ReduceOnPlateau: monitor must be the name of a field of EpochRecord such as "
+                f"'train_loss', got {self.monitor!r}"
+            )
+        limit(self, "factor", above=0, below=1)
+        limit(self, "min_delta", "minimum", at_least=0)
+        for name in ("patience", "cooldown"):
+            count = getattr(self, name)
+            if count != 0 or isinstance(count, bool):
+                count = positive_integer(f"ReduceOnPlateau: {name}, if it is not 0,", count)
+            object.__setattr__(self, name, int(count))
+
+    def start(self) -> "Plateau":
+        """What follows one training."""
+        return Plateau(self)
+
+
+class Plateau:
+    """What `ReduceOnPlateau` remembers of one training: the best value, and two counts."""
+
+    def __init__(self, rule: ReduceOnPlateau) -> None:
+        self.rule = rule
+        self._better_is_more = rule.monitor.endswith("accuracy")
+        self._best: float | None = None
+        self._bad_epochs = 0
+        self._cooling = 0
+
+    def next_rate(self, rate: float, value: float) -> float:
+        """The learning rate of the next epoch.
+
+        Parameters
+        ----------
+        rate
+            That of the epoch which is over.
+        value
+            What was measured after it. One that is not a number is no better than any.
+        """
+        rule = self.rule
+        if self._is_better(value):
+            self._best, self._bad_epochs = value, 0
+        else:
+            self._bad_epochs += 1
+        if self._cooling:
+            self._cooling -= 1
+            self._bad_epochs = 0
+        if self._bad_epochs <= rule.patience:
+            return rate
+        self._cooling, self._bad_epochs = rule.cooldown, 0
+        return min(rate, max(rate * rule.factor, rule.minimum))
+
+    def state_dict(self) -> dict[str, float | int | None]:
+        """What is remembered, as JSON values."""
+        return {"best": self._best, "bad_epochs": self._bad_epochs, "cooling": self._cooling}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self._best = None if state["best"] is None else float(state["best"])
+        self._bad_epochs = int(state["bad_epochs"])
+        self._cooling = int(state["cooling"])
+
+    def _is_better(self, value: float) -> bool:
+        if self._best is None:
+            return math.isfinite(value)
+        if self._better_is_more:
+            return value > self._best + self.rule.min_delta
+        return value < self._best - self.rule.min_delta

@@ -1,0 +1,43 @@
+"""From the output of a network to what it predicts, in chunks of bounded memory."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from xpnet.backends import Backend
+from xpnet.data.preparation import prepare
+from xpnet.layers import EVALUATION, Layer, softmax
+from xpnet.metrics import predicted_classes, predicted_labels
+from xpnet.training.evaluation import chunk_rows, chunks
+from xpnet.typing import Array, Namespace
+
+Head = Callable[[Namespace, Array], Array]
+
+
+def outputs_in_chunks(
+    backend: Backend, model: Layer, arrays: Mapping[str, Array], x: Array, *, pixel_maximum: float
+) -> Iterator[tuple[slice, Array]]:
+    """The rows of each chunk of samples, and the output of the model for them.
+
+    Of no samples there is one chunk, with an output of no rows.
+    """
+    xp, shape = backend.xp, model.input_shape()
+    every_row = list(chunks(x.shape[0], chunk_rows(model, x)))
+    for rows in every_row or [slice(0, 0)]:
+        batch = prepare(xp, x[rows, ...], maximum=pixel_maximum, dtype=backend.dtype, shape=shape)
+        output, _ = model.forward(xp, arrays, batch, EVALUATION)
+        yield rows, output
+
+
+def logistic(xp: Namespace, z: Array) -> Array:
+    """The probability of each label by itself: 1 / (1 + exp(-z)), as in `Sigmoid`."""
+    return 0.5 + 0.5 * xp.tanh(0.5 * z)
+
+
+PREDICTIONS: dict[str, Head] = {
+    "classes": predicted_classes,
+    "multilabel": predicted_labels,
+    "values": lambda xp, output: output,
+}
+"""What is predicted, by the kind of targets."""
+
+PROBABILITIES: dict[str, Head] = {"classes": softmax, "multilabel": logistic}
+"""The probabilities, by the kind of targets; values have none."""

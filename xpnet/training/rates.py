@@ -1,0 +1,90 @@
+"""The learning rate of a step: that of the state, and what a schedule makes of it."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from xpnet.backends import Backend
+from xpnet.optimizers import Optimizer
+from xpnet.schedules import Plateau, ReduceOnPlateau, Schedule
+from xpnet.training.history import EpochRecord
+from xpnet.typing import Array, HostArray, Namespace, State
+
+
+def schedule_table(
+    backend: Backend, optimizer: Optimizer, epochs: int | None, steps_per_epoch: int | None
+) -> dict[str, Array]:
+    """The entry `schedule` of a state, in the dtype of the run; none without a schedule.
+
+    Raises
+    ------
+    ValueError
+        If the length of the run is not known, or the schedule gives no table for it.
+    """
+    schedule = optimizer.schedule
+    if not isinstance(schedule, Schedule):
+        return {}
+    name = type(schedule).__name__
+    if epochs is None or steps_per_epoch is None:
+        raise ValueError(
+            f"the schedule {name} needs the length of the run: "
+            f"initial_state(..., epochs=20, steps_per_epoch=938)"
+        )
+    factors = np.asarray(schedule.factors(epochs, steps_per_epoch), dtype=np.float64)
+    shape = (epochs * steps_per_epoch,)
+    if factors.shape != shape or not (np.isfinite(factors) & (factors >= 0)).all():
+        raise ValueError(
+            f"{name}.factors({epochs}, {steps_per_epoch}) must give an array of shape {shape} of "
+            f"finite numbers that are not negative; got shape {factors.shape}: {factors}"
+        )
+    return {"schedule": backend.asarray(factors.astype(backend.dtype_name), copy=True)}
+
+
+def scheduled_rate(xp: Namespace, state: State) -> Array:
+    """The learning rate of the next step, on the device: of shape (), and nothing is read."""
+    table = state["schedule"]
+    index = xp.minimum(state["step"], table.shape[0] - 1)
+    factor = xp.take(table, xp.reshape(index, (1,)), axis=0)
+    return state["learning_rate"] * xp.reshape(factor, ())
+
+
+def last_rate(backend: Backend, state: State) -> HostArray:
+    """The learning rate of the last step, on the host, in the dtype of the run."""
+    rate = backend.to_numpy(state["learning_rate"])
+    if "schedule" not in state:
+        return rate
+    table = backend.to_numpy(state["schedule"])
+    last = max(int(backend.to_numpy(state["step"])) - 1, 0)
+    return np.asarray(rate * table[min(last, table.shape[0] - 1)])
+
+
+def start_plateau(optimizer: Optimizer, *, has_test: bool) -> Plateau | None:
+    """What watches a training for a `ReduceOnPlateau`; None for any other schedule.
+
+    Raises
+    ------
+    ValueError
+        If what it is to watch is not measured.
+    """
+    if not isinstance(optimizer.schedule, ReduceOnPlateau):
+        return None
+    monitor = optimizer.schedule.monitor
+    names = [field.name for field in fields(EpochRecord)]
+    if not has_test:
+        names = [name for name in names if not name.startswith("test_")]
+    if monitor not in names:
+        why = "" if has_test else ", for there is no test set"
+        raise ValueError(
+            f"ReduceOnPlateau: monitor may be {', '.join(names)}{why}; got {monitor!r}"
+        )
+    return optimizer.schedule.start()
+
+
+def follow_plateau(backend: Backend, plateau: Plateau, state: State, record: EpochRecord) -> None:
+    """Put the learning rate of the next epoch into the state, after an epoch was measured."""
+    value = getattr(record, plateau.rule.monitor)
+    if value is None:
+        raise ValueError(f"ReduceOnPlateau: the epoch has no {plateau.rule.monitor}")
+    rate = plateau.next_rate(record.learning_rate, value)
+    if rate != record.learning_rate:
+        state["learning_rate"] = backend.asarray(rate, dtype=backend.dtype)
