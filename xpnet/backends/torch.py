@@ -79,6 +79,19 @@ class TorchBackend(Backend):
             super().limit_threads(threads)
         self.threads = positive_integer("threads", threads)
 
+    def product_threads(self) -> int | None:
+        return int(self._torch.get_num_threads()) if self.device.type == "cpu" else None
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        # On a CPU torch has no class for it, and on Apple's GPU neither.
+        text = "not enough memory" in str(error) or "out of memory" in str(error)
+        in_words = isinstance(error, RuntimeError) and text
+        return (
+            in_words
+            or isinstance(error, self._torch.cuda.OutOfMemoryError)
+            or super().out_of_memory(error)
+        )
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         before = self._torch.get_num_threads()

@@ -1,22 +1,35 @@
 """Training: the only place that composes backends, layers, losses, optimizers and data."""
 
+from xpnet.training.batches import shuffled_batches
 from xpnet.training.callbacks import Callback, ProgressBar
+from xpnet.training.checkpoints import Checkpoint
+from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.evaluation import Evaluation, make_evaluator
 from xpnet.training.fit import fit
 from xpnet.training.history import EpochRecord, History
+from xpnet.training.loggers import CSVLogger, JSONLogger, TensorBoard
 from xpnet.training.network import Network, load
+from xpnet.training.snapshot import Snapshot, read_snapshot
 from xpnet.training.step import initial_state, make_step
 
 __all__ = [
+    "CSVLogger",
     "Callback",
+    "Checkpoint",
+    "EarlyStopping",
     "EpochRecord",
     "Evaluation",
     "History",
+    "JSONLogger",
     "Network",
     "ProgressBar",
+    "Snapshot",
+    "TensorBoard",
     "fit",
     "initial_state",
     "load",
     "make_evaluator",
     "make_step",
+    "read_snapshot",
+    "shuffled_batches",
 ]

@@ -164,6 +164,16 @@ class Network:
             for name, value in self.params.items()
         }
 
+    # -- arrays ---------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays that make the network, by their names in a state and in a file."""
+        return {f"param/{name}": value for name, value in self.params.items()}
+
+    def set_arrays(self, arrays: Mapping[str, Array]) -> None:
+        """Take the arrays of the network from a state, or from what `arrays` gave."""
+        self.params = select(arrays, "param/")
+
     def copy(self) -> "Network":
         """The same network with parameters of its own, as a callback may want to keep it."""
         with self.backend.scope():
@@ -194,9 +204,7 @@ class Network:
         OSError
             If the file cannot be written; an existing file is then still whole.
         """
-        arrays = {
-            f"param/{name}": self.backend.to_numpy(value) for name, value in self.params.items()
-        }
+        arrays = {name: self.backend.to_numpy(value) for name, value in self.arrays().items()}
         metadata = {
             "model": describe_layer(self.model),
             "dtype": self.backend.dtype_name,
@@ -246,6 +254,11 @@ def load(
     # os.path rather than Path, whose is_dir raises for names that cannot be.
     path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
     arrays, metadata = checkpoint.read_checkpoint(path)
+    if "training" in metadata:
+        raise CheckpointError(
+            f"{path}: this is the checkpoint of a training: give it to fit(..., resume=...), or "
+            f"load the network that was saved beside it"
+        )
     try:
         if model is None:
             model = build_layer(metadata["model"])
