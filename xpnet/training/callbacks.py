@@ -71,15 +71,15 @@ class Callback:
     # -- a training that is saved and goes on ---------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What must be kept for a training that goes on later: JSON values, and NumPy arrays."""
+        """What must be kept for a training that goes on later: JSON values, and NumPy arrays.
+
+        It is saved under the name of the class. A training whose callbacks have kept something goes
+        on with such callbacks only.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave, after `on_start`, where a saved training goes on."""
-
-    def state_name(self) -> str:
-        """What its state is called in a file: the name of the class."""
-        return type(self).__name__
 
     def wants_snapshot(self, epoch: int, step: int, *, last: bool) -> bool:
         """Whether `on_snapshot` is to be called now.

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from xpnet.checks import positive_integer
 from xpnet.errors import RunError
@@ -51,6 +51,7 @@ class Checkpoint(Callback):
     """
 
     every_step = False
+    files: ClassVar[tuple[str, ...]] = (CHECKPOINT, BEST)
 
     def __init__(
         self,
@@ -70,28 +71,34 @@ class Checkpoint(Callback):
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         self._best: float | None = None
+        for record in network.history:
+            self._improved(record)
         self._last: tuple[int, int] | None = None
         self.saved_to = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            # A process that was killed while it wrote has left its temporary file.
+            for name in self.files:
+                for left in self.path.glob(f".{name}.*"):
+                    left.unlink()
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
-        value = getattr(record, self._monitor.name)
-        if self._monitor.improves(value, self._best):
+        if self._improved(record):
             try:
                 network.save(self.path / BEST)
             except OSError as error:
                 raise cannot_write(self.path, error) from error
-            self._best = value
         return None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._best = state["best"]
+    def _improved(self, record: EpochRecord) -> bool:
+        """Whether it is the best so far, which is then remembered."""
+        value = getattr(record, self._monitor.name)
+        better = self._monitor.improves(value, self._best)
+        if better:
+            self._best = value
+        return better
 
     def wants_snapshot(self, epoch: int, step: int, *, last: bool) -> bool:
         if last or self._last is None:

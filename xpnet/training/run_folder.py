@@ -17,7 +17,7 @@ from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
 from xpnet.training.history import EpochRecord
 from xpnet.training.loggers import JSONLogger
 from xpnet.training.network import Network
-from xpnet.training.snapshot import CHECKPOINT, Snapshot
+from xpnet.training.snapshot import CHECKPOINT, read_snapshot
 from xpnet.typing import HostArray
 
 HISTORY, SUMMARY, MODEL = "history.jsonl", "summary.json", "model.safetensors"
@@ -53,6 +53,8 @@ class RunFolder(Checkpoint):
         go on, or is not a folder; when the training starts, if it cannot be written.
     """
 
+    files = FILES
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -74,40 +76,27 @@ class RunFolder(Checkpoint):
                 f"give another folder, or --force to replace it"
             )
 
-    def state_name(self) -> str:
-        # One that found its number by itself goes on as one that is named.
-        return "RunFolder"
-
     def _files(self) -> list[str]:
         """The files of a run that the folder holds."""
         # os.path: unlike Path's methods it is silent about names that cannot be.
         return [name for name in FILES if os.path.lexists(self.path / name)]
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
-        self._history = JSONLogger(self.path / HISTORY)
         self._network, self._finished = network, False
         super().on_start(network, epochs=epochs, steps=steps)
-        if self._resume:
-            return
+        if self._resume and len(read_snapshot(self.path).records) != len(network.history):
+            raise RunError(
+                f"{self.path}: the run there would be replaced: give fit(..., resume=path) as well"
+            )
+        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else FILES
         try:
-            for name in self._files():
+            for name in set(stale) & set(self._files()):
                 (self.path / name).unlink()
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        self._history.write_all(self._network.history)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        # What was finished after the checkpoint was written will be trained again.
-        self._resume = False
-        self._history.write_all(self._network.history)
-
-    def on_snapshot(self, snapshot: Snapshot) -> None:
-        if self._resume:
-            raise RunError(
-                f"{self.path}: the run there would be replaced: give fit(..., resume=...) as well"
-            )
-        super().on_snapshot(snapshot)
+        # Of a run that goes on, what came after its checkpoint will be trained again.
+        self._history = JSONLogger(self.path / HISTORY)
+        self._history.write_all(network.history)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
         self._history.on_epoch(network, record)

@@ -170,10 +170,11 @@ def named_callbacks(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     """The callbacks by the names that their states are saved under, a second one as `NAME-2`."""
     named: dict[str, Callback] = {}
     for callback in callbacks:
-        name, count = callback.state_name(), 1
+        kind = name = type(callback).__name__
+        count = 1
         while name in named:
             count += 1
-            name = f"{callback.state_name()}-{count}"
+            name = f"{kind}-{count}"
         named[name] = callback
     return named
 
