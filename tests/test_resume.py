@@ -77,8 +77,11 @@ def without_seconds(history):
     return [{k: v for k, v in row.to_dict().items() if k not in seconds} for row in history]
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.2), Momentum(0.05)], ids=["sgd", "momentum"])
-@pytest.mark.parametrize("steps", [5, 18, 25, 40])
+@pytest.mark.parametrize(
+    ("optimizer", "steps"),
+    [(Momentum(0.05), 5), (SGD(0.2), 18), (SGD(0.2), 25), (Momentum(0.05), 40)],
+    ids=str,
+)
 def test_a_training_that_fails_goes_on_to_the_same_bytes(
     training_backend, tmp_path, optimizer, steps
 ):

@@ -84,13 +84,10 @@ class TorchBackend(Backend):
 
     def out_of_memory(self, error: BaseException) -> bool:
         # On a CPU torch has no class for it, and on Apple's GPU neither.
-        text = "not enough memory" in str(error) or "out of memory" in str(error)
-        in_words = isinstance(error, RuntimeError) and text
-        return (
-            in_words
-            or isinstance(error, self._torch.cuda.OutOfMemoryError)
-            or super().out_of_memory(error)
-        )
+        words = ("out of memory", "not enough memory", "can't allocate memory")
+        said = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        known = isinstance(error, self._torch.cuda.OutOfMemoryError)
+        return said or known or super().out_of_memory(error)
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
 from xpnet.random import Seed, permutation
+from xpnet.training.evaluation import chunks
 from xpnet.training.samples import Streamed
 from xpnet.typing import Array, HostArray, Namespace
 
@@ -118,4 +119,4 @@ def shuffled_batches(
     n_samples = positive_integer("n_samples", n_samples)
     batch_size = positive_integer("batch_size", batch_size)
     order = backend.asarray(permutation(seed, epoch, n_samples), dtype=backend.index_dtype)
-    return (order[first : first + batch_size] for first in range(0, n_samples, batch_size))
+    return (order[rows] for rows in chunks(n_samples, batch_size))

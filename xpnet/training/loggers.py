@@ -134,8 +134,11 @@ class TensorBoard(Callback):
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         done = len(network.history)
+        # The name of a file has the second in it, which may be that of the one before.
         self._writer = self._writer_class(
-            str(self.logdir), purge_step=done + 1 if done else None, flush_secs=10
+            str(self.logdir),
+            purge_step=done + 1 if done else None,
+            filename_suffix=f".{done}" if done else "",
         )
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
