@@ -114,7 +114,7 @@ def shuffled_batches(
     >>> from xpnet import open_backend, shuffled_batches
     >>> backend = open_backend("numpy")
     >>> [rows.tolist() for rows in shuffled_batches(backend, 5, 2, seed=0, epoch=1)]
-    [[2, 0], [1, 4], [3]]
+    [[1, 0], [2, 3], [4]]
     """
     n_samples = positive_integer("n_samples", n_samples)
     batch_size = positive_integer("batch_size", batch_size)

@@ -21,6 +21,8 @@ from xpnet.typing import Array, SeedSequence, State
 _LOOKED_AT = 64
 """So many samples, here and there in a set, tell whether it is the same one."""
 
+_POOL_SIZE = 4  # of a SeedSequence, unless it is chosen
+
 
 def open_resume(resume: str | os.PathLike[str] | Snapshot | None) -> Snapshot | None:
     """The snapshot that a training goes on from, if it does.
@@ -157,10 +159,12 @@ def describe(x: Any) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
-def describe_seed(seed: SeedSequence) -> dict[str, Any]:
-    """A seed as JSON values."""
+def describe_seed(seed: SeedSequence) -> int | dict[str, Any]:
+    """A seed as JSON values: the number that it was made from, where that is all."""
     entropy = seed.entropy
     words = [entropy] if isinstance(entropy, int | np.integer) else list(entropy or ())
+    if len(words) == 1 and not seed.spawn_key and seed.pool_size == _POOL_SIZE:
+        return int(words[0])
     return {
         "entropy": [int(word) for word in words],
         "spawn_key": [int(word) for word in seed.spawn_key],
