@@ -184,6 +184,16 @@ def test_a_callback_ends_the_training():
     assert calls == [1, "end"]
 
 
+@pytest.mark.parametrize("answer", [1, "stop", np.ones(2)])
+def test_an_answer_that_is_none_is_refused(answer):
+    class Stop(Callback):
+        def on_epoch(self, network, record):
+            return answer
+
+    with pytest.raises(TypeError, match=r"Stop\.on_epoch must return True to end the training"):
+        fit(MODEL, (X, Y), callbacks=[Stop()], **OPTIONS)
+
+
 def test_snapshots_are_asked_for_when_all_have_been_told(tmp_path):
     calls = []
 

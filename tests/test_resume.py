@@ -122,6 +122,37 @@ def test_a_break_within_a_group_of_steps(training_backend, tmp_path, group, monk
         assert_same(network, expected)
 
 
+def test_streamed_samples_go_on_within_an_epoch(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", DIGITS.train.images)
+    options = {**OPTIONS, "backend": "numpy"}
+    expected = fit(MODEL, (DIGITS.train.images, Y), **options)
+    monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
+    data = np.load(tmp_path / "x.npy", mmap_mode="r"), Y
+    with pytest.raises(RuntimeError):
+        fit(MODEL, data, callbacks=[Checkpoint(tmp_path, every_steps=1), StopAt(26)], **options)
+    assert read_snapshot(tmp_path).step == 7
+    assert_same(fit(MODEL, data, resume=tmp_path, **options), expected)
+
+
+def test_a_snapshot_is_not_changed_by_what_follows(training_backend):
+    kept = []
+
+    class Keep(Callback):
+        def wants_snapshot(self, epoch, step, *, last):
+            return (epoch, step) == (1, 4)
+
+        def on_snapshot(self, snapshot):
+            kept.append(snapshot)
+
+    options = {**OPTIONS, "backend": training_backend}
+    monitored = [Keep(), StopAt(10**9)]
+    monitored[1].every_step = True
+    expected = fit(MODEL, (X, Y), callbacks=monitored, **options)
+    monitored = [StopAt(10**9)]
+    monitored[0].every_step = True
+    assert_same(fit(MODEL, (X, Y), resume=kept[0], callbacks=monitored, **options), expected)
+
+
 def test_stopping_after_each_epoch_changes_nothing(training_backend, tmp_path):
     options = {**OPTIONS, "backend": training_backend}
     expected = fit(MODEL, (X, Y), callbacks=[EarlyStopping()], **options)
@@ -330,6 +361,12 @@ def test_damaged_metadata(saved, tmp_path, key):
         resume_changed(saved, tmp_path, lambda arrays, metadata: metadata.pop(key))
 
 
+@pytest.mark.parametrize("value", [-1, "1", None, 1.5, True])
+def test_damaged_numbers(saved, tmp_path, value):
+    with pytest.raises(CheckpointError, match="the metadata describes no training"):
+        resume_changed(saved, tmp_path, lambda arrays, metadata: metadata.update(epoch=value))
+
+
 def test_a_network_is_no_training_and_a_training_no_network(saved, tmp_path):
     fit(mlp(64, 10), (X, Y), epochs=1, backend="numpy").save(tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="this is a network, which can predict"):
@@ -440,6 +477,7 @@ def start_run(path, pause):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_process_that_is_killed_again_and_again(tmp_path):
     """SIGKILL at random moments, at least 20 times; at the end the bytes of a run without."""
     whole = start_run(tmp_path / "whole", 0)

@@ -113,6 +113,11 @@ def overrides(callback: Callback, method: str) -> bool:
     return own is not getattr(Callback, method)
 
 
+def saves(callback: Callback) -> bool:
+    """Whether it may want a snapshot of the training."""
+    return overrides(callback, "wants_snapshot") or overrides(callback, "on_interrupt")
+
+
 class ProgressBar(Callback):
     """A progress bar while training, and one line an epoch.
 

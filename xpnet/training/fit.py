@@ -14,7 +14,7 @@ from xpnet.layers import Layer
 from xpnet.losses import Loss, softmax_cross_entropy
 from xpnet.optimizers import SGD
 from xpnet.random import Seed, seed_sequence
-from xpnet.training.callbacks import Callback, overrides
+from xpnet.training.callbacks import Callback, overrides, saves
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
@@ -144,7 +144,7 @@ def fit(
         network = Network(model, {}, opened, sample_shape=shape, pixel_maximum=maximum)
         state = initial_state(opened, model, optimizer, seed)
         training: dict[str, Any] = {}
-        if saved is not None or any(overrides(c, "wants_snapshot") for c in callbacks):
+        if saved is not None or any(map(saves, callbacks)):
             training = describe_training(opened, model, optimizer, loss, seed, batch_size, sets)
         if saved is not None:
             check_same_training(opened, saved, training, state, callbacks)

@@ -7,11 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xpnet.backends import Backend
 from xpnet.errors import TrainingDiverged
 from xpnet.random import permutation
 from xpnet.training.batches import batches
-from xpnet.training.callbacks import Callback, overrides
+from xpnet.training.callbacks import Callback, overrides, saves
 from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
@@ -120,8 +122,7 @@ class Loop:
         hooks: list[Callable[[State, int], None]] = [
             callback.on_step for callback in self.callbacks if overrides(callback, "on_step")
         ]
-        saving = any(overrides(callback, "wants_snapshot") for callback in self.callbacks)
-        if saving or self._interrupts is not None:
+        if any(map(saves, self.callbacks)):
             hooks.append(self._count_and_save)
         return hooks
 
@@ -176,7 +177,7 @@ class Loop:
         self.network.history.append(record)
         self.epoch, self.step, self._seconds = self.epoch + 1, 0, 0.0
         answers = [callback.on_epoch(self.network, record) for callback in self.callbacks]
-        self._stopped = any(bool(answer) for answer in answers)
+        self._stopped = any(map(_asks_to_stop, answers, self.callbacks))
         self._save_where_wanted()
         self._leave_if_interrupted()
 
@@ -245,8 +246,8 @@ class Loop:
     def _snapshot(self) -> Snapshot:
         backend, named = self.backend, named_callbacks(self.callbacks)
         states = {name: callback.state_dict() for name, callback in named.items()}
-        # This waits for the steps that are under way.
-        arrays = {name: backend.to_numpy(value) for name, value in self.state.items()}
+        # This waits for the steps that are under way. Copies: the next step may overwrite these.
+        arrays = {name: np.array(backend.to_numpy(value)) for name, value in self.state.items()}
         snapshot = Snapshot(
             arrays,
             self._training,
@@ -266,6 +267,15 @@ class Loop:
         if name is not None:
             raise self._diverged(f"{name} became infinite or not a number", self.step)
         return snapshot
+
+
+def _asks_to_stop(answer: Any, callback: Callback) -> bool:
+    if answer is not None and not isinstance(answer, bool | np.bool_):
+        raise TypeError(
+            f"{type(callback).__name__}.on_epoch must return True to end the training, or False or "
+            f"None; got {answer!r}"
+        )
+    return bool(answer)
 
 
 def _shortest(x: HostArray) -> float:

@@ -144,6 +144,9 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             f"which could go on; give the {CHECKPOINT} that Checkpoint or a run folder wrote"
         )
     try:
+        for name in ("epoch", "step", "epochs", "steps_per_call"):
+            if type(metadata[name]) is not int or metadata[name] < 0:
+                raise ValueError(f"{name} is {metadata[name]!r}")
         callbacks = {name: dict(state) for name, state in metadata["callbacks"].items()}
         for key in [key for key in arrays if key.startswith(_CALLBACK)]:
             name, _, rest = key.removeprefix(_CALLBACK).partition("/")
