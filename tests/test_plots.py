@@ -43,6 +43,16 @@ def test_curves_without_a_test_set():
     assert [line.get_label() for line in loss.lines] == ["training set"]
 
 
+def test_curves_with_a_validation_set():
+    records = [
+        EpochRecord(i, 1 / i, 0.5, None, None, 0.1, 0.1, 0.1, 3 / i, 0.25) for i in range(1, 4)
+    ]
+    loss, accuracy = plot_curves(History(records)).axes
+    assert [line.get_label() for line in loss.lines] == ["training set", "validation set"]
+    np.testing.assert_allclose(loss.lines[1].get_ydata(), [3, 3 / 2, 1])
+    np.testing.assert_allclose(accuracy.lines[1].get_ydata(), [25, 25, 25])
+
+
 def test_curves_need_an_epoch():
     with pytest.raises(ValueError, match="at least one epoch"):
         plot_curves(History())

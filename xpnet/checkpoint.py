@@ -6,7 +6,7 @@ so that a process that is killed leaves the old file or the new one, whole.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,20 @@ def read_checkpoint(
     return arrays, metadata
 
 
-def check_arrays(path: Any, arrays: Mapping[str, HostArray], shapes: Mapping[str, Shape]) -> None:
-    """Check names and shapes against what a model has.
+def check_arrays(
+    path: Any,
+    arrays: Mapping[str, HostArray],
+    shapes: Mapping[str, Shape],
+    *,
+    integers: Collection[str] = (),
+) -> None:
+    """Check names and shapes against what a model has; `integers` are the names that hold those.
 
     Raises
     ------
     CheckpointError
-        With all that is missing, unexpected, of another shape, or not floating point and finite.
+        With all that is missing, unexpected, of another shape, or not floating point and finite
+        (an integer where one belongs).
     """
     missing = sorted(set(shapes) - set(arrays))
     unexpected = sorted(set(arrays) - set(shapes))
@@ -120,6 +127,9 @@ def check_arrays(path: Any, arrays: Mapping[str, HostArray], shapes: Mapping[str
         array = arrays[name]
         if array.shape != tuple(shapes[name]):
             problems.append(f"{name} has shape {array.shape}, the model {tuple(shapes[name])}")
+        elif name in integers:
+            if array.dtype.kind not in "iu":
+                problems.append(f"{name} ({array.dtype}) holds what are not integers")
         elif array.dtype.kind != "f" or not np.isfinite(array).all():
             problems.append(
                 f"{name} ({array.dtype}) holds what are not finite floating-point numbers"
@@ -154,9 +164,24 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name of a file on the disk, where the system lets one open a folder."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # a file system without it, as some in a network
+    finally:
+        os.close(descriptor)
 
 
 def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]) -> str:

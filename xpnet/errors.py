@@ -29,6 +29,10 @@ class TrainingDiverged(XpnetError, ArithmeticError):  # noqa: N818 - a state of 
     """The loss became infinite or not a number."""
 
 
+class OutOfMemory(XpnetError, MemoryError):  # noqa: N818 - as MemoryError, which it is
+    """A training needs more memory than the device, or the host, has."""
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, on one line, to be quoted in a message."""
     return " ".join(str(error).split())

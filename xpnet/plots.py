@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which remain apart for the colour-blind.
-_TRAIN, _TEST = "#0072B2", "#D55E00"
-_COLOURS = (_TRAIN, _TEST, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_TRAIN, _TEST, _VALIDATION = "#0072B2", "#D55E00", "#009E73"
+_COLOURS = (_TRAIN, _TEST, _VALIDATION, "#CC79A7", "#E69F00", "#56B4E9")
 _INK = "#333333"
 
 _MOST = 40  # mistakes on a sheet
@@ -84,7 +84,7 @@ def draw_run(
 
 
 def plot_curves(history: History, *, title: str = "") -> "Figure":
-    """Loss, and accuracy if there is one, over the epochs, on the training and the test set.
+    """Loss, and accuracy if there is one, on the training, the validation and the test set.
 
     Parameters
     ----------
@@ -326,11 +326,12 @@ def _figure(width: float, height: float, title: str) -> "Figure":
 
 def _plot_series(axes: "Axes", history: History, quantity: str, scale: float) -> None:
     epochs = [record.epoch for record in history]
-    for split, colour, marker in (("train", _TRAIN, "o"), ("test", _TEST, "s")):
+    sets = (("train", _TRAIN, "o"), ("validation", _VALIDATION, "^"), ("test", _TEST, "s"))
+    for split, colour, marker in sets:
         values = history[f"{split}_{quantity}"]
         if any(value is None for value in values):
             continue
-        label = {"train": "training set", "test": "test set"}[split]
+        label = f"{'training' if split == 'train' else split} set"
         scaled = [scale * value for value in values if value is not None]
         axes.plot(epochs, scaled, color=colour, marker=marker, markersize=3, label=label)
     _style_epochs(axes)

@@ -204,6 +204,17 @@ class Backend:
         """The context in which all work of this backend is done."""
         return nullcontext()
 
+    def product_threads(self) -> int | None:
+        """How many threads of the CPU make a product now; None where that is not the library's way.
+
+        Another number may change the last digits of a product.
+        """
+        return None
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that the memory of the device, or of the host, is used up."""
+        return isinstance(error, MemoryError)
+
     def has_tf32(self) -> bool:
         """Whether the device can multiply in TF32, and the library be told to."""
         return False

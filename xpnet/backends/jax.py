@@ -93,6 +93,12 @@ class JaxBackend(Backend):
         stack.enter_context(self._jax.default_device(self.device))
         return stack
 
+    def out_of_memory(self, error: BaseException) -> bool:
+        # The class, XlaRuntimeError, is that of all failures of a device; its text begins with a
+        # word for the kind.
+        exhausted = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+        return exhausted or super().out_of_memory(error)
+
     def has_tf32(self) -> bool:
         # "9.0" on an NVIDIA GPU; other devices have no such number, or one with letters.
         major, _, _ = str(getattr(self.device, "compute_capability", "")).partition(".")

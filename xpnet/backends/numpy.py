@@ -68,6 +68,9 @@ class NumpyBackend(Backend):
                 slower, threads, threads,
             )  # fmt: skip
 
+    def product_threads(self) -> int | None:
+        return blas_threads()
+
     def scope(self) -> AbstractContextManager[Any]:
         stack = ExitStack()
         stack.enter_context(quiet_numpy())

@@ -79,6 +79,16 @@ class TorchBackend(Backend):
             super().limit_threads(threads)
         self.threads = positive_integer("threads", threads)
 
+    def product_threads(self) -> int | None:
+        return int(self._torch.get_num_threads()) if self.device.type == "cpu" else None
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        # On a CPU torch has no class for it, and on Apple's GPU neither.
+        words = ("out of memory", "not enough memory", "can't allocate memory")
+        said = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+        known = isinstance(error, self._torch.cuda.OutOfMemoryError)
+        return said or known or super().out_of_memory(error)
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         before = self._torch.get_num_threads()

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.checks import positive_integer
 from xpnet.layers import Layer
+from xpnet.random import Seed, permutation
+from xpnet.training.evaluation import chunks
 from xpnet.training.samples import Streamed
 from xpnet.training.weighted import rows_of
 from xpnet.typing import Array, HostArray, Namespace
@@ -15,7 +18,14 @@ _GROUP_BYTES = 16 * 2**20
 
 
 def batches(
-    backend: Backend, x: Array, y: Array, order: HostArray, batch_size: int, group: int
+    backend: Backend,
+    x: Array,
+    y: Array,
+    order: HostArray,
+    batch_size: int,
+    group: int,
+    *,
+    skip: int = 0,
 ) -> Iterator[tuple[Array, Array, Array]]:
     """The steps of an epoch, some at a time: `(x, y, rows)` as what `repeat` returned takes them.
 
@@ -32,14 +42,18 @@ def batches(
     batch_size, group
         As in `grouped_batches`. Where samples are large, fewer batches of streamed ones are taken
         at a time.
+    skip
+        How many steps to leave out: those that were taken before a break.
     """
     xp, index = backend.xp, backend.index_dtype
     if not isinstance(x, Streamed):
-        for rows in grouped_batches(xp, backend.asarray(order, dtype=index), batch_size, group):
+        groups = grouped_batches(xp, backend.asarray(order, dtype=index), batch_size, group)
+        for rows in _after(groups, skip) if skip else groups:
             yield x, y, rows
         return
     group = max(1, min(group, _GROUP_BYTES // (batch_size * x.row_bytes)))
-    for rows in grouped_batches(np, order, batch_size, group):
+    groups = grouped_batches(np, order, batch_size, group)
+    for rows in _after(groups, skip) if skip else groups:
         flat = rows.reshape(-1)
         local = np.arange(flat.size).reshape(rows.shape)
         yield x[flat], rows_of(y, flat), backend.asarray(local, dtype=index)
@@ -64,6 +78,50 @@ def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) ->
         yield whole[first : first + 1, :]
     if n_whole * batch_size < count:
         yield order[None, n_whole * batch_size :]
+
+
+def _after(groups: Iterator[Array], skip: int) -> Iterator[Array]:
+    """What is left of the groups without the first `skip` batches."""
+    for rows in groups:
+        count = rows.shape[0]
+        if skip < count:
+            yield rows[skip:, :] if skip else rows
+        skip = max(0, skip - count)
+
+
+def shuffled_batches(
+    backend: Backend, n_samples: int, batch_size: int, *, seed: Seed, epoch: int
+) -> Iterator[Array]:
+    """The mini-batches of an epoch, in the order in which `fit` takes them: for a loop of your own.
+
+    Parameters
+    ----------
+    backend
+        Where the training set is.
+    n_samples, batch_size
+        Positive integers.
+    seed
+        The seed of the run.
+    epoch
+        The number of the epoch, from 1; each has an order of its own.
+
+    Yields
+    ------
+    rows
+        Row numbers, shape (batch_size,), on the device, as `step(state, x, y, rows)` takes them;
+        the last batch is smaller where the size does not divide.
+
+    Examples
+    --------
+    >>> from xpnet import open_backend, shuffled_batches
+    >>> backend = open_backend("numpy")
+    >>> [rows.tolist() for rows in shuffled_batches(backend, 5, 2, seed=0, epoch=1)]
+    [[1, 0], [2, 3], [4]]
+    """
+    n_samples = positive_integer("n_samples", n_samples)
+    batch_size = positive_integer("batch_size", batch_size)
+    order = backend.asarray(permutation(seed, epoch, n_samples), dtype=backend.index_dtype)
+    return (order[rows] for rows in chunks(n_samples, batch_size))
 
 
 def check_batch_size(model: Layer, n_samples: int, batch_size: int) -> None:

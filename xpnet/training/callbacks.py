@@ -1,31 +1,53 @@
 """What may happen beside the training: a progress bar, files, whatever a user wants."""
 
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.typing import State
 
+if TYPE_CHECKING:
+    from xpnet.training.snapshot import Snapshot
+
 
 class Callback:
     """Told of the course of a training; the methods do nothing unless overridden.
 
+    In a training they are called in this order, each for all callbacks: `on_start`; then, where a
+    saved training goes on, `load_state_dict`; `on_step` again and again; `on_epoch`; after the last
+    epoch `on_finish`; and at the very end, whatever happened, `on_end`.
+
     The network is the one that `fit` will return. Its parameters are those of the last finished
-    epoch only while `on_start` or `on_epoch` runs: keep `network.copy()` where they are wanted
-    later, and read the state in `on_step`.
+    epoch only while `on_start`, `on_epoch` or `on_finish` runs: keep `network.copy()` where they
+    are wanted later, and read the state in `on_step`.
 
     Attributes
     ----------
     every_step
         Whether `on_step` is to be called after each single step. If no callback of a training asks
-        for that, JAX and CuPy take several steps in one call, which is faster.
+        for that, NumPy, JAX and CuPy take several steps in one call, which is faster.
+    most_steps
+        After how many steps at the latest `wants_snapshot` is asked within an epoch: no more are
+        taken in one call. None where it makes no difference.
+    monitor
+        A figure of the record that it cannot do without, such as `"validation_loss"`. `fit` refuses
+        a training that has none, before the first step.
+    saved_to
+        The file that it saved the training to last, for the messages of `fit`; None if there is
+        none.
     """
 
     every_step: bool = True
+    most_steps: int | None = None
+    monitor: str | None = None
+    saved_to: str | None = None
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
-        """Before the first step, with the numbers of epochs and of steps in each."""
+        """Before the first step, with the numbers of epochs and of steps in each.
+
+        Where a saved training goes on, the network's history has the epochs that are finished.
+        """
 
     def on_step(self, state: State, count: int) -> None:
         """After one step, or `count` of them, with what they changed (see `initial_state`).
@@ -34,15 +56,70 @@ class Callback:
         arrays are valid until the method returns.
         """
 
-    def on_epoch(self, network: Network, record: EpochRecord) -> None:
-        """After an epoch and its evaluation."""
+    def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
+        """After an epoch and its evaluation. Return True to end the training with this epoch."""
+
+    def on_finish(self, network: Network) -> None:
+        """After the last epoch, unless an error, Ctrl-C or `stop_after` ended the training.
+
+        Here the network may be changed: `fit` returns it as it then is.
+        """
 
     def on_end(self, network: Network) -> None:
-        """After the last epoch, or when the training ends by an error or Ctrl-C.
+        """After all else, also when the training ends by an error or Ctrl-C.
 
         In the latter case the history is that of the finished epochs, but the parameters are of
         no use: they may be in the middle of a step.
         """
+
+    # -- a training that is saved and goes on ---------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What must be kept for a training that goes on later: JSON values, and NumPy arrays.
+
+        It is saved under the name of the class. A training whose callbacks have kept something goes
+        on with such callbacks only.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave, after `on_start`, where a saved training goes on."""
+
+    def wants_snapshot(self, epoch: int, step: int, *, last: bool) -> bool:
+        """Whether `on_snapshot` is to be called now.
+
+        This is asked before the first step, after the steps that are taken in one call, and after
+        each epoch, when every callback has been told of it.
+
+        Parameters
+        ----------
+        epoch, step
+            How many epochs are finished, and how many steps of the next one have been taken.
+        last
+            Whether the training ends here.
+        """
+        return False
+
+    def on_snapshot(self, snapshot: "Snapshot") -> None:
+        """Given what the training can go on from, where `wants_snapshot` asked for it."""
+
+    def on_interrupt(self, snapshot: "Snapshot") -> None:
+        """Given what the training can go on from, when Ctrl-C or SIGTERM ends it.
+
+        Only if a callback overrides this are these signals waited for until the step under way is
+        finished. A second one interrupts at once.
+        """
+
+
+def overrides(callback: Callback, method: str) -> bool:
+    """Whether a callback has a method of its own, and not the one that does nothing."""
+    own = getattr(getattr(callback, method), "__func__", None)
+    return own is not getattr(Callback, method)
+
+
+def saves(callback: Callback) -> bool:
+    """Whether it may want a snapshot of the training."""
+    return overrides(callback, "wants_snapshot") or overrides(callback, "on_interrupt")
 
 
 class ProgressBar(Callback):
@@ -62,10 +139,12 @@ class ProgressBar(Callback):
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         from tqdm import tqdm
 
-        self._epochs = epochs
+        done = len(network.history)
+        self._epochs, self._steps = epochs, steps
         self._bar = tqdm(
             total=epochs * steps,
-            desc=f"epoch 1/{epochs}",
+            initial=done * steps,
+            desc=f"epoch {min(done + 1, epochs)}/{epochs}",
             unit=" steps",
             file=self._file or sys.stderr,
             disable=None,  # on whatever is not a terminal
@@ -77,6 +156,8 @@ class ProgressBar(Callback):
         self._bar.update(count)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
+        # Where a training went on within an epoch, fewer steps of it have been seen.
+        self._bar.update(record.epoch * self._steps - self._bar.n)
         self._bar.write(str(record), file=self._file or sys.stdout)
         self._bar.set_description(f"epoch {min(record.epoch + 1, self._epochs)}/{self._epochs}")
 

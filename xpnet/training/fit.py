@@ -1,33 +1,37 @@
-"""Training: epochs of shuffled mini-batches, each epoch followed by an evaluation."""
+"""Training a network: the arguments, checked, and the parts, put together."""
 
 import math
-import time
-from collections.abc import Iterable
-from contextlib import ExitStack
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from xpnet.backends import Backend, backend_of, open_backend
 from xpnet.checks import positive_integer
 from xpnet.data import Dataset
-from xpnet.errors import DataError, TrainingDiverged
+from xpnet.errors import OutOfMemory, XpnetError, one_line
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
-from xpnet.random import Seed, permutation, seed_sequence
-from xpnet.training.batches import batches, check_batch_size
-from xpnet.training.callbacks import Callback
-from xpnet.training.evaluation import Evaluator, make_evaluator
-from xpnet.training.history import EpochRecord
+from xpnet.random import Seed, seed_sequence
+from xpnet.training.batches import check_batch_size
+from xpnet.training.callbacks import Callback, overrides, saves
+from xpnet.training.evaluation import make_evaluator
+from xpnet.training.history import History
+from xpnet.training.interrupts import Interrupts
+from xpnet.training.loop import Loop, Plan
 from xpnet.training.network import Network
-from xpnet.training.rates import follow_plateau, last_rate, start_plateau
-from xpnet.training.samples import load_inputs
-from xpnet.training.step import initial_state, make_step, select, trained_params
-from xpnet.training.targets import kind_of_targets, load_targets, load_weights
-from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray
-
-Samples = tuple[Any, Any]
+from xpnet.training.rates import start_plateau
+from xpnet.training.resume import (
+    check_same_training,
+    describe_training,
+    load_state,
+    open_resume,
+    settle_as_before,
+)
+from xpnet.training.sets import Given, Samples, given_samples, load_sets
+from xpnet.training.snapshot import Snapshot, keepers
+from xpnet.training.step import initial_state, make_step
 
 
 def fit(
@@ -35,6 +39,7 @@ def fit(
     data: Dataset | Samples,
     *,
     test: Samples | None = None,
+    validation: Samples | float | None = None,
     sample_weight: Any = None,
     epochs: int = 20,
     batch_size: int = 64,
@@ -45,13 +50,15 @@ def fit(
     dtype: str | None = None,
     seed: Seed = 0,
     callbacks: Iterable[Callback] = (),
+    resume: str | os.PathLike[str] | Snapshot | None = None,
+    stop_after: int | None = None,
 ) -> Network:
     """Train a network.
 
     Every epoch visits all samples once, in a new random order, in mini-batches; the last batch
     is smaller where the batch size does not divide their number. `batch_size` at or above that
     number is full-batch gradient descent. After each epoch the loss and the accuracy are measured
-    on the whole training set and on the test set.
+    on the whole training set, on the validation set and on the test set.
 
     Parameters
     ----------
@@ -65,6 +72,10 @@ def fit(
         more than 256 MiB only the batches are read.
     test
         A pair like `data`, to evaluate on after each epoch; a `Dataset` brings its own.
+    validation
+        A pair like `data`, for choices that are made by looking at it, such as `EarlyStopping`; or
+        a fraction between 0 and 1 of the training set, which is kept for it and not trained on,
+        drawn by the seed. Where the targets are classes, each has its share.
     sample_weight
         What the loss of each training sample is multiplied by: numbers (N,) that are not negative.
     epochs, batch_size
@@ -83,7 +94,15 @@ def fit(
         A non-negative integer or a `SeedSequence`. One seed gives the same initial weights, the
         same shuffles and the same dropout masks on every backend.
     callbacks
-        See `xpnet.training.callbacks`.
+        See `Callback`.
+    resume
+        Go on with a training that was saved: a file that `Checkpoint` or a run folder wrote, the
+        folder that it is in, or what `read_snapshot` gave. The result is that of the training
+        without a break, on the same backend to the last bit. All else must be given as before; only
+        `epochs` may be another number, if no schedule depends on it.
+    stop_after
+        The number of the epoch that the training is left after, to go on later. What depends on the
+        number of epochs still follows from `epochs`.
 
     Returns
     -------
@@ -98,8 +117,15 @@ def fit(
         If samples and targets do not fit each other or the model, or are not finite.
     ValueError
         If an option is not allowed, or the last batch is too small for a layer (`BatchNorm`).
+    CheckpointError
+        If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
         If the loss is not finite after an epoch.
+    OutOfMemory
+        If the memory of the device or of the host is used up.
+    KeyboardInterrupt
+        On Ctrl-C. Where a callback saves the training, the step under way is finished first, and
+        the message says what file it can go on from.
 
     Examples
     --------
@@ -110,139 +136,68 @@ def fit(
     """
     epochs = positive_integer("epochs", epochs)
     batch_size = positive_integer("batch_size", batch_size)
-    callbacks = _check_options(model, optimizer, loss, callbacks, sample_weight)
+    stop_after = epochs if stop_after is None else positive_integer("stop_after", stop_after)
     seed = seed_sequence(seed)
-    train, test, pixel_maximum = _samples(data, test)
-    opened = _open(backend, device, dtype, train[0])
-    import logging  # late: it is a twentieth of the time of `import xpnet`
-
-    logger = logging.getLogger("xpnet")
-    logger.info("training on %r%s", opened, opened.reason and f": {opened.reason}")
-
-    weights = [s for s in model.parameter_shapes().values() if len(s) == 2]
-    with opened.scope(), ExitStack() as stack:
-        kind = kind_of_targets(opened, loss, train[1])
-        sets = _load_sets(opened, model, train, test, pixel_maximum, kind, sample_weight)
-        maximum = sets.pixel_maximum
-        n_steps = math.ceil(sets.x.shape[0] / batch_size)
-        plateau = start_plateau(optimizer, has_test=sets.test is not None)
-        state = initial_state(
-            opened, model, optimizer, seed, epochs=epochs, steps_per_epoch=n_steps
+    given = given_samples(data, test, validation, sample_weight)
+    callbacks = _check_options(model, optimizer, loss, callbacks)
+    if sample_weight is not None and not accepts_weight(loss):
+        raise TypeError(
+            f"sample_weight needs a loss that takes weight=..., and {loss!r} does not: give it the "
+            f"signature loss(xp, output, target, *, weight=None, need_grad=True)"
         )
-        step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
-        evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
+    _check_monitors(callbacks, given)
+    plateau = start_plateau(optimizer, given.missing)
+    saved = open_resume(resume)
+    opened = _open(backend, device, dtype, given.train[0], saved)
+
+    with ExitStack() as stack:
+        # The first to be entered is the last to be left: a signal ends the process after all else.
+        interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(_telling_of_memory(opened, batch_size))
+        stack.enter_context(opened.scope())
+        sets = load_sets(opened, model, given, seed, loss)
+        check_batch_size(model, sets.n_samples, batch_size)
+        steps = math.ceil(sets.n_samples / batch_size)
+        maximum, kind = sets.pixel_maximum, sets.kind
         network = Network(
             model,
-            trained_params(state),
+            {},
             opened,
             sample_shape=tuple(sets.x.shape[1:]),
             pixel_maximum=maximum,
             target_kind=kind,
             loss=loss,
-            buffers=select(state, "buffer/"),
         )
-        run = opened.repeat(step)
-        watchers = [
-            c for c in callbacks if getattr(c.on_step, "__func__", None) is not Callback.on_step
-        ]
-        group = 1 if any(c.every_step for c in watchers) else opened.steps_per_call
-        n_samples = sets.x.shape[0]
-        check_batch_size(model, n_samples, batch_size)
-        # Of a very large batch a part tells as much of the threads.
-        rows = min(batch_size, n_samples, 1024)
-        largest = (rows, *max(weights, key=math.prod, default=(1, 1)))
-        for callback in callbacks:
-            # Those that are started are ended, in the reverse order, whatever happens.
-            stack.callback(callback.on_end, network)
-            callback.on_start(network, epochs=epochs, steps=n_steps)
-        for epoch in range(1, epochs + 1):
-            started = time.perf_counter()
-            # Not bound to a name: the orders of two epochs would be in memory at a time.
-            steps = batches(
-                opened, sets.x, sets.y, permutation(seed, epoch, n_samples), batch_size, group
-            )
-            for x, y, rows in steps:
-                opened.settle_threads(*largest)
-                state = run(state, x, y, rows)
-                for callback in watchers:
-                    callback.on_step(state, rows.shape[0])
-            opened.synchronize(*state.values())
-            network.params = trained_params(state)
-            network.buffers = select(state, "buffer/")
-            rate = _shortest(last_rate(opened, state))
-            record = _evaluate(epoch, network, sets, evaluate, started, rate)
-            _check_finite(record, n_steps)
-            network.history.append(record)
-            if plateau is not None:
-                follow_plateau(opened, plateau, state, record)
-            for callback in callbacks:
-                callback.on_epoch(network, record)
+        state = initial_state(opened, model, optimizer, seed, epochs=epochs, steps_per_epoch=steps)
+        training: dict[str, Any] = {}
+        if saved is not None or any(map(saves, callbacks)):
+            training = describe_training(opened, model, optimizer, loss, seed, batch_size, sets)
+        if saved is not None:
+            check_same_training(opened, saved, training, state, keepers(callbacks, plateau))
+            state = load_state(opened, saved, state)
+            network.history = History(saved.records)
+        network.set_arrays(state)
+        per_call = _steps_per_call(opened, callbacks, saved)
+        plan = Plan(epochs, batch_size, seed, stop_after, steps, per_call)
+        loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
+        loop.start(stack, interrupts, saved)
+        step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
+        evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
+        loop.run(step, evaluate)
     return network
 
 
-@dataclass(frozen=True)
-class _Sets:
-    """The samples: training set, test set if there is one, scale of pixels."""
-
-    x: Array
-    y: Array
-    test: tuple[Array, Array] | None
-    pixel_maximum: float
-
-
-def _load_sets(
-    backend: Backend,
-    model: Layer,
-    train: Samples,
-    test: Samples | None,
-    pixel_maximum: float | None,
-    kind: str,
-    sample_weight: Any,
-) -> _Sets:
-    x = load_inputs(backend, "training set", train[0], model)
-    y = load_targets(backend, "training set", train[1], x, model, kind)
-    if sample_weight is not None:
-        y = Weighted(y, load_weights(backend, "training set", sample_weight, x))
-    pixels = x.dtype == backend.xp.uint8
-    if pixel_maximum is None:
-        pixel_maximum = 255.0 if pixels else 1.0
-    if test is None:
-        return _Sets(x, y, None, pixel_maximum)
-    test_x = load_inputs(backend, "test set", test[0], model)
-    if pixels != (test_x.dtype == backend.xp.uint8):
-        raise DataError(
-            f"the training set has dtype {x.dtype}, the test set {test_x.dtype}: uint8 is taken as "
-            f"pixels and divided, other dtypes are not; give both in the same way"
-        )
-    test_y = load_targets(backend, "test set", test[1], test_x, model, kind)
-    return _Sets(x, y, (test_x, test_y), pixel_maximum)
-
-
-def _evaluate(
-    epoch: int,
-    network: Network,
-    sets: _Sets,
-    evaluate: Evaluator,
-    started: float,
-    learning_rate: float,
-) -> EpochRecord:
-    trained = time.perf_counter()
-    on_train = evaluate(network.arrays, sets.x, sets.y)
-    on_test = None if sets.test is None else evaluate(network.arrays, *sets.test)
-    return EpochRecord(
-        epoch=epoch,
-        train_loss=on_train.loss,
-        train_accuracy=on_train.accuracy,
-        test_loss=None if on_test is None else on_test.loss,
-        test_accuracy=None if on_test is None else on_test.accuracy,
-        train_seconds=trained - started,
-        eval_seconds=time.perf_counter() - trained,
-        learning_rate=learning_rate,
-    )
+def _steps_per_call(backend: Backend, callbacks: list[Callback], saved: Snapshot | None) -> int:
+    if any(overrides(callback, "on_step") and callback.every_step for callback in callbacks):
+        return 1
+    if saved is not None and saved.backend == backend.name:
+        return saved.steps_per_call  # a compiler may give other last digits to other groups
+    limits = [callback.most_steps for callback in callbacks if callback.most_steps is not None]
+    return min(backend.steps_per_call, *limits) if limits else backend.steps_per_call
 
 
 def _check_options(
-    model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback], sample_weight: Any
+    model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback]
 ) -> list[Callback]:
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
@@ -252,11 +207,6 @@ def _check_options(
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
-    if sample_weight is not None and not accepts_weight(loss):
-        raise TypeError(
-            f"sample_weight needs a loss that takes weight=..., and {loss!r} does not: give it the "
-            f"signature loss(xp, output, target, *, weight=None, need_grad=True)"
-        )
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
     listed = list(callbacks)
@@ -266,46 +216,57 @@ def _check_options(
     return listed
 
 
-def _samples(
-    data: Dataset | Samples, test: Samples | None
-) -> tuple[Samples, Samples | None, float | None]:
-    """Training samples, test samples, and what pixels are divided by, as far as it is known."""
-    if isinstance(data, Dataset):
-        train = (data.train.images, data.train.labels)
-        if test is None and data.test is not None:
-            test = (data.test.images, data.test.labels)
-        return train, test, data.pixel_maximum
-    pairs = {"data": data} if test is None else {"data": data, "test": test}
-    for name, pair in pairs.items():
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise DataError(f"{name} must be a pair (x, y) or a Dataset, got {type(pair).__name__}")
-    return (data[0], data[1]), test, None
+def _check_monitors(callbacks: list[Callback], given: Given) -> None:
+    for callback in callbacks:
+        part = (callback.monitor or "").partition("_")[0]
+        if part in ("validation", "test") and getattr(given, part) is None:
+            how = "validation=0.1, or validation=(x, y)" if part == "validation" else "test=(x, y)"
+            raise ValueError(
+                f"{type(callback).__name__} watches {callback.monitor}, but there is no {part} "
+                f"set: give fit(..., {how}), or let it watch another figure"
+            )
 
 
-def _open(backend: str | Backend, device: str | None, dtype: str | None, x: Any) -> Backend:
-    if backend == "auto" and device is None:
-        try:
-            source = backend_of(x, dtype or "float32")
-        except TypeError:
-            pass
-        else:
-            if source.name != "numpy":
-                source.reason = "the training samples live there"
-                return source
-    return open_backend(backend, device, dtype)
+def _open(
+    backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None
+) -> Backend:
+    import logging  # late: it is a twentieth of the time of `import xpnet`
+
+    opened = _where_it_lives(backend, device, dtype, x) or open_backend(backend, device, dtype)
+    reason = opened.reason and f": {opened.reason}"
+    logging.getLogger("xpnet").info("training on %r%s", opened, reason)
+    if saved is not None:
+        settle_as_before(opened, saved)
+    return opened
 
 
-def _shortest(x: HostArray) -> float:
-    """The number as its dtype prints it: 0.1 in float32, and not 0.10000000149."""
-    return float(str(x[()]))
+def _where_it_lives(
+    backend: str | Backend, device: str | None, dtype: str | None, x: Any
+) -> Backend | None:
+    if backend != "auto" or device is not None:
+        return None
+    try:
+        source = backend_of(x, dtype or "float32")
+    except TypeError:
+        return None
+    if source.name == "numpy":
+        return None
+    source.reason = "the training samples live there"
+    return source
 
 
-def _check_finite(record: EpochRecord, n_steps: int) -> None:
-    if math.isfinite(record.train_loss):
-        return
-    last = record.epoch * n_steps
-    raise TrainingDiverged(
-        f"the training loss became {record.train_loss} in epoch {record.epoch} "
-        f"(steps {last - n_steps + 1} to {last}) with learning rate {record.learning_rate:g}: "
-        f"most often the learning rate is too high; try a tenth of it"
-    )
+@contextmanager
+def _telling_of_memory(backend: Backend, batch_size: int) -> Iterator[None]:
+    """Turn the library's error for memory that is used up into one that says what to do."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, XpnetError) or not backend.out_of_memory(error):
+            raise
+        what = one_line(error)[:300] or type(error).__name__
+        narrower = "dtype='float32', " if backend.dtype_name == "float64" else ""
+        raise OutOfMemory(
+            f"not enough memory on {backend.device_name()}: {what}. Take a smaller batch_size "
+            f"(it is {batch_size}), {narrower}or smaller layers; or, if it is the samples, leave "
+            f"them in their file: of a numpy.memmap of more than 256 MiB only batches are read"
+        ) from error

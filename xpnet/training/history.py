@@ -26,6 +26,8 @@ class EpochRecord:
         Time of the evaluation after them, in seconds; None likewise.
     learning_rate
         The learning rate of the epoch's last step.
+    validation_loss, validation_accuracy
+        As on the test set, on the validation set; None where there is none.
     """
 
     epoch: int
@@ -36,6 +38,8 @@ class EpochRecord:
     train_seconds: float | None
     eval_seconds: float | None
     learning_rate: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, float | int | None]:
         """The record as JSON values; a number that JSON has none for (NaN, infinity) is null."""
@@ -48,10 +52,12 @@ class EpochRecord:
         text = f"epoch {self.epoch:3d}  loss {self.train_loss:.4f}"
         if self.train_accuracy is not None:
             text += f"  accuracy {100 * self.train_accuracy:6.2f} %"
-        if self.test_loss is not None:
-            text += f"  test loss {self.test_loss:.4f}"
-        if self.test_accuracy is not None:
-            text += f"  test accuracy {100 * self.test_accuracy:6.2f} %"
+        for name in ("validation", "test"):
+            loss, accuracy = getattr(self, f"{name}_loss"), getattr(self, f"{name}_accuracy")
+            if loss is not None:
+                text += f"  {name} loss {loss:.4f}"
+            if accuracy is not None:
+                text += f"  {name} accuracy {100 * accuracy:6.2f} %"
         return text if self.train_seconds is None else f"{text}  {self.train_seconds:6.2f} s"
 
 
@@ -72,7 +78,7 @@ class History(Sequence[EpochRecord]):
         Raises
         ------
         TypeError
-            If a row lacks one of the fields, or has another.
+            If a row lacks one of the fields (but for the validation's), or has another.
         """
         return cls([EpochRecord(**row) for row in rows])
 

@@ -29,10 +29,10 @@ from xpnet.training.report import (
     report_on_values,
 )
 from xpnet.training.samples import home_of, load_inputs
-from xpnet.training.step import load_array
+from xpnet.training.step import load_array, select, trained_params
 from xpnet.training.targets import load_targets, load_weights
 from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray, Shape
+from xpnet.typing import Array, HostArray, Shape, State
 
 
 class Network:
@@ -94,11 +94,6 @@ class Network:
         self.pixel_maximum = float(pixel_maximum)
         self.target_kind = target_kind
         self.loss = loss
-
-    @property
-    def arrays(self) -> dict[str, Array]:
-        """The parameters and the buffers by name: what the model's `forward` is given."""
-        return {**self.params, **self.buffers}
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -276,6 +271,22 @@ class Network:
         )
         return ((rows, head(backend.xp, output)) for rows, output in outputs)
 
+    # -- arrays ---------------------------------------------------------------------------------
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The parameters and the buffers by name: what the model's `forward` is given."""
+        return {**self.params, **self.buffers}
+
+    def state_arrays(self) -> dict[str, Array]:
+        """The arrays that make the network, by their names in a state and in a file."""
+        kinds = {"param/": self.params, "buffer/": self.buffers}
+        return {kind + name: x for kind, arrays in kinds.items() for name, x in arrays.items()}
+
+    def set_arrays(self, state: State) -> None:
+        """Take the arrays of the network from a state, or from what `state_arrays` gave."""
+        self.params, self.buffers = trained_params(state), select(state, "buffer/")
+
     def copy(self) -> "Network":
         """The same network with arrays of its own, as a callback may want to keep it."""
         with self.backend.scope():
@@ -310,11 +321,7 @@ class Network:
         OSError
             If the file cannot be written; an existing file is then still whole.
         """
-        arrays = {
-            f"{kind}/{name}": self.backend.to_numpy(value)
-            for kind, own in (("param", self.params), ("buffer", self.buffers))
-            for name, value in own.items()
-        }
+        arrays = {name: self.backend.to_numpy(value) for name, value in self.state_arrays().items()}
         metadata = {
             "model": describe_layer(self.model),
             "dtype": self.backend.dtype_name,

@@ -1,5 +1,6 @@
 """The learning rate of a step: that of the state, and what a schedule makes of it."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -58,8 +59,10 @@ def last_rate(backend: Backend, state: State) -> HostArray:
     return np.asarray(rate * table[min(last, table.shape[0] - 1)])
 
 
-def start_plateau(optimizer: Optimizer, *, has_test: bool) -> Plateau | None:
+def start_plateau(optimizer: Optimizer, missing: Sequence[str]) -> Plateau | None:
     """What watches a training for a `ReduceOnPlateau`; None for any other schedule.
+
+    `missing` are the sets, of `validation` and `test`, that there are not.
 
     Raises
     ------
@@ -70,10 +73,9 @@ def start_plateau(optimizer: Optimizer, *, has_test: bool) -> Plateau | None:
         return None
     monitor = optimizer.schedule.monitor
     names = [field.name for field in fields(EpochRecord)]
-    if not has_test:
-        names = [name for name in names if not name.startswith("test_")]
+    names = [name for name in names if name.partition("_")[0] not in missing]
     if monitor not in names:
-        why = "" if has_test else ", for there is no test set"
+        why = f", for there is no {' and no '.join(missing)} set" if missing else ""
         raise ValueError(
             f"ReduceOnPlateau: monitor may be {', '.join(names)}{why}; got {monitor!r}"
         )

@@ -13,22 +13,26 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.checkpoint import write_atomically
 from xpnet.errors import RunError
-from xpnet.training.callbacks import Callback
+from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
 from xpnet.training.history import EpochRecord
+from xpnet.training.loggers import JSONLogger
 from xpnet.training.network import Network
+from xpnet.training.snapshot import CHECKPOINT, read_snapshot
 from xpnet.typing import HostArray
 
 HISTORY, SUMMARY, MODEL = "history.jsonl", "summary.json", "model.safetensors"
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
-FILES = (HISTORY, SUMMARY, MODEL, CURVES, CONFUSION, MISTAKES)
+FILES = (HISTORY, SUMMARY, MODEL, CHECKPOINT, BEST, CURVES, CONFUSION, MISTAKES)
 
 
-class RunFolder(Callback):
+class RunFolder(Checkpoint):
     """Writes a run folder while a network trains: give it to `fit` as a callback.
 
     Nothing is written before the training starts. After each epoch the record is appended to
     `history.jsonl` and the network written to `model.safetensors`, so that a training that is
-    interrupted leaves the epochs it finished.
+    interrupted leaves the epochs it finished. `checkpoint.safetensors` and `best.safetensors` are
+    written as `Checkpoint` does. When a training goes on, the files become those of one that was
+    never stopped.
 
     Parameters
     ----------
@@ -37,20 +41,36 @@ class RunFolder(Callback):
     force
         Whether a run that is already there may be replaced. Only the files that a run folder
         consists of are removed.
+    resume
+        Whether the run that is there goes on: give `fit(..., resume=path)` as well.
+    options
+        As for `Checkpoint`: `every`, `every_steps`, `monitor`, `mode`, `configuration`.
 
     Raises
     ------
     RunError
-        If the folder holds a run and `force` is not given, or is not a folder; when the training
-        starts, if it cannot be written.
+        If the folder holds a run and neither `force` nor `resume` is given, holds none that could
+        go on, or is not a folder; when the training starts, if it cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        self.path = Path(path)
+    files = FILES
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        resume: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(path, **options)
+        self._resume = resume
         there = self._files()
         if os.path.lexists(self.path) and not os.path.isdir(self.path):  # noqa: PTH112
             raise RunError(f"{self.path}: there is a file of this name; give another folder")
-        if there and not force:
+        if resume and CHECKPOINT not in there:
+            raise RunError(f"{self.path}: no run that could go on: there is no {CHECKPOINT}")
+        if there and not force and not resume:
             raise RunError(
                 f"{self.path}: holds a run already ({', '.join(there)}); "
                 f"give another folder, or --force to replace it"
@@ -62,21 +82,40 @@ class RunFolder(Callback):
         return [name for name in FILES if os.path.lexists(self.path / name)]
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
+        self._network, self._finished = network, False
+        super().on_start(network, epochs=epochs, steps=steps)
+        if self._resume and len(read_snapshot(self.path).records) != len(network.history):
+            raise RunError(
+                f"{self.path}: the run there would be replaced: give fit(..., resume=path) as well"
+            )
+        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else FILES
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in self._files():
+            for name in set(stale) & set(self._files()):
                 (self.path / name).unlink()
-            (self.path / HISTORY).touch()
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
+        # Of a run that goes on, what came after its checkpoint will be trained again.
+        self._history = JSONLogger(self.path / HISTORY)
+        self._history.write_all(network.history)
 
-    def on_epoch(self, network: Network, record: EpochRecord) -> None:
+    def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
+        self._history.on_epoch(network, record)
+        self._save(network)
+        return super().on_epoch(network, record)
+
+    def on_finish(self, network: Network) -> None:
+        # Another callback may be about to change the network, or have done so.
+        self._finished = True
+
+    def on_end(self, network: Network) -> None:
+        if self._finished:
+            self._save(network)
+
+    def _save(self, network: Network) -> None:
         try:
-            with (self.path / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record.to_dict()) + "\n")
             network.save(self.path / MODEL)
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def write_summary(
         self,
@@ -125,7 +164,7 @@ class RunFolder(Callback):
             text = json.dumps(summary, indent=2) + "\n"
             write_atomically(self.path / SUMMARY, text.encode())
         except OSError as error:
-            raise _cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
 
 class NumberedRunFolder(RunFolder):
@@ -137,11 +176,14 @@ class NumberedRunFolder(RunFolder):
         What the folder is called after.
     parent
         Where it is made.
+    options
+        As for `Checkpoint`.
     """
 
-    def __init__(self, dataset: str, parent: Path = Path("runs")) -> None:
+    def __init__(self, dataset: str, parent: Path = Path("runs"), **options: Any) -> None:
         self._stem = parent / dataset
-        self.path = self._stem  # until the training starts
+        Checkpoint.__init__(self, self._stem, **options)  # until the training starts
+        self._resume = False
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         for number in itertools.count(1):
@@ -152,7 +194,7 @@ class NumberedRunFolder(RunFolder):
             except FileExistsError:
                 continue
             except OSError as error:
-                raise _cannot_write(self.path, error) from error
+                raise cannot_write(self.path, error) from error
             break
         super().on_start(network, epochs=epochs, steps=steps)
 
@@ -219,7 +261,3 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
-
-
-def _cannot_write(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: cannot be written: {error.strerror or error}")

@@ -47,6 +47,11 @@ def load(
     # os.path rather than Path, whose is_dir raises for names that cannot be.
     path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
     arrays, metadata = checkpoint.read_checkpoint(path)
+    if "training" in metadata:
+        raise CheckpointError(
+            f"{path}: this is the checkpoint of a training: give it to fit(..., resume=...), or "
+            f"load the network that was saved beside it"
+        )
     try:
         if model is None:
             model = build_layer(metadata["model"])

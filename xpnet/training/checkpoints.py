@@ -1,0 +1,127 @@
+"""Saving a training while it runs, so that it can go on after a break."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from xpnet.checks import positive_integer
+from xpnet.errors import RunError
+from xpnet.training.callbacks import Callback
+from xpnet.training.early_stopping import Monitor
+from xpnet.training.history import EpochRecord
+from xpnet.training.network import Network
+from xpnet.training.snapshot import CHECKPOINT, Snapshot
+
+BEST = "best.safetensors"
+"""What the best network is called in a folder."""
+
+
+class Checkpoint(Callback):
+    """Saves a training in a folder: where it is, to go on from, and its best network.
+
+    `checkpoint.safetensors` is what `fit(..., resume=folder)` goes on from. It is written before
+    the first step, after every so many epochs or steps, at the end, and on Ctrl-C or SIGTERM.
+    `best.safetensors`, for `load`, is the network of the epoch with the best figure so far; there
+    is none where the training has no such figure. Each replaces the one before at once, so that a
+    process that is killed leaves the old file or the new one, whole.
+
+    Parameters
+    ----------
+    path
+        The folder; made if it is not there.
+    every
+        After how many epochs the training is saved.
+    every_steps
+        After how many steps within an epoch it is saved as well; not at all if None. JAX and CuPy
+        take several steps in one call, and it is saved when enough of them have been taken.
+    monitor, mode
+        Which figure is the best, as in `EarlyStopping`.
+    configuration
+        JSON values that `read_snapshot(path).configuration` shall give back, such as the options
+        of a program.
+
+    Raises
+    ------
+    ValueError
+        If a number is not a positive integer, or the figure is none.
+    RunError
+        In the training, if the folder cannot be written, such as on a full disk. The old files
+        stay as they are.
+    """
+
+    every_step = False
+    files: ClassVar[tuple[str, ...]] = (CHECKPOINT, BEST)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        every_steps: int | None = None,
+        monitor: str = "validation_loss",
+        mode: str | None = None,
+        configuration: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.every = positive_integer("every", every)
+        if every_steps is not None:
+            self.most_steps = positive_integer("every_steps", every_steps)
+        self.configuration = configuration
+        self._monitor = Monitor(monitor, mode)
+
+    def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
+        self._best: float | None = None
+        for record in network.history:
+            self._improved(record)
+        self._last: tuple[int, int] | None = None
+        self.saved_to = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # A process that was killed while it wrote has left its temporary file.
+            for name in self.files:
+                for left in self.path.glob(f".{name}.*"):
+                    left.unlink()
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
+        if self._improved(record):
+            try:
+                network.save(self.path / BEST)
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
+        return None
+
+    def _improved(self, record: EpochRecord) -> bool:
+        """Whether it is the best so far, which is then remembered."""
+        value = getattr(record, self._monitor.name)
+        better = self._monitor.improves(value, self._best)
+        if better:
+            self._best = value
+        return better
+
+    def wants_snapshot(self, epoch: int, step: int, *, last: bool) -> bool:
+        if last or self._last is None:
+            return True
+        if step == 0:
+            return epoch % self.every == 0
+        before = self._last[1] if self._last[0] == epoch else 0
+        return self.most_steps is not None and step - before >= self.most_steps
+
+    def on_snapshot(self, snapshot: Snapshot) -> None:
+        file = self.path / CHECKPOINT
+        try:
+            snapshot.save(file, configuration=self.configuration)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self._last = snapshot.epoch, snapshot.step
+        self.saved_to = str(file)
+
+    def on_interrupt(self, snapshot: Snapshot) -> None:
+        self.on_snapshot(snapshot)
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The error for a folder that cannot be written."""
+    return RunError(f"{path}: cannot be written: {error.strerror or error}")

@@ -1,0 +1,289 @@
+"""The epochs of a training: steps, evaluation, and what callbacks want, in their order."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends import Backend
+from xpnet.errors import TrainingDiverged
+from xpnet.random import permutation
+from xpnet.schedules import Plateau
+from xpnet.training.batches import batches
+from xpnet.training.callbacks import Callback, overrides, saves
+from xpnet.training.evaluation import Evaluator
+from xpnet.training.history import EpochRecord
+from xpnet.training.interrupts import Interrupts
+from xpnet.training.network import Network
+from xpnet.training.rates import follow_plateau, last_rate
+from xpnet.training.sets import Sets
+from xpnet.training.snapshot import Snapshot, keepers
+from xpnet.training.step import Step
+from xpnet.typing import Array, HostArray, SeedSequence, State
+
+# Of a very large batch a part tells as much of the threads.
+_TRIED_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in which portions a training goes.
+
+    Attributes
+    ----------
+    epochs, batch_size, seed
+        As `fit` is given them.
+    stop_after
+        The number of the epoch that it is left after, to go on later.
+    steps
+        How many steps make an epoch.
+    steps_per_call
+        How many of them are taken in one call.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: SeedSequence
+    stop_after: int
+    steps: int
+    steps_per_call: int
+
+
+class Loop:
+    """A training under way, from its start or from a snapshot.
+
+    Attributes
+    ----------
+    state
+        All that a step changes.
+    epoch, step
+        How many epochs are finished, and how many steps of the next one have been taken.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        backend: Backend,
+        sets: Sets,
+        network: Network,
+        state: State,
+        callbacks: list[Callback],
+        plateau: Plateau | None,
+        training: Mapping[str, Any],
+    ) -> None:
+        self.plan, self.backend, self.sets = plan, backend, sets
+        self.network, self.state, self.callbacks = network, state, callbacks
+        self.epoch, self.step = 0, 0
+        self._plateau = plateau
+        self._seconds = 0.0  # of the steps of an epoch that had been begun before a break
+        self._started = 0.0
+        self._stopped = False
+        self._training = training
+        self._interrupts: Interrupts | None = None
+
+    def start(self, stack: ExitStack, interrupts: Interrupts, saved: Snapshot | None) -> None:
+        """Tell the callbacks, have them ended with the stack, and take the place of a snapshot.
+
+        The state is the snapshot's already. Signals are waited for where a callback wants that.
+        """
+        plan = self.plan
+        for callback in self.callbacks:
+            # Those that are started are ended, in the reverse order, whatever happens.
+            stack.callback(callback.on_end, self.network)
+            callback.on_start(self.network, epochs=plan.epochs, steps=plan.steps)
+        if saved is not None:
+            self._go_on_from(saved)
+        if any(overrides(callback, "on_interrupt") for callback in self.callbacks):
+            self._interrupts = interrupts
+            interrupts.watch()
+
+    def _go_on_from(self, snapshot: Snapshot) -> None:
+        self.epoch, self.step = snapshot.epoch, snapshot.step
+        self._seconds, self._stopped = snapshot.seconds, snapshot.stopped
+        self._started = time.perf_counter() - self._seconds
+        for name, keeper in keepers(self.callbacks, self._plateau).items():
+            if name in snapshot.callbacks:
+                keeper.load_state_dict(dict(snapshot.callbacks[name]))
+
+    def run(self, step: Step, evaluate: Evaluator) -> None:
+        """Train until the last epoch is finished, or something ends the training before."""
+        run, after_steps = self.backend.repeat(step), self._hooks()
+        self._save_where_wanted()
+        last = min(self.plan.epochs, self.plan.stop_after)
+        while self.epoch < last and not self._stopped:
+            self._take_steps(run, after_steps)
+            self._finish_epoch(evaluate)
+        if self._stopped or self.epoch >= self.plan.epochs:
+            for callback in self.callbacks:
+                callback.on_finish(self.network)
+
+    def _hooks(self) -> list[Callable[[State, int], None]]:
+        """What is done after each call that takes steps: nothing where nobody asks for it."""
+        hooks: list[Callable[[State, int], None]] = [
+            callback.on_step for callback in self.callbacks if overrides(callback, "on_step")
+        ]
+        if any(map(saves, self.callbacks)):
+            hooks.append(self._count_and_save)
+        return hooks
+
+    def _take_steps(
+        self,
+        run: Callable[[State, Array, Array, Array], State],
+        after_steps: list[Callable[[State, int], None]],
+    ) -> None:
+        """The steps of the next epoch, or those of them that have not been taken yet."""
+        backend, sets, plan, state = self.backend, self.sets, self.plan, self.state
+        weights = [s for s in self.network.model.parameter_shapes().values() if len(s) == 2]
+        sizes = (
+            min(plan.batch_size, sets.n_samples, _TRIED_ROWS),
+            *max(weights, key=math.prod, default=(1, 1)),
+        )
+        self._started = time.perf_counter() - self._seconds
+        # The order is not bound to a name: those of two epochs would be in memory at a time.
+        groups = batches(
+            backend, sets.x, sets.y, self._order(), plan.batch_size, plan.steps_per_call,
+            skip=self.step,
+        )  # fmt: skip
+        for x, y, rows in groups:
+            backend.settle_threads(*sizes)
+            state = run(state, x, y, rows)
+            for hook in after_steps:
+                hook(state, rows.shape[0])
+        backend.synchronize(*state.values())
+        self.state = state
+
+    def _order(self) -> HostArray:
+        """The rows of the samples in the order of the next epoch."""
+        order = permutation(self.plan.seed, self.epoch + 1, self.sets.n_samples)
+        return order if self.sets.rows is None else self.sets.rows[order]
+
+    def _count_and_save(self, state: State, count: int) -> None:
+        self.step += count
+        if self.step == self.plan.steps:
+            return  # the end of the epoch, which has its own place
+        self.state = state
+        self._save_where_wanted()
+        self._leave_if_interrupted()
+
+    def _finish_epoch(self, evaluate: Evaluator) -> None:
+        """All that happens between the last step of an epoch and the first of the next, in order.
+
+        The figures are measured and checked, the schedule and callbacks are told of them, and only
+        then is the training saved: with what all of them have kept.
+        """
+        self.network.set_arrays(self.state)
+        record = self._evaluate(evaluate)
+        self._check_finite(record)
+        self.network.history.append(record)
+        self.epoch, self.step, self._seconds = self.epoch + 1, 0, 0.0
+        if self._plateau is not None:
+            follow_plateau(self.backend, self._plateau, self.state, record)
+        answers = [callback.on_epoch(self.network, record) for callback in self.callbacks]
+        self._stopped = any(map(_asks_to_stop, answers, self.callbacks))
+        self._save_where_wanted()
+        self._leave_if_interrupted()
+
+    def _evaluate(self, evaluate: Evaluator) -> EpochRecord:
+        trained = time.perf_counter()
+        arrays, sets = self.network.arrays, self.sets
+        figures = {}
+        for name, pair in (
+            ("train", sets.train), ("test", sets.test), ("validation", sets.validation),
+        ):  # fmt: skip
+            found = None if pair is None else evaluate(arrays, *pair)
+            figures[f"{name}_loss"] = None if found is None else found.loss
+            figures[f"{name}_accuracy"] = None if found is None else found.accuracy
+        return EpochRecord(
+            epoch=self.epoch + 1,
+            train_seconds=trained - self._started,
+            eval_seconds=time.perf_counter() - trained,
+            learning_rate=_shortest(last_rate(self.backend, self.state)),
+            **figures,  # type: ignore[arg-type]  # those of the training set are never None
+        )
+
+    def _check_finite(self, record: EpochRecord) -> None:
+        if not math.isfinite(record.train_loss):
+            raise self._diverged(f"the training loss became {record.train_loss}", self.plan.steps)
+
+    def _diverged(self, what: str, step: int) -> TrainingDiverged:
+        """The error for numbers that are not finite after so many steps of the next epoch."""
+        before = self.epoch * self.plan.steps
+        rate = _shortest(last_rate(self.backend, self.state))
+        return TrainingDiverged(
+            f"{what} in epoch {self.epoch + 1} (steps {before + 1} to {before + step}) with "
+            f"learning rate {rate:g}: most often the learning rate is too high; try a tenth of it"
+            f"{self._where_saved()}"
+        )
+
+    # -- saving ---------------------------------------------------------------------------------
+
+    def _save_where_wanted(self) -> None:
+        last = self.step == 0 and (
+            self._stopped or self.epoch >= min(self.plan.epochs, self.plan.stop_after)
+        )
+        wanting = [
+            callback
+            for callback in self.callbacks
+            if callback.wants_snapshot(self.epoch, self.step, last=last)
+        ]
+        if wanting:
+            snapshot = self._snapshot()
+            for callback in wanting:
+                callback.on_snapshot(snapshot)
+
+    def _leave_if_interrupted(self) -> None:
+        if self._interrupts is None or self._interrupts.number is None:
+            return
+        snapshot = self._snapshot()
+        for callback in self.callbacks:
+            callback.on_interrupt(snapshot)
+        within = f"after step {self.step} of {self.plan.steps} in epoch {self.epoch + 1}"
+        where = within if self.step else f"after epoch {self.epoch}"
+        raise KeyboardInterrupt(f"{where} of {self.plan.epochs}{self._where_saved()}")
+
+    def _where_saved(self) -> str:
+        files = [callback.saved_to for callback in self.callbacks if callback.saved_to]
+        return f"; what was trained before is in {files[0]}, for fit(..., resume=)" if files else ""
+
+    def _snapshot(self) -> Snapshot:
+        backend, named = self.backend, keepers(self.callbacks, self._plateau)
+        states = {name: keeper.state_dict() for name, keeper in named.items()}
+        # This waits for the steps that are under way. Copies: the next step may overwrite these.
+        arrays = {name: np.array(backend.to_numpy(value)) for name, value in self.state.items()}
+        snapshot = Snapshot(
+            arrays,
+            self._training,
+            tuple(self.network.history),
+            epoch=self.epoch,
+            step=self.step,
+            epochs=self.plan.epochs,
+            stopped=self._stopped,
+            seconds=time.perf_counter() - self._started if self.step else 0.0,
+            backend=backend.name,
+            threads=backend.product_threads(),
+            steps_per_call=self.plan.steps_per_call,
+            callbacks={name: state for name, state in states.items() if state},
+        )
+        # Before the end of an epoch nobody has looked yet, and what is saved must be good.
+        name = snapshot.not_finite()
+        if name is not None:
+            raise self._diverged(f"{name} became infinite or not a number", self.step)
+        return snapshot
+
+
+def _asks_to_stop(answer: Any, callback: Callback) -> bool:
+    if answer is not None and not isinstance(answer, bool | np.bool_):
+        raise TypeError(
+            f"{type(callback).__name__}.on_epoch must return True to end the training, or False or "
+            f"None; got {answer!r}"
+        )
+    return bool(answer)
+
+
+def _shortest(x: HostArray) -> float:
+    """The number as its dtype prints it: 0.1 in float32, and not 0.10000000149."""
+    return float(str(x[()]))

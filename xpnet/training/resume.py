@@ -1,0 +1,192 @@
+"""Going on with a training that was saved: is it the same one, and what was its state?"""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends import Backend
+from xpnet.checkpoint import check_arrays
+from xpnet.errors import CheckpointError
+from xpnet.layers import Layer, describe_layer
+from xpnet.training.sets import Sets
+from xpnet.training.snapshot import LOSS, Snapshot, read_snapshot
+from xpnet.training.validation import Rows
+from xpnet.training.weighted import Weighted
+from xpnet.typing import Array, SeedSequence, State
+
+_LOOKED_AT = 64
+"""So many samples, here and there in a set, tell whether it is the same one."""
+
+_POOL_SIZE = 4  # of a SeedSequence, unless it is chosen
+
+
+def open_resume(resume: str | os.PathLike[str] | Snapshot | None) -> Snapshot | None:
+    """The snapshot that a training goes on from, if it does.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a path nor a snapshot.
+    CheckpointError
+        If the file cannot be read.
+    """
+    if resume is None or isinstance(resume, Snapshot):
+        return resume
+    if not isinstance(resume, str | os.PathLike):
+        raise TypeError(f"resume must be a file, a folder or a Snapshot, got {resume!r}")
+    return read_snapshot(resume)
+
+
+def settle_as_before(backend: Backend, saved: Snapshot) -> None:
+    """Before the scope of a backend: products by as many threads as before, for the same digits."""
+    import logging  # late: it is a twentieth of the time of `import xpnet`
+
+    logger = logging.getLogger("xpnet")
+    if backend.name != saved.backend:
+        logger.warning(
+            "the training was saved on %s and goes on with %s: the last digits may differ",
+            saved.backend, backend.name,
+        )  # fmt: skip
+        return
+    if saved.threads is None or backend.product_threads() is None:
+        return
+    if backend.threads is None:
+        backend.limit_threads(saved.threads)
+    elif backend.threads != saved.threads:
+        logger.warning(
+            "the training was saved with %d threads and goes on with %d: the last digits may "
+            "differ (threads=%d for the same)",
+            saved.threads, backend.threads, saved.threads,
+        )  # fmt: skip
+
+
+def load_state(backend: Backend, saved: Snapshot, state: State) -> State:
+    """The saved state on the device, in the dtypes of the state before the first step."""
+    return {
+        name: backend.asarray(saved.arrays[name], dtype=value.dtype, copy=True)
+        for name, value in state.items()
+    }
+
+
+def describe_training(
+    backend: Backend,
+    model: Layer,
+    optimizer: Any,
+    loss: Any,
+    seed: SeedSequence,
+    batch_size: int,
+    sets: Sets,
+) -> dict[str, Any]:
+    """What is trained and how, as JSON values: all that must be the same when it goes on."""
+    import json
+
+    training = {
+        "model": describe_layer(model),
+        "optimizer": describe(optimizer),
+        "loss": describe(loss),
+        "seed": describe_seed(seed),
+        "batch_size": batch_size,
+        "dtype": backend.dtype_name,
+        "pixel_maximum": sets.pixel_maximum,
+        "training set": _describe_samples(backend, sets.x, sets.y),
+        "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
+    }
+    others = {"validation set": sets.validation, "test set": sets.test}
+    if sets.rows is not None:
+        del others["validation set"]  # a part of the training set, known by its number
+    for name, pair in others.items():
+        training[name] = None if pair is None else _describe_samples(backend, *pair)
+    described: dict[str, Any] = json.loads(json.dumps(training))
+    return described
+
+
+def check_same_training(
+    backend: Backend,
+    saved: Snapshot,
+    training: Mapping[str, Any],
+    state: State,
+    keepers: Collection[str],
+) -> None:
+    """Check that a snapshot is of the training that shall go on.
+
+    Parameters
+    ----------
+    backend
+        Where it goes on.
+    saved
+        The snapshot.
+    training
+        What `describe_training` gives of the training that shall go on.
+    state
+        Its state before the first step: the names, shapes and kinds that are expected.
+    keepers
+        The names of those that keep something across a break: callbacks, a schedule.
+
+    Raises
+    ------
+    CheckpointError
+        With all that differs.
+    """
+    before = saved.training
+    problems = [
+        f"{name} was {_short(before.get(name))}, and is {_short(training.get(name))}"
+        for name in sorted({*before, *training})
+        if before.get(name) != training.get(name)
+    ]
+    problems += [
+        f"{name} was one of the callbacks, and is not"
+        for name in sorted(set(saved.callbacks) - set(keepers))
+    ]
+    if problems:
+        raise CheckpointError(
+            f"resume: the saved training was another one than this: {'; '.join(problems)}. Give "
+            f"what it was begun with, or leave resume out to begin anew"
+        )
+    is_integer = backend.xp.isdtype
+    integers = {name for name, value in state.items() if is_integer(value.dtype, "integral")}
+    shapes = {name: tuple(value.shape) for name, value in state.items() if name != LOSS}
+    arrays = {name: value for name, value in saved.arrays.items() if name != LOSS}
+    check_arrays("resume", arrays, shapes, integers=integers)
+
+
+def describe(x: Any) -> str:
+    """An optimizer or a loss as text that is the same in the next process."""
+    text = f"{x.__module__}.{x.__qualname__}" if hasattr(x, "__qualname__") else repr(x)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def describe_seed(seed: SeedSequence) -> int | dict[str, Any]:
+    """A seed as JSON values: the number that it was made from, where that is all."""
+    entropy = seed.entropy
+    words = [entropy] if isinstance(entropy, int | np.integer) else list(entropy or ())
+    if len(words) == 1 and not seed.spawn_key and seed.pool_size == _POOL_SIZE:
+        return int(words[0])
+    return {
+        "entropy": [int(word) for word in words],
+        "spawn_key": [int(word) for word in seed.spawn_key],
+        "pool_size": seed.pool_size,
+    }
+
+
+def _describe_samples(backend: Backend, x: Array, y: Array) -> dict[str, Any]:
+    """Shape, and a checksum of some of the samples with their targets."""
+    import hashlib
+
+    n = x.shape[0]
+    rows = np.linspace(0, n - 1, min(n, _LOOKED_AT)).astype(np.int64)
+    digest = hashlib.sha256()
+    for array in (x, *(y if isinstance(y, Weighted) else (y,))):
+        part = backend.to_numpy(Rows(backend, array, rows)[: len(rows)])
+        # The same on every library, each of which has dtypes of its own for the same samples.
+        kind = "<i8" if part.dtype.kind in "iu" else np.dtype(backend.dtype_name).newbyteorder("<")
+        with np.errstate(over="ignore"):
+            digest.update(np.ascontiguousarray(part, dtype=kind).tobytes())
+    return {"shape": list(x.shape), "sha256 of some": digest.hexdigest()[:16]}
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,0 +1,154 @@
+"""The samples of a training: what is trained on, and the sets that it is judged by."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.backends import Backend
+from xpnet.data import Dataset
+from xpnet.errors import DataError
+from xpnet.layers import Layer
+from xpnet.losses import LossFunction
+from xpnet.random import Seed
+from xpnet.training.samples import load_inputs
+from xpnet.training.targets import kind_of_targets, load_targets, load_weights
+from xpnet.training.validation import Rows, check_fraction, classes_of, some_rows, split_rows
+from xpnet.training.weighted import Weighted
+from xpnet.typing import Array, HostArray
+
+Samples = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The samples as `fit` is given them, not yet moved or looked at.
+
+    Attributes
+    ----------
+    train, test
+        Pairs (x, y); `test` may be None.
+    validation
+        A pair, or the fraction of the training set to be kept for it, or None.
+    sample_weight
+        The weights of the training samples, or None.
+    pixel_maximum
+        What pixels are divided by, as far as it is known.
+    """
+
+    train: Samples
+    test: Samples | None
+    validation: Samples | float | None
+    sample_weight: Any
+    pixel_maximum: float | None
+
+    @property
+    def missing(self) -> list[str]:
+        """Which of the sets for validation and test there are not."""
+        return [name for name in ("validation", "test") if getattr(self, name) is None]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The samples on the backend, checked.
+
+    Attributes
+    ----------
+    x, y
+        The arrays that batches are taken from.
+    rows
+        The row numbers in them that are trained on; None for all.
+    train
+        The training set as it is evaluated.
+    validation, test
+        The others, None where there are none.
+    kind
+        The kind of the targets.
+    pixel_maximum
+        What integer samples are divided by.
+    """
+
+    x: Array
+    y: Array
+    rows: HostArray | None
+    train: tuple[Array, Array]
+    validation: tuple[Array, Array] | None
+    test: tuple[Array, Array] | None
+    kind: str
+    pixel_maximum: float
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples are trained on."""
+        return int(self.train[0].shape[0])
+
+
+def given_samples(
+    data: Dataset | Samples,
+    test: Samples | None,
+    validation: Samples | float | None,
+    sample_weight: Any,
+) -> Given:
+    """Tell apart the ways in which samples are given.
+
+    Raises
+    ------
+    DataError
+        If what should be a pair is none.
+    ValueError
+        If the fraction is not between 0 and 1.
+    """
+    pairs: dict[str, Any] = {} if test is None else {"test": test}
+    if isinstance(validation, tuple | list):
+        pairs["validation"] = validation
+    elif validation is not None:
+        validation = check_fraction(validation)
+    maximum = None
+    if isinstance(data, Dataset):
+        maximum = data.pixel_maximum
+        if test is None and data.test is not None:
+            pairs["test"] = (data.test.images, data.test.labels)
+        data = (data.train.images, data.train.labels)
+    pairs["data"] = data
+    for name, pair in pairs.items():
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise DataError(f"{name} must be a pair (x, y) or a Dataset, got {type(pair).__name__}")
+    return Given((data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum)
+
+
+def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: LossFunction) -> Sets:
+    """Bring the samples to the backend, check them, and split off the validation set.
+
+    Raises
+    ------
+    DataError
+        If they do not fit the model or each other.
+    """
+    x = load_inputs(backend, "training set", given.train[0], model)
+    kind = kind_of_targets(backend, loss, given.train[1])
+    y = targets = load_targets(backend, "training set", given.train[1], x, model, kind)
+    maximum = given.pixel_maximum
+    if maximum is None:
+        maximum = 255.0 if x.dtype == backend.xp.uint8 else 1.0
+    if given.sample_weight is not None:
+        y = Weighted(targets, load_weights(backend, "training set", given.sample_weight, x))
+    rows, train, validation = None, (x, y), None
+    if isinstance(given.validation, float):
+        classes = classes_of(backend, targets) if kind == "classes" else None
+        rows, kept = split_rows(classes, x.shape[0], given.validation, seed)
+        train, validation = [(Rows(backend, x, r), some_rows(backend, y, r)) for r in (rows, kept)]
+    elif given.validation is not None:
+        validation = _load_pair(backend, model, "validation set", given.validation, x, kind)
+    test = given.test and _load_pair(backend, model, "test set", given.test, x, kind)
+    return Sets(x, y, rows, train, validation, test, kind, maximum)
+
+
+def _load_pair(
+    backend: Backend, model: Layer, what: str, pair: Samples, train_x: Array, kind: str
+) -> tuple[Array, Array]:
+    x = load_inputs(backend, what, pair[0], model)
+    uint8 = backend.xp.uint8
+    if (train_x.dtype == uint8) != (x.dtype == uint8):
+        raise DataError(
+            f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: uint8 is taken as "
+            f"pixels and divided, other dtypes are not; give both in the same way"
+        )
+    return x, load_targets(backend, what, pair[1], x, model, kind)

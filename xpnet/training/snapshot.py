@@ -1,0 +1,199 @@
+"""A training at one moment: all that it needs to go on as if there had been no break.
+
+A snapshot is saved as a safetensors file (see `xpnet.checkpoint`): the arrays of the state by their
+names, those of callbacks as `callback/NAME/...`, and as JSON what was trained and how, and how far.
+Random numbers have no state to be saved: orders follow from the seed and the number of the epoch,
+masks from the seed and the number of the step (see `xpnet.random`).
+"""
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.checkpoint import read_checkpoint, write_checkpoint
+from xpnet.errors import CheckpointError
+from xpnet.schedules import Plateau
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import EpochRecord
+from xpnet.typing import HostArray
+
+CHECKPOINT = "checkpoint.safetensors"
+"""What the file is called in a folder."""
+
+LOSS = "loss"
+"""The entry of a state that need not be finite: no step looks at it."""
+
+_CALLBACK = "callback/"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a training can go on from.
+
+    Attributes
+    ----------
+    arrays
+        The state, on the host; see `initial_state`.
+    training
+        What was trained and how, as JSON values by name: model, optimizer, loss, seed, ...
+    records
+        The epochs that are finished.
+    epoch, step
+        How many they are, and how many steps of the next one have been taken.
+    epochs
+        How many there shall be.
+    stopped
+        Whether a callback has ended the training.
+    seconds
+        The time of the steps of the epoch that is not finished.
+    backend, threads, steps_per_call
+        Where it was computed, with how many threads, and how many steps were taken in one call:
+        what the last digits depend on.
+    callbacks
+        What the callbacks keep, by their names.
+    configuration
+        What the caller wants to find here again, as JSON values.
+    """
+
+    arrays: Mapping[str, HostArray]
+    training: Mapping[str, Any]
+    records: tuple[EpochRecord, ...]
+    epoch: int
+    step: int
+    epochs: int
+    stopped: bool
+    seconds: float
+    backend: str
+    threads: int | None
+    steps_per_call: int
+    callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    configuration: Mapping[str, Any] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to be trained."""
+        return self.stopped or self.epoch >= self.epochs
+
+    def save(
+        self, path: str | os.PathLike[str], *, configuration: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write the snapshot; an existing file is replaced at once or not at all.
+
+        Parameters
+        ----------
+        path
+            The file.
+        configuration
+            JSON values to be found again in `read_snapshot(path).configuration`.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written. The old file stays as it is.
+        """
+        arrays = dict(self.arrays)
+        states: dict[str, dict[str, Any]] = {}
+        for name, state in self.callbacks.items():
+            held = {key: v for key, v in state.items() if isinstance(v, np.ndarray)}
+            arrays |= {f"{_CALLBACK}{name}/{key}": value for key, value in held.items()}
+            states[name] = {key: value for key, value in state.items() if key not in held}
+        metadata = {
+            "training": dict(self.training),
+            "history": [_to_json(record) for record in self.records],
+            "callbacks": states,
+            "configuration": configuration,
+            **{name: getattr(self, name) for name in _PLAIN},
+        }
+        write_checkpoint(path, arrays, metadata)
+
+    def not_finite(self) -> str | None:
+        """The name of an array with numbers that are not finite; None where there is none."""
+        for name, value in self.arrays.items():
+            if name != LOSS and value.dtype.kind == "f" and not np.isfinite(value).all():
+                return name
+        return None
+
+
+_PLAIN = (
+    "epoch", "step", "epochs", "stopped", "seconds", "backend", "threads", "steps_per_call",
+)  # fmt: skip
+
+
+def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
+    """Read what `Snapshot.save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder that holds a `checkpoint.safetensors`.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of a later version, or is none of a training.
+    """
+    file = snapshot_file(path)
+    arrays, metadata = read_checkpoint(file)
+    if "training" not in metadata:
+        raise CheckpointError(
+            f"{file}: this is a network, which can predict, and not the checkpoint of a training, "
+            f"which could go on; give the {CHECKPOINT} that Checkpoint or a run folder wrote"
+        )
+    try:
+        for name in ("epoch", "step", "epochs", "steps_per_call"):
+            if type(metadata[name]) is not int or metadata[name] < 0:
+                raise ValueError(f"{name} is {metadata[name]!r}")
+        callbacks = {name: dict(state) for name, state in metadata["callbacks"].items()}
+        for key in [key for key in arrays if key.startswith(_CALLBACK)]:
+            name, _, rest = key.removeprefix(_CALLBACK).partition("/")
+            callbacks[name][rest] = arrays.pop(key)
+        return Snapshot(
+            arrays,
+            dict(metadata["training"]),
+            tuple(_from_json(row) for row in metadata["history"]),
+            callbacks=callbacks,
+            configuration=metadata["configuration"],
+            **{name: metadata[name] for name in _PLAIN},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file}: the metadata describes no training: {error!r}") from error
+
+
+def snapshot_file(path: str | os.PathLike[str]) -> Path:
+    """The file itself, where a folder is named."""
+    # os.path rather than Path, whose is_dir raises for names that cannot be.
+    return Path(path, CHECKPOINT) if os.path.isdir(path) else Path(path)  # noqa: PTH112
+
+
+def keepers(callbacks: Iterable[Callback], plateau: Plateau | None) -> dict[str, Any]:
+    """What has a `state_dict`, by the name that it is saved under; a second one as `NAME-2`."""
+    named: dict[str, Any] = {}
+    for keeper in (*callbacks, *([] if plateau is None else [plateau])):
+        kind = name = type(keeper).__name__
+        count = 1
+        while name in named:
+            count += 1
+            name = f"{kind}-{count}"
+        named[name] = keeper
+    return named
+
+
+def _to_json(record: EpochRecord) -> dict[str, Any]:
+    """A record in which numbers that JSON has not are text, so that they come back as they were."""
+    return {
+        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in vars(record).items()
+    }
+
+
+def _from_json(row: Mapping[str, Any]) -> EpochRecord:
+    values: dict[str, Any] = dict(row)
+    for name, value in row.items():
+        if isinstance(value, str):
+            values[name] = float(value)
+    return EpochRecord(**values)
