@@ -194,12 +194,11 @@ def test_an_answer_that_is_none_is_refused(answer):
         fit(MODEL, (X, Y), callbacks=[Stop()], **OPTIONS)
 
 
-def test_snapshots_are_asked_for_when_all_have_been_told(tmp_path):
+def test_snapshots_are_asked_for_when_all_have_been_told(monkeypatch):
     calls = []
 
     class Watch(Callback):
         every_step = False
-        most_steps = 1
 
         def on_epoch(self, network, record):
             calls.append("epoch")
@@ -211,6 +210,7 @@ def test_snapshots_are_asked_for_when_all_have_been_told(tmp_path):
         def on_snapshot(self, snapshot):
             calls.append(len(snapshot.records))
 
+    monkeypatch.setattr("xpnet.backends.numpy.NumpyBackend.steps_per_call", 1)
     fit(MODEL, (X, Y), callbacks=[Watch()], **{**OPTIONS, "batch_size": 50, "epochs": 2})
     assert calls == [
         (0, 0, False), 0, (0, 1, False), "epoch", (1, 0, False), 1, (1, 1, False), "epoch",
@@ -218,7 +218,9 @@ def test_snapshots_are_asked_for_when_all_have_been_told(tmp_path):
     ]  # fmt: skip
 
 
-def test_checkpoints_are_saved_every_so_often(tmp_path):
+def test_checkpoints_are_saved_every_so_often(tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnet.backends.numpy.NumpyBackend.steps_per_call", 1)
+
     class Watch(Checkpoint):
         def on_snapshot(self, snapshot):
             super().on_snapshot(snapshot)

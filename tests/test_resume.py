@@ -127,6 +127,7 @@ def test_streamed_samples_go_on_within_an_epoch(tmp_path, monkeypatch):
     options = {**OPTIONS, "backend": "numpy"}
     expected = fit(MODEL, (DIGITS.train.images, Y), **options)
     monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
+    monkeypatch.setattr("xpnet.backends.numpy.NumpyBackend.steps_per_call", 1)
     data = np.load(tmp_path / "x.npy", mmap_mode="r"), Y
     with pytest.raises(RuntimeError):
         fit(MODEL, data, callbacks=[Checkpoint(tmp_path, every_steps=1), StopAt(26)], **options)

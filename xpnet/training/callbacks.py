@@ -27,9 +27,6 @@ class Callback:
     every_step
         Whether `on_step` is to be called after each single step. If no callback of a training asks
         for that, NumPy, JAX and CuPy take several steps in one call, which is faster.
-    most_steps
-        After how many steps at the latest `wants_snapshot` is asked within an epoch: no more are
-        taken in one call. None where it makes no difference.
     monitor
         A figure of the record that it cannot do without, such as `"validation_loss"`. `fit` refuses
         a training that has none, before the first step.
@@ -39,7 +36,6 @@ class Callback:
     """
 
     every_step: bool = True
-    most_steps: int | None = None
     monitor: str | None = None
     saved_to: str | None = None
 

@@ -33,8 +33,9 @@ class Checkpoint(Callback):
     every
         After how many epochs the training is saved.
     every_steps
-        After how many steps within an epoch it is saved as well; not at all if None. JAX and CuPy
-        take several steps in one call, and it is saved when enough of them have been taken.
+        After how many steps within an epoch it is saved as well; not at all if None. Most backends
+        take several steps in one call (`Backend.steps_per_call`: NumPy and CuPy 16, JAX 512), and
+        it is saved when enough of them have been taken.
     monitor, mode
         Which figure is the best, as in `EarlyStopping`.
     configuration
@@ -65,8 +66,7 @@ class Checkpoint(Callback):
     ) -> None:
         self.path = Path(path)
         self.every = positive_integer("every", every)
-        if every_steps is not None:
-            self.most_steps = positive_integer("every_steps", every_steps)
+        self.every_steps = every_steps and positive_integer("every_steps", every_steps)
         self.configuration = configuration
         self._monitor = Monitor(monitor, mode)
 
@@ -107,7 +107,7 @@ class Checkpoint(Callback):
         if step == 0:
             return epoch % self.every == 0
         before = self._last[1] if self._last[0] == epoch else 0
-        return self.most_steps is not None and step - before >= self.most_steps
+        return self.every_steps is not None and step - before >= self.every_steps
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         file = self.path / CHECKPOINT

@@ -192,8 +192,7 @@ def _steps_per_call(backend: Backend, callbacks: list[Callback], saved: Snapshot
         return 1
     if saved is not None and saved.backend == backend.name:
         return saved.steps_per_call  # a compiler may give other last digits to other groups
-    limits = [callback.most_steps for callback in callbacks if callback.most_steps is not None]
-    return min(backend.steps_per_call, *limits) if limits else backend.steps_per_call
+    return backend.steps_per_call
 
 
 def _check_options(
