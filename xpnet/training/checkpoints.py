@@ -66,7 +66,9 @@ class Checkpoint(Callback):
     ) -> None:
         self.path = Path(path)
         self.every = positive_integer("every", every)
-        self.every_steps = every_steps and positive_integer("every_steps", every_steps)
+        self.every_steps = (
+            None if every_steps is None else positive_integer("every_steps", every_steps)
+        )
         self.configuration = configuration
         self._monitor = Monitor(monitor, mode)
 
