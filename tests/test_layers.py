@@ -59,7 +59,7 @@ def run(backend, row, **options):
 def test_every_public_layer_has_a_row():
     public = {
         value
-        for value in vars(xpnet).values()
+        for value in (getattr(xpnet, name) for name in xpnet.__all__)
         if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
     }
     assert public == {type(row.layer) for row in LAYER_EXAMPLES}

@@ -111,6 +111,49 @@ def test_import_is_light():
     assert not set(heavy.split()) & set(loaded.split())
 
 
+def test_names_are_loaded_when_they_are_used():
+    """`import xpnet` loads less than NumPy does; afterwards everything is there."""
+    before, after = run_python(
+        "import sys, xpnet; print(*sys.modules); xpnet.fit; print(*sys.modules)"
+    ).splitlines()
+    assert "numpy" not in before.split()
+    assert "xpnet.training" not in before.split()
+    assert {"numpy", "xpnet.training.fit"} <= set(after.split())
+
+
+def test_names_for_type_checkers_are_those_that_are_loaded():
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    imported = {
+        alias.name: node.module.removeprefix("xpnet.")
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    modules = {name for name, module in imported.items() if module == "xpnet"}
+    assert modules == set(xpnet._MODULES.split())
+    assert {n: m for n, m in imported.items() if m != "xpnet"} == xpnet._HOMES
+    (names,) = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+    assert sorted(ast.literal_eval(names)) == sorted(xpnet.__all__)
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="module 'xpnet' has no attribute 'fitt'"):
+        _ = xpnet.fitt
+    assert not hasattr(xpnet, "__wrapped__")
+    assert set(xpnet.__all__) <= set(dir(xpnet))
+
+
+def test_a_module_that_fails_to_import_says_why():
+    """What is missing is not the name of xpnet's that was asked for."""
+    code = """
+        import sys; sys.modules['click'] = None
+        import xpnet
+        try: xpnet.cli
+        except ModuleNotFoundError as error: print(error.name)
+    """
+    assert run_python("\n".join(line.strip() for line in code.splitlines())) == "click\n"
+
+
 def test_cli_import_is_light():
     loaded = run_python("import sys, xpnet.cli; print(*sorted(sys.modules))")
     assert not {"torch", "jax", "cupy", "matplotlib", "pooch", "PIL"} & set(loaded.split())

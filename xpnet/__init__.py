@@ -11,166 +11,59 @@ The first page:
 (359,)
 """
 
-from xpnet import initializers, losses, metrics, schedules
-from xpnet.backends import BACKENDS, Backend, backend_of, open_backend, probe_backends
-from xpnet.data import Dataset, Split, load_dataset, read_idx, write_idx
-from xpnet.errors import (
-    BackendUnavailable,
-    CheckpointError,
-    DataError,
-    OutOfMemory,
-    RunError,
-    TrainingDiverged,
-    XpnetError,
-)
-from xpnet.layers import (
-    ELU,
-    GELU,
-    BatchNorm,
-    Context,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    MaxNorm,
-    ReLU,
-    Residual,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
-from xpnet.losses import (
-    BinaryCrossEntropy,
-    Huber,
-    Loss,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    SoftmaxCrossEntropy,
-    balanced_class_weight,
-    binary_cross_entropy,
-    huber,
-    mean_absolute_error,
-    mean_squared_error,
-    softmax_cross_entropy,
-)
-from xpnet.model import Sequential, mlp
-from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
-from xpnet.schedules import ReduceOnPlateau, Schedule
-from xpnet.training import (
-    Callback,
-    Checkpoint,
-    ClassificationReport,
-    CSVLogger,
-    EarlyStopping,
-    EpochRecord,
-    Evaluation,
-    History,
-    JSONLogger,
-    Network,
-    ProgressBar,
-    RegressionReport,
-    Snapshot,
-    TensorBoard,
-    Weighted,
-    fit,
-    initial_state,
-    load,
-    make_evaluator,
-    make_step,
-    read_snapshot,
-    shuffled_batches,
-)
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BACKENDS",
-    "ELU",
-    "GELU",
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Backend",
-    "BackendUnavailable",
-    "BatchNorm",
-    "BinaryCrossEntropy",
-    "CSVLogger",
-    "Callback",
-    "Checkpoint",
-    "CheckpointError",
-    "ClassificationReport",
-    "Context",
-    "DataError",
-    "Dataset",
-    "Dense",
-    "Dropout",
-    "EarlyStopping",
-    "EpochRecord",
-    "Evaluation",
-    "Flatten",
-    "History",
-    "Huber",
-    "JSONLogger",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "Lion",
-    "Loss",
-    "MaxNorm",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "Momentum",
-    "Nesterov",
-    "Network",
-    "Optimizer",
-    "OutOfMemory",
-    "ProgressBar",
-    "RMSprop",
-    "ReLU",
-    "ReduceOnPlateau",
-    "RegressionReport",
-    "Residual",
-    "RunError",
-    "Schedule",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Snapshot",
-    "Softmax",
-    "SoftmaxCrossEntropy",
-    "Softplus",
-    "Split",
-    "Tanh",
-    "TensorBoard",
-    "TrainingDiverged",
-    "Weighted",
-    "XpnetError",
-    "backend_of",
-    "balanced_class_weight",
-    "binary_cross_entropy",
-    "fit",
-    "huber",
-    "initial_state",
-    "initializers",
-    "load",
-    "load_dataset",
-    "losses",
-    "make_evaluator",
-    "make_step",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "metrics",
-    "mlp",
-    "open_backend",
-    "probe_backends",
-    "read_idx",
-    "read_snapshot",
-    "schedules",
-    "shuffled_batches",
-    "softmax_cross_entropy",
-    "write_idx",
-]
+_NAMES = {
+    "backends": "BACKENDS Backend backend_of open_backend probe_backends",
+    "data": "Dataset Split load_dataset read_idx write_idx",
+    "errors": (
+        "BackendUnavailable CheckpointError DataError OutOfMemory RunError TrainingDiverged "
+        "XpnetError"
+    ),
+    "layers": (
+        "ELU GELU BatchNorm Context Dense Dropout Flatten Layer LayerNorm LeakyReLU MaxNorm ReLU "
+        "Residual Sigmoid SiLU Softmax Softplus Tanh"
+    ),
+    "losses": (
+        "BinaryCrossEntropy Huber Loss MeanAbsoluteError MeanSquaredError SoftmaxCrossEntropy "
+        "balanced_class_weight binary_cross_entropy huber mean_absolute_error mean_squared_error "
+        "softmax_cross_entropy"
+    ),
+    "model": "Sequential mlp",
+    "optimizers": "SGD Adam AdamW Lion Momentum Nesterov Optimizer RMSprop",
+    "schedules": "ReduceOnPlateau Schedule",
+    "training": (
+        "Callback Checkpoint ClassificationReport CSVLogger EarlyStopping EpochRecord Evaluation "
+        "History JSONLogger Network ProgressBar RegressionReport Snapshot TensorBoard Weighted "
+        "fit initial_state load make_evaluator make_step read_snapshot shuffled_batches"
+    ),
+}
+"""The public names by the module that they come from; `__init__.pyi` has them as imports."""
+
+_MODULES = "initializers losses metrics schedules"
+"""Modules that are public names themselves."""
+
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = sorted([*_HOMES, *_MODULES.split()])
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is used, when it is used: so `import xpnet` takes no longer than NumPy does."""
+    if name in _HOMES:
+        value = getattr(import_module(f"xpnet.{_HOMES[name]}"), name)
+        globals()[name] = value  # from now on it is found without this function
+        return value
+    try:
+        return import_module(f"xpnet.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"xpnet.{name}":
+            raise
+    raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
