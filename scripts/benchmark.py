@@ -6,12 +6,13 @@
     python scripts/benchmark.py --gpu --tf32        # the same on CUDA
     python scripts/benchmark.py --scaling           # time and memory against size
     python scripts/benchmark.py --dropout           # the cost of dropout alone
+    python scripts/benchmark.py --optimizers        # what each optimizer costs
     python scripts/benchmark.py --quick             # against slowing down, under a minute
 
 Each peer has a process of its own and trains the same network on the same data; they are asked in
 turn for one epoch each. A peer that is not installed or fails is left out, with the reason. Exit
-code 1 if the peers do not come to the same test accuracy, or if dropout or `--quick` is over its
-limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with nothing
+code 1 if the peers do not come to the same test accuracy, or if dropout, Adam or `--quick` is over
+its limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with nothing
 else running.
 """
 
@@ -24,7 +25,8 @@ from typing import Any
 import click
 from benchmarking.cases import CPU_CASES, GPU_CASES, LEARNING_RATE, Case, Task
 from benchmarking.dropout import measure_dropout
-from benchmarking.machine import describe_machine, why_no_cuda
+from benchmarking.machine import describe_machine, machine_lines, why_no_cuda
+from benchmarking.optimizers import CASE, measure_optimizers, optimizer_lines
 from benchmarking.peers import Peer, select_peers
 from benchmarking.quick import REFERENCE_RATIO, check_speed
 from benchmarking.report import to_markdown, write_report
@@ -123,6 +125,21 @@ def run_scaling(backend: str, scale: int, settings: Settings, out: Path | None) 
         save_picture(plot_scaling(report["series"]), out / "scaling.png")
 
 
+def run_optimizers(task: Task, settings: Settings, out: Path | None) -> bool:
+    """What each optimizer costs: print, and write; whether Adam keeps to its limit."""
+    report = {
+        "machine": describe_machine(settings.threads),
+        "settings": asdict(settings),
+        **measure_optimizers(task.on(CASE), settings, progress),
+    }
+    progress("")
+    page = "\n".join([*machine_lines(report["machine"]), "", *optimizer_lines(report)]) + "\n"
+    click.echo(page)
+    if out is not None:
+        write_report(out, "optimizers", report, page)
+    return bool(report["holds"])
+
+
 def run_quick(reference: float, settings: Settings, out: Path | None) -> bool:
     """The small benchmark: print, and write; whether it holds."""
     result = check_speed(reference, settings, click.echo)
@@ -163,6 +180,7 @@ def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
 @click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
 @click.option("--tf32", is_flag=True, help="With --gpu: products may be made in TF32.")
 @click.option("--dropout", is_flag=True, help="The cost of dropout alone.")
+@click.option("--optimizers", is_flag=True, help="What each optimizer costs.")
 @click.option("--scaling", is_flag=True, help="Time and memory against size.")
 @click.option("--scale", type=click.IntRange(1, 100), default=1, help="Divides --scaling's data.")
 @click.option("--quick", is_flag=True, help="A small benchmark against slowing down.")
@@ -183,6 +201,7 @@ def main(
     gpu: bool,
     tf32: bool,
     dropout: bool,
+    optimizers: bool,
     scaling: bool,
     scale: int,
     quick: bool,
@@ -190,8 +209,8 @@ def main(
     backend: str | None,
 ) -> None:
     """Measure xpnet against other libraries, side by side in one run."""
-    if sum([gpu, scaling, quick, dropout]) > 1:
-        raise click.UsageError("give one of --gpu, --scaling, --quick and --dropout")
+    if sum([gpu, scaling, quick, dropout, optimizers]) > 1:
+        raise click.UsageError("give one of --gpu, --scaling, --quick, --dropout and --optimizers")
     if tf32 and not gpu:
         raise click.UsageError("--tf32 is for --gpu")
     cases, chosen = check_cases(case_texts, gpu=gpu), check_peers(peers, gpu=gpu)
@@ -212,6 +231,8 @@ def main(
     try:
         if quick:
             holds = run_quick(reference, settings, out)
+        elif optimizers:
+            holds = run_optimizers(task, settings, out)
         elif scaling:
             run_scaling(backend or "numpy", scale, settings, out)
             holds = True

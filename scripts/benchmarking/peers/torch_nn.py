@@ -15,9 +15,9 @@ from xpnet.typing import HostArray
 Batches = Callable[[], Iterable[tuple[Any, Any]]]
 
 
-def run(job: Job, tick: Tick) -> HostArray:
+def run(job: Job, tick: Tick, *, optimizer: Any = ("SGD", {"lr": LEARNING_RATE})) -> HostArray:
     """Tensors in memory, batches by index, operation by operation."""
-    return _train(job, tick, batches_by_index(job))
+    return _train(job, tick, batches_by_index(job), optimizer=optimizer)
 
 
 def run_compiled(job: Job, tick: Tick) -> HostArray:
@@ -69,10 +69,18 @@ def network_of(job: Job) -> Any:
     return nn.Sequential(*layers[:-1]).to(device_of(job))
 
 
-def _train(job: Job, tick: Tick, batches: Batches, *, compiled: bool = False) -> HostArray:
+def _train(
+    job: Job,
+    tick: Tick,
+    batches: Batches,
+    *,
+    compiled: bool = False,
+    optimizer: Any = ("SGD", {"lr": LEARNING_RATE}),
+) -> HostArray:
     torch.manual_seed(0)
     model = network_of(job)
-    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    name, options = optimizer
+    optimizer = getattr(torch.optim, name)(model.parameters(), **options)
 
     def loss_of(x: Any, y: Any) -> Any:
         return cross_entropy(model(x.float() / job.pixel_maximum), y)

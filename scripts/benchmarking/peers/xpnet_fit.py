@@ -5,6 +5,7 @@ import math
 from benchmarking.cases import LEARNING_RATE, Job
 from benchmarking.peers import Tick
 from xpnet import SGD, Callback, EpochRecord, Network, fit, mlp, open_backend
+from xpnet.optimizers import OPTIMIZERS
 from xpnet.typing import HostArray
 
 
@@ -20,15 +21,15 @@ class Report(Callback):
         self.tick(record.train_seconds or math.nan, record.eval_seconds)
 
 
-def run(job: Job, tick: Tick, *, backend: str) -> HostArray:
-    """Train on one of xpnet's backends."""
+def run(job: Job, tick: Tick, *, backend: str, optimizer: str = "sgd") -> HostArray:
+    """Train on one of xpnet's backends: plain SGD, or an optimizer as it is by default."""
     device = "cuda:0" if job.cuda else None
     network = fit(
         mlp(*job.sizes),
         job.data,
         epochs=job.epochs,
         batch_size=job.batch_size,
-        optimizer=SGD(LEARNING_RATE),
+        optimizer=SGD(LEARNING_RATE) if optimizer == "sgd" else OPTIMIZERS[optimizer](),
         backend=open_backend(backend, device, tf32=job.task.tf32),
         callbacks=[Report(tick)],
     )
