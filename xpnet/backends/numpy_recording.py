@@ -164,7 +164,7 @@ class Recorded(np.ndarray):
         recording, source = self.recording, self.recording.read(self)
         rows = recording.read(indices)
         result = recording.made(source.take(rows, axis))
-        # The same indices of the same axis, which were in range; "raise" would make a copy.
+        # Row numbers and labels are checked where they come from; "raise" would make a copy here.
         recording.calls.append(partial(source.take, rows, axis, result.view(np.ndarray), "clip"))
         return result
 
