@@ -126,3 +126,8 @@ def pytest_collection_modifyitems(items):
         if "cupy" in getattr(item, "callspec", SimpleNamespace(id="")).id.split("-"):
             item.add_marker(pytest.mark.gpu)
     items.sort(key=lambda item: bool({"mnist", "slow"} & {m.name for m in item.iter_markers()}))
+
+
+def name_of(value) -> str | None:
+    """The name of a test parameter: a function has an address in its text, new in each process."""
+    return getattr(value, "__name__", "function") if callable(value) else str(value)[:40]

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, dataclass, fields, replace
 
 import numpy as np
 import pytest
-from conftest import require
+from conftest import name_of, require
 
 import xpnet
 from xpnet import (  # fmt: skip
@@ -130,7 +130,7 @@ def test_adamw_equals_torch(training_backend):
         (Adam(0.1, 0.5, 0.7, 0.1), lambda o, p: o.Adam(p, betas=(0.5, 0.7), eps=0.1)),
         (Adam(0.1, 0.0, 0.0), lambda o, p: o.Adam(p, betas=(0.0, 0.0))),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_hyper_parameters_are_torchs(optimizer, make):
     assert_equal(ours(optimizer, open_backend("numpy", None, "float64")), theirs(make))

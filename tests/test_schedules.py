@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from conftest import name_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("schedule", "make", "each"), CASES, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("schedule", "make", "each"), CASES, ids=name_of)
 def test_factors_equal_torch(schedule, make, each):
     factors = schedule.factors(EPOCHS, STEPS)
     assert factors.dtype == np.float64
@@ -66,7 +67,7 @@ def test_factors_equal_torch(schedule, make, each):
 
 
 @pytest.mark.parametrize("warmup", [1, 2.5])
-@pytest.mark.parametrize(("schedule", "make", "each"), CASES[:10], ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(("schedule", "make", "each"), CASES[:10], ids=name_of)
 def test_a_warm_up_comes_before(schedule, make, each, warmup):
     """torch's LinearLR first, then the schedule from its beginning over the steps left."""
     n_warm = round(warmup * STEPS)
@@ -99,7 +100,7 @@ def test_every_schedule_has_a_name():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("schedule", [case[0] for case in CASES], ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize("schedule", [case[0] for case in CASES], ids=name_of)
 @pytest.mark.parametrize("length", [(1, 1), (1, 7), (5, 1), (3, 10)])
 def test_every_table_has_its_length(schedule, length):
     factors = schedule.factors(*length)
