@@ -1,6 +1,7 @@
 """ONNX files, run by ONNX Runtime and held against the network itself."""
 
 import errno
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import xpnet
 import xpnet.export.onnx as onnx_export
 from xpnet import Dense, Dropout, Flatten, ReLU, Residual, Sequential, Softmax, Tanh
 from xpnet.backends import open_backend
-from xpnet.conformance.examples import LAYER_EXAMPLES
+from xpnet.conformance.examples import LAYER_EXAMPLES, LayerExample
 from xpnet.errors import ExportError
 from xpnet.export import INPUT_DTYPES, ONNX_LAYERS, build_onnx, to_onnx
 from xpnet.export.onnx import INTEGERS
@@ -26,6 +27,22 @@ NEWEST = 22
 """An opset newer than those of Gelu and of the last change of Cast."""
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
+
+
+EXAMPLES = [
+    *LAYER_EXAMPLES,
+    LayerExample(xpnet.BatchNorm(5, epsilon=0.3), (4, 5)),
+    LayerExample(xpnet.LayerNorm(5, epsilon=0.3), (4, 5)),
+]
+"""The options of these examples differ from the defaults of other libraries."""
+
+
+def inputs_of(example, dtype):
+    """Batches of one, two and seventeen samples; and one from far left to far right."""
+    for batch in (1, 2, 17):
+        yield (3 * stream(batch, "x").normal(size=(batch, *example.shape[1:]))).astype(dtype)
+    shape = (20, *example.shape[1:])
+    yield np.linspace(-100, 100, math.prod(shape), dtype=dtype).reshape(shape)
 
 
 def run(model, x):
@@ -70,16 +87,12 @@ def test_every_layer_has_an_exporter():
 
 @pytest.mark.parametrize("opset", [17, 20, NEWEST])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("example", LAYER_EXAMPLES, ids=str)
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_every_layer_gives_what_the_network_gives(example, dtype, opset):
     network = example_network(example, dtype)
     model = build_onnx(network, opset=opset)
     assert {node.domain for node in model.graph.node} == {""}
-    for batch in (1, 2, 17):
-        x = 3 * stream(batch, "x").normal(size=(batch, *example.shape[1:]))
-        # Far out functions are flat or straight, and must not overflow.
-        x[0, ...] *= 30
-        x = x.astype(dtype)
+    for x in inputs_of(example, dtype):
         expected, _ = example.layer.forward(np, network.arrays, x, EVALUATION)
         found = run(model, x)
         assert found.dtype == expected.dtype == np.dtype(dtype)
