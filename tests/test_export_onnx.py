@@ -1,23 +1,20 @@
 """ONNX files, run by ONNX Runtime and held against the network itself."""
 
 import errno
-import math
 import os
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from exporting import EXAMPLES, Square, example_network, inputs_of, network_of, small
 
 import xpnet
 import xpnet.export.onnx as onnx_export
 from xpnet import Dense, Dropout, Flatten, ReLU, Residual, Sequential, Softmax, Tanh
-from xpnet.backends import open_backend
-from xpnet.conformance.examples import LAYER_EXAMPLES, LayerExample
 from xpnet.errors import ExportError
 from xpnet.export import INPUT_DTYPES, ONNX_LAYERS, build_onnx, to_onnx
 from xpnet.export.onnx import INTEGERS
-from xpnet.layers import EVALUATION, LAYERS, Layer
+from xpnet.layers import EVALUATION, LAYERS
 from xpnet.random import stream
 
 onnx = pytest.importorskip("onnx")
@@ -29,22 +26,6 @@ NEWEST = 22
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 
-EXAMPLES = [
-    *LAYER_EXAMPLES,
-    LayerExample(xpnet.BatchNorm(5, epsilon=0.3), (4, 5)),
-    LayerExample(xpnet.LayerNorm(5, epsilon=0.3), (4, 5)),
-]
-"""The options of these examples differ from the defaults of other libraries."""
-
-
-def inputs_of(example, dtype):
-    """Batches of one, two and seventeen samples; and one from far left to far right."""
-    for batch in (1, 2, 17):
-        yield (3 * stream(batch, "x").normal(size=(batch, *example.shape[1:]))).astype(dtype)
-    shape = (20, *example.shape[1:])
-    yield np.linspace(-100, 100, math.prod(shape), dtype=dtype).reshape(shape)
-
-
 def run(model, x):
     """The output of a graph, by ONNX Runtime; it has one input and one output."""
     content = model if isinstance(model, str | bytes) else model.SerializeToString()
@@ -53,25 +34,6 @@ def run(model, x):
     assert (given.name, given.shape[0]) == ("input", "batch")
     (output,) = session.run(None, {"input": x})
     return output
-
-
-def network_of(layer, arrays, dtype="float32", **options):
-    backend = open_backend("numpy", None, dtype)
-    moved = {name: np.asarray(value, dtype=dtype) for name, value in arrays.items()}
-    buffers = {name: moved.pop(name) for name in layer.buffers()}
-    return xpnet.Network(layer, moved, backend, buffers=buffers, **options)
-
-
-def example_network(example, dtype):
-    arrays, _, _ = example.arrays()
-    shape = example.shape[1:]
-    return network_of(example.layer, arrays, dtype, sample_shape=shape, input_dtype=dtype)
-
-
-def small(**layers):
-    """An untrained network of these layers for rows of five floats."""
-    model = Sequential(**layers)
-    return network_of(model, model.init(0), sample_shape=(5,), input_dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -250,22 +212,6 @@ def test_images_are_flattened_only_for_models_that_take_rows():
         assert flat == 1
         found = run(build_onnx(network, probabilities=True), x)
         np.testing.assert_allclose(found, network.predict_proba(x), rtol=1e-5)
-
-
-@dataclass(frozen=True)
-class Square(Layer):
-    """A layer of one's own, with an array."""
-
-    n: int
-
-    def parameter_shapes(self):
-        return {"factor": (self.n,)}
-
-    def init(self, seed):
-        return {"factor": stream(seed, "factor").normal(size=self.n)}
-
-    def forward(self, xp, params, x, ctx):
-        return params["factor"] * x * x, (x,)
 
 
 def export_square(place, layer, x):

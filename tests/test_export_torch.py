@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from test_export_onnx import EXAMPLES, Square, example_network, inputs_of, network_of, small
+from exporting import EXAMPLES, Square, example_network, inputs_of, network_of, small
 
 import xpnet
 from xpnet import BatchNorm, Dense, ReLU, Residual, Sequential
