@@ -11,7 +11,7 @@ from exporting import EXAMPLES, Square, example_network, inputs_of, network_of, 
 import xpnet
 import xpnet.export.onnx as onnx_export
 from xpnet import Dense, Dropout, Flatten, ReLU, Residual, Sequential, Softmax, Tanh
-from xpnet.errors import ExportError
+from xpnet.errors import CheckpointError, ExportError
 from xpnet.export import INPUT_DTYPES, ONNX_LAYERS, build_onnx, to_onnx
 from xpnet.export.onnx import INTEGERS
 from xpnet.layers import EVALUATION, LAYERS
@@ -316,3 +316,15 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(monkeypatch, tmp_path)
         to_onnx(small(fc=Dense(5, 2)), path)
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     assert path.read_bytes() == b"old"
+
+
+def test_the_dtype_of_the_samples_in_a_file_is_checked(tmp_path):
+    network = small(fc=Dense(5, 2))
+    for given in (None, "uint16"):
+        network.input_dtype = given
+        network.save(tmp_path / "model.safetensors")
+        assert xpnet.load(tmp_path).input_dtype == given
+    network.input_dtype = 16
+    network.save(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="samples of an unknown dtype, 16"):
+        xpnet.load(tmp_path)
