@@ -21,7 +21,7 @@ LEVELS = [
     {"losses", "optimizers", "model"},
     {"metrics"},
     {"training"},
-    {"conformance", "parity", "testing"},
+    {"conformance", "export", "parity", "testing"},
     {"plots"},
     {"cli"},
     {"__init__", "__main__"},

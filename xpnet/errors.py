@@ -21,6 +21,10 @@ class CheckpointError(XpnetError, ValueError):
     """A saved network that cannot be read, or does not fit the model it is loaded into."""
 
 
+class ExportError(XpnetError, ValueError):
+    """A network that a format cannot hold; the message names the layer or array."""
+
+
 class RunError(XpnetError, OSError):
     """A run folder that cannot be written, or that does not hold what a finished run holds."""
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from xpnet.cli.exporting import export
 from xpnet.cli.libraries import backends, conformance, parity
 from xpnet.cli.networks import evaluate, plot, predict, train
 from xpnet.errors import BackendUnavailable, TrainingDiverged, XpnetError
 
-COMMANDS = (train, evaluate, predict, plot, backends, parity, conformance)
+COMMANDS = (train, evaluate, predict, plot, export, backends, parity, conformance)
 
 
 class _Commands(click.Group):

@@ -29,6 +29,7 @@ from xpnet.training.resume import (
     open_resume,
     settle_as_before,
 )
+from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
 from xpnet.training.step import initial_state, make_step
@@ -167,6 +168,7 @@ def fit(
             pixel_maximum=maximum,
             target_kind=kind,
             loss=loss,
+            input_dtype=dtype_name(sets.x),
         )
         state = initial_state(opened, model, optimizer, seed, epochs=epochs, steps_per_epoch=steps)
         training: dict[str, Any] = {}

@@ -54,6 +54,8 @@ class Network:
         The shape of one sample as it was trained on, such as (28, 28); None if not known.
     pixel_maximum
         What integer inputs are divided by. Floating-point inputs are taken as they are.
+    input_dtype
+        The dtype of the samples that it was trained on, such as `"uint8"`; None if not known.
     target_kind
         What it was trained to give: `"classes"`, `"multilabel"` or `"values"`; see `xpnet.losses`.
     loss
@@ -78,6 +80,7 @@ class Network:
         target_kind: str = "classes",
         loss: LossFunction | None = None,
         buffers: Mapping[str, Array] | None = None,
+        input_dtype: str | None = None,
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
@@ -94,6 +97,7 @@ class Network:
         self.pixel_maximum = float(pixel_maximum)
         self.target_kind = target_kind
         self.loss = loss
+        self.input_dtype = input_dtype
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -304,6 +308,7 @@ class Network:
             target_kind=self.target_kind,
             loss=self.loss,
             buffers=buffers,
+            input_dtype=self.input_dtype,
         )
 
     __copy__ = copy
@@ -327,6 +332,7 @@ class Network:
             "dtype": self.backend.dtype_name,
             "sample_shape": self.sample_shape,
             "pixel_maximum": self.pixel_maximum,
+            "input_dtype": self.input_dtype,
             "target_kind": self.target_kind,
             "loss": None if self.loss is None else describe_loss(self.loss),
             # Without the seconds: the same run shall give the same bytes.

@@ -81,6 +81,12 @@ def move(backend: Backend, x: Any) -> Array:
     return bring(backend, source, x)
 
 
+def dtype_name(x: Any) -> str:
+    """The name of the dtype of an array or of `Streamed`, such as `uint8`, in any library."""
+    # A dtype of NumPy as text has the order of its bytes where that is not the usual one.
+    return str(getattr(x.dtype, "name", x.dtype)).rpartition(".")[2]
+
+
 def home_of(backend: Backend, x: Any) -> Backend:
     """Where `x` lives: this backend itself, that of another library or device, NumPy for lists."""
     if isinstance(x, Streamed):

@@ -60,6 +60,9 @@ def load(
         pixel_maximum = float(metadata["pixel_maximum"])
         # A file from before there were others is of classes.
         kind = metadata.get("target_kind", "classes")
+        input_dtype = metadata.get("input_dtype")
+        if not isinstance(input_dtype, str | None):
+            raise ValueError(f"samples of an unknown dtype, {input_dtype!r}")
         if kind not in TARGET_KINDS:
             raise ValueError(f"targets of an unknown kind, {kind!r}")
         described = metadata.get("loss")
@@ -86,4 +89,5 @@ def load(
         target_kind=kind,
         loss=loss,
         buffers=select(loaded, "buffer/"),
+        input_dtype=input_dtype,
     )

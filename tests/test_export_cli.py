@@ -1,0 +1,145 @@
+"""`xpnet export`, as a user would meet it."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import xpnet
+from xpnet.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder with a trained network."""
+    folder = tmp_path_factory.mktemp("run")
+    data = xpnet.load_dataset("digits").limited(200)
+    xpnet.fit(xpnet.mlp(64, 16, 10), data, epochs=1, backend="numpy").save(
+        folder / "model.safetensors"
+    )
+    return folder
+
+
+def xp(*arguments, code=0):
+    result = CliRunner().invoke(main, ["export", *map(str, arguments)])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    assert "Traceback" not in result.output
+    if not isinstance(result.exception, SystemExit | None):
+        raise result.exception
+    return " ".join(result.output.split())
+
+
+def test_onnx(run):
+    ort = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    output = xp(run, "model.onnx", "--probabilities")
+    assert output == f"model.onnx: onnx, {Path('model.onnx').stat().st_size:,} bytes"
+    x = xpnet.load_dataset("digits").test.images
+    (found,) = ort.InferenceSession("model.onnx").run(None, {"input": x})
+    np.testing.assert_allclose(found, xpnet.load(run).predict_proba(x), rtol=1e-5, atol=1e-6)
+
+    xp(run, "b.onnx", "--opset", 20, "--input-dtype", "float32", "--dtype", "float64")
+    session = ort.InferenceSession("b.onnx")
+    assert session.get_inputs()[0].type == "tensor(float)"
+    (logits,) = session.run(["logits"], {"input": (x / 16).astype("float32")})
+    assert logits.dtype == np.float64
+    np.testing.assert_array_equal(logits.argmax(axis=1), xpnet.load(run).predict(x))
+
+
+def test_the_other_formats(run):
+    from safetensors.numpy import load_file
+
+    xp(run / "model.safetensors", "model.npz")
+    with np.load("model.npz", allow_pickle=False) as file:
+        assert file["fc1.weight"].shape == (64, 16)
+    xp(run, "Model.Torch.safetensors")
+    assert load_file("Model.Torch.safetensors")["fc1.weight"].shape == (16, 64)
+    xp(run, "model.py", "--dtype", "float64")
+    text = Path("model.py").read_text(encoding="utf-8")
+    assert "nn.Linear(64, 16)" in text
+    assert "torch.float64" in text
+    xp(run, "weights", "--format", "npz")
+    assert Path("weights").read_bytes() == Path("model.npz").read_bytes()
+
+
+def test_files_are_not_replaced_unless_that_is_asked_for(run):
+    Path("model.npz").write_text("mine")
+    output = xp(run, "model.npz", code=1)
+    assert "model.npz: is there already; give another name, or --force to replace it" in output
+    assert Path("model.npz").read_text() == "mine"
+    xp(run, "model.npz", "--force")
+    assert Path("model.npz").read_bytes().startswith(b"PK")
+
+
+def test_the_network_itself_is_never_replaced(run):
+    before = (run / "model.safetensors").read_bytes()
+    for source in (run, run / "model.safetensors"):
+        output = xp(source, run / "model.safetensors", "--format", "torch", "--force", code=2)
+        assert "is the network itself; give another name" in output
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "message"),
+    [
+        ("model", [], "the ending says nothing of the format: take one of .onnx, .npz, .torch.saf"),
+        ("model.safetensors", [], "take one of .onnx, .npz, .torch.safetensors, .py, or give --f"),
+        ("model.pt", [], "such files can run code when they are read, and xpnet writes none"),
+        ("nowhere/model.onnx", [], "the folder is not there"),
+        (".", ["--format", "npz"], "is a folder"),
+        ("model.npz", ["--opset", "20"], "--opset: for ONNX files only"),
+        ("model.npz", ["--probabilities", "--input-dtype", "bool"], "--probabilities, --input-dt"),
+        ("model.onnx", ["--format", "pickle"], "'pickle' is not one of 'onnx', 'npz'"),
+        ("model.onnx", ["--dtype", "float16"], "'float16' is not one of 'float32', 'float64'"),
+    ],
+    ids=repr,
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(run, file, options, message):
+    assert message in xp(run, file, *options, code=2)
+    assert list(Path().iterdir()) == []
+
+
+def test_an_opset_that_is_not_there(run):
+    pytest.importorskip("onnx")
+    assert "opset must be from 17 to" in xp(run, "model.onnx", "--opset", "3", code=2)
+
+
+def test_a_run_that_is_not_there():
+    assert "there is no such file" in xp("runs/digits-9", "model.npz", code=1)
+
+
+def test_values_have_no_probabilities(tmp_path):
+    pytest.importorskip("onnx")
+    x = np.ones((8, 3))
+    model = xpnet.Sequential(fc=xpnet.Dense(3, 1))
+    network = xpnet.fit(
+        model, (x, x[:, :1]), loss=xpnet.mean_squared_error, epochs=1, backend="numpy"
+    )
+    network.save("model.safetensors")
+    output = xp("model.safetensors", "model.onnx", "--probabilities", code=2)
+    assert "gives values, not probabilities" in output
+
+
+def test_a_full_disk(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    output = xp(run, "model.npz", code=1)
+    assert output == "error: model.npz: cannot be written: No space left on device"
+    assert list(Path().iterdir()) == []
+
+
+def test_without_onnx(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    output = xp(run, "model.onnx", code=1)
+    assert output == "error: ONNX files need onnx: pip install 'xpnet[onnx]'"

@@ -1,0 +1,112 @@
+"""The command that writes a network for other programs: export."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xpnet.backends import DTYPES
+from xpnet.checkpoint import write_atomically
+from xpnet.errors import ExportError, RunError
+from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
+from xpnet.training import Network, load
+
+ENDINGS = {
+    "onnx": ".onnx",
+    "npz": ".npz",
+    "torch": ".torch.safetensors",
+    "torch-code": ".py",
+}
+"""The formats, and how their files usually end."""
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(ENDINGS)),
+    help="What to write; if not given, what the ending of FILE says.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it is there already.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Precision; the network's if not given.")
+@click.option("--probabilities", is_flag=True, help="ONNX: give probabilities and not logits.")
+@click.option(
+    "--input-dtype",
+    type=click.Choice(INPUT_DTYPES),
+    help="ONNX: dtype of the input; that of the training samples if not given.",
+)
+@click.option("--opset", type=int, help="ONNX: version of the operators; 17 if not given.")
+def export(
+    run: Path, file: Path, kind: str | None, force: bool, dtype: str | None, **options: Any
+) -> None:
+    """Write the network of RUN as FILE, for use without xpnet.
+
+    FILE ends in .onnx (ONNX), .npz (NumPy), .torch.safetensors (a state dict for PyTorch) or .py
+    (the PyTorch module to load that into). RUN is a run folder or a model.safetensors file.
+    """
+    kind = kind or _format_of(file)
+    # Options that were not given are None, and False where they are flags.
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    if given and kind != "onnx":
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{names}: for ONNX files only, and {file} is not one ({kind})")
+    _check_file(run, file, force)
+    network = load(run, backend="numpy")
+    try:
+        WRITERS[kind](network, file, dtype=dtype, **given)
+    except ImportError as error:
+        raise ExportError(str(error)) from error
+    except ExportError:
+        raise
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written: {error.strerror or error}") from error
+    click.echo(f"{file}: {kind}, {file.stat().st_size:,} bytes")
+
+
+def _write_code(network: Network, path: Path, **options: Any) -> None:
+    write_atomically(path, torch_code(network, **options).encode())
+
+
+WRITERS: dict[str, Callable[..., None]] = {
+    "onnx": to_onnx,
+    "npz": to_npz,
+    "torch": save_torch,
+    "torch-code": _write_code,
+}
+"""What writes a file of each format."""
+
+
+def _format_of(file: Path) -> str:
+    for kind, ending in ENDINGS.items():
+        if file.name.lower().endswith(ending):
+            return kind
+    wanted = ", ".join(ENDINGS.values())
+    hint = ""
+    if file.suffix.lower() in (".pt", ".pth"):
+        hint = "; such files can run code when they are read, and xpnet writes none"
+    raise click.UsageError(
+        f"{file}: the ending says nothing of the format: take one of {wanted}, or give --format"
+        f"{hint}"
+    )
+
+
+def _check_file(run: Path, file: Path, force: bool) -> None:
+    """Find out before the work, and not after it, that the file cannot be written."""
+    # os.path: unlike Path's methods it is silent about names that cannot be.
+    if not os.path.isdir(file.absolute().parent):  # noqa: PTH112
+        raise click.UsageError(f"{file}: the folder is not there")
+    if os.path.isdir(file):  # noqa: PTH112
+        raise click.UsageError(f"{file}: is a folder")
+    if not os.path.lexists(file):
+        return
+    sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]
+    if any(os.path.exists(path) and os.path.samefile(path, file) for path in sources):  # noqa: PTH110, PTH121
+        raise click.UsageError(f"{file}: is the network itself; give another name")
+    if not force:
+        raise RunError(f"{file}: is there already; give another name, or --force to replace it")

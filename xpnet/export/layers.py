@@ -1,0 +1,109 @@
+"""What the exports have in common: the layers of a network one by one, and their arrays."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends import DTYPES
+from xpnet.errors import ExportError
+from xpnet.layers import Layer
+from xpnet.training import Network
+from xpnet.typing import HostArray
+
+Exporters = Mapping[type[Layer], Callable[..., Any]]
+"""Functions that export one layer, by its type."""
+
+
+def host_arrays(network: Network, dtype: str | None) -> dict[str, HostArray]:
+    """The parameters and buffers of a network by name, on the host.
+
+    Parameters
+    ----------
+    network
+        Any network, on any backend.
+    dtype
+        `"float32"`, `"float64"`, or the network's own if None.
+
+    Raises
+    ------
+    ExportError
+        If a number is not finite in this dtype.
+    """
+    dtype = checked_dtype(network, dtype)
+    found = {}
+    for name, value in network.arrays.items():
+        with np.errstate(over="ignore"):
+            array = network.backend.to_numpy(value).astype(dtype)
+        if not np.isfinite(array).all():
+            raise ExportError(f"{name} has values that are not finite in {dtype}")
+        found[name] = array
+    return found
+
+
+def checked_dtype(network: Network, dtype: str | None) -> str:
+    """The name of the floating-point dtype of an export.
+
+    Raises
+    ------
+    ValueError
+        If there is no such dtype.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
+    return dtype or network.backend.dtype_name
+
+
+def exporter_of(layer: Layer, exporters: Exporters, name: str, what: str) -> Callable[..., Any]:
+    """The function that exports a layer: that of its class, or of one whose `forward` it has.
+
+    Raises
+    ------
+    ExportError
+        If there is none; the message has the layer and its name.
+    """
+    for kind in type(layer).__mro__:
+        # A subclass that computes something else must not be exported as its parent.
+        if kind in exporters and getattr(kind, "forward", None) is type(layer).forward:
+            return exporters[kind]
+    kind_name = type(layer).__name__
+    raise ExportError(
+        f"layer {name or kind_name!r}, {layer!r}, has no {what} form that xpnet knows: "
+        f"give layers={{{kind_name}: function}}, see xpnet.export"
+    )
+
+
+class Place:
+    """One layer, where it stands in a network: what the function that exports it is given.
+
+    Attributes
+    ----------
+    name
+        The names of the layer, from the outermost container inwards, joined by dots, such as
+        `res1.block.fc1`; empty for the model itself.
+    """
+
+    def __init__(self, arrays: Mapping[str, HostArray], exporters: Exporters, name: str) -> None:
+        self.name = name
+        self._arrays = arrays
+        self._exporters = exporters
+
+    def array(self, key: str) -> HostArray:
+        """A parameter or buffer of the layer, by the name that the layer gives it."""
+        return self._arrays[self._full(key)]
+
+    def _full(self, key: str) -> str:
+        return f"{self.name}.{key}" if self.name else key
+
+
+def number(value: float) -> str:
+    """A number as text, the shortest that is read as the same number; `3` for 3.0."""
+    return re.sub(r"\.0$", "", repr(float(value)))
+
+
+def installed_version() -> str:
+    """The version of xpnet."""
+    from importlib.metadata import version  # late: it is slow to import
+
+    return version("xpnet")

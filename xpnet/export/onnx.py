@@ -1,0 +1,268 @@
+"""Networks as ONNX files, which other runtimes, languages and devices run."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xpnet.checkpoint import write_atomically
+from xpnet.errors import ExportError, one_line
+from xpnet.export.layers import checked_dtype, host_arrays, installed_version
+from xpnet.export.onnx_graph import Graph
+from xpnet.export.onnx_layers import ONNX_LAYERS, OnnxExporter
+from xpnet.layers import Layer
+from xpnet.training import Network
+from xpnet.typing import Shape
+
+OLDEST_OPSET = 17
+"""The first with LayerNormalization."""
+
+LARGEST = 2**31 - 1
+"""How many bytes an ONNX file may have: what Protocol Buffers, in which it is written, can hold."""
+
+INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+INPUT_DTYPES = (*INTEGERS, "bool", "float16", "float32", "float64")
+"""What the input of a graph may be."""
+
+
+def to_onnx(network: Network, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a network as an ONNX file; an existing file is replaced at once or not at all.
+
+    Needs `pip install 'xpnet[onnx]'`.
+
+    Parameters
+    ----------
+    network
+        The network, on any backend.
+    path
+        The file, usually ending in `.onnx`.
+    options
+        Those of `build_onnx`: `probabilities`, `input_dtype`, `dtype`, `opset` and `layers`.
+
+    Raises
+    ------
+    ExportError, ValueError, ImportError
+        As `build_onnx` does.
+    OSError
+        If the file cannot be written.
+    """
+    write_atomically(path, build_onnx(network, **options).SerializeToString(deterministic=True))
+
+
+def build_onnx(
+    network: Network,
+    *,
+    probabilities: bool = False,
+    input_dtype: str | None = None,
+    dtype: str | None = None,
+    opset: int = OLDEST_OPSET,
+    layers: Mapping[type[Layer], OnnxExporter] | None = None,
+) -> Any:
+    """A network as an `onnx.ModelProto`: the same function of the samples as `Network.predict`.
+
+    The graph has one input, `input`, of shape `(batch, *sample_shape)`, in which `batch` is any
+    number of samples. Integers are multiplied by 1 / `pixel_maximum`, samples are flattened where
+    the model takes rows, and then the layers follow, as in evaluation. The only output, of shape
+    `(batch, ...)`, is called `logits` (of a network for values, `values`) or `probabilities`.
+    Every other tensor is called after the layer that it is the output of, and every constant like
+    the parameter or buffer that it is.
+
+    Parameters
+    ----------
+    network
+        The network, on any backend.
+    probabilities
+        Whether the output is what `predict_proba` gives, and not what the model gives.
+    input_dtype
+        What the input holds, such as `"uint8"`. If None, what the network was trained on; floating
+        point then comes in the dtype of the graph.
+    dtype
+        `"float32"` or `"float64"`, in which the graph computes; the network's own if None. In
+        float64 some layers are made of several operators, see `xpnet.export.onnx_layers`.
+    opset
+        The version of the operators, from 17.
+    layers
+        How layers of one's own are exported: a function `(place, layer, x) -> tensor` by type,
+        where `place` is an `OnnxPlace`; see there.
+
+    Returns
+    -------
+    model
+        The model, checked.
+
+    Raises
+    ------
+    ExportError
+        If a layer cannot be exported, the shape or dtype of the samples is not known, the file
+        would be larger than ONNX files can be (2 GiB), or a layer's own function made a graph that
+        is not right.
+    ValueError
+        If an option is not allowed.
+    ImportError
+        If onnx is not installed.
+    """
+    onnx = _import_onnx()
+    _check_opset(onnx, opset)
+    dtype = checked_dtype(network, dtype)
+    input_dtype = _input_dtype(network, input_dtype, dtype)
+    head = _head(network, probabilities)
+    shape = _sample_shape(network)
+    _check_size(network, dtype)
+    graph = Graph(dtype, opset, host_arrays(network, dtype), {**ONNX_LAYERS, **(layers or {})})
+    output = _fill(graph, network, shape, input_dtype, head)
+    model = _to_proto(onnx, graph, network, shape, input_dtype, output)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the graph is not valid ONNX: {one_line(error)}") from error
+    return model
+
+
+def _fill(
+    graph: Graph, network: Network, shape: Shape, input_dtype: str, head: tuple[str, str | None]
+) -> str:
+    """Put all nodes into the graph; returns the name of its output."""
+    # First of all names, so that a layer of the same name gives way to the input.
+    x = graph.unique("input")
+    if input_dtype != graph.dtype:
+        x = graph.add("Cast", [x], "input.cast", to=_tensor_type(graph.dtype))
+    if input_dtype in INTEGERS:
+        factor = np.asarray(1 / network.pixel_maximum, dtype=graph.dtype)
+        x = graph.add("Mul", [x, graph.constant("input.factor", factor)], "input.normalized")
+    wanted = network.model.input_shape()
+    if wanted is not None and len(wanted) == 1 and len(shape) > 1:
+        x = graph.add("Flatten", [x], "input.flat", axis=1)
+    x = graph.layer("", network.model, x)
+    name, operator = head
+    if operator is not None:
+        axis = {"axis": -1} if operator == "Softmax" else {}
+        x = graph.add(operator, [x], f"{name}.{operator.lower()}", **axis)
+    return graph.rename_output(x, name)
+
+
+def _to_proto(
+    onnx: Any, graph: Graph, network: Network, shape: Shape, input_dtype: str, output: str
+) -> Any:
+    helper = onnx.helper
+    result = network.model.output_shape(_taken(network, shape))
+    proto = helper.make_graph(
+        [
+            helper.make_node(
+                node.operator, node.inputs, [node.output], node.output, **node.attributes
+            )
+            for node in graph.nodes
+        ],
+        "xpnet",
+        [helper.make_tensor_value_info("input", _tensor_type(input_dtype), ["batch", *shape])],
+        [
+            helper.make_tensor_value_info(
+                output,
+                _tensor_type(graph.dtype),
+                None if result is None else ["batch", *result],
+            )
+        ],
+        [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
+    )
+    operators = [helper.make_opsetid("", graph.opset)]
+    model = helper.make_model(
+        proto,
+        opset_imports=operators,
+        # The oldest that goes with the operators, which the most runtimes read.
+        ir_version=helper.find_min_ir_version_for(operators),
+        producer_name="xpnet",
+        producer_version=installed_version(),
+        doc_string=_describe(network, input_dtype, output),
+    )
+    helper.set_model_props(model, {"target_kind": network.target_kind, "output": output})
+    return model
+
+
+def _describe(network: Network, input_dtype: str, output: str) -> str:
+    scaled = f"; integers are divided by {network.pixel_maximum:g} in the graph"
+    return (
+        f"A network trained with xpnet. Input: samples as {input_dtype}"
+        f"{scaled if input_dtype in INTEGERS else ''}. Output: {output}. Model: {network.model!r}"
+    )
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.helper
+        import onnx.numpy_helper
+        import onnx.shape_inference
+    except ImportError as error:
+        raise ImportError(
+            "ONNX files need onnx: pip install 'xpnet[onnx]'", name=error.name
+        ) from error
+    return onnx
+
+
+def _tensor_type(dtype: str) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+def _check_opset(onnx: Any, opset: int) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    if isinstance(opset, bool) or not isinstance(opset, int) or not OLDEST_OPSET <= opset <= newest:
+        raise ValueError(
+            f"opset must be from {OLDEST_OPSET} to {newest}, the newest that this onnx "
+            f"({onnx.__version__}) knows; got {opset!r}"
+        )
+
+
+def _input_dtype(network: Network, given: str | None, dtype: str) -> str:
+    if given is not None:
+        if given not in INPUT_DTYPES:
+            raise ValueError(f"input_dtype must be one of {', '.join(INPUT_DTYPES)}; got {given!r}")
+        return given
+    known = network.input_dtype
+    if known is None:
+        raise ExportError(
+            "it is not known what the network was trained on: give input_dtype='uint8' for pixels, "
+            "which are divided by its pixel_maximum, or 'float32' for numbers as they are"
+        )
+    return known if known in (*INTEGERS, "bool") else dtype
+
+
+def _head(network: Network, probabilities: bool) -> tuple[str, str | None]:
+    """The name of the output, and the operator that makes it from that of the model."""
+    if not probabilities:
+        return ("values" if network.target_kind == "values" else "logits"), None
+    if network.target_kind == "values":
+        raise ValueError(
+            "probabilities: this network was trained on real numbers and gives values, not "
+            "probabilities"
+        )
+    return "probabilities", "Softmax" if network.target_kind == "classes" else "Sigmoid"
+
+
+def _sample_shape(network: Network) -> Shape:
+    shape = network.sample_shape or network.model.input_shape()
+    if shape is None:
+        raise ExportError(
+            "the shape of a sample is not known: set network.sample_shape, such as (28, 28)"
+        )
+    return shape
+
+
+def _taken(network: Network, shape: Shape) -> Shape:
+    """The shape of a sample as the model takes it."""
+    wanted = network.model.input_shape()
+    return (math.prod(shape),) if wanted is not None and len(wanted) == 1 else shape
+
+
+def _check_size(network: Network, dtype: str) -> None:
+    count = sum(math.prod(value.shape) for value in network.arrays.values())
+    size = count * np.dtype(dtype).itemsize
+    if size > LARGEST:
+        other = "dtype='float32', or " if dtype == "float64" and size <= 2 * LARGEST else ""
+        raise ExportError(
+            f"the network has {size:,} bytes, and an ONNX file can have {LARGEST:,}: take {other}"
+            f"another format (to_npz, save_torch), which have no such limit"
+        )

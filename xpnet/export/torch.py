@@ -1,0 +1,122 @@
+"""Networks for PyTorch: their arrays by its names and layouts, and the text of the module.
+
+Nothing here needs PyTorch: a state dict is written as a safetensors file, and a module as text.
+"""
+
+import os
+from collections.abc import Mapping
+
+from xpnet.checkpoint import write_atomically
+from xpnet.errors import ExportError
+from xpnet.export.layers import checked_dtype, host_arrays, installed_version, number
+from xpnet.export.torch_layers import TORCH_LAYERS, TorchExporter, TorchModule, export_layer
+from xpnet.layers import Layer
+from xpnet.training import Network
+from xpnet.typing import HostArray
+
+Layers = Mapping[type[Layer], TorchExporter]
+
+
+def to_torch_state_dict(
+    network: Network, *, dtype: str | None = None, layers: Layers | None = None
+) -> dict[str, HostArray]:
+    """The arrays of a network by PyTorch's names and in its layouts, as NumPy arrays.
+
+    `fc1.weight` of a dense layer has the shape (n_out, n_in), a batch norm has `weight`, `bias`,
+    `running_mean`, `running_var` and `num_batches_tracked` (0: xpnet does not count batches, and
+    PyTorch looks at it only where there is no momentum).
+
+    Parameters
+    ----------
+    network
+        The network, on any backend.
+    dtype
+        `"float32"`, `"float64"`, or the network's own if None.
+    layers
+        How layers of one's own are exported: a function `(place, layer) -> text` by type, where
+        `place` is a `TorchPlace`; see there.
+
+    Returns
+    -------
+    state
+        Has the keys of the `state_dict()` of the module that `torch_code` describes, in its order.
+
+    Raises
+    ------
+    ExportError
+        If a layer cannot be exported, or a number is not finite in this dtype.
+    ValueError
+        If there is no such dtype.
+    """
+    return dict(_module(network, dtype, layers).state)
+
+
+def save_torch(
+    network: Network,
+    path: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    layers: Layers | None = None,
+) -> None:
+    """Write `to_torch_state_dict` as a safetensors file, which can run no code.
+
+    `model.load_state_dict(safetensors.torch.load_file(path))` loads it. An existing file is
+    replaced at once or not at all. Parameters and errors are those of `to_torch_state_dict`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    state = to_torch_state_dict(network, dtype=dtype, layers=layers)
+    metadata = {"format": "pt", "producer": f"xpnet {installed_version()}"}
+    write_atomically(path, save(state, metadata=metadata))
+
+
+def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | None = None) -> str:
+    """The text of a Python module that builds the network with PyTorch.
+
+    It has two functions. `make_model()` returns the `torch.nn.Module` that
+    `to_torch_state_dict` is for, with its own initial weights. `prepare(x)` makes of a tensor of
+    samples what the module takes: integers are multiplied by 1 / `pixel_maximum`, images made rows
+    where the model takes rows. The module gives what xpnet's model gives: logits, or values.
+
+    Parameters and errors are those of `to_torch_state_dict`.
+    """
+    module = _module(network, dtype, layers)
+    dtype = checked_dtype(network, dtype)
+    wanted = network.model.input_shape()
+    rows = ".flatten(1)" if wanted is not None and len(wanted) == 1 else ""
+    definitions = "".join(f"\n\n{text.strip()}\n" for text in module.definitions)
+    maximum = number(network.pixel_maximum)
+    ordered = "from collections import OrderedDict\n\n" if "OrderedDict(" in module.code else ""
+    return (
+        f'"""A network trained with xpnet {installed_version()}: load its state dict into '
+        f'`make_model()`."""\n\n'
+        f"{ordered}import torch\nfrom torch import nn\n{definitions}\n\n"
+        f"def make_model() -> nn.Module:\n"
+        f"    model = {_indented(module.code)}\n"
+        f"    return model.to(torch.{dtype})\n\n\n"
+        f"def prepare(x: torch.Tensor) -> torch.Tensor:\n"
+        f"    if not x.is_floating_point() and x.dtype is not torch.bool:\n"
+        f"        return (x.to(torch.{dtype}) * (1 / {maximum})){rows}\n"
+        f"    return x.to(torch.{dtype}){rows}\n"
+    )
+
+
+def _module(network: Network, dtype: str | None, layers: Layers | None) -> TorchModule:
+    module = TorchModule(host_arrays(network, dtype), {**TORCH_LAYERS, **(layers or {})})
+    module.code = export_layer(module, "", network.model)
+    unused = set(module.arrays) - module.used
+    if unused:
+        raise ExportError(
+            f"{', '.join(sorted(unused))}: not exported by the function of its layer: call "
+            f"place.array and place.keep there"
+        )
+    return module
+
+
+def _indented(code: str) -> str:
+    return code.replace("\n", "\n    ")
