@@ -26,12 +26,14 @@ from xpnet import (
     JSONLogger,
     OutOfMemory,
     ProgressBar,
+    ReduceOnPlateau,
     RunError,
     TensorBoard,
     TrainingDiverged,
     fit,
     load,
     load_dataset,
+    mean_squared_error,
     mlp,
     open_backend,
     read_snapshot,
@@ -138,8 +140,8 @@ def test_the_best_parameters_are_restored(training_backend, optimizer):
     [
         ({"monitor": "loss"}, "monitor must be one of validation_loss"),
         ({"mode": "less"}, "mode must be one of min, max"),
-        ({"min_delta": -1}, "min_delta must be 0 or more"),
-        ({"min_delta": math.nan}, "min_delta must be 0 or more"),
+        ({"min_delta": -1}, "min_delta must be at least 0 and finite"),
+        ({"min_delta": math.nan}, "min_delta must be at least 0 and finite"),
         ({"patience": 0}, "patience must be a positive integer"),
     ],
 )
@@ -603,3 +605,37 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.checkpoint.os.open", refuse)
     xpnet.checkpoint.write_atomically(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    "watcher",
+    [
+        {"callbacks": [EarlyStopping("validation_accuracy")]},
+        {"optimizer": SGD(schedule=ReduceOnPlateau("train_accuracy"))},
+    ],
+    ids=["early stopping", "schedule"],
+)
+def test_real_numbers_have_no_accuracy_to_watch(watcher):
+    with pytest.raises(ValueError, match=r"_accuracy, but the targets are real numbers.*_loss"):
+        fit(
+            mlp(4, 3, 1), (np.ones((20, 4)), np.ones(20)), loss=mean_squared_error,
+            validation=0.2, backend="numpy", **watcher,
+        )  # fmt: skip
+
+
+def test_the_best_network_is_of_this_training(tmp_path):
+    fit(MODEL, (X, Y), callbacks=[Checkpoint(tmp_path)], validation=0.2, **OPTIONS)
+    assert (tmp_path / "best.safetensors").is_file()
+    fit(MODEL, (X, Y), callbacks=[Checkpoint(tmp_path)], **OPTIONS)
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("saving", [True, False])
+def test_ctrl_c_after_the_last_epoch_is_not_lost(tmp_path, saving):
+    class Late(Callback):
+        def on_finish(self, network):
+            signal.raise_signal(signal.SIGINT)
+
+    callbacks = [Late(), *([Checkpoint(tmp_path)] if saving else [])]
+    with pytest.raises(KeyboardInterrupt):
+        fit(MODEL, (X, Y), callbacks=callbacks, **OPTIONS)

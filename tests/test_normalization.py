@@ -7,7 +7,19 @@ import pytest
 from conftest import require
 
 import xpnet
-from xpnet import SGD, BatchNorm, CheckpointError, Dense, Layer, LayerNorm, Sequential, Tanh, mlp
+from xpnet import (
+    SGD,
+    Adam,
+    BatchNorm,
+    CheckpointError,
+    Dense,
+    Layer,
+    LayerNorm,
+    Sequential,
+    Tanh,
+    fit,
+    mlp,
+)
 from xpnet.backends import open_backend
 from xpnet.backends.cuda_graph import GraphRunner, GraphUse
 from xpnet.layers import EVALUATION, Context
@@ -398,3 +410,19 @@ def test_the_layer_alone_is_a_model():
 
 def test_replace_keeps_what_was_checked():
     assert replace(BatchNorm(3), momentum=np.float32(0.5)) == BatchNorm(3, momentum=0.5)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, ema=0.9), Adam(0.01, ema=0.9)], ids=repr)
+def test_averages_are_of_parameters_and_not_of_buffers(training_backend, optimizer):
+    """Plain descent gives a layer's buffers back with its parameters."""
+    x = stream(0, "x").normal(size=(40, 6))
+    y = stream(0, "y").integers(0, 3, 40)
+    model = mlp(6, 5, 3, batch_norm=True)
+    networks = [
+        fit(model, (x, y), epochs=2, batch_size=10, optimizer=optimizer, backend=backend)
+        for backend in (training_backend, open_backend("numpy", None, "float64"))
+    ]
+    assert set(networks[0].params) == set(model.parameter_shapes())
+    for name, expected in networks[1].arrays.items():
+        found = training_backend.to_numpy(networks[0].arrays[name])
+        np.testing.assert_allclose(found, expected, rtol=1e-10)

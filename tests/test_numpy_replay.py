@@ -1,6 +1,8 @@
 """Recorded steps of the NumPy backend, against the steps as they are written: the same bits."""
 
+import gc
 import math
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,7 @@ from xpnet.backends.numpy_replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
-from xpnet.training.step import initial_state, make_step
+from xpnet.training.step import initial_state, is_pure, make_step
 from xpnet.training.weighted import Weighted
 
 
@@ -130,15 +132,152 @@ def test_a_state_that_was_changed_in_between():
     assert replayed.reason == ""
 
 
-def test_other_samples_are_not_taken_for_those_recorded():
+@pytest.mark.parametrize("hold", [1, 3])
+def test_samples_that_are_others_each_time_are_not_recorded(hold):
+    """As streamed ones are; nor are they taken for those of a recorded step."""
     step, make_state = steps_of(mlp(12, 9, 4))
     replayed, state, expected = Replayer(step), make_state(), make_state()
-    for i, group in enumerate(rows_of(20, 8)[:, None, :]):
+    groups = rows_of(8, 8)[:, None, :]
+    for i in range(12):
         x, y = samples()
-        x, y = (x // 2 + i % 3).astype("uint8"), y.copy()
+        x = (x // 2 + i).astype("uint8")
+        for group in groups[: hold * (1 + (i > 5))]:
+            state = replayed(state, x, y, group)
+            expected = step(expected, x, y, group[0])
+            assert_same_bits(state, expected)
+        assert hold > 1 or i > 5 or not replayed._tapes
+
+
+def test_nothing_stays_when_a_training_is_over():
+    """NumPy's arrays take no part in the search for circles: one that holds the samples stays."""
+    for layer in (Tanh(), Odd("sorts")):  # recorded, and refused in the middle
+        x, y = samples((300, 12), kind="float32")
+        held = weakref.ref(x)
+        step, make_state = steps_of(Sequential(odd=layer, last=Dense(12, 4)))
+        run_both(step, make_state, x, y, rows_of(9, 6)[:, None, :])
+        del x, step, make_state
+        gc.collect()
+        assert held() is None
+
+
+def test_two_trainings_with_one_run():
+    step, make_state = steps_of(mlp(12, 9, 4))
+    (x, y), groups, run = samples(), rows_of(12, 6)[:, None, :], Replayer(step)
+    states = []
+    for seed in (0, 1):
+        state = {name: value + np.float32(seed) for name, value in make_state().items()}
+        state["step"] = np.asarray(0, np.int32)
+        for group in groups:
+            state = run(state, x, y, group)
+        states.append(state)
+    for seed, state in enumerate(states):
+        expected = {name: value + np.float32(seed) for name, value in make_state().items()}
+        expected["step"] = np.asarray(0, np.int32)
+        for group in groups:
+            expected = step(expected, x, y, group[0])
+        assert_same_bits(state, expected)
+    for group in np.tile(groups, (10, 1, 1)):  # in turn: in the end nothing is recorded any more
+        states = [run(state, x, y, group) for state in states]
+    assert "several trainings" in run.reason
+
+
+def test_arrays_that_were_exchanged():
+    step, make_state = steps_of(Sequential(a=Dense(12, 12), b=Dense(12, 12), c=Dense(12, 4)))
+    (x, y), replayed = samples(), Replayer(step)
+    state, expected = make_state(), make_state()
+    for i, group in enumerate(rows_of(12, 6)[:, None, :]):
+        if i % 5 == 4:
+            for s in (state, expected):
+                a, b = "param/a.weight", "param/b.weight"
+                s[a], s[b] = s[b], s[a]
         state = replayed(state, x, y, group)
         expected = step(expected, x, y, group[0])
         assert_same_bits(state, expected)
+    assert replayed.reason == ""
+
+
+def test_a_recording_that_fails_leaves_the_state_as_it_was():
+    """For the second size of batch, in a backward pass, when a weight above has been updated."""
+
+    @dataclass(frozen=True)
+    class OddBelow(Layer):
+        def forward(self, xp, params, x, ctx):
+            return x * 1.0, (x,)
+
+        def backward(self, xp, params, cache, dy, *, need_dx=True):
+            return (np.sort(dy, axis=1) if dy.shape[0] < 6 else dy * 2.0), {}
+
+    model = Sequential(f=Dense(12, 130), odd=OddBelow(), g=Dense(130, 90), h=Dense(90, 4))
+    step, make_state = steps_of(model)
+    groups = [g for pair in zip(rows_of(9, 6), rows_of(9, 5), strict=True) for g in pair]
+    replayed = run_both(step, make_state, *samples(), [group[None, :] for group in groups])
+    assert "sort" in replayed.reason
+
+
+@pytest.mark.parametrize("what", ["labels", "inputs"])
+def test_a_copy_that_nobody_follows(what):
+    """What depends on the batch alone is wrong for other batches, though the state is right."""
+
+    def one_hot_by_indexing(xp, output, target, *, weight=None, need_grad=True):
+        rows = np.eye(4, dtype=output.dtype)[np.asarray(target)]
+        return softmax_cross_entropy(xp, output, rows)
+
+    @dataclass(frozen=True)
+    class Copies(Tanh):
+        def forward(self, xp, params, x, ctx):
+            return super().forward(xp, params, xp.asarray(x, copy=True), ctx)
+
+    loss = one_hot_by_indexing if what == "labels" else softmax_cross_entropy
+    layer = Copies() if what == "inputs" else Tanh()
+    step, make_state = steps_of(Sequential(a=layer, b=Dense(12, 4)), loss=loss)
+    replayed = run_both(step, make_state, *samples(), rows_of(9, 6)[:, None, :])
+    assert replayed.reason
+
+
+def test_negative_indices_count_from_the_end():
+    table = np.arange(10.0)
+    recording = Recording(1000)
+    rows = np.asarray([1, -1])
+    taken = recording.input(table).take(recording.input(rows), axis=0).view(np.ndarray)
+    calls = recording.finish([])
+    rows[:] = -2, 3
+    for call in calls:
+        call()
+    np.testing.assert_array_equal(taken, [8.0, 3.0])
+    rows[0] = 10
+    with pytest.raises(IndexError):
+        calls[0]()
+
+
+def test_fit_records_what_is_made_of_its_own_parts_alone(monkeypatch):
+    """A loss may look at what a callback changes; before there were recordings it could."""
+    weight = {"factor": 1.0}
+
+    def annealed(xp, output, target, *, weight=weight, need_grad=True):
+        loss, d_output = softmax_cross_entropy(xp, output, target)
+        return loss * weight["factor"], None if d_output is None else d_output * weight["factor"]
+
+    class Anneal(Callback):
+        every_step = False
+
+        def on_epoch(self, network, record):
+            weight["factor"] /= 2
+
+    def train():
+        weight["factor"] = 1.0
+        return fit(
+            mlp(12, 9, 4), samples((300, 12)), epochs=3, batch_size=8, loss=annealed,
+            backend=open_backend("numpy", threads=1), callbacks=[Anneal()],
+        )  # fmt: skip
+
+    found = train()
+    monkeypatch.setattr(numpy_replay, "WARM_UPS", 10**9)
+    assert_same_bits(found.params, train().params)
+    own = mlp(12, 9, 4, batch_norm=True, dropout=0.1), softmax_cross_entropy, SGD(0.1)
+    assert is_pure(*own)
+    assert not is_pure(Sequential(a=Sequential(b=Odd("sorts"))), *own[1:])
+    assert not is_pure(own[0], annealed, own[2])
+    assert not is_pure(*own[:2], MovesAll(0.1))
 
 
 def test_fit_gives_the_same_network(monkeypatch):

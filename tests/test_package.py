@@ -139,8 +139,10 @@ def test_names_for_type_checkers_are_those_that_are_loaded():
 def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="module 'xpnet' has no attribute 'fitt'"):
         _ = xpnet.fitt
-    assert not hasattr(xpnet, "__wrapped__")
+    for name in ("__wrapped__", "__main__", "training.fit", "a.b", "_private"):
+        assert not hasattr(xpnet, name)
     assert set(xpnet.__all__) <= set(dir(xpnet))
+    assert len(dir(xpnet)) == len(set(dir(xpnet)))
 
 
 def test_a_module_that_fails_to_import_says_why():

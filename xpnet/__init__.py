@@ -52,18 +52,19 @@ __all__ = sorted([*_HOMES, *_MODULES.split()])
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is used, when it is used: so `import xpnet` takes no longer than NumPy does."""
+    """Import what is used, when it is used: so `import xpnet` takes less time than NumPy's."""
     if name in _HOMES:
         value = getattr(import_module(f"xpnet.{_HOMES[name]}"), name)
         globals()[name] = value  # from now on it is found without this function
         return value
-    try:
-        return import_module(f"xpnet.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"xpnet.{name}":
-            raise
+    if name.isidentifier() and not name.startswith("_"):
+        try:
+            return import_module(f"xpnet.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"xpnet.{name}":
+                raise
     raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

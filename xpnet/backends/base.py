@@ -164,13 +164,16 @@ class Backend:
         """
         return function
 
-    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
         """Several training steps in one call, for a library that can take them at once.
 
         Parameters
         ----------
         step
             What `make_step` returned: `step(state, x, y, rows) -> state`.
+        pure
+            Whether it is known to depend on its arguments alone. NumPy records steps only then; JAX
+            and CuPy cannot do without.
 
         Returns
         -------

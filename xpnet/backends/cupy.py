@@ -122,7 +122,7 @@ class CupyBackend(Backend):
         self.graphs.reason = why
         return {}
 
-    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
         """Groups of steps as CUDA graphs; see `xpnet.backends.cuda_graph`."""
         if not self.capture:
             return super().repeat(step)

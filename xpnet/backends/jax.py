@@ -75,7 +75,7 @@ class JaxBackend(Backend):
     ) -> Callable[..., Any]:
         return self._jax.jit(function, donate_argnums=(0,) if consumes else ())
 
-    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
+    def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
         def run(state: State, x: Array, y: Array, groups: Array) -> State:
             def body(state: State, rows: Array) -> tuple[State, None]:
                 return step(state, x, y, rows), None

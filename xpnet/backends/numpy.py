@@ -48,8 +48,8 @@ class NumpyBackend(Backend):
         self.device = "cpu"
         self._trials = Trials()
 
-    def repeat(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        return Replayer(step)
+    def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
+        return Replayer(step) if pure else super().repeat(step)
 
     def limit_threads(self, threads: int) -> None:
         self.threads = positive_integer("threads", threads)

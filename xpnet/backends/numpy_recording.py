@@ -34,23 +34,44 @@ class Recording:
     ----------
     calls
         What was called so far, without arguments.
+    kept
+        Arrays that calls have by their address alone: they must live as long as the calls.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.calls: list[Call] = []
-        self._kept: list[HostArray] = []
+        self.kept: list[HostArray] = []
+        self._in_range: set[int] = set()
         self._resets: list[Call] = []
         self._bytes_left = most_bytes
         self._known: dict[int, HostArray] = {}
         self._constants: dict[Hashable, HostArray] = {}
 
-    def input(self, x: HostArray) -> "Recorded":
-        """An array whose values may be others at the next replay; its memory stays the same."""
+    def input(self, x: HostArray, *, in_range: bool = False) -> "Recorded":
+        """An array whose values may be others at the next replay; its memory stays the same.
+
+        `in_range` says that it holds indices which have been checked to be in range.
+        """
         owner = _owner(x)
         self._known[id(owner)] = owner
+        if in_range:
+            self._in_range.add(id(owner))
         recorded = x.view(Recorded)
         recorded.recording = self
         return recorded
+
+    def close(self) -> None:
+        """Let go of everything.
+
+        The operands of the calls are views of `Recorded` arrays, which refer to the recording: a
+        circle that Python would not find, since NumPy's arrays take no part in its search.
+        """
+        self.calls, self.kept, self._resets = [], [], []
+        self._known, self._constants, self._in_range = {}, {}, set()
+
+    def are_in_range(self, indices: Any) -> bool:
+        """Whether indices are an input that has been checked."""
+        return isinstance(indices, Recorded) and id(_owner(indices)) in self._in_range
 
     def knows(self, x: HostArray) -> bool:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
@@ -58,7 +79,7 @@ class Recording:
 
     def does(self, call: Call, *, reads: tuple[HostArray, ...], writes: HostArray) -> None:
         """Write down, and make, a call that is made of addresses."""
-        self._kept += [*(self.read(x) for x in reads), self.write(writes)]
+        self.kept += [*(self.read(x) for x in reads), self.write(writes)]
         self.calls.append(call)
         call()
 
@@ -164,8 +185,9 @@ class Recorded(np.ndarray):
         recording, source = self.recording, self.recording.read(self)
         rows = recording.read(indices)
         result = recording.made(source.take(rows, axis))
-        # Row numbers and labels are checked where they come from; "raise" would make a copy here.
-        recording.calls.append(partial(source.take, rows, axis, result.view(np.ndarray), "clip"))
+        # Of indices that are in range: "raise" makes a copy first, and counts negative ones back.
+        mode = "clip" if recording.are_in_range(indices) else "raise"
+        recording.calls.append(partial(source.take, rows, axis, result.view(np.ndarray), mode))
         return result
 
     def astype(  # type: ignore[override]

@@ -28,12 +28,23 @@ MOST_BYTES = 64 * 2**20
 is much, what is saved is little beside the arithmetic."""
 
 
+MOST_CHANGES = 8
+"""How often a state that is none of ours is taken for that of a new training."""
+
+
 @dataclass
 class _Tape:
-    """A recorded step: where it wants the rows of its batch, and its calls."""
+    """A recorded step: where it wants the rows of its batch, its calls, and what they need."""
 
     rows: HostArray
     calls: list[Call]
+    kept: list[HostArray]
+
+    def play(self, rows: HostArray) -> None:
+        """Take the step for these rows, from and to the arrays that it was recorded with."""
+        np.copyto(self.rows, rows)
+        for call in self.calls:
+            call()
 
 
 class Replayer:
@@ -42,7 +53,8 @@ class Replayer:
     Parameters
     ----------
     step
-        `step(state, x, y, rows) -> state`, which reads nothing on the host.
+        `step(state, x, y, rows) -> state`, which reads nothing on the host, and depends on nothing
+        but its arguments.
 
     Attributes
     ----------
@@ -53,96 +65,127 @@ class Replayer:
     def __init__(self, step: Callable[..., State]) -> None:
         self.reason = ""
         self._step = step
-        self._samples: tuple[HostArray, HostArray] | None = None
+        self._samples: tuple[Any, Any] | None = None
         # The arrays that all recorded steps read and write.
         self._state: State = {}
         self._tapes: dict[Hashable, _Tape] = {}
         self._seen: dict[Hashable, int] = {}
+        self._changes = 0
 
-    def __call__(self, state: State, x: HostArray, y: HostArray, groups: HostArray) -> State:
-        tape = self._tapes.get(groups.shape[1:]) if self._are_recorded(x, y) else None
+    def __call__(self, state: State, x: HostArray, y: Any, groups: HostArray) -> State:
+        known = self._are_known(x, y)
+        self._look_whose(state)
+        tape = self._tapes.get(groups.shape[1:]) if known else None
         if tape is not None and self._adopt(state):
             for rows in groups:
-                self._play(tape, rows)
+                tape.play(rows)
             return dict(self._state)
         for rows in groups:
-            state = self._take(state, x, y, rows)
+            seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
+            if known and not self.reason and seen > WARM_UPS and rows.shape not in self._tapes:
+                state = self._record(state, x, y, rows)
+            else:
+                state = self._step(state, x, y, rows)
         return dict(state)
 
-    def _play(self, tape: _Tape, rows: HostArray) -> None:
-        np.copyto(tape.rows, rows)
-        for call in tape.calls:
-            call()
+    def _are_known(self, x: HostArray, y: Any) -> bool:
+        """Whether these are the samples of the call before; streamed ones are new each time."""
+        before, self._samples = self._samples, (x, y)
+        if before is not None and before[0] is x and before[1] is y:
+            return True
+        self._tapes.clear()
+        return False
 
-    def _are_recorded(self, x: HostArray, y: HostArray) -> bool:
-        """Whether these are the samples of the recorded steps; streamed ones are new each time."""
-        if self._samples is None:
-            self._samples = (x, y)
-        return self._samples[0] is x and self._samples[1] is y
+    def _look_whose(self, state: State) -> None:
+        """Leave our arrays to whom they were given, if the state of another training comes."""
+        own = self._state
+        if not own or any(value is own.get(name) for name, value in state.items()):
+            return
+        self._state = {}
+        self._tapes.clear()
+        self._changes += 1
+        if self._changes > MOST_CHANGES:
+            self.reason = "the states of several trainings come in turn"
 
-    def _take(self, state: State, x: HostArray, y: HostArray, rows: HostArray) -> State:
-        """A step as it is written, recorded if it is time."""
-        seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
-        if self.reason or seen != WARM_UPS + 1 or not self._are_recorded(x, y):
-            return self._step(state, x, y, rows)
+    def _record(self, state: State, x: HostArray, y: Any, rows: HostArray) -> State:
+        """Take a step as it is written, and record it."""
         if sum(value.nbytes for value in state.values()) > MOST_BYTES:
             self.reason = "the network is large, and recording its steps would save no time"
             return self._step(state, x, y, rows)
+        # Copies: recording overwrites arrays, which may be these, before it turns out to be right.
         before = {name: np.array(value) for name, value in state.items()}
-        after = self._step(state, x, y, rows)
+        after = {k: np.array(v) for k, v in self._step(state, x, y, rows).items()}
+        recording = Recording(MOST_BYTES)
         try:
-            self._tapes[rows.shape] = self._record(before, after, x, y, rows)
+            tape = self._try(recording, before, after, x, y, rows)
         except Exception as error:
             self._tapes.clear()
             self.reason = one_line(error) or type(error).__name__
             logger.info("steps are not replayed, which may be slower: %s", self.reason)
             return after
+        finally:
+            recording.close()
+        self._tapes[rows.shape] = tape
         return dict(self._state)
 
-    def _record(
-        self, before: State, after: State, x: HostArray, y: HostArray, rows: HostArray
+    def _try(
+        self,
+        recording: Recording,
+        before: State,
+        after: State,
+        x: HostArray,
+        y: Any,
+        rows: HostArray,
     ) -> _Tape:
         """Record a step, and try it: a replay from the state before must give the state after.
 
-        It is recorded from the state after, so that nothing that should have been computed again
-        has the right value by chance.
+        It is recorded from the state after and for other rows, so that nothing that should have
+        been computed again has the right value by chance.
         """
-        if not self._adopt(after):
+        if not self._tapes or not self._adopt(after):
             self._tapes.clear()
-            self._state = {name: np.array(value) for name, value in after.items()}
+            self._state = {name: value.copy() for name, value in after.items()}
         own = self._state
-        recording = Recording(MOST_BYTES)
-        tape = _Tape(rows.copy(), [])
+        other_rows = (rows + 1) % x.shape[0]
         inputs = {name: recording.input(value) for name, value in own.items()}
-        result = self._step(inputs, *(_inputs(recording, array) for array in (x, y, tape.rows)))
+        result = self._step(
+            inputs,
+            recording.input(x),
+            _inputs(recording, y),
+            recording.input(other_rows, in_range=True),
+        )
         if set(result) != set(own):
             raise Refused("a step changes which arrays there are")
         moves = [(own[name], np.asarray(recording.read(result[name]))) for name in own]
-        tape.calls = recording.finish(moves)
+        tape = _Tape(other_rows, recording.finish(moves), recording.kept)
         self._adopt(before)
-        self._play(tape, rows)
-        for name, value in after.items():
-            expected = np.asarray(value)
+        tape.play(rows)
+        for name, expected in after.items():
             if expected.dtype != own[name].dtype or expected.tobytes() != own[name].tobytes():
                 raise Refused(f"a replay gives another {name}")
         return tape
 
     def _adopt(self, state: State) -> bool:
-        """Bring a state into the arrays that recorded steps have; False if it has others."""
+        """Bring a state into the arrays that recorded steps have; False if that cannot be.
+
+        It cannot where arrays are of other names, shapes or dtypes.
+        """
         own = self._state
-        if state.keys() != own.keys() or any(
+        given = {name: np.asarray(value) for name, value in state.items()}
+        if given.keys() != own.keys() or any(
             value.shape != own[name].shape or value.dtype != own[name].dtype
-            for name, value in state.items()
+            for name, value in given.items()
         ):
             return False
-        for name, value in state.items():
-            if value is not own[name]:
-                np.copyto(own[name], value)
+        changed = {name: value for name, value in given.items() if value is not own[name]}
+        # Copies: of two that were exchanged, one would be overwritten before it is read.
+        for name, value in {name: value.copy() for name, value in changed.items()}.items():
+            np.copyto(own[name], value)
         return True
 
 
-def _inputs(recording: Recording, x: Any) -> Any:
-    """An array, or a tuple of them such as targets with their weights, as inputs."""
-    if isinstance(x, tuple):
-        return type(x)(*(recording.input(array) for array in x))
-    return recording.input(x)
+def _inputs(recording: Recording, y: Any) -> Any:
+    """Targets, or a tuple of targets and their weights, as inputs."""
+    if isinstance(y, tuple):
+        return type(y)(*(recording.input(array) for array in y))
+    return recording.input(y)

@@ -84,6 +84,8 @@ class Checkpoint(Callback):
             for name in self.files:
                 for left in self.path.glob(f".{name}.*"):
                     left.unlink()
+            if not len(network.history):
+                (self.path / BEST).unlink(missing_ok=True)  # of another training
         except OSError as error:
             raise cannot_write(self.path, error) from error
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.checkpoint import check_arrays
-from xpnet.checks import positive_integer
+from xpnet.checks import finite_number, positive_integer
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
@@ -49,9 +49,8 @@ class Monitor:
             raise ValueError(f"monitor must be one of {', '.join(MONITORED)}; got {self.name!r}")
         if self.mode not in (None, *MODES):
             raise ValueError(f"mode must be one of {', '.join(MODES)}, or None; got {self.mode!r}")
-        is_number = isinstance(self.min_delta, int | float)
-        if not is_number or not 0 <= self.min_delta < math.inf:
-            raise ValueError(f"min_delta must be 0 or more, and finite; got {self.min_delta!r}")
+        delta = finite_number("min_delta", self.min_delta, at_least=0)
+        object.__setattr__(self, "min_delta", delta)
 
     def improves(self, value: float | None, best: float | None) -> bool:
         """Whether a value is better than the best so far. One that is not finite never is."""

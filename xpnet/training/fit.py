@@ -32,7 +32,7 @@ from xpnet.training.resume import (
 from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
-from xpnet.training.step import initial_state, make_step
+from xpnet.training.step import initial_state, is_pure, make_step
 
 
 def fit(
@@ -158,6 +158,7 @@ def fit(
         stack.enter_context(opened.scope())
         sets = load_sets(opened, model, given, seed, loss)
         check_batch_size(model, sets.n_samples, batch_size)
+        _check_accuracy(callbacks, optimizer, sets.kind)
         steps = math.ceil(sets.n_samples / batch_size)
         maximum, kind = sets.pixel_maximum, sets.kind
         network = Network(
@@ -180,7 +181,8 @@ def fit(
             network.history = History(saved.records)
         network.set_arrays(state)
         per_call = _steps_per_call(opened, callbacks, saved)
-        plan = Plan(epochs, batch_size, seed, stop_after, steps, per_call)
+        pure = is_pure(model, loss, optimizer)
+        plan = Plan(epochs, batch_size, seed, stop_after, steps, per_call, pure)
         loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
         loop.start(stack, interrupts, saved)
         step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
@@ -225,6 +227,16 @@ def _check_monitors(callbacks: list[Callback], given: Given) -> None:
             raise ValueError(
                 f"{type(callback).__name__} watches {callback.monitor}, but there is no {part} "
                 f"set: give fit(..., {how}), or let it watch another figure"
+            )
+
+
+def _check_accuracy(callbacks: list[Callback], optimizer: Optimizer, kind: str) -> None:
+    for watcher in (*callbacks, optimizer.schedule):
+        monitor = getattr(watcher, "monitor", None) or ""
+        if kind == "values" and monitor.endswith("_accuracy"):
+            raise ValueError(
+                f"{type(watcher).__name__} watches {monitor}, but the targets are real numbers, "
+                f"which have no accuracy: let it watch {monitor.replace('accuracy', 'loss')}"
             )
 
 

@@ -19,10 +19,13 @@ class Interrupts:
     ----------
     number
         The signal that came; None if there was none.
+    answered
+        Whether the training was left because of it.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.answered = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -39,8 +42,9 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         self._put_back()
-        if self.number == signal.SIGTERM:
-            signal.raise_signal(signal.SIGTERM)
+        # Ctrl-C has been answered by the loop, unless it came when that was over.
+        if self.number is not None and (self.number != signal.SIGINT or not self.answered):
+            signal.raise_signal(self.number)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:

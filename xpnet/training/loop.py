@@ -43,6 +43,8 @@ class Plan:
         How many steps make an epoch.
     steps_per_call
         How many of them are taken in one call.
+    pure
+        Whether a step is known to depend on nothing but arrays.
     """
 
     epochs: int
@@ -51,6 +53,7 @@ class Plan:
     stop_after: int
     steps: int
     steps_per_call: int
+    pure: bool
 
 
 class Loop:
@@ -111,7 +114,7 @@ class Loop:
 
     def run(self, step: Step, evaluate: Evaluator) -> None:
         """Train until the last epoch is finished, or something ends the training before."""
-        run, after_steps = self.backend.repeat(step), self._hooks()
+        run, after_steps = self.backend.repeat(step, pure=self.plan.pure), self._hooks()
         self._save_where_wanted()
         last = min(self.plan.epochs, self.plan.stop_after)
         while self.epoch < last and not self._stopped:
@@ -238,6 +241,7 @@ class Loop:
     def _leave_if_interrupted(self) -> None:
         if self._interrupts is None or self._interrupts.number is None:
             return
+        self._interrupts.answered = True
         snapshot = self._snapshot()
         for callback in self.callbacks:
             callback.on_interrupt(snapshot)

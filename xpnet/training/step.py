@@ -135,7 +135,10 @@ def make_step(
             buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
         if averaged:
-            averages, slots = optimizer.average(select(state, "ema/"), params, slots)
+            # Of a layer with buffers `descend` has given those as well.
+            averages = select(state, "ema/")
+            trained = {name: params[name] for name in averages}
+            averages, slots = optimizer.average(averages, trained, slots)
             put(after, "ema/", averages)
         put(after, "param/", params)
         put(after, "buffer/", buffers)
@@ -143,6 +146,18 @@ def make_step(
         return after
 
     return backend.compile(step, consumes=True)
+
+
+def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
+    """Whether all that a step is made of is xpnet's own, and so depends on arrays alone.
+
+    A layer of one's own should not, but may: count its calls, or draw random numbers.
+    """
+    layers = [model]
+    for layer in layers:
+        layers += getattr(layer, "layers", {}).values()
+    parts = [*layers, *(getattr(layer, "constraint", None) for layer in layers), loss, optimizer]
+    return all(part is None or type(part).__module__.startswith("xpnet.") for part in parts)
 
 
 def trained_params(state: State) -> dict[str, Array]:
