@@ -150,7 +150,7 @@ def test_what_is_trained_is_said():
         (["--stop-after", "0"], "'--stop-after': 0 is not in the range x>=1"),
         (["--optimizer", "adagrad"], "'adagrad' is not one of 'sgd', 'momentum'"),
         (["--config", "none.toml"], "'--config': none.toml: there is no such file"),
-        (["--learning-rate", "1e-60"], "'--learning-rate': is 0 in float32: 1e-60"),
+        (["--learning-rate", "1e-60"], "'--learning-rate': must be positive and finite in float32, where 1e-60 is 0"),
         (["--batch-norm", "--limit", "17"], "batch_size"),
         (["--epochs", "1", "--warmup", "0.99"], "leaves nothing of a run of 1: take a shorter one"),
     ],

@@ -1,8 +1,10 @@
 """The configuration of a run: what is allowed, what it stands for, and its file."""
 
 import math
+import re
 import tomllib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop, SoftmaxCrossEntropy
 from xpnet.checkpoint import read_checkpoint, write_checkpoint
+from xpnet.cli.training import train
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import (
     SCHEDULES,
@@ -108,6 +111,8 @@ def test_the_network_and_the_rest():
         ("momentum", {"optimizer": "momentum", "momentum": 1.0}, "at least 0 and below 1, got 1.0"),
         ("learning_rate", {"learning_rate": 0}, "must be positive and finite, got 0"),
         ("learning_rate", {"learning_rate": 10**400}, "must be finite"),
+        ("learning_rate", {"learning_rate": 1e-60}, "finite in float32, where 1e-60 is 0"),
+        ("learning_rate", {"learning_rate": 1e60}, r"finite in float32, where 1e\+60 is inf"),
         ("learning_rate", {"learning_rate": "0.1"}, "positive and finite, got '0.1'"),
         ("ema", {"ema": 1.0}, "must be at least 0 and below 1, got 1.0"),
         ("clip_value", {"clip_value": 1.0, "clip_norm": 1.0}, "together with clip_norm: give one"),
@@ -163,7 +168,7 @@ _CONFIGS = st.builds(
     hidden=st.lists(st.integers(1, 2**31 - 1), max_size=4),
     limit=st.none() | st.integers(1, 10**30),
     seed=st.integers(0, 2**200),
-    learning_rate=st.floats(min_value=5e-324, allow_infinity=False),
+    learning_rate=st.floats(1e-30, 1e30),
     l2=_NUMBER,
     batch_norm=st.booleans(),
     validation=_NUMBER,
@@ -279,6 +284,16 @@ def test_the_file_is_named_where_it_is_wrong(tmp_path):
     with pytest.raises(OptionError) as info:
         read_options({"warmup": 30.0}, file if file.write_text("seed = 1") else None)
     assert info.value.name == "warmup"
+
+
+def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    options = [name for parameter in train.params for name in parameter.opts if "--" in name]
+    assert len(options) > len(NAMES)
+    assert [name for name in options if f"`{name}`" not in page] == []
+    (tmp_path / "a.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    config = RunConfig(**read_config(tmp_path / "a.toml"))
+    assert write_config(config) == (tmp_path / "a.toml").read_text()
 
 
 # -- a run that goes on ---------------------------------------------------------------------------

@@ -128,8 +128,14 @@ class RunConfig:
                 object.__setattr__(self, field.name, check_option(field.name, value))
         self._complete("optimizer", OPTIMIZERS, _OF_OPTIMIZERS)
         self._complete("schedule", SCHEDULES, _OF_SCHEDULES)
-        if np.asarray(self.learning_rate, dtype=self.dtype) == 0:
-            raise OptionError("learning_rate", f"is 0 in {self.dtype}: {self.learning_rate!r}")
+        with np.errstate(over="ignore"):
+            rate = float(np.asarray(self.learning_rate, dtype=self.dtype))
+        if not 0 < rate < math.inf:
+            raise OptionError(
+                "learning_rate",
+                f"must be positive and finite in {self.dtype}, where {self.learning_rate!r} is "
+                f"{rate:g}",
+            )
         if self.clip_norm is not None and self.clip_value is not None:
             raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
         if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:
