@@ -31,7 +31,7 @@ from xpnet.errors import BackendUnavailable, DataError
 from xpnet.model import mlp
 from xpnet.parity import compare_backends
 from xpnet.training import Network, fit
-from xpnet.training.run_folder import environment
+from xpnet.training.environment import environment
 
 GPU_TARGETS = (("cupy", "cuda:0"), ("torch", "cuda:0"), ("jax", "cuda:0"))
 """Backends and devices to check; the first one is required, the others where they are usable."""

@@ -21,7 +21,14 @@ from xpnet.cli import main
 from xpnet.data import load_digits, write_idx
 
 PICTURES = ["curves.png", "confusion.png", "mistakes.png"]
-FILES = ["history.jsonl", "summary.json", "model.safetensors", "checkpoint.safetensors", *PICTURES]
+FILES = [
+    "config.toml",
+    "history.jsonl",
+    "summary.json",
+    "model.safetensors",
+    "checkpoint.safetensors",
+    *PICTURES,
+]
 QUICK = ["--epochs", "2", "--limit", "200", "--hidden", "16"]
 
 
@@ -77,9 +84,15 @@ def test_train_writes_a_run_folder(tmp_path):
 
     summary = read_json("run/summary.json")
     assert summary["configuration"] == {
-        "dataset": "digits", "hidden": [128], "activation": "relu", "dropout": 0.0,
-        "init": "he_normal", "epochs": 3, "batch_size": 64, "learning_rate": 0.1, "seed": 7,
-        "limit": None, "tf32": False,
+        "dataset": "digits", "limit": None, "validation": None, "hidden": [128],
+        "activation": "relu", "batch_norm": False, "dropout": 0.0, "init": "he_normal",
+        "epochs": 3, "batch_size": 64, "seed": 7, "label_smoothing": 0.0, "optimizer": "sgd",
+        "learning_rate": 0.1, "momentum": None, "weight_decay": 0.0, "l2": 0.0, "clip_norm": None,
+        "clip_value": None, "ema": None, "schedule": "constant", "warmup": 0.0,
+        "schedule_every": None, "schedule_factor": None, "schedule_final": None,
+        "schedule_patience": None, "patience": None, "backend": "numpy", "device": None,
+        "dtype": "float32", "tf32": False, "threads": None, "data_dir": None,
+        "checkpoint_every": 1, "tensorboard": False,
     }  # fmt: skip
     assert summary["backend"] == "numpy"
     assert summary["versions"]["numpy"] == np.__version__
@@ -201,7 +214,7 @@ def test_mnist_that_is_not_there(monkeypatch):
     monkeypatch.setattr("pooch.retrieve", offline)
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd()))
     result = xp("train", "mnist", "--data-dir", "here", code=1)
-    assert "Searched: here" in result.stderr
+    assert f"Searched: {Path('here').absolute()}" in result.stderr
     assert "go on with the embedded data set: digits" in result.stderr
 
 
@@ -277,10 +290,10 @@ def test_a_run_that_is_not_there(command):
 def test_an_unfinished_run(run, tmp_path):
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
-    assert "not the folder of a finished run" in xp("evaluate", "half", code=1).stderr
+    assert "half: not the folder of a run" in xp("evaluate", "half", code=1).stderr
     assert "digits test set" in xp("evaluate", "half", "digits").output
-    (tmp_path / "half" / "summary.json").write_text("{")
-    assert "damaged" in xp("evaluate", "half", code=1).stderr
+    (tmp_path / "half" / "config.toml").write_text("{")
+    assert "half/config.toml: not valid TOML" in xp("evaluate", "half", code=1).stderr
 
 
 def test_a_damaged_network(run, tmp_path):
@@ -351,6 +364,7 @@ def test_without_matplotlib_training_still_works(monkeypatch):
     assert "pictures left out: they need pip install 'xpnet[plot]'" in result.stderr
     assert sorted(path.name for path in Path("run").iterdir()) == [
         "checkpoint.safetensors",
+        "config.toml",
         "history.jsonl",
         "model.safetensors",
         "summary.json",
@@ -363,7 +377,8 @@ def test_without_pillow_predict_says_so(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["history.jsonl", "model.safetensors", "checkpoint.safetensors", "summary.json"]
+    "name",
+    ["config.toml", "history.jsonl", "model.safetensors", "checkpoint.safetensors", "summary.json"],
 )
 def test_a_full_disk(name, monkeypatch):
     """Every file of a run: one sentence, no traceback."""
@@ -404,20 +419,18 @@ def test_names_that_cannot_be(arguments):
     assert xp(*arguments, code=1).stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize(
-    "text", ['{"configuration": []}', "[" * 100_000, "{}", "null", '{"configuration": {}}', "\x00"]
-)
-def test_a_damaged_summary(run, tmp_path, text):
+@pytest.mark.parametrize("text", ["epochs = 0", "[" * 100_000, "dataset = 3", "x = 1", "\x00"])
+def test_a_damaged_configuration(run, tmp_path, text):
     (tmp_path / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
-    (tmp_path / "summary.json").write_text(text)
-    assert "summary.json: damaged" in xp("evaluate", ".", code=1).stderr
+    (tmp_path / "config.toml").write_text(text)
+    assert xp("evaluate", ".", code=1).stderr.startswith("error: config.toml: ")
 
 
 def test_a_failed_start_leaves_nothing_behind(run, tmp_path):
     before = {name: (run / name).read_bytes() for name in FILES}
     arguments = ["train", "--hidden", "2000000000,2000000000", "--quiet"]
     for more in ([], ["--out", "new"], ["--out", run, "--force"]):
-        xp(*arguments, *more, code=1)
+        xp(*arguments, *more, code=4)
     assert list(tmp_path.iterdir()) == []
     assert {name: (run / name).read_bytes() for name in FILES} == before
 
@@ -446,7 +459,7 @@ def test_interrupted_outside_the_training(monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xpnet.cli.networks.load_dataset", interrupt)
+    monkeypatch.setattr("xpnet.cli.training.load_dataset", interrupt)
     assert xp("train", code=130).stderr == "interrupted\n"
 
 
@@ -491,7 +504,7 @@ def test_out_that_is_a_file(tmp_path):
 
 
 def test_a_network_that_does_not_fit_into_memory():
-    result = xp("train", "--hidden", "2000000000,2000000000", "--out", "run", code=1)
+    result = xp("train", "--hidden", "2000000000,2000000000", "--out", "run", code=4)
     assert "error: not enough memory" in result.stderr
 
 
@@ -522,7 +535,8 @@ def test_ctrl_c_leaves_the_finished_epochs(tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert "interrupted: run holds the epochs that were finished" in stderr
+    assert re.search(r"interrupted: after (epoch|step) \d+ of \d+", stderr)
+    assert stderr.endswith("for xpnet train --resume run\n")
     assert "Traceback" not in stderr
     rows = read_rows(history)
     assert len(rows) >= 2

@@ -203,7 +203,7 @@ def test_the_command_exits_with_1_where_the_runs_differ(monkeypatch):
 
     real_fit = xpnet.parity.fit
     monkeypatch.setattr(
-        xpnet.parity, "fit", lambda *args, **options: real_fit(*args, loss=wrong, **options)
+        xpnet.parity, "fit", lambda *args, **options: real_fit(*args, **{**options, "loss": wrong})
     )
     result = run("--backends", "numpy,array_api_strict", "--epochs", 1, "--limit", 100, code=1)
     assert "FAILS: array_api_strict: the batch loss of one of the first 100 steps" in result.output

@@ -169,6 +169,17 @@ def test_every_step_has_its_rate(training_backend, dtype):
     np.testing.assert_allclose(rates, expected, atol=2e-7 if dtype == "float32" else 1e-14)
 
 
+def test_a_factor_that_is_infinite_in_the_dtype_of_the_run():
+    """Not a training that diverged: the table cannot be written down."""
+    optimizer = SGD(0.1, schedule=s.Exponential(1e30))
+    model, data = xpnet.mlp(64, 10), xpnet.load_dataset("digits").limited(50)
+    message = (
+        r"Exponential.* makes the learning rate 1e\+60 times as large, which is infinite in float32"
+    )
+    with pytest.raises(ValueError, match=message):
+        xpnet.fit(model, data, epochs=3, optimizer=optimizer, backend="numpy")
+
+
 def test_the_history_has_the_rate_of_the_last_step():
     optimizer = SGD(0.1, schedule=s.Step(1, 0.5))
     network = fit(MODEL, (X, Y), epochs=3, batch_size=8, optimizer=optimizer, backend="numpy")

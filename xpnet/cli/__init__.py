@@ -9,8 +9,12 @@ import click
 
 from xpnet.cli.exporting import export
 from xpnet.cli.libraries import backends, conformance, parity
-from xpnet.cli.networks import evaluate, plot, predict, train
-from xpnet.errors import BackendUnavailable, TrainingDiverged, XpnetError
+from xpnet.cli.networks import evaluate, plot, predict
+from xpnet.cli.training import train
+from xpnet.errors import BackendUnavailable, OutOfMemory, TrainingDiverged, XpnetError
+
+_CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
+"""The exit codes of errors other than 1, of which the documentation has a table."""
 
 COMMANDS = (train, evaluate, predict, plot, export, backends, parity, conformance)
 
@@ -23,8 +27,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except XpnetError as error:
             click.echo(f"error: {error}", err=True)
-            codes = {BackendUnavailable: 2, TrainingDiverged: 3}
-            ctx.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
+            ctx.exit(next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1))
         except KeyboardInterrupt as error:
             click.echo(f"interrupted{': ' * bool(error.args)}{error}", err=True)
             ctx.exit(130)
@@ -35,7 +38,7 @@ class _Commands(click.Group):
             ctx.exit(1)
         except MemoryError as error:
             click.echo(f"error: not enough memory ({error}): use smaller layers", err=True)
-            ctx.exit(1)
+            ctx.exit(_CODES[OutOfMemory])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

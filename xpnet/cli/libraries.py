@@ -8,19 +8,23 @@ from typing import Any
 
 import click
 
-from xpnet import plots
 from xpnet.backends import DTYPES, open_backend, probe_backends
 from xpnet.checkpoint import write_atomically
-from xpnet.cli.options import run_config, run_options
-from xpnet.conformance import (
-    check_namespace,
-    needed_dtypes,
-    needed_functions,
-    needed_operators,
+from xpnet.cli.help import SectionedCommand
+from xpnet.cli.options import (
+    DATA,
+    NETWORK,
+    OPTIMIZER,
+    SCHEDULE,
+    TRAINING,
+    dtype_option,
+    given_options,
+    run_options,
+    usage_errors,
 )
 from xpnet.data import load_dataset
 from xpnet.errors import RunError
-from xpnet.parity import compare_backends
+from xpnet.training.config import RunConfig
 
 
 @click.command()
@@ -32,8 +36,8 @@ def backends() -> None:
         click.echo(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")
 
 
-@click.command()
-@click.argument("dataset", default="digits")
+@click.command(cls=SectionedCommand)
+@click.argument("dataset", required=False)
 @click.option(
     "--backends",
     "names",
@@ -41,23 +45,27 @@ def backends() -> None:
     show_default=True,
     help="The backends to compare with the first one, separated by commas.",
 )
-@run_options
+@dtype_option
+@run_options(DATA, NETWORK, TRAINING, OPTIMIZER, SCHEDULE)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw it here (PNG).")
 def parity(
-    dataset: str,
+    dataset: str | None,
     names: str,
     dtype: str,
-    data_dir: Path | None,
     json_file: Path | None,
     plot_file: Path | None,
     **options: Any,
 ) -> None:
-    """Train the same network on DATASET on several backends, and compare them.
+    """Train the same network on DATASET (digits) on several backends, and compare them.
 
     Exit code 0: the same run on all of them. 1: it is not. 2: a backend cannot be used.
     """
-    config = run_config(dataset, options)
+    from xpnet.parity import compare_backends  # late: the other commands start sooner
+
+    with usage_errors():
+        config = RunConfig(**given_options(dataset, options), dtype=dtype)
+        fit_options = config.fit_options()
     _check_folders(json_file, plot_file)
     opened = []
     for name in filter(None, (part.strip() for part in names.split(","))):
@@ -67,14 +75,17 @@ def parity(
             raise click.UsageError(f"--backends: {error}") from error
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
-    data = load_dataset(dataset, data_dir=data_dir).limited(config.limit)
+    data = load_dataset(config.dataset, data_dir=config.data_dir).limited(config.limit)
     click.echo(f"data:  {data.describe()}")
     click.echo(f"model: {config.describe(data)}, {dtype}")
-    report = compare_backends(config.model(data), data, opened, dtype=dtype, **config.fit_options())
+    with usage_errors():
+        report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)
     click.echo(report)
     if json_file is not None:
         _write_json(json_file, report.to_dict())
     if plot_file is not None:
+        from xpnet import plots
+
         image = io.BytesIO()
         plots.plot_parity(report).savefig(image, format="png")
         _write_file(plot_file, image.getvalue())
@@ -101,6 +112,13 @@ def conformance(
     NAMESPACE is the name of a module: array_api_strict, jax.numpy, dask.array, ... Exit code 0:
     everything works. 1: something does not. 2: the module cannot be used.
     """
+    from xpnet.conformance import (  # late: it takes as long as all else together
+        check_namespace,
+        needed_dtypes,
+        needed_functions,
+        needed_operators,
+    )
+
     if list_needed:
         click.echo("functions: " + ", ".join(needed_functions()))
         click.echo("arrays:    " + ", ".join(needed_operators()))

@@ -1,93 +1,21 @@
-"""The commands around one network: train, evaluate, predict, plot."""
+"""The commands around a trained network: evaluate, predict, plot."""
 
-import time
 from pathlib import Path
-from typing import Any
 
 import click
 
-from xpnet import plots
 from xpnet.cli.options import (
     backend_option,
     data_dir_option,
     describe_backend,
     device_option,
-    open_with_options,
-    run_config,
-    run_options,
-    tf32_option,
-    threads_option,
 )
-from xpnet.data import Dataset, Split, load_dataset
+from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import read_image
 from xpnet.errors import DataError, RunError
-from xpnet.training import Network, ProgressBar, load
-from xpnet.training.run_folder import NumberedRunFolder, RunFolder, read_summary
-from xpnet.typing import HostArray
-
-
-@click.command()
-@click.argument("dataset", default="digits")
-@backend_option
-@device_option
-@threads_option
-@tf32_option
-@run_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Run folder to write; runs/DATASET-NUMBER if not given.",
-)
-@click.option("--force", is_flag=True, help="Replace a run that is in the folder already.")
-@click.option("--quiet", is_flag=True, help="Print the final summary only.")
-def train(
-    dataset: str,
-    backend: str,
-    device: str | None,
-    threads: int | None,
-    tf32: bool,
-    dtype: str,
-    data_dir: Path | None,
-    out: Path | None,
-    force: bool,
-    quiet: bool,
-    **options: Any,
-) -> None:
-    """Train a network on DATASET: digits (the default, embedded), mnist, or a folder of IDX
-    or .npy files.
-
-    Writes a run folder: history.jsonl, summary.json, model.safetensors and three pictures.
-    """
-    started = time.perf_counter()
-    config = run_config(dataset, options)
-    opened = open_with_options(backend, device, dtype, threads=threads, tf32=tf32)
-    written = {**config.to_dict(), "tf32": tf32}
-    data = load_dataset(dataset, data_dir=data_dir)
-    folder = NumberedRunFolder(data.name) if out is None else RunFolder(out, force=force)
-    if not quiet:
-        click.echo(f"backend: {describe_backend(opened)}")
-        click.echo(f"data:    {data.limited(config.limit).describe()}")
-        click.echo(f"model:   {config.describe(data)}")
-    try:
-        network = config.fit(data, opened, (folder,) if quiet else (folder, ProgressBar()))
-    except KeyboardInterrupt:
-        message = f"{folder.path} holds the epochs that were finished"
-        raise KeyboardInterrupt(message) from None
-
-    which, split = _judged_on(data)
-    counts = network.confusion_matrix(split.images, split.labels)
-    seconds = time.perf_counter() - started
-    # Before the pictures, which may fail: and again, with their time.
-    folder.write_summary(network, written, counts, which, total_seconds=seconds)
-    _draw(folder.path, network, data, counts)
-    seconds = time.perf_counter() - started
-    folder.write_summary(network, written, counts, which, total_seconds=seconds)
-    errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
-    click.echo(
-        f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
-        f"{config.epochs} epoch{'s' * (config.epochs > 1)} in {seconds:.1f} s; "
-        f"run folder: {folder.path}"
-    )
+from xpnet.training import load
+from xpnet.training.run_folder import trained_on
 
 
 @click.command()
@@ -117,7 +45,7 @@ def evaluate(
     """
     network = load(run, backend=backend, device=device)
     click.echo(f"backend: {describe_backend(network.backend)}")
-    data = load_dataset(dataset or _trained_on(run), data_dir=data_dir)
+    data = _load_data(run, dataset, data_dir)
     part = data.train if split == "train" else data.test
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
@@ -158,34 +86,17 @@ def plot(run: Path, data_dir: Path | None) -> None:
     if run.is_file():
         raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)
-    data = load_dataset(_trained_on(run), data_dir=data_dir)
-    _, split = _judged_on(data)
+    data = _load_data(run, None, data_dir)
+    _, split = judged_on(data)
     counts = network.confusion_matrix(split.images, split.labels)
-    if not _draw(run, network, data, counts):
+    if not draw_pictures(run, network, data, counts):
         raise SystemExit(1)
     click.echo(f"pictures of {data.name}: {run}")
 
 
-def _trained_on(run: Path) -> str:
-    """The data set that a finished run was trained on."""
-    summary = read_summary(run.parent if run.is_file() else run)
-    return str(summary["configuration"]["dataset"])
-
-
-def _judged_on(data: Dataset) -> tuple[str, Split]:
-    """The split that the final figures and the pictures are of, and its name."""
-    return ("training", data.train) if data.test is None else ("test", data.test)
-
-
-def _draw(folder: Path, network: Network, data: Dataset, counts: HostArray) -> bool:
-    """Draw the pictures of a run; False, with a hint, where matplotlib is missing."""
-    which, split = _judged_on(data)
-    try:
-        plots.draw_run(folder, network, split, counts, f"{data.name}, {which} set")
-    except ImportError as error:
-        hint = "they need pip install 'xpnet[plot]'"
-        if error.name is None or error.name.partition(".")[0] != "matplotlib":
-            hint = str(error)
-        click.echo(f"pictures left out: {hint}", err=True)
-        return False
-    return True
+def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:
+    """The data set that is named; if none is, the one that the run was trained on."""
+    if dataset is not None:
+        return load_dataset(dataset, data_dir=data_dir)
+    name, folder = trained_on(run.parent if run.is_file() else run)
+    return load_dataset(name, data_dir=data_dir or folder)

@@ -1,22 +1,30 @@
 """The options that several commands share."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
+from xpnet.cli.help import Option
 from xpnet.data import DATASETS
-from xpnet.initializers import INITIALIZERS
-from xpnet.layers import ACTIVATIONS
+from xpnet.errors import XpnetError
 from xpnet.training.config import RunConfig
+from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NUMBERS, OptionError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_DEFAULTS = {field.name: field.default for field in fields(RunConfig)}
 
-def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+
+def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     """Parse a comma list of positive integers; an empty one is no size at all."""
+    if value is None:
+        return None
     try:
         sizes = tuple(int(part) for part in value.split(",")) if value.strip() else ()
     except ValueError:
@@ -46,11 +54,6 @@ backend_option = click.option(
     show_default=True,
     help="Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
 )
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    help="Threads of the CPU for NumPy or torch; all, or one on a busy machine, if not given.",
-)
 device_option = click.option("--device", help="Device of the library, such as cpu or cuda:1.")
 tf32_option = click.option(
     "--tf32", is_flag=True, help="Multiply float32 in TF32: faster on recent GPUs, and coarser."
@@ -61,81 +64,165 @@ data_dir_option = click.option(
     help="Where to look for data files first; then in $XPNET_DATA_DIR and the user's cache.",
 )
 
-_RUN_OPTIONS = [
-    click.option(
-        "--dtype",
-        type=click.Choice(DTYPES),
-        default="float32",
-        show_default=True,
-        help="Precision of weights and activations.",
-    ),
-    sizes_option("128"),
-    click.option(
-        "--activation",
-        type=click.Choice(list(ACTIVATIONS)),
-        default="relu",
-        show_default=True,
-        help="Function after each hidden layer.",
-    ),
-    click.option(
-        "--dropout",
-        type=click.FloatRange(min=0, max=1, max_open=True),
-        default=0.0,
-        show_default=True,
-        help="Fraction of each hidden layer's output that is dropped in training.",
-    ),
-    click.option(
-        "--init",
-        type=click.Choice(list(INITIALIZERS)),
-        default="he_normal",
-        show_default=True,
-        help="How the initial weights are drawn.",
-    ),
-    click.option(
-        "--epochs",
-        type=click.IntRange(min=1),
-        default=20,
-        show_default=True,
-        help="How often to go through the training set.",
-    ),
-    click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        default=64,
-        show_default=True,
-        help="Samples in each step; as many as there are for full-batch gradient descent.",
-    ),
-    click.option(
-        "--learning-rate",
-        type=click.FloatRange(min=1e-30),
-        default=0.1,
-        show_default=True,
-        help="Length of the steps.",
-    ),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="Same seed, same run.",
-    ),
-    click.option("--limit", type=click.IntRange(min=1), help="Train on the first N samples only."),
-    data_dir_option,
-]
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Precision of weights and activations.",
+)
+
+DATA, NETWORK, TRAINING = "Data", "Network", "Training"
+OPTIMIZER, SCHEDULE, ENDING, COMPUTING = "Optimizer", "Schedule", "Early stopping", "Computing"
+
+_HELP: dict[str, dict[str, str]] = {
+    DATA: {
+        "limit": "Train on the first N samples only.",
+        "validation": "Fraction of the training set that is kept for validation, above 0 and "
+        "below 1.",
+        "data_dir": "Where to look for data files first; then in $XPNET_DATA_DIR and the user's "
+        "cache.",
+    },
+    NETWORK: {
+        "hidden": "Sizes of the hidden layers, separated by commas.",
+        "activation": "Function after each hidden layer.",
+        "batch_norm": "Batch norm before each activation.",
+        "dropout": "Fraction of each hidden layer's output that is dropped in training, from 0 to "
+        "below 1.",
+        "init": "How the initial weights are drawn.",
+    },
+    TRAINING: {
+        "epochs": "How often to go through the training set.",
+        "batch_size": "Samples in each step; as many as there are for full-batch gradient descent.",
+        "seed": "Same seed, same run.",
+        "label_smoothing": "Part of each target that is spread over all classes, from 0 to below "
+        "1.",
+    },
+    OPTIMIZER: {
+        "optimizer": "How gradients change the parameters.",
+        "learning_rate": "Length of the steps, above 0.",
+        "momentum": "With momentum and nesterov: from 0 to below 1.",
+        "weight_decay": "Decoupled weight decay, 0 or more.",
+        "l2": "Penalty in the gradient, 0 or more.",
+        "clip_norm": "Largest norm of all gradients together, above 0.",
+        "clip_value": "Largest element of a gradient, above 0.",
+        "ema": "Decay of averages of the parameters, which the network then has; from 0 to below "
+        "1.",
+    },
+    SCHEDULE: {
+        "schedule": "How the learning rate changes.",
+        "warmup": "Epochs in which it rises at first, fractions too; not with one-cycle or "
+        "plateau.",
+        "schedule_every": "With step, which needs it: the epochs after which it falls, again and "
+        "again.",
+        "schedule_factor": "With step, plateau, and exponential, which needs it: what it is "
+        "multiplied by, above 0.",
+        "schedule_final": "With cosine and polynomial: the part of it that is left at the end, "
+        "from 0 to 1.",
+        "schedule_patience": "With plateau: epochs without a better loss that are let pass.",
+    },
+    ENDING: {
+        "patience": "End after so many epochs without a better loss on the validation set, with "
+        "the best parameters.",
+    },
+    COMPUTING: {
+        "backend": "Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
+        "device": "Device of the library, such as cpu or cuda:1.",
+        "dtype": "Precision of weights and activations.",
+        "tf32": "Multiply float32 in TF32: faster on recent GPUs, and coarser.",
+        "threads": "Threads of the CPU for NumPy or torch; all, or one on a busy machine, if not "
+        "given.",
+    },
+    "Run folder": {
+        "checkpoint_every": "Epochs after which the training is saved.",
+        "tensorboard": "Write logs for TensorBoard.",
+    },
+}
+
+_OF_THE_CHOSEN = {
+    "learning_rate": "optimizer", "momentum": "optimizer", "weight_decay": "optimizer",
+    "schedule_factor": "schedule", "schedule_patience": "schedule",
+}  # fmt: skip
 
 
-def run_options(command: _F) -> _F:
-    """The options that say what is trained and how: `RunConfig`, dtype and data folder."""
-    for option in reversed(_RUN_OPTIONS):
-        command = option(command)
-    return command
+def _option(section: str, name: str, text: str) -> Callable[[_F], _F]:
+    """The option for a field of `RunConfig`, which has its default and checks its range."""
+    default = _DEFAULTS[name]
+    if name in _OF_THE_CHOSEN:
+        text += f"  [default: that of the {_OF_THE_CHOSEN[name]}]"
+    elif name == "hidden":
+        text += "  [default: 128]"
+    elif name not in FLAGS and default is not None:
+        text += f"  [default: {f'{default:g}' if isinstance(default, float) else default}]"
+    flag = name.replace("_", "-")
+    options: dict[str, Any] = {"help": text, "default": None, "cls": Option, "section": section}
+    if name in FLAGS:
+        return click.option(f"--{flag}/--no-{flag}", **options)
+    if name in CHOICES:
+        options["type"] = click.Choice(CHOICES[name])
+    elif name in NUMBERS:
+        options |= {"type": float, "metavar": "X"}
+    elif name in INTEGERS:
+        options |= {"type": int, "metavar": "N"}
+    elif name == "hidden":
+        options |= {"callback": _sizes, "metavar": "N,N,..."}
+    elif name == "data_dir":
+        options["type"] = click.Path(file_okay=False)
+    return click.option(f"--{flag}", **options)
 
 
-def run_config(dataset: str, options: dict[str, Any]) -> RunConfig:
-    """The configuration that the options ask for; a wrong one is a mistake of usage."""
-    is_folder = Path(dataset).is_dir() and dataset not in DATASETS
+def run_options(*sections: str, without: tuple[str, ...] = ()) -> Callable[[_F], _F]:
+    """The options of these sections of the help, in their order; of all if none is named.
+
+    What is not given is None, so that a file can be asked for it.
+    """
+    chosen = [
+        (section, name, text)
+        for section, names in _HELP.items()
+        for name, text in names.items()
+        if (section in sections or not sections) and name not in without
+    ]
+
+    def decorate(command: _F) -> _F:
+        for section, name, text in reversed(chosen):
+            command = _option(section, name, text)(command)
+        return command
+
+    return decorate
+
+
+def given_options(dataset: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, by the names of `RunConfig`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("data_dir") is not None:
+        given["data_dir"] = str(Path(given["data_dir"]).absolute())
+    return given if dataset is None else {"dataset": full_name(dataset), **given}
+
+
+def placed(config: RunConfig) -> RunConfig:
+    """The configuration with whole paths, which mean the same from another folder."""
+    data_dir = config.data_dir and str(Path(config.data_dir).absolute())
+    return replace(config, dataset=full_name(config.dataset), data_dir=data_dir)
+
+
+def full_name(dataset: str) -> str:
+    """A data set by its name, or by the whole path of its folder."""
+    # os.path: unlike Path's methods it is silent about names that cannot be.
+    is_folder = dataset not in DATASETS and os.path.isdir(dataset)  # noqa: PTH112
+    return str(Path(dataset).resolve()) if is_folder else dataset
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Values that are not allowed are mistakes of usage, with the name of the option."""
     try:
-        return RunConfig(str(Path(dataset).resolve()) if is_folder else dataset, **options)
+        yield
+    except OptionError as error:
+        flag = error.name.replace("_", "-")
+        hint = "'DATASET'" if error.name == "dataset" else f"'--{flag}'"
+        raise click.BadParameter(error.problem, param_hint=hint) from error
+    except XpnetError:
+        raise
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -33,11 +33,14 @@ class Callback:
     saved_to
         The file that it saved the training to last, for the messages of `fit`; None if there is
         none.
+    resume_with
+        How to go on from that file, for the same messages.
     """
 
     every_step: bool = True
     monitor: str | None = None
     saved_to: str | None = None
+    resume_with: str = "fit(..., resume=)"
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         """Before the first step, with the numbers of epochs and of steps in each.

@@ -42,6 +42,11 @@ class Checkpoint(Callback):
         JSON values that `read_snapshot(path).configuration` shall give back, such as the options
         of a program.
 
+    Attributes
+    ----------
+    best_epoch
+        The number of the epoch with the best figure so far; None where there is none.
+
     Raises
     ------
     ValueError
@@ -74,6 +79,7 @@ class Checkpoint(Callback):
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         self._best: float | None = None
+        self.best_epoch: int | None = None
         for record in network.history:
             self._improved(record)
         self._last: tuple[int, int] | None = None
@@ -102,7 +108,7 @@ class Checkpoint(Callback):
         value = getattr(record, self._monitor.name)
         better = self._monitor.improves(value, self._best)
         if better:
-            self._best = value
+            self._best, self.best_epoch = value, record.epoch
         return better
 
     def wants_snapshot(self, epoch: int, step: int, *, last: bool) -> bool:

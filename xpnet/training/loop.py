@@ -247,11 +247,13 @@ class Loop:
             callback.on_interrupt(snapshot)
         within = f"after step {self.step} of {self.plan.steps} in epoch {self.epoch + 1}"
         where = within if self.step else f"after epoch {self.epoch}"
-        raise KeyboardInterrupt(f"{where} of {self.plan.epochs}{self._where_saved()}")
+        saving = next((callback for callback in self.callbacks if callback.saved_to), None)
+        how = f", for {saving.resume_with}" if saving else ""
+        raise KeyboardInterrupt(f"{where} of {self.plan.epochs}{self._where_saved()}{how}")
 
     def _where_saved(self) -> str:
         files = [callback.saved_to for callback in self.callbacks if callback.saved_to]
-        return f"; what was trained before is in {files[0]}, for fit(..., resume=)" if files else ""
+        return f"; what was trained before is in {files[0]}" if files else ""
 
     def _snapshot(self) -> Snapshot:
         backend, named = self.backend, keepers(self.callbacks, self._plateau)

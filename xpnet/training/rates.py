@@ -38,7 +38,14 @@ def schedule_table(
             f"{name}.factors({epochs}, {steps_per_epoch}) must give an array of shape {shape} of "
             f"finite numbers that are not negative; got shape {factors.shape}: {factors}"
         )
-    return {"schedule": backend.asarray(factors.astype(backend.dtype_name), copy=True)}
+    with np.errstate(over="ignore"):
+        table = factors.astype(backend.dtype_name)
+    if not np.isfinite(table).all():
+        raise ValueError(
+            f"the schedule {schedule!r} makes the learning rate {factors.max():g} times as large, "
+            f"which is infinite in {backend.dtype_name}"
+        )
+    return {"schedule": backend.asarray(table, copy=True)}
 
 
 def scheduled_rate(xp: Namespace, state: State) -> Array:

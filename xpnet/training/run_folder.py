@@ -4,25 +4,28 @@ import itertools
 import json
 import math
 import os
-import platform
-import sys
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xpnet.backends import Backend
 from xpnet.checkpoint import write_atomically
 from xpnet.errors import RunError
 from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
+from xpnet.training.config import RunConfig
+from xpnet.training.config_file import CONFIG, read_config, write_config
+from xpnet.training.environment import environment, peak_host_memory
 from xpnet.training.history import EpochRecord
-from xpnet.training.loggers import JSONLogger
+from xpnet.training.loggers import JSONLogger, TensorBoard
 from xpnet.training.network import Network
+from xpnet.training.options import OptionError
 from xpnet.training.snapshot import CHECKPOINT, read_snapshot
 from xpnet.typing import HostArray
 
 HISTORY, SUMMARY, MODEL = "history.jsonl", "summary.json", "model.safetensors"
+TENSORBOARD = "tensorboard"
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
-FILES = (HISTORY, SUMMARY, MODEL, CHECKPOINT, BEST, CURVES, CONFUSION, MISTAKES)
+FILES = (CONFIG, HISTORY, SUMMARY, MODEL, CHECKPOINT, BEST, CURVES, CONFUSION, MISTAKES)
 
 
 class RunFolder(Checkpoint):
@@ -34,6 +37,9 @@ class RunFolder(Checkpoint):
     written as `Checkpoint` does. When a training goes on, the files become those of one that was
     never stopped.
 
+    Where a configuration is given, `config.toml` has it, and logs for TensorBoard are written to
+    the folder `tensorboard` if it asks for them.
+
     Parameters
     ----------
     path
@@ -43,11 +49,20 @@ class RunFolder(Checkpoint):
         consists of are removed.
     resume
         Whether the run that is there goes on: give `fit(..., resume=path)` as well.
+    config
+        What `xpnet train --resume` shall find again. It has `checkpoint_every` and `tensorboard`.
     options
         As for `Checkpoint`: `every`, `every_steps`, `monitor`, `mode`, `configuration`.
 
+    Attributes
+    ----------
+    finished
+        Whether the training has come to its end, and was not left before.
+
     Raises
     ------
+    ImportError
+        If logs for TensorBoard are asked for and tensorboardX is not installed.
     RunError
         If the folder holds a run and neither `force` nor `resume` is given, holds none that could
         go on, or is not a folder; when the training starts, if it cannot be written.
@@ -61,10 +76,10 @@ class RunFolder(Checkpoint):
         *,
         force: bool = False,
         resume: bool = False,
+        config: RunConfig | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(path, **options)
-        self._resume = resume
+        self._set_up(path, resume, config, options)
         there = self._files()
         if os.path.lexists(self.path) and not os.path.isdir(self.path):  # noqa: PTH112
             raise RunError(f"{self.path}: there is a file of this name; give another folder")
@@ -76,13 +91,31 @@ class RunFolder(Checkpoint):
                 f"give another folder, or --force to replace it"
             )
 
+    def _set_up(
+        self,
+        path: str | os.PathLike[str],
+        resume: bool,
+        config: RunConfig | None,
+        options: dict[str, Any],
+    ) -> None:
+        self._config, self._board = None, None
+        if config is not None:
+            options = {
+                "every": config.checkpoint_every, "configuration": config.to_dict(), **options
+            }  # fmt: skip
+            # Both may fail: before anything is trained.
+            self._config = write_config(config)
+            self._board = TensorBoard(TENSORBOARD) if config.tensorboard else None
+        Checkpoint.__init__(self, path, **options)
+        self._resume, self.finished = resume, False
+
     def _files(self) -> list[str]:
         """The files of a run that the folder holds."""
         # os.path: unlike Path's methods it is silent about names that cannot be.
         return [name for name in FILES if os.path.lexists(self.path / name)]
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
-        self._network, self._finished = network, False
+        self.finished = False
         super().on_start(network, epochs=epochs, steps=steps)
         if self._resume and len(read_snapshot(self.path).records) != len(network.history):
             raise RunError(
@@ -92,23 +125,36 @@ class RunFolder(Checkpoint):
         try:
             for name in set(stale) & set(self._files()):
                 (self.path / name).unlink()
+            if not self._resume:
+                for events in (self.path / TENSORBOARD).glob("events.out.tfevents.*"):
+                    events.unlink()
+            if self._config is not None:
+                write_atomically(self.path / CONFIG, self._config.encode())
+                self.resume_with = f"xpnet train --resume {shlex.quote(str(self.path))}"
         except OSError as error:
             raise cannot_write(self.path, error) from error
         # Of a run that goes on, what came after its checkpoint will be trained again.
         self._history = JSONLogger(self.path / HISTORY)
         self._history.write_all(network.history)
+        if self._board is not None:
+            self._board.logdir = self.path / TENSORBOARD
+            self._board.on_start(network, epochs=epochs, steps=steps)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
         self._history.on_epoch(network, record)
         self._save(network)
+        if self._board is not None:
+            self._board.on_epoch(network, record)
         return super().on_epoch(network, record)
 
     def on_finish(self, network: Network) -> None:
         # Another callback may be about to change the network, or have done so.
-        self._finished = True
+        self.finished = True
 
     def on_end(self, network: Network) -> None:
-        if self._finished:
+        if self._board is not None:
+            self._board.on_end(network)
+        if self.finished:
             self._save(network)
 
     def _save(self, network: Network) -> None:
@@ -151,6 +197,7 @@ class RunFolder(Checkpoint):
             "parameters": sum(map(math.prod, network.model.parameter_shapes().values())),
             **environment(network.backend),
             "final": network.history[-1].to_dict(),
+            "best_epoch": self.best_epoch,
             "confusion_matrix": {"split": split, "counts": confusion.tolist()},
             "total_seconds": total_seconds,
             "train_seconds": sum(record.train_seconds or 0.0 for record in network.history),
@@ -176,14 +223,20 @@ class NumberedRunFolder(RunFolder):
         What the folder is called after.
     parent
         Where it is made.
-    options
-        As for `Checkpoint`.
+    config, options
+        As for `RunFolder`.
     """
 
-    def __init__(self, dataset: str, parent: Path = Path("runs"), **options: Any) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        parent: Path = Path("runs"),
+        *,
+        config: RunConfig | None = None,
+        **options: Any,
+    ) -> None:
         self._stem = parent / dataset
-        Checkpoint.__init__(self, self._stem, **options)  # until the training starts
-        self._resume = False
+        self._set_up(self._stem, False, config, options)  # until the training starts
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         for number in itertools.count(1):
@@ -199,65 +252,22 @@ class NumberedRunFolder(RunFolder):
         super().on_start(network, epochs=epochs, steps=steps)
 
 
-def read_summary(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The summary of a finished run.
+def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """The data set of a run, finished or not, and where its files were looked for first.
 
     Raises
     ------
     RunError
-        If the folder has none, as after a training that was interrupted, or it is damaged.
+        If the folder has no configuration, or it is damaged.
     """
-    file = Path(path) / SUMMARY
-    try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    file = Path(path) / CONFIG
+    if not os.path.lexists(file):  # unlike Path's methods it is silent about names that cannot be
         raise RunError(
-            f"{path}: not the folder of a finished run: no {SUMMARY} (to evaluate a network "
-            f"without one, name the data set)"
-        ) from error
-    except OSError as error:
-        raise RunError(f"{file}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{file}: damaged ({error})") from error
+            f"{path}: not the folder of a run: no {CONFIG} (to evaluate a network without one, "
+            f"name the data set)"
+        )
     try:
-        str(summary["configuration"]["dataset"])
-    except (TypeError, KeyError) as error:
-        raise RunError(f"{file}: damaged: it does not say which data set was used") from error
-    return dict(summary)
-
-
-def environment(backend: Backend) -> dict[str, Any]:
-    """What a run was made with: backend, device, and the versions of what matters to it."""
-    libraries = ["xpnet", "numpy", "array-api-compat", "safetensors", "matplotlib"]
-    libraries += ["jaxlib"] if backend.name == "jax" else []
-    versions = {name: _version(name) for name in libraries}
-    versions[backend.distribution] = backend.installed_version()
-    return {
-        "backend": backend.name,
-        "device": backend.device_name(),
-        "dtype": backend.dtype_name,
-        "backend_reason": backend.reason,
-        "threads": backend.threads,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-    }
-
-
-def peak_host_memory() -> int | None:
-    """Most bytes of main memory that the process has held so far; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _version(distribution: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+        config = RunConfig(**read_config(file))
+    except OptionError as error:
+        raise RunError(f"{error.problem}") from error
+    return config.dataset, config.data_dir

@@ -1,0 +1,362 @@
+"""The configuration of a run: what is allowed, what it stands for, and its file."""
+
+import math
+import re
+import tomllib
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import xpnet
+from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop, SoftmaxCrossEntropy
+from xpnet.checkpoint import read_checkpoint, write_checkpoint
+from xpnet.cli.training import train
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    ReduceOnPlateau,
+    Step,
+)
+from xpnet.training.config import RunConfig
+from xpnet.training.config_file import read_config, read_options, write_config
+from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NUMBERS, TEXTS, OptionError
+from xpnet.training.resumed import open_run
+from xpnet.training.run_folder import RunFolder
+
+NAMES = [field.name for field in fields(RunConfig)]
+
+
+# -- what it stands for ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        ({}, SGD(0.1)),
+        ({"optimizer": "adam"}, Adam(0.001)),
+        ({"optimizer": "adamw"}, AdamW(0.001, weight_decay=0.01)),
+        ({"optimizer": "adamw", "weight_decay": 0.0}, AdamW(weight_decay=0)),
+        ({"optimizer": "momentum", "momentum": 0.5}, Momentum(0.1, 0.5)),
+        ({"optimizer": "nesterov", "learning_rate": 1}, Nesterov(1.0, 0.9)),
+        ({"optimizer": "rmsprop", "clip_norm": 2.0, "l2": 1e-4}, RMSprop(clip_norm=2, l2=1e-4)),
+        ({"clip_value": 0.5, "ema": 0.99}, SGD(clip_value=0.5, ema=0.99)),
+        ({"warmup": 2.5}, SGD(schedule=Constant(warmup=2.5))),
+        ({"schedule": "cosine", "warmup": 1}, SGD(schedule=Cosine(warmup=1.0))),
+        ({"schedule": "cosine", "schedule_final": 0.1}, SGD(schedule=Cosine(0.1))),
+        ({"schedule": "step", "schedule_every": 3}, SGD(schedule=Step(3, 0.1))),
+        ({"schedule": "exponential", "schedule_factor": 0.9}, SGD(schedule=Exponential(0.9))),
+        ({"schedule": "one-cycle"}, SGD(schedule=OneCycle())),
+        ({"schedule": "plateau"}, SGD(schedule=ReduceOnPlateau("train_loss"))),
+        (
+            {"schedule": "plateau", "schedule_patience": 0, "validation": 0.1},
+            SGD(schedule=ReduceOnPlateau("validation_loss", patience=0)),
+        ),
+    ],
+    ids=str,
+)
+def test_the_optimizer(options, optimizer):
+    assert RunConfig(**options).build_optimizer() == optimizer
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_has_its_own_defaults(name):
+    config = RunConfig(optimizer=name)
+    assert config.build_optimizer() == OPTIMIZERS[name]()
+    assert config.learning_rate == OPTIMIZERS[name]().learning_rate
+    # What was completed is a value as any other: it makes the same again.
+    assert replace(config) == config == RunConfig.from_dict(config.to_dict())
+
+
+def test_every_schedule_can_be_chosen():
+    needed = {"step": {"schedule_every": 1}, "exponential": {"schedule_factor": 0.9}}
+    for name, kind in SCHEDULES.items():
+        config = RunConfig(schedule=name, **needed.get(name, {}))
+        assert isinstance(config.build_schedule(), kind) or name == "constant"
+
+
+def test_the_network_and_the_rest():
+    data = xpnet.load_dataset("digits")
+    config = RunConfig(
+        hidden=[32, 16], activation="gelu", batch_norm=True, dropout=0.25, init="orthogonal",
+        epochs=3, batch_size=9, seed=4, label_smoothing=0.1, validation=0.2, patience=3,
+    )  # fmt: skip
+    assert config.model(data) == xpnet.mlp(
+        64, 32, 16, 10, activation=xpnet.GELU(), batch_norm=True, dropout=0.25,
+        init_weight=xpnet.initializers.orthogonal,
+    )  # fmt: skip
+    assert config.describe(data) == "64-32-16-10, batch norm, gelu, dropout 0.25, 2,826 parameters"
+    assert config.fit_options() == {
+        "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
+        "validation": 0.2, "seed": 4,
+    }  # fmt: skip
+    assert config.early_stopping().patience == 3
+    assert RunConfig().early_stopping() is None
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("momentum", {"momentum": 0.9}, "means nothing for the optimizer sgd: it is for momentum,"),
+        ("momentum", {"optimizer": "adam", "momentum": 0.9}, "for the optimizer adam"),
+        ("momentum", {"optimizer": "momentum", "momentum": 1.0}, "at least 0 and below 1, got 1.0"),
+        ("learning_rate", {"learning_rate": 0}, "must be positive and finite, got 0"),
+        ("learning_rate", {"learning_rate": 10**400}, "must be finite"),
+        ("learning_rate", {"learning_rate": 1e-60}, "finite in float32, where 1e-60 is 0"),
+        ("learning_rate", {"learning_rate": 1e60}, r"finite in float32, where 1e\+60 is inf"),
+        ("learning_rate", {"learning_rate": "0.1"}, "positive and finite, got '0.1'"),
+        ("ema", {"ema": 1.0}, "must be at least 0 and below 1, got 1.0"),
+        ("clip_value", {"clip_value": 1.0, "clip_norm": 1.0}, "together with clip_norm: give one"),
+        ("clip_norm", {"clip_norm": math.inf}, "positive and finite"),
+        ("optimizer", {"optimizer": "SGD"}, "must be one of sgd, momentum, .*; got 'SGD'"),
+        ("optimizer", {"optimizer": ["sgd"]}, r"must be one of sgd, .*; got \['sgd'\]"),
+        ("schedule", {"schedule": "linear"}, "must be one of constant, step, .*; got 'linear'"),
+        ("schedule_every", {"schedule": "step"}, "must be given for the schedule step"),
+        ("schedule_factor", {"schedule": "exponential"}, "must be given for the schedule expon"),
+        ("schedule_every", {"schedule_every": 2}, "for the schedule constant: it is for step"),
+        ("schedule_factor", {"schedule": "plateau", "schedule_factor": 1.0}, "below 1 for"),
+        ("schedule_patience", {"schedule": "cosine", "schedule_patience": 2}, "it is for plateau"),
+        ("warmup", {"schedule": "one-cycle", "warmup": 1}, "it is for constant, step, exponential"),
+        ("warmup", {"warmup": 20}, "must be below the number of epochs, 20; got 20"),
+        ("patience", {"patience": 3}, "needs a validation set: give validation as well"),
+        ("validation", {"validation": 1}, "must be above 0 and below 1, got 1"),
+        ("patience", {"validation": 0.1, "patience": 0}, "an integer from 1 upwards, got 0"),
+        ("hidden", {"hidden": (8, 0)}, "a list of integers from 1"),
+        ("hidden", {"hidden": 8}, "a list of integers from 1 .*; got 8"),
+        ("epochs", {"epochs": 2.0}, "must be an integer from 1 upwards, got 2.0"),
+        ("epochs", {"epochs": None}, "must be an integer from 1 upwards, got None"),
+        ("seed", {"seed": True}, "must be an integer from 0 upwards, got True"),
+        ("tf32", {"tf32": 1}, "must be true or false, got 1"),
+        ("dataset", {"dataset": ""}, "a text that is not empty"),
+    ],
+    ids=str,
+)
+def test_options_that_are_refused(name, options, message):
+    with pytest.raises(OptionError, match=message) as info:
+        RunConfig(**options)
+    assert info.value.name == name
+
+
+def test_every_option_is_checked():
+    tables = [CHOICES, NUMBERS, INTEGERS, FLAGS, TEXTS, ("hidden",)]
+    assert sorted(name for table in tables for name in table) == sorted(NAMES)
+    for name in NAMES:
+        with pytest.raises(OptionError, match=name):
+            RunConfig(**{name: b"?"})
+
+
+def test_an_option_that_is_none():
+    with pytest.raises(OptionError, match="nesterow is no option of a run; there are dataset, "):
+        RunConfig.from_dict({"nesterow": True})
+
+
+# -- the file -------------------------------------------------------------------------------------
+
+_NUMBER = st.floats(min_value=1e-30, max_value=0.999)
+_CONFIGS = st.builds(
+    RunConfig,
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+    hidden=st.lists(st.integers(1, 2**31 - 1), max_size=4),
+    limit=st.none() | st.integers(1, 10**30),
+    seed=st.integers(0, 2**200),
+    learning_rate=st.floats(1e-30, 1e30),
+    l2=_NUMBER,
+    batch_norm=st.booleans(),
+    validation=_NUMBER,
+    patience=st.none() | st.integers(1, 99),
+    optimizer=st.sampled_from(list(OPTIMIZERS)),
+)
+
+
+@given(_CONFIGS)
+def test_what_is_written_is_read_again(tmp_path_factory, config):
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    path.write_bytes(write_config(config).encode())
+    assert RunConfig(**read_config(path)) == config
+    # The standard library's reader sees the values themselves, each with its type.
+    for key, value in tomllib.loads(write_config(config)).items():
+        expected = config.to_dict()[key.replace("-", "_")]
+        assert (value, type(value)) == (expected, type(expected))
+
+
+def test_all_control_characters_and_quotes(tmp_path):
+    config = RunConfig("".join(map(chr, range(128))) + "\u0085 \u2028 \U0001f600 \\u0041")
+    (tmp_path / "config.toml").write_bytes(write_config(config).encode())
+    assert read_config(tmp_path / "config.toml")["dataset"] == config.dataset
+
+
+def test_a_name_that_is_no_unicode():
+    with pytest.raises(OptionError, match="dataset must be valid Unicode"):
+        write_config(RunConfig("a\udcffb"))
+
+
+def test_what_is_none_is_left_out():
+    text = write_config(RunConfig(epochs=3))
+    assert "epochs = 3\n" in text
+    assert "batch-size = 64\n" in text
+    assert "hidden = [128]\n" in text
+    assert "momentum" not in text
+
+
+def test_keys_with_either_hyphens_or_underscores(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("batch-size = 3\nlearning_rate = 1\nhidden = []")
+    options = read_config(file)
+    assert options == {"batch_size": 3, "learning_rate": 1.0, "hidden": ()}
+    assert type(options["learning_rate"]) is float
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epoch = 3", r"a.toml: there is no option 'epoch'; there are dataset, .*, batch-size,"),
+        ("quiet = true", "there is no option 'quiet'"),
+        ("[train]\nepochs = 3", "there is no option 'train'"),
+        ("epochs = '3'", "a.toml: epochs must be an integer from 1 upwards, got '3'"),
+        ("batch-size = 6.5", "a.toml: batch-size must be an integer"),
+        ("learning-rate = nan", "learning-rate must be positive and finite, got nan"),
+        ("learning-rate = true", "learning-rate must be positive and finite, got True"),
+        ("hidden = '128'", "hidden must be a list of integers"),
+        ("hidden = [true]", "hidden must be a list of integers"),
+        ("hidden = [[1]]", "hidden must be a list of integers"),
+        ("optimizer = {name = 'adam'}", "optimizer must be one of sgd"),
+        ("optimizer = 1979-05-27", "optimizer must be one of sgd"),
+        ("batch-norm = 'yes'", "batch-norm must be true or false, got 'yes'"),
+        ("batch-size = 3\nbatch_size = 3", "batch_size is given twice, with - and with _"),
+        ("epochs = 3\nepochs = 4\n", "a.toml: not valid TOML: .*line 2"),
+        ("epochs = 3\nlearning-rate = \n", "a.toml: not valid TOML: .*line 2"),
+        ("hidden = " + "[" * 10_000, "a.toml: not valid TOML"),
+        ("seed = " + "1" * 5000, "a.toml: not valid TOML"),
+        (b"\xff\xfe", "a.toml: not valid TOML: .*utf-8"),
+        (b"\x00", "a.toml: not valid TOML"),
+        ("#" * 2_000_000, "a.toml: larger than 1,048,576 bytes"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_files_that_are_refused(tmp_path, content, message):
+    file = tmp_path / "a.toml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(OptionError, match=message) as info:
+        read_config(file)
+    assert info.value.name == "config"
+    assert str(file) in str(info.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    for path, message in (
+        (tmp_path / "none.toml", "there is no such file"),
+        (tmp_path, "cannot be read: "),
+        ("a\0b", "cannot be read: "),
+        ("x" * 5000, "cannot be read: "),
+    ):
+        with pytest.raises(OptionError, match=message):
+            read_config(path)
+
+
+def test_given_options_win_over_the_file(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("epochs = 3\noptimizer = 'momentum'\nmomentum = 0.5")
+    config = read_options({"epochs": 5, "seed": 1}, file)
+    assert (config.epochs, config.seed, config.optimizer, config.momentum) == (
+        5,
+        1,
+        "momentum",
+        0.5,
+    )
+    assert read_options({"epochs": 5}, None) == RunConfig(epochs=5)
+
+
+def test_the_file_is_named_where_it_is_wrong(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("momentum = 0.5")
+    with pytest.raises(OptionError, match=r"a\.toml: momentum means nothing for .* sgd") as info:
+        read_options({}, file)
+    assert info.value.name == "config"
+    with pytest.raises(OptionError) as info:
+        read_options({"warmup": 30.0}, file if file.write_text("seed = 1") else None)
+    assert info.value.name == "warmup"
+
+
+def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    options = [name for parameter in train.params for name in parameter.opts if "--" in name]
+    assert len(options) > len(NAMES)
+    assert [name for name in options if f"`{name}`" not in page] == []
+    (tmp_path / "a.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    config = RunConfig(**read_config(tmp_path / "a.toml"))
+    assert write_config(config) == (tmp_path / "a.toml").read_text()
+
+
+# -- a run that goes on ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A run of 4 epochs that was stopped after 2."""
+    path = tmp_path_factory.mktemp("half") / "run"
+    config = RunConfig(limit=100, hidden=(4,), epochs=4, backend="numpy", threads=1)
+    folder = RunFolder(path, config=config)
+    backend = xpnet.open_backend("numpy", threads=1)
+    config.fit(xpnet.load_dataset("digits"), backend, (folder,), stop_after=2)
+    assert not folder.finished
+    return path, config
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with(half):
+    path, config = half
+    assert RunConfig(**read_config(path / "config.toml")) == config
+    found, snapshot = open_run(path, {})
+    assert found == config
+    assert (snapshot.epoch, snapshot.step) == (2, 0)
+    same = {"seed": 0, "hidden": (4,), "learning_rate": 0.1, "dataset": "digits"}
+    assert open_run(path, same)[0] == config
+    changed = {"epochs": 9, "data_dir": "x", "checkpoint_every": 3}
+    assert open_run(path, changed)[0] == replace(config, **changed)
+    # What was for the old backend means nothing for another one.
+    assert open_run(path, {"backend": "jax"})[0] == replace(config, backend="jax", threads=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": 1}, "seed cannot change in a run that goes on: seed was 0 and is 1"),
+        ({"seed": 0, "ema": 0.9, "dtype": "float64"}, "ema was None and is 0.9; dtype was 'float"),
+        ({"epochs": 1}, "epochs must be at least 2, which are done; got 1"),
+    ],
+)
+def test_another_run_is_refused(half, given, message):
+    with pytest.raises(OptionError, match=message):
+        open_run(half[0], given)
+
+
+def test_epochs_that_a_schedule_follows_from(tmp_path):
+    config = RunConfig(limit=50, hidden=(), epochs=2, schedule="cosine")
+    folder = RunFolder(tmp_path / "run", config=config)
+    config.fit(xpnet.load_dataset("digits"), xpnet.open_backend("numpy"), (folder,), stop_after=1)
+    with pytest.raises(OptionError, match="epochs must stay 2, which the schedule follows from"):
+        open_run(folder.path, {"epochs": 3})
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        (None, "was begun in Python"),
+        ({"learning": 1}, "is not that of a run: learning is no option"),
+    ],
+)
+def test_a_run_that_the_command_line_did_not_begin(half, tmp_path, configuration, message):
+    arrays, metadata = read_checkpoint(half[0] / "checkpoint.safetensors")
+    write_checkpoint(
+        tmp_path / "checkpoint.safetensors", arrays, {**metadata, "configuration": configuration}
+    )
+    with pytest.raises(xpnet.CheckpointError, match=message):
+        open_run(tmp_path, {})

@@ -1,0 +1,181 @@
+"""The command that trains a network: a new one, or one whose training goes on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from xpnet.backends import Backend
+from xpnet.cli.help import Option, SectionedCommand
+from xpnet.cli.options import (
+    describe_backend,
+    given_options,
+    open_with_options,
+    placed,
+    run_options,
+    usage_errors,
+)
+from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.data import Dataset, load_dataset
+from xpnet.optimizers import SGD
+from xpnet.training import Network, ProgressBar, Snapshot
+from xpnet.training.config import RunConfig
+from xpnet.training.config_file import read_options
+from xpnet.training.resumed import open_run
+from xpnet.training.run_folder import NumberedRunFolder, RunFolder
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _folder_option(*names: str, **options: Any) -> Callable[[_F], _F]:
+    return click.option(*names, cls=Option, section="Run folder", **options)
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("dataset", required=False)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Take options from this TOML file; those that are given here win.",
+)
+@run_options()
+@_folder_option("--out", type=click.Path(path_type=Path), help="Run folder to write.  [default: "
+                "runs/DATASET-NUMBER]")  # fmt: skip
+@_folder_option("--force", is_flag=True, help="Replace a run that is in the folder already.")
+@_folder_option(
+    "--stop-after",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Stop after N epochs, to go on later; what follows from --epochs stays as it is.",
+)
+@_folder_option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with this run."
+)
+@click.option("--quiet", is_flag=True, help="Print the final summary only.")
+def train(
+    dataset: str | None,
+    config_file: Path | None,
+    out: Path | None,
+    force: bool,
+    stop_after: int | None,
+    resume: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Train a network on DATASET: digits (the default, embedded), mnist, or a folder of IDX
+    or .npy files.
+
+    Writes a run folder: the history, a summary, the network, what it takes to go on with or to
+    repeat the run, and three pictures.
+    """
+    started = time.perf_counter()
+    given = given_options(dataset, options)
+    saved: Snapshot | None = None
+    if resume is None:
+        with usage_errors():
+            config = placed(read_options(given, config_file))
+    else:
+        config, saved = _resumed(resume, given, stop_after, config_file or out or force)
+    opened = open_with_options(
+        config.backend, config.device, config.dtype, threads=config.threads, tf32=config.tf32
+    )
+    config = replace(config, backend=opened.name)
+    data = load_dataset(config.dataset, data_dir=config.data_dir)
+    folder = _open_folder(config, data, resume, out, force)
+    if not quiet:
+        _describe(config, opened, data, saved)
+    callbacks = (folder,) if quiet else (folder, ProgressBar())
+    try:
+        with usage_errors():
+            network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
+    if folder.finished:
+        _finish(config, folder, network, data, started)
+    else:
+        click.echo(
+            f"stopped after epoch {len(network.history)} of {config.epochs}; "
+            f"go on with: {folder.resume_with}"
+        )
+
+
+def _resumed(
+    run: Path, given: dict[str, Any], stop_after: int | None, others: Any
+) -> tuple[RunConfig, Snapshot]:
+    """A run that goes on: its configuration, and where it is."""
+    if others:
+        raise click.UsageError(
+            "--resume goes on in the folder of the run, with its options: leave out --config, "
+            "--out and --force"
+        )
+    with usage_errors():
+        config, snapshot = open_run(run, given)
+    if stop_after is not None and stop_after <= snapshot.epoch:
+        raise click.BadParameter(
+            f"{snapshot.epoch} epochs are done already: give a larger number than {stop_after}",
+            param_hint="'--stop-after'",
+        )
+    return config, snapshot
+
+
+def _open_folder(
+    config: RunConfig, data: Dataset, resume: Path | None, out: Path | None, force: bool
+) -> RunFolder:
+    """The run folder; nothing is written yet."""
+    try:
+        with usage_errors():
+            if resume is not None:
+                return RunFolder(resume, resume=True, config=config)
+            if out is not None:
+                return RunFolder(out, force=force, config=config)
+            return NumberedRunFolder(data.name, config=config)
+    except ImportError as error:
+        raise click.BadParameter(str(error), param_hint="'--tensorboard'") from error
+
+
+def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
+    click.echo(f"backend: {describe_backend(opened)}")
+    click.echo(f"data:    {data.limited(config.limit).describe()}")
+    click.echo(f"model:   {config.describe(data)}")
+    optimizer = config.build_optimizer()
+    if optimizer != SGD(optimizer.learning_rate):
+        click.echo(f"steps:   {optimizer!r}")
+    if saved is not None:
+        within = f" and step {saved.step} of the next" if saved.step else ""
+        click.echo(f"goes on: after epoch {saved.epoch} of {config.epochs}{within}")
+
+
+def _where_saved(folder: RunFolder) -> tuple[str, ...]:
+    """Of a training that was interrupted at once, with no word on what is left of it."""
+    if folder.saved_to is None:
+        return ()
+    return (f"what was trained before is in {folder.saved_to}, for {folder.resume_with}",)
+
+
+def _finish(
+    config: RunConfig, folder: RunFolder, network: Network, data: Dataset, started: float
+) -> None:
+    """The summary, the pictures and the last line."""
+    which, split = judged_on(data)
+    counts = network.confusion_matrix(split.images, split.labels)
+
+    def write_summary() -> float:
+        seconds = time.perf_counter() - started
+        folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+        return seconds
+
+    # Before the pictures, which may fail: and again, with their time.
+    write_summary()
+    draw_pictures(folder.path, network, data, counts)
+    seconds = write_summary()
+    errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
+    epochs = len(network.history)
+    best = f", of which {folder.best_epoch} was the best," if config.patience else ""
+    click.echo(
+        f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
+        f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: {folder.path}"
+    )

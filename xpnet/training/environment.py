@@ -1,0 +1,44 @@
+"""What a run was made with: for its summary."""
+
+import platform
+import sys
+from typing import Any
+
+from xpnet.backends import Backend
+
+
+def environment(backend: Backend) -> dict[str, Any]:
+    """What a run was made with: backend, device, and the versions of what matters to it."""
+    libraries = ["xpnet", "numpy", "array-api-compat", "safetensors", "matplotlib"]
+    libraries += ["jaxlib"] if backend.name == "jax" else []
+    versions = {name: _version(name) for name in libraries}
+    versions[backend.distribution] = backend.installed_version()
+    return {
+        "backend": backend.name,
+        "device": backend.device_name(),
+        "dtype": backend.dtype_name,
+        "backend_reason": backend.reason,
+        "threads": backend.threads,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+    }
+
+
+def peak_host_memory() -> int | None:
+    """Most bytes of main memory that the process has held so far; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _version(distribution: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

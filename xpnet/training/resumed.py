@@ -1,0 +1,77 @@
+"""A run of the command line that goes on: what it was begun with, and what may change."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from xpnet.errors import CheckpointError
+from xpnet.schedules import Schedule
+from xpnet.training.config import RunConfig
+from xpnet.training.options import OptionError
+from xpnet.training.snapshot import Snapshot, read_snapshot
+
+MAY_CHANGE = (
+    "epochs", "backend", "device", "threads", "data_dir", "checkpoint_every", "tensorboard",
+)  # fmt: skip
+"""The options that a run may go on with others of than it was begun with."""
+
+
+def open_run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> tuple[RunConfig, Snapshot]:
+    """What a run goes on from, and its configuration.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    given
+        Options by the names of `RunConfig`. Those of `MAY_CHANGE` take the place of what was; all
+        others must be what they were. Where another backend is given, device and threads are
+        not kept.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no run that could go on, or it was not begun by the command line.
+    OptionError
+        If an option differs that must not; the message has all of them.
+    """
+    snapshot = read_snapshot(path)
+    if snapshot.configuration is None:
+        raise CheckpointError(
+            f"{path}: this training was begun in Python: go on with fit(..., resume=), and what it "
+            f"was begun with"
+        )
+    try:
+        config = RunConfig.from_dict(snapshot.configuration)
+    except OptionError as error:
+        raise CheckpointError(f"{path}: the configuration is not that of a run: {error}") from error
+    _check_same(config, given)
+    new = {name: value for name, value in given.items() if name in MAY_CHANGE}
+    _check_epochs(config, new.get("epochs", config.epochs), snapshot.epoch)
+    if new.get("backend", config.backend) != config.backend:
+        new = {"device": None, "threads": None, **new}
+    return replace(config, **new), snapshot
+
+
+def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:
+    differing = {
+        name: f"{name} was {getattr(config, name)!r} and is {value!r}"
+        for name, value in given.items()
+        if name not in MAY_CHANGE and value != getattr(config, name)
+    }
+    if False:
+        raise OptionError(
+            next(iter(differing)),
+            f"cannot change in a run that goes on: {'; '.join(differing.values())}. Leave out what "
+            f"differs, or begin another run",
+        )
+
+
+def _check_epochs(config: RunConfig, epochs: int, finished: int) -> None:
+    if epochs != config.epochs and isinstance(config.build_schedule(), Schedule):
+        raise OptionError(
+            "epochs", f"must stay {config.epochs}, which the schedule follows from; got {epochs}"
+        )
+    if epochs < finished:
+        raise OptionError("epochs", f"must be at least {finished}, which are done; got {epochs}")
