@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from xpnet import plots
 from xpnet.backends import DTYPES, open_backend, probe_backends
 from xpnet.checkpoint import write_atomically
 from xpnet.cli.help import SectionedCommand
@@ -85,6 +84,8 @@ def parity(
     if json_file is not None:
         _write_json(json_file, report.to_dict())
     if plot_file is not None:
+        from xpnet import plots
+
         image = io.BytesIO()
         plots.plot_parity(report).savefig(image, format="png")
         _write_file(plot_file, image.getvalue())

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from xpnet import plots
 from xpnet.data import Dataset, Split
 from xpnet.training import Network
 from xpnet.typing import HostArray
@@ -17,6 +16,8 @@ def judged_on(data: Dataset) -> tuple[str, Split]:
 
 def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArray) -> bool:
     """Draw the pictures of a run; False, with a hint, where matplotlib is missing."""
+    from xpnet import plots  # late: the other commands start sooner
+
     which, split = judged_on(data)
     try:
         plots.draw_run(folder, network, split, counts, f"{data.name}, {which} set")
