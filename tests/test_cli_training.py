@@ -181,7 +181,7 @@ def test_help_is_in_sections():
         "Data", "Network", "Training", "Optimizer", "Schedule", "Early stopping", "Computing",
         "Run folder", "Other options",
     ]  # fmt: skip
-    for option in main.commands["train"].params:
+    for option in main.get_command(None, "train").params:
         if option.param_type_name == "option":
             assert f"  {option.opts[0]}" in output
     assert "[default: that of the optimizer]" in " ".join(output.split())

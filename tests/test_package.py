@@ -161,6 +161,20 @@ def test_cli_import_is_light():
     assert not {"torch", "jax", "cupy", "matplotlib", "pooch", "PIL"} & set(loaded.split())
 
 
+def test_the_list_of_commands_is_right_and_loads_none():
+    """The names and lines of `xpnet --help` are written beside the commands, which load NumPy."""
+    from xpnet.cli import COMMANDS, main
+
+    run = "try: main(['--help'])\nfinally: print(*sys.modules)"
+    code = f"import sys; from xpnet.cli import main\n{run}"
+    *shown, loaded = run_python(code).splitlines()
+    assert not {"numpy", "xpnet.cli.training", "xpnet.training"} & set(loaded.split())
+    for name, (_, line) in COMMANDS.items():
+        assert main.get_command(None, name).name == name
+        assert any(row.split(maxsplit=1) == [name, line] for row in shown)
+    assert main.get_command(None, "trian") is None
+
+
 def test_public_names_exist():
     for name in xpnet.__all__:
         assert getattr(xpnet, name) is not None

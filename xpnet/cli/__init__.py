@@ -3,24 +3,48 @@
 To add a command, write a function in one of the files here and name it in `COMMANDS`.
 """
 
+from importlib import import_module
 from typing import Any
 
 import click
 
-from xpnet.cli.exporting import export
-from xpnet.cli.libraries import backends, conformance, parity
-from xpnet.cli.networks import evaluate, plot, predict
-from xpnet.cli.training import train
 from xpnet.errors import BackendUnavailable, OutOfMemory, TrainingDiverged, XpnetError
 
 _CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
 """The exit codes of errors other than 1, of which the documentation has a table."""
 
-COMMANDS = (train, evaluate, predict, plot, export, backends, parity, conformance)
+COMMANDS = {
+    "train": ("training", "Train a network on DATASET, and write a run folder."),
+    "evaluate": ("networks", "Measure the network of RUN on DATASET."),
+    "predict": ("networks", "Say the class of each picture in IMAGES."),
+    "plot": ("networks", "Draw the pictures of RUN again."),
+    "export": ("exporting", "Write the network of RUN as ONNX, as .npz, or for PyTorch."),
+    "backends": ("libraries", "Show which array libraries are usable here."),
+    "parity": ("libraries", "Train the same network on several backends and compare."),
+    "conformance": ("libraries", "Find out whether a namespace can train a network."),
+}
+"""The file of each command, and what it does in a line: `xpnet --help` imports none of them."""
 
 
 class _Commands(click.Group):
-    """Turns xpnet's errors into one message and an exit code: no traceback for a mistake."""
+    """Imports commands when they are asked for, and turns xpnet's errors into exit codes.
+
+    An error is one message, without a traceback for a mistake.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"xpnet.cli.{module}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -48,7 +72,3 @@ def main() -> None:
 
     Start with: xpnet train
     """
-
-
-for _command in COMMANDS:
-    main.add_command(_command)
