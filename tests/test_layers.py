@@ -376,7 +376,7 @@ def test_every_activation_is_compared_and_has_a_name():
         (lambda: Dense(2, 3, constraint=3.0), r"constraint must be one such as MaxNorm\(3.0\)"),
         (lambda: Dense(2, 3, constraint=MaxNorm), r"constraint must be one such as MaxNorm\(3.0\)"),
         (lambda: MaxNorm(0), "MaxNorm: limit must be positive and finite, got 0"),
-        (lambda: MaxNorm(float("inf")), "MaxNorm: limit must be a finite number, got inf"),
+        (lambda: MaxNorm(float("inf")), "MaxNorm: limit must be positive and finite, got inf"),
     ],
 )
 def test_options_that_are_refused(make, message):

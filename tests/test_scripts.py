@@ -100,8 +100,8 @@ def test_check_gpu_says_what_became_of_graphs(recorded, holds, monkeypatch):
         graphs = GraphUse(launches=int(recorded), reason="" if recorded else "why not")
         capture = True
 
-        def repeat(self, step):
-            run = super().repeat(step)
+        def repeat(self, step, *, pure=True):
+            run = super().repeat(step, pure=pure)
 
             def with_graphs(state, x, y, groups):
                 state = run(state, x, y, groups)

@@ -90,8 +90,6 @@ class Checkpoint(Callback):
             for name in self.files:
                 for left in self.path.glob(f".{name}.*"):
                     left.unlink()
-            if not len(network.history):
-                (self.path / BEST).unlink(missing_ok=True)  # of another training
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -123,6 +121,8 @@ class Checkpoint(Callback):
         file = self.path / CHECKPOINT
         try:
             snapshot.save(file, configuration=self.configuration)
+            if snapshot.epoch == snapshot.step == 0:
+                (self.path / BEST).unlink(missing_ok=True)  # of another training
         except OSError as error:
             raise cannot_write(self.path, error) from error
         self._last = snapshot.epoch, snapshot.step

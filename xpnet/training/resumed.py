@@ -60,7 +60,7 @@ def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:
         for name, value in given.items()
         if name not in MAY_CHANGE and value != getattr(config, name)
     }
-    if False:
+    if differing:
         raise OptionError(
             next(iter(differing)),
             f"cannot change in a run that goes on: {'; '.join(differing.values())}. Leave out what "
