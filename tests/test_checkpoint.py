@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import xpnet
 from xpnet.checkpoint import check_arrays, read_checkpoint, write_atomically, write_checkpoint
 from xpnet.errors import CheckpointError
 
@@ -408,3 +409,14 @@ def test_a_process_killed_while_writing_leaves_a_whole_file(tmp_path):
         content = path.read_bytes()
         assert len(content) == 16_000_000
         assert content == content[:1] * len(content)
+
+
+def test_a_program_that_only_loads(tmp_path):
+    """What `load` needs is there, whatever else has been imported."""
+    xpnet.fit(xpnet.mlp(64, 10), xpnet.load_dataset("digits"), epochs=1, backend="numpy").save(
+        tmp_path / "a.safetensors"
+    )
+    code = "import sys, xpnet; print(xpnet.load(sys.argv[1]).model)"
+    command = [sys.executable, "-c", code, str(tmp_path / "a.safetensors")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == "Sequential(fc1=Dense(64, 10))\n"

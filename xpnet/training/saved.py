@@ -10,6 +10,7 @@ from xpnet.backends import Backend, open_backend
 from xpnet.errors import CheckpointError
 from xpnet.layers import Layer, build_layer
 from xpnet.losses import TARGET_KINDS, build_loss
+from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
 from xpnet.training.history import History
 from xpnet.training.network import Network
 from xpnet.training.step import load_array, select
