@@ -64,8 +64,8 @@ class NumpyBackend(Backend):
             limit_blas(1)  # from here to the end of the scope
             logger.warning(
                 "other work keeps the cores busy: a product takes %.0f times as long with %d "
-                "threads as with 1, so 1 is used (threads=%d insists; with a number of threads, every "
-                "run has the same last digits)",
+                "threads as with 1, so 1 is used (threads=%d insists; with a number of threads, "
+                "every run has the same last digits)",
                 slower, threads, threads,
             )  # fmt: skip
 
