@@ -90,8 +90,8 @@ class Nesterov(Momentum):
     """Gradient descent with Nesterov's momentum, a look ahead along the velocity.
 
     v = m v + gradient; parameter -= learning_rate * (m v + gradient). The form of torch and Keras,
-    in which the parameters are those at which the gradient is taken
-    next, and not those before the look ahead.
+    in which the parameters are those at which the gradient is taken next, and not those before the
+    look ahead.
 
     Parameters
     ----------

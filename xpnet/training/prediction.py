@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import EVALUATION, Layer, softmax
+from xpnet.layers.activations import logistic
 from xpnet.metrics import predicted_classes, predicted_labels
 from xpnet.training.evaluation import chunk_rows, chunks
 from xpnet.typing import Array, Namespace
@@ -25,11 +26,6 @@ def outputs_in_chunks(
         batch = prepare(xp, x[rows, ...], maximum=pixel_maximum, dtype=backend.dtype, shape=shape)
         output, _ = model.forward(xp, arrays, batch, EVALUATION)
         yield rows, output
-
-
-def logistic(xp: Namespace, z: Array) -> Array:
-    """The probability of each label by itself: 1 / (1 + exp(-z)), as in `Sigmoid`."""
-    return 0.5 + 0.5 * xp.tanh(0.5 * z)
 
 
 PREDICTIONS: dict[str, Head] = {
