@@ -73,6 +73,8 @@ def usable_targets(targets: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, 
 def run_tests(data_dir: Path | None) -> dict[str, Any]:
     """All tests marked `gpu`, in a process of their own, in which CuPy may not be missing."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    # Most of the time goes into compiling kernels, each in one thread.
+    command += ["-n", "auto", "--maxprocesses", "8"]
     settings = {**os.environ, "XPNET_REQUIRE": "cupy"}
     if data_dir is not None:
         settings["XPNET_DATA_DIR"] = str(data_dir.resolve())

@@ -64,7 +64,7 @@ def test_a_streamed_training_is_the_resident_training(
     training_backend, tmp_path, nothing_fits, monkeypatch, dtype
 ):
     """Dropout, a smaller last batch, evaluation in several chunks: equal to the last bit."""
-    monkeypatch.setattr("xpnet.training.evaluation._CHUNK_VALUES", 1)  # the least: 64 rows
+    monkeypatch.setattr("xpnet.backends.Backend.chunk_values", 1)  # the least: 64 rows
     values = PIXELS.astype(dtype) if dtype == "uint8" else (PIXELS / 255).astype(dtype)
     x = mapped(tmp_path, values)
     test = values[:50], LABELS[:50]

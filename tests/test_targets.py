@@ -159,7 +159,7 @@ def test_streamed_samples_have_targets_and_weights_too(
     training_backend, tmp_path, monkeypatch, case
 ):
     monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
-    monkeypatch.setattr("xpnet.training.evaluation._CHUNK_VALUES", 1)  # chunks of 64 rows
+    monkeypatch.setattr("xpnet.backends.Backend.chunk_values", 1)  # chunks of 64 rows
     mapped = {}
     kind, loss = LOSSES[case]
     for name, values in (("x", X), ("y", TARGETS[kind]), ("w", WEIGHTS)):
@@ -414,7 +414,7 @@ def test_a_network_of_an_unknown_kind():
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr("xpnet.training.evaluation._CHUNK_VALUES", 1)  # the least: 64 rows
+    monkeypatch.setattr("xpnet.backends.Backend.chunk_values", 1)  # the least: 64 rows
 
 
 def by_sklearn(report, y, predicted):

@@ -412,7 +412,7 @@ def test_pixels_images_and_rows_are_the_same_to_a_network(reference):
 def test_evaluation_in_chunks_is_evaluation_at_once(reference, monkeypatch):
     x, y = DIGITS.test.images, DIGITS.test.labels
     whole = reference.evaluate(x, y)
-    monkeypatch.setattr("xpnet.training.evaluation._CHUNK_VALUES", 1)  # the least: 64 rows
+    monkeypatch.setattr("xpnet.backends.Backend.chunk_values", 1)  # the least: 64 rows
     pieces = reference.evaluate(x, y)
     assert pieces.loss == pytest.approx(whole.loss, rel=1e-13)
     assert pieces.errors == whole.errors

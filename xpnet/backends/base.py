@@ -14,6 +14,9 @@ from xpnet.typing import Array, DType, HostArray, Namespace, State
 
 DTYPES = ("float32", "float64")
 
+GPU_CHUNK_VALUES = 32_000_000
+"""`Backend.chunk_values` of a GPU: 128 MB in float32."""
+
 
 def with_overrides(xp: Namespace, **overrides: Callable[..., Any]) -> Namespace:
     """A namespace with functions of its own, or with others in the place of its own.
@@ -83,6 +86,9 @@ class Backend:
         Its name, the same in every library.
     steps_per_call
         How many training steps are best taken in one call of what `repeat` returns.
+    chunk_values
+        About how many numbers the widest array may hold where many samples are evaluated in chunks:
+        8 MB in float32, what the caches of a CPU hold; more on a GPU, which has to be kept busy.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
     threads
@@ -95,6 +101,7 @@ class Backend:
     distribution: ClassVar[str]
     extra: ClassVar[str | None] = None
     steps_per_call: ClassVar[int] = 1
+    chunk_values: int = 2_000_000
 
     xp: Namespace
     device: Any

@@ -7,9 +7,16 @@ from typing import Any, ClassVar
 
 from array_api_compat import is_cupy_array
 
-from xpnet.backends.base import Backend, Status, device_index, with_overrides
+from xpnet.backends.base import (
+    GPU_CHUNK_VALUES,
+    Backend,
+    Status,
+    device_index,
+    with_overrides,
+)
 from xpnet.backends.cublas import Handles, Products, find_handles
 from xpnet.backends.cuda_dropout import make_fused_mask
+from xpnet.backends.cuda_fusion import FusedStep, Fuser, Switch
 from xpnet.backends.cuda_graph import GraphRunner, GraphUse
 from xpnet.backends.cupy_stream import CupyStream
 from xpnet.errors import BackendUnavailable, one_line
@@ -23,13 +30,16 @@ _DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
 class CupyBackend(Backend):
     """CuPy on a CUDA GPU: `cuda` (the first one), `cuda:0`, `cuda:1`, ...
 
-    float32 products are made in full float32 unless `tf32` is asked for. Groups of training steps
-    are recorded as CUDA graphs.
+    float32 products are made in full float32 unless `tf32` is asked for. What a training step
+    computes with small arrays is put together into few kernels, and groups of steps are recorded as
+    CUDA graphs.
 
     Attributes
     ----------
+    fuse
+        Whether kernels are put together; set it to False to have each of CuPy's by itself.
     capture
-        Whether they are; set it to False to have each step started by itself.
+        Whether steps are recorded; set it to False to have each step started by itself.
     graphs
         How often graphs were recorded and started, and if not, why.
     """
@@ -38,6 +48,8 @@ class CupyBackend(Backend):
     distribution = "cupy"
     extra = "cuda12"
     steps_per_call: ClassVar[int] = 16
+    chunk_values = GPU_CHUNK_VALUES
+    fuse: bool = True
     capture: bool = True
 
     @classmethod
@@ -93,9 +105,12 @@ class CupyBackend(Backend):
         count = cupy.cuda.runtime.getDeviceCount()
         self.device = cupy.cuda.Device(device_index("cupy", device, count, ("cuda",)))
         with self.device:
-            self.xp = with_overrides(
+            self._eager = with_overrides(
                 xp, keep_mask=make_fused_mask(cupy), erf=_erf, **self._find_products()
             )
+        self._switch = Switch()
+        self._kernels: dict[str, Any] = {}
+        self.xp = self._switch.namespace(self._eager)
 
     def _find_products(self) -> dict[str, Callable[..., Any]]:
         """The products by cuBLAS, as overrides; none where they do not work, but CuPy's own do."""
@@ -123,7 +138,9 @@ class CupyBackend(Backend):
         return {}
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
-        """Groups of steps as CUDA graphs; see `xpnet.backends.cuda_graph`."""
+        """Groups of steps as CUDA graphs of few kernels; see `cuda_graph` and `cuda_fusion`."""
+        if pure and self.fuse:
+            step = FusedStep(step, self._switch, self._fuser)
         if not self.capture:
             return super().repeat(step)
         handles = self._handles
@@ -133,6 +150,9 @@ class CupyBackend(Backend):
             return super().repeat(step)
         cupy, device = self._cupy, self.device
         return GraphRunner(step, lambda: CupyStream(cupy, device, handles), self.graphs)
+
+    def _fuser(self) -> Fuser:
+        return Fuser(self._cupy, self._eager, self.device, self._kernels)
 
     def to_numpy(self, x: Array) -> HostArray:
         host: HostArray = self._cupy.asnumpy(x)

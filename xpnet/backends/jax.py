@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import is_jax_array
 
-from xpnet.backends.base import Backend, Status, device_index, with_overrides
+from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, device_index, with_overrides
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, State
 
@@ -61,6 +61,8 @@ class JaxBackend(Backend):
                 f"(device='cpu' always works; a GPU needs pip install 'jax[cuda12]')"
             ) from error
         self.device = devices[device_index("jax", device, len(devices), (kind,))]
+        if self.device.platform != "cpu":
+            self.chunk_values = GPU_CHUNK_VALUES
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
         with self.scope():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_torch_array
 
-from xpnet.backends.base import Backend, Status, with_overrides
+from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, with_overrides
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, HostArray
@@ -46,6 +46,8 @@ class TorchBackend(Backend):
             one = torch.zeros(1, dtype=self.dtype, device=place)
             one.cpu()  # fails on devices that hold no data
             self.device = one.device
+            if self.device.type != "cpu":
+                self.chunk_values = GPU_CHUNK_VALUES
         except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackendUnavailable(

@@ -13,9 +13,6 @@ from xpnet.training.step import loaded_loss
 from xpnet.training.weighted import Weighted, rows_of
 from xpnet.typing import Array, Params
 
-_CHUNK_VALUES = 2_000_000
-"""About how many numbers the widest array of a chunk holds: 8 MB in float32."""
-
 Evaluator = Callable[[Params, Array, Array], "Evaluation"]
 
 
@@ -90,7 +87,7 @@ def make_evaluator(
         count = x.shape[0]
         sums = [
             chunk(params, x[rows, ...], rows_of(y, (rows, ...)))
-            for rows in chunks(count, chunk_rows(model, x))
+            for rows in chunks(count, chunk_rows(backend, model, x))
         ]
         total = float(backend.to_numpy(sum(loss_sum for loss_sum, _ in sums)))
         if count_right is None:
@@ -104,10 +101,10 @@ def make_evaluator(
     return evaluate
 
 
-def chunk_rows(model: Layer, x: Array) -> int:
-    """How many samples make a chunk, so that the widest array stays at a few megabytes."""
+def chunk_rows(backend: Backend, model: Layer, x: Array) -> int:
+    """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`."""
     widths = [math.prod(x.shape[1:]), *(s[-1] for s in model.parameter_shapes().values())]
-    return max(64, _CHUNK_VALUES // max(widths))
+    return max(64, backend.chunk_values // max(widths))
 
 
 def chunks(count: int, rows: int) -> Iterator[slice]:

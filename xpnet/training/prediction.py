@@ -21,7 +21,7 @@ def outputs_in_chunks(
     Of no samples there is one chunk, with an output of no rows.
     """
     xp, shape = backend.xp, model.input_shape()
-    every_row = list(chunks(x.shape[0], chunk_rows(model, x)))
+    every_row = list(chunks(x.shape[0], chunk_rows(backend, model, x)))
     for rows in every_row or [slice(0, 0)]:
         batch = prepare(xp, x[rows, ...], maximum=pixel_maximum, dtype=backend.dtype, shape=shape)
         output, _ = model.forward(xp, arrays, batch, EVALUATION)

@@ -1,0 +1,73 @@
+"""CuPy as far as `Fuser` needs it, on NumPy: kernels as C++, with warps of one thread."""
+
+import ctypes
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+_AROUND = """
+#include <cmath>
+using namespace std;
+#define __global__
+#define __device__
+static struct { int x; } blockIdx, threadIdx;
+%s
+extern "C" void run(int blocks, int threads, void** a) {
+    for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++)
+        for (threadIdx.x = 0; threadIdx.x < threads; threadIdx.x++)
+            %s(%s);
+}
+"""
+
+
+class EmulatedCupy:
+    """`kernels` counts how many were started, `sources` has what was compiled."""
+
+    ndarray = np.ndarray
+    may_share_memory = staticmethod(np.may_share_memory)
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.kernels = 0
+        self.sources = []
+
+    def empty(self, shape, dtype):
+        array = np.empty(shape, dtype)
+        array.view(np.uint8 if array.ndim else dtype)[...] = 1  # not what was there by chance
+        return array
+
+    def RawKernel(self, source, name, options):  # noqa: N802
+        assert options == ("--fmad=false",)
+        self.sources.append(source)
+        library = _compiled(source, name, self.folder)
+
+        def launch(grid, block, arrays):
+            self.kernels += 1
+            assert len(grid) == len(block) == 1
+            pointers = (ctypes.c_void_p * len(arrays))(*(x.ctypes.data for x in arrays))
+            library.run(grid[0], block[0], pointers)
+
+        return launch
+
+
+@cache
+def _compiled(source, name, folder):
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    declared = re.search(name + r"\((.*)\) \{", source).group(1).split(", ")
+    types = [part.rpartition("*")[0] + "*" for part in declared]
+    arguments = ", ".join(f"({kind})a[{i}]" for i, kind in enumerate(types))
+    path = folder / f"kernel{abs(hash(source))}"
+    path.with_suffix(".cpp").write_text(_AROUND % (source, name, arguments))
+    # Nothing is contracted, as on the GPU.
+    flags = ["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w"]
+    subprocess.run(
+        [compiler, *flags, "-o", path.with_suffix(".so"), path.with_suffix(".cpp")], check=True
+    )
+    return ctypes.CDLL(str(path.with_suffix(".so")))
