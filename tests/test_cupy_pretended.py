@@ -13,7 +13,7 @@ from test_cublas import DeviceArray, EmulatedCublas, on_device
 
 import xpnet.backends.cupy as cupy_backend
 from xpnet import SGD, BackendUnavailable, mlp, open_backend
-from xpnet.backends.cublas import Handles
+from xpnet.backends.cuda.cublas import Handles
 from xpnet.losses import softmax_cross_entropy
 from xpnet.training.step import initial_state, make_step
 
@@ -109,7 +109,8 @@ def pretend_cupy(capability="90"):
         ndarray=DeviceArray, cuda=cuda, events=events, bool=bool, int32=np.int32,
         uint32=np.uint32, int64=np.int64, full=np.full,
         ones=lambda shape, dtype: on_device(np.ones(shape, dtype)),
-        empty=lambda shape, dtype: on_device(np.full(shape, np.nan, dtype)),
+        empty=lambda shape, dtype: on_device(np.zeros(shape, dtype) + dtype.type(77)),
+        may_share_memory=np.may_share_memory, RawKernel=no_kernel,
         array=lambda x, order, copy: on_device(np.array(x, order=order)),
         empty_like=np.empty_like, copyto=np.copyto, asnumpy=np.asarray, matmul=np.matmul,
         get_default_memory_pool=lambda: default,
@@ -177,11 +178,15 @@ def test_groups_run_on_the_stream_and_where_they_cannot_be_recorded_beside_it(pr
     with caplog.at_level(logging.WARNING, "xpnet"):
         state, _ = train(backend, 2)
         assert_close(state, expected(2))
-        assert len(caplog.records) == 1  # no kernel for the masks
+        # No kernel for the masks, and none for the rest.
+        assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+            "dropout takes many kernels instead of one",
+            "small kernels are not put together",
+        ]
         state, _ = train(backend)
     assert_close(state, expected())
     assert backend.graphs.reason == "NotImplementedError: nothing is recorded here"
-    assert [record.getMessage() for record in caplog.records][1:] == [
+    assert [record.getMessage() for record in caplog.records][3:] == [
         "steps are started one by one, which is slower on a GPU: they cannot be recorded as a "
         "CUDA graph (NotImplementedError: nothing is recorded here)"
     ]

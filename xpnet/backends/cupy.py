@@ -14,11 +14,12 @@ from xpnet.backends.base import (
     device_index,
     with_overrides,
 )
-from xpnet.backends.cublas import Handles, Products, find_handles
-from xpnet.backends.cuda_dropout import make_fused_mask
-from xpnet.backends.cuda_fusion import FusedStep, Fuser, Switch
-from xpnet.backends.cuda_graph import GraphRunner, GraphUse
-from xpnet.backends.cupy_stream import CupyStream
+from xpnet.backends.cuda.cublas import Handles, Products, find_handles
+from xpnet.backends.cuda.dropout import make_fused_mask
+from xpnet.backends.cuda.fused_step import FusedStep, Switch
+from xpnet.backends.cuda.fusion import Fuser
+from xpnet.backends.cuda.graph import GraphRunner, GraphUse
+from xpnet.backends.cuda.stream import CupyStream
 from xpnet.errors import BackendUnavailable, one_line
 from xpnet.typing import Array, HostArray
 
@@ -138,7 +139,7 @@ class CupyBackend(Backend):
         return {}
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
-        """Groups of steps as CUDA graphs of few kernels; see `cuda_graph` and `cuda_fusion`."""
+        """Groups of steps as CUDA graphs of few kernels; see `cuda.graph` and `cuda.fusion`."""
         if pure and self.fuse:
             step = FusedStep(step, self._switch, self._fuser)
         if not self.capture:

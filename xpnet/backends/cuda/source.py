@@ -1,6 +1,6 @@
 """CUDA source for the values of expressions: one kernel that computes several of them.
 
-An expression is made of `Node`s. A kernel has a part for each shape; a thread computes one element
+A kernel has a part for each shape; a thread computes one element
 of all values of its part, or, where that takes long sums, a warp does. What several values share is
 computed once. Reductions and products of matrices are written as loops, and whatever does not
 depend on the variable of a loop stands before it.
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from xpnet.backends.cuda.nodes import Node
 from xpnet.typing import Array, DType, Shape
 
 THREADS = 256
@@ -67,50 +68,6 @@ template <typename T> __device__ inline T xpnet_lanes_max(T x) {
     return x;
 }
 """
-
-
-class Node:
-    """A value that is known, or how it is computed.
-
-    Attributes
-    ----------
-    operation
-        A name in `TEMPLATES`, or `constant`, `index`, `view`, `gather`, `sum`, `max`, `product`.
-    operands
-        The nodes that it is computed from.
-    shape, dtype
-        Of the value.
-    detail
-        What else belongs to the operation: the number of a constant; which of its own axes each
-        axis of a view's operand is, None where that has length 1; the axis of a reduction, or None.
-    value
-        The array with the value, once there is one.
-    stored
-        Whether the value is to be written to memory, and not computed again by each who wants it.
-    """
-
-    __slots__ = (
-        *("operation", "operands", "shape", "dtype", "detail", "value", "stored"),
-        *("handle", "__weakref__"),
-    )
-
-    def __init__(
-        self,
-        operation: str,
-        operands: Sequence["Node"],
-        shape: Shape,
-        dtype: DType,
-        detail: Any = None,
-        value: Array | None = None,
-    ) -> None:
-        self.operation = operation
-        self.operands = tuple(operands)
-        self.shape = shape
-        self.dtype = dtype
-        self.detail = detail
-        self.value = value
-        self.stored = False
-        self.handle: Any = None
 
 
 class Kernel(NamedTuple):

@@ -9,38 +9,37 @@ These arrays are never written to, as those of JAX: `y += x` binds another one. 
 is computed at once, by CuPy's own functions.
 """
 
-import logging
-import threading
+import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import SimpleNamespace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cuda_deferred import Deferred
-from xpnet.backends.cuda_functions import FUNCTIONS
-from xpnet.backends.cuda_source import (
+from xpnet.backends.cuda.deferred import Deferred
+from xpnet.backends.cuda.functions import FUNCTIONS
+from xpnet.backends.cuda.nodes import Node, arrays_of, below
+from xpnet.backends.cuda.source import (
     NAME,
     TEMPLATES,
     THREADS,
     TYPES,
-    Node,
     operations_of,
     write_kernel,
 )
-from xpnet.errors import one_line
-from xpnet.typing import Array, DType, Namespace, Shape, State
-
-logger = logging.getLogger("xpnet")
+from xpnet.typing import Array, DType, Namespace, Shape
 
 MOST_OPERATIONS = 256
 """What takes more than that for an element is written to memory, if several will need it."""
 
 FEW_OPERATIONS = 16
-"""What takes no more than that is never worth it."""
+"""What takes no more than that is not worth it."""
 
+DEEPEST = 64
+"""So many functions of each other at most are written in one kernel."""
+
+LARGEST = 2**31 - THREADS
+"""A kernel counts elements in 32 bits."""
 
 _COMPARISONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
 _LOGICAL = {"logical_not", "logical_and", "logical_or"}
@@ -96,15 +95,12 @@ class Fuser:
         nodes: list[Node] = []
         _collect(values, nodes)
         self.compute(nodes)
-        return [_plain(value) for value in values]
+        return [plain(value) for value in values]
 
     def eager(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call a function that computes at once."""
-        args, options = (
-            self.known(*args),
-            dict(zip(options, self.known(*options.values()), strict=True)),
-        )
-        return self.defer(function(*args, **options))
+        *known, known_options = self.known(*args, options)
+        return self.defer(function(*known, **known_options))
 
     # -- what is noted ---------------------------------------------------------------------------
 
@@ -136,6 +132,8 @@ class Fuser:
         if name == "where":
             nodes.insert(0, self._operand(arrays[0], np.dtype(bool)))
         shape = np.broadcast_shapes(*(node.shape for node in nodes))
+        if math.prod(shape) > LARGEST:
+            return None
         for node in nodes:
             if node.shape != shape:
                 self._store_if_long(node, MOST_OPERATIONS)
@@ -157,6 +155,7 @@ class Fuser:
 
     def note(self, node: Node) -> Deferred:
         """A node as an array."""
+        node.stored = node.depth > DEEPEST
         self._noted.append(weakref.ref(node))
         return Deferred(self, node)
 
@@ -178,7 +177,7 @@ class Fuser:
         wanted = list({id(node): node for node in nodes if node.value is None}.values())
         if not wanted:
             return
-        first = [node for node in _below(wanted) if node.stored]
+        first = [node for node in below(wanted) if node.stored]
         if first:
             self.compute(first)
             wanted = [node for node in wanted if node.value is None]
@@ -186,34 +185,26 @@ class Fuser:
         for node in wanted:
             parts.setdefault(node.shape, []).append(node)
         if not alone:
-            for node in self._others(wanted):
-                if node.shape in parts:
+            there = {id(node) for node in wanted}
+            for node in self._wanted():
+                own = id(node) not in there and node.operation not in ("view", "index", "constant")
+                if own and node.shape in parts and not any(n.stored for n in below([node])):
                     parts[node.shape].append(node)
         self._run(list(parts.values()))
 
     def compute_readers(self, array: Array) -> None:
         """Compute all that reads an array which is about to be written to."""
-        readers = [
-            node
-            for node in self._others([])
-            if any(self._cupy.may_share_memory(x, array) for x in _arrays(node))
-        ]
-        self.compute(readers)
+        share = self._cupy.may_share_memory
+        self.compute(
+            [node for node in self._wanted() if any(share(x, array) for x in arrays_of(node))]
+        )
 
-    def _others(self, wanted: Sequence[Node]) -> list[Node]:
-        """What else has been noted, is not computed, and can still be asked for."""
-        found = [node for node in (ref() for ref in self._noted) if node is not None]
-        pending = [node for node in found if node.value is None]
+    def _wanted(self) -> list[Node]:
+        """What has been noted and not computed, and can still be asked for."""
+        pending = [node for ref in self._noted if (node := ref()) is not None]
+        pending = [node for node in pending if node.value is None]
         self._noted = [weakref.ref(node) for node in pending]
-        there = {id(node) for node in wanted}
-        return [
-            node
-            for node in pending
-            if (node.stored or node.handle() is not None)
-            and id(node) not in there
-            and node.operation not in ("view", "index", "constant")
-            and not any(below.stored for below in _below([node]))
-        ]
+        return [node for node in pending if node.stored or node.handle() is not None]
 
     def _run(self, parts: list[list[Node]]) -> None:
         kernel = write_kernel(parts, self._warp)
@@ -229,106 +220,27 @@ class Fuser:
             function((kernel.blocks,), (THREADS,), (*kernel.inputs, *values))
         for node, value in zip(kernel.outputs, values, strict=True):
             node.value = value
-            node.operands = ()
-
-
-class FusedStep:
-    """A step whose functions of small arrays are put together.
-
-    Parameters
-    ----------
-    step
-        `step(state, x, y, rows) -> state`, with functions of the namespace of `switch`.
-    switch
-        Whether these are noted.
-    make
-        Makes the `Fuser` of one step.
-    """
-
-    def __init__(
-        self, step: Callable[..., State], switch: "Switch", make: Callable[[], Fuser]
-    ) -> None:
-        self._step = step
-        self._switch = switch
-        self._make = make
-        self._broken = False
-
-    def __call__(self, state: State, x: Array, y: Any, rows: Array) -> State:
-        if self._broken:
-            return self._step(state, x, y, rows)
-        fuser = self._make()
-        try:
-            return self._fused(fuser, state, x, y, rows)
-        except Exception as error:
-            if fuser.wrote or "OutOfMemory" in type(error).__name__:
-                raise
-            self._broken = True
-            text = f"{type(error).__name__}: {one_line(error)[:300]}"
-            logger.warning("small kernels are not put together, which is slower (%s)", text)
-            return self._step(state, x, y, rows)
-
-    def _fused(self, fuser: Fuser, state: State, x: Array, y: Any, rows: Array) -> State:
-        before = {name: fuser.defer(value) for name, value in state.items()}
-        with self._switch.to(fuser):
-            after = self._step(before, *fuser.defer((x, y, rows)))
-        nodes = [value.node for value in after.values() if isinstance(value, Deferred)]
-        fuser.compute(nodes, alone=True)
-        return {name: _plain(value) for name, value in after.items()}
-
-
-class Switch(threading.local):
-    """Whether functions of a namespace compute at once or are noted, in each thread by itself."""
-
-    fuser: Fuser | None = None
-
-    @contextmanager
-    def to(self, fuser: Fuser) -> Iterator[None]:
-        """A context in which functions are noted by a fuser."""
-        self.fuser = fuser
-        try:
-            yield
-        finally:
-            self.fuser = None
-
-    def namespace(self, xp: Namespace) -> Namespace:
-        """A namespace whose functions obey this switch."""
-        return SimpleNamespace(
-            **{
-                name: self._obeying(name, value) if _is_function(name, value) else value
-                for name, value in vars(xp).items()
-            }
-        )
-
-    def _obeying(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def either(*args: Any, **options: Any) -> Any:
-            fuser = self.fuser
-            if fuser is None:
-                return function(*args, **options)
-            return fuser.apply(name, function, args, options)
-
-        return either
-
-
-def _is_function(name: str, value: Any) -> bool:
-    return callable(value) and not isinstance(value, type) and not name.startswith("_")
+            node.operands, node.depth = (), 0
 
 
 def _collect(value: Any, nodes: list[Node]) -> None:
     if isinstance(value, Deferred):
         nodes.append(value.node)
-    elif isinstance(value, tuple | list):
-        for part in value:
+    elif isinstance(value, tuple | list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
             _collect(part, nodes)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What has been computed, as the arrays of the library."""
     if isinstance(value, Deferred):
         return value.node.value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_plain, value))
+        return type(value)(*map(plain, value))
     if isinstance(value, tuple | list):
-        return type(value)(map(_plain, value))
+        return type(value)(map(plain, value))
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
     return value
 
 
@@ -362,21 +274,3 @@ def _fits(number: Any, dtype: DType) -> bool:
         return type(number) is bool
     limits = np.iinfo(dtype)
     return type(number) is int and int(limits.min) <= number <= int(limits.max)
-
-
-def _below(nodes: Sequence[Node]) -> list[Node]:
-    """All that has to be computed for some nodes, without those themselves."""
-    found: dict[int, Node] = {}
-    stack = [operand for node in nodes for operand in node.operands]
-    while stack:
-        node = stack.pop()
-        if node.value is None and id(node) not in found:
-            found[id(node)] = node
-            stack += node.operands
-    return list(found.values())
-
-
-def _arrays(node: Node) -> list[Array]:
-    """The arrays that a node is computed from."""
-    nodes = [node, *_below([node])]
-    return [x.value for part in nodes for x in part.operands if x.value is not None]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet.backends.cuda_deferred import Deferred
-from xpnet.backends.cuda_source import TYPES, Node
+from xpnet.backends.cuda.deferred import Deferred
+from xpnet.backends.cuda.nodes import Node
+from xpnet.backends.cuda.source import TYPES
 from xpnet.typing import Array, DType, Shape
 
 if TYPE_CHECKING:
-    from xpnet.backends.cuda_fusion import Fuser
+    from xpnet.backends.cuda.fusion import Fuser
 
 MOST_PRODUCTS = 2**20
 """Products of matrices with so many multiplications at most are made here."""

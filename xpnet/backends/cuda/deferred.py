@@ -1,15 +1,15 @@
-"""Arrays that note what is computed with them; see `xpnet.backends.cuda_fusion`."""
+"""Arrays that note what is computed with them; see `xpnet.backends.cuda.fusion`."""
 
 import math
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from xpnet.backends.cuda_source import Node
+from xpnet.backends.cuda.nodes import Node
 from xpnet.typing import DType, Shape
 
 if TYPE_CHECKING:
-    from xpnet.backends.cuda_fusion import Fuser
+    from xpnet.backends.cuda.fusion import Fuser
 
 
 class Deferred:
@@ -69,7 +69,7 @@ class Deferred:
 
     def __pow__(self, power: Any) -> "Deferred":
         if power == 2 and self.dtype.kind == "f":
-            return self * self
+            return self.fuser.call("multiply", self, self)
         return self.fuser.eager(lambda x: x**power, self)
 
 
@@ -102,5 +102,5 @@ for _word, _name in _COMPARISONS.items():
 for _word in ("and", "or", "xor", "lshift", "rshift", "mod", "floordiv"):
     for _side in ("", "r"):
         setattr(Deferred, f"__{_side}{_word}__", _at_once(f"__{_side}{_word}__"))
-for _word in ("invert", "abs"):
+for _word in ("invert", "abs", "bool", "int", "float", "index"):
     setattr(Deferred, f"__{_word}__", _at_once(f"__{_word}__"))

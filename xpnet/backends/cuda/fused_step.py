@@ -1,0 +1,96 @@
+"""Training steps with few kernels, and the namespace that makes them so."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from xpnet.backends.cuda.deferred import Deferred
+from xpnet.backends.cuda.fusion import Fuser, plain
+from xpnet.errors import one_line
+from xpnet.typing import Array, Namespace, State
+
+logger = logging.getLogger("xpnet")
+
+
+class FusedStep:
+    """A step whose functions of small arrays are put together.
+
+    Parameters
+    ----------
+    step
+        `step(state, x, y, rows) -> state`, with functions of the namespace of `switch`.
+    switch
+        Whether these are noted.
+    make
+        Makes the `Fuser` of one step.
+    """
+
+    def __init__(
+        self, step: Callable[..., State], switch: "Switch", make: Callable[[], Fuser]
+    ) -> None:
+        self._step = step
+        self._switch = switch
+        self._make = make
+        self._broken = False
+
+    def __call__(self, state: State, x: Array, y: Any, rows: Array) -> State:
+        if self._broken:
+            return self._step(state, x, y, rows)
+        fuser = self._make()
+        try:
+            return self._fused(fuser, state, x, y, rows)
+        except Exception as error:
+            if fuser.wrote or "OutOfMemory" in type(error).__name__:
+                raise
+            self._broken = True
+            text = f"{type(error).__name__}: {one_line(error)[:300]}"
+            logger.warning("small kernels are not put together, which is slower (%s)", text)
+            return self._step(state, x, y, rows)
+
+    def _fused(self, fuser: Fuser, state: State, x: Array, y: Any, rows: Array) -> State:
+        before = {name: fuser.defer(value) for name, value in state.items()}
+        with self._switch.to(fuser):
+            after = self._step(before, *fuser.defer((x, y, rows)))
+        nodes = [value.node for value in after.values() if isinstance(value, Deferred)]
+        fuser.compute(nodes, alone=True)
+        return {name: plain(value) for name, value in after.items()}
+
+
+class Switch(threading.local):
+    """Whether functions of a namespace compute at once or are noted, in each thread by itself."""
+
+    fuser: Fuser | None = None
+
+    @contextmanager
+    def to(self, fuser: Fuser) -> Iterator[None]:
+        """A context in which functions are noted by a fuser."""
+        self.fuser = fuser
+        try:
+            yield
+        finally:
+            self.fuser = None
+
+    def namespace(self, xp: Namespace) -> Namespace:
+        """A namespace whose functions obey this switch."""
+        return SimpleNamespace(
+            **{
+                name: self._obeying(name, value) if _is_function(name, value) else value
+                for name, value in vars(xp).items()
+            }
+        )
+
+    def _obeying(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def either(*args: Any, **options: Any) -> Any:
+            fuser = self.fuser
+            if fuser is None:
+                return function(*args, **options)
+            return fuser.apply(name, function, args, options)
+
+        return either
+
+
+def _is_function(name: str, value: Any) -> bool:
+    return callable(value) and not isinstance(value, type) and not name.startswith("_")

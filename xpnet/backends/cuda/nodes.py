@@ -1,0 +1,74 @@
+"""What a value is computed from: the expressions that kernels are written for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from xpnet.typing import Array, DType, Shape
+
+
+class Node:
+    """A value that is known, or how it is computed.
+
+    Attributes
+    ----------
+    operation
+        A name in `source.TEMPLATES`, or `known`, `constant`, `index`, `view`, `gather`, `sum`,
+        `max`, `product`.
+    operands
+        The nodes that it is computed from.
+    shape, dtype
+        Of the value.
+    detail
+        What else belongs to the operation: the number of a constant; which of its own axes each
+        axis of a view's operand is, None where that has length 1; the axis of a reduction, or None.
+    value
+        The array with the value, once there is one.
+    stored
+        Whether the value is to be written to memory, and not computed again by each who wants it.
+    depth
+        How many functions of each other it is, from what is known or will be stored.
+    handle
+        A weak reference to the array that stands for it; without that array nobody can ask for it.
+    """
+
+    __slots__ = (
+        *("operation", "operands", "shape", "dtype", "detail", "value", "stored"),
+        *("depth", "handle", "__weakref__"),
+    )
+
+    def __init__(
+        self,
+        operation: str,
+        operands: Sequence["Node"],
+        shape: Shape,
+        dtype: DType,
+        detail: Any = None,
+        value: Array | None = None,
+    ) -> None:
+        self.operation = operation
+        self.operands = tuple(operands)
+        self.shape = shape
+        self.dtype = dtype
+        self.detail = detail
+        self.value = value
+        self.stored = False
+        self.depth: int = 1 + max((x.depth for x in operands if not x.stored), default=0)
+        self.handle: Any = None
+
+
+def below(nodes: Sequence[Node]) -> list[Node]:
+    """All that has to be computed for some nodes, without those themselves."""
+    found: dict[int, Node] = {}
+    stack = [operand for node in nodes for operand in node.operands]
+    while stack:
+        node = stack.pop()
+        if node.value is None and id(node) not in found:
+            found[id(node)] = node
+            stack += node.operands
+    return list(found.values())
+
+
+def arrays_of(node: Node) -> list[Array]:
+    """The arrays that a node is computed from."""
+    parts = [node, *below([node])]
+    return [x.value for part in parts for x in part.operands if x.value is not None]
