@@ -8,9 +8,6 @@ from typing import Any
 from benchmarking.cases import Case
 from benchmarking.runner import Measured
 
-TOLERANCE = 0.5
-"""How many points of test accuracy peers may be apart, on 10,000 test samples."""
-
 
 def quartiles(values: Sequence[float]) -> list[float]:
     """Lower quartile, median and upper quartile."""
@@ -36,8 +33,8 @@ def summarise(
     found
         What the peers showed.
     tolerance
-        How many points of accuracy they may be apart. If None 0.5 on 10,000 test samples, and
-        more on fewer, as the deviation of a mean.
+        How many points of accuracy they may be apart. If None that of the case on 10,000 test
+        samples, and more on fewer, as the deviation of a mean.
     """
     usable = [one for one in found if not one.failure]
     floor = next((one for one in usable if one.peer.name == "floor"), None)
@@ -46,7 +43,9 @@ def summarise(
     accuracies = [a for one in usable if (a := one.result["accuracy"]) is not None]
     apart = 100 * (max(accuracies) - min(accuracies)) if accuracies else 0.0
     if tolerance is None:
-        tolerance = TOLERANCE * max(1.0, math.sqrt(10_000 / result.get("test_samples", 10_000)))
+        tolerance = case.tolerance * max(
+            1.0, math.sqrt(10_000 / result.get("test_samples", 10_000))
+        )
     return {
         "case": str(case),
         "sizes": result.get("sizes"),
