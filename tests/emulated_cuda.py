@@ -26,14 +26,14 @@ extern "C" void run(int blocks, int threads, void** a) {
 
 
 class EmulatedCupy:
-    """`kernels` counts how many were started, `sources` has what was compiled."""
+    """`kernels` were started, with `most_arrays` at most; `sources` were compiled."""
 
     ndarray = np.ndarray
     may_share_memory = staticmethod(np.may_share_memory)
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.kernels = 0
+        self.kernels = self.most_arrays = 0
         self.sources = []
 
     def empty(self, shape, dtype):
@@ -48,6 +48,7 @@ class EmulatedCupy:
 
         def launch(grid, block, arrays):
             self.kernels += 1
+            self.most_arrays = max(self.most_arrays, len(arrays))
             assert len(grid) == len(block) == 1
             pointers = (ctypes.c_void_p * len(arrays))(*(x.ctypes.data for x in arrays))
             library.run(grid[0], block[0], pointers)

@@ -93,7 +93,6 @@ def _subtract_product(fuser: "Fuser", eager: Any, c: Any, a: Any, b: Any) -> Any
         return c - product
     c, a, b = fuser.known(c, a, b)
     fuser.compute_readers(c)
-    fuser.wrote = True
     return fuser.defer(eager(c, a, b))
 
 

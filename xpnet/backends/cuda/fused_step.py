@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -34,23 +34,30 @@ class FusedStep:
         self._step = step
         self._switch = switch
         self._make = make
+        self._works: set[Hashable] = set()
         self._broken = False
 
     def __call__(self, state: State, x: Array, y: Any, rows: Array) -> State:
         if self._broken:
             return self._step(state, x, y, rows)
-        fuser = self._make()
+        shapes = (tuple(x.shape), tuple(rows.shape))
+        if shapes in self._works:
+            return self._fused(state, x, y, rows)
         try:
-            return self._fused(fuser, state, x, y, rows)
+            # Copies: a step that fails in the middle may have written to them.
+            after = self._fused({k: v.copy() for k, v in state.items()}, x, y, rows)
         except Exception as error:
-            if fuser.wrote or "OutOfMemory" in type(error).__name__:
+            if "OutOfMemory" in type(error).__name__:
                 raise
             self._broken = True
             text = f"{type(error).__name__}: {one_line(error)[:300]}"
             logger.warning("small kernels are not put together, which is slower (%s)", text)
             return self._step(state, x, y, rows)
+        self._works.add(shapes)
+        return after
 
-    def _fused(self, fuser: Fuser, state: State, x: Array, y: Any, rows: Array) -> State:
+    def _fused(self, state: State, x: Array, y: Any, rows: Array) -> State:
+        fuser = self._make()
         before = {name: fuser.defer(value) for name, value in state.items()}
         with self._switch.to(fuser):
             after = self._step(before, *fuser.defer((x, y, rows)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from xpnet.backends.cuda.deferred import Deferred
 from xpnet.backends.cuda.functions import FUNCTIONS
-from xpnet.backends.cuda.nodes import Node, arrays_of, below
+from xpnet.backends.cuda.nodes import Node, arrays_of, needed_first, stored_in_order
 from xpnet.backends.cuda.source import (
     NAME,
     TEMPLATES,
@@ -37,6 +37,9 @@ FEW_OPERATIONS = 16
 
 DEEPEST = 64
 """So many functions of each other at most are written in one kernel."""
+
+MOST_ARGUMENTS = 400
+"""A kernel may be given 4 KB, which is 512 addresses."""
 
 LARGEST = 2**31 - THREADS
 """A kernel counts elements in 32 bits."""
@@ -61,11 +64,6 @@ class Fuser:
         The kernels there are already, by their source.
     warp
         How many threads a warp has.
-
-    Attributes
-    ----------
-    wrote
-        Whether an array that came from outside has been written to.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class Fuser:
         self._xp = xp
         self._kernels = kernels
         self._warp = warp
-        self.wrote = False
         self._noted: list[weakref.ref[Node]] = []
 
     # -- from arrays to deferred ones, and back --------------------------------------------------
@@ -175,22 +172,28 @@ class Fuser:
     def compute(self, nodes: Iterable[Node], *, alone: bool = False) -> None:
         """Compute values, with all else of their shapes that is still wanted unless `alone`."""
         wanted = list({id(node): node for node in nodes if node.value is None}.values())
-        if not wanted:
-            return
-        first = [node for node in below(wanted) if node.stored]
-        if first:
-            self.compute(first)
-            wanted = [node for node in wanted if node.value is None]
+        together: list[Node] = []
+        for node in stored_in_order(wanted):
+            if any(other.value is None for other in needed_first(node)):
+                self._compute_now(together, alone)
+                together = []
+            together.append(node)
+        self._compute_now(together, alone)
+        self._compute_now([node for node in wanted if node.value is None], alone)
+
+    def _compute_now(self, nodes: Sequence[Node], alone: bool) -> None:
+        """Compute values for which all is known that is to be stored."""
         parts: dict[Shape, list[Node]] = {}
-        for node in wanted:
+        for node in nodes:
             parts.setdefault(node.shape, []).append(node)
         if not alone:
-            there = {id(node) for node in wanted}
-            for node in self._wanted():
+            there = {id(node) for node in nodes}
+            for node in self._wanted() if parts else ():
                 own = id(node) not in there and node.operation not in ("view", "index", "constant")
-                if own and node.shape in parts and not any(n.stored for n in below([node])):
+                if own and node.shape in parts and not needed_first(node):
                     parts[node.shape].append(node)
-        self._run(list(parts.values()))
+        if parts:
+            self._run(list(parts.values()))
 
     def compute_readers(self, array: Array) -> None:
         """Compute all that reads an array which is about to be written to."""
@@ -208,6 +211,10 @@ class Fuser:
 
     def _run(self, parts: list[list[Node]]) -> None:
         kernel = write_kernel(parts, self._warp)
+        if len(kernel.inputs) + len(kernel.outputs) > MOST_ARGUMENTS and len(kernel.outputs) > 1:
+            for half in _halves(parts):
+                self._run(half)
+            return
         empty = self._cupy.empty
         values = [empty(node.shape, dtype=node.dtype) for node in kernel.outputs]
         if kernel.blocks:
@@ -221,6 +228,15 @@ class Fuser:
         for node, value in zip(kernel.outputs, values, strict=True):
             node.value = value
             node.operands, node.depth = (), 0
+
+
+def _halves(parts: list[list[Node]]) -> tuple[list[list[Node]], list[list[Node]]]:
+    """The same values in two groups of parts."""
+    if len(parts) > 1:
+        middle = len(parts) // 2
+        return parts[:middle], parts[middle:]
+    middle = len(parts[0]) // 2
+    return [parts[0][:middle]], [parts[0][middle:]]
 
 
 def _collect(value: Any, nodes: list[Node]) -> None:

@@ -57,7 +57,7 @@ class Node:
 
 
 def below(nodes: Sequence[Node]) -> list[Node]:
-    """All that has to be computed for some nodes, without those themselves."""
+    """All that has to be computed for some nodes, without those that none of them needs."""
     found: dict[int, Node] = {}
     stack = [operand for node in nodes for operand in node.operands]
     while stack:
@@ -66,6 +66,38 @@ def below(nodes: Sequence[Node]) -> list[Node]:
             found[id(node)] = node
             stack += node.operands
     return list(found.values())
+
+
+def needed_first(node: Node) -> list[Node]:
+    """What is to be stored and not known yet, of what a node is computed from directly."""
+    found: dict[int, Node] = {}
+    seen: set[int] = set()
+    stack = list(node.operands)
+    while stack:
+        operand = stack.pop()
+        if operand.value is None and id(operand) not in seen:
+            seen.add(id(operand))
+            if operand.stored:
+                found[id(operand)] = operand
+            else:
+                stack += operand.operands
+    return list(found.values())
+
+
+def stored_in_order(nodes: Sequence[Node]) -> list[Node]:
+    """All that is to be stored and not known yet, for some nodes, each after what it needs."""
+    order: dict[int, Node] = {}
+    entered: set[int] = set()
+    stack = [(node, False) for node in reversed([n for top in nodes for n in needed_first(top)])]
+    while stack:
+        node, is_ready = stack.pop()
+        if is_ready:
+            order.setdefault(id(node), node)
+        elif id(node) not in entered:
+            entered.add(id(node))
+            stack.append((node, True))
+            stack += [(operand, False) for operand in needed_first(node)]
+    return list(order.values())
 
 
 def arrays_of(node: Node) -> list[Array]:
