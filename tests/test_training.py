@@ -619,6 +619,8 @@ BAD_NUMBERS[3, 1] = np.nan
         (BAD_NUMBERS, Y, "there are NaN, infinite or too large values"),
         (X * 1e300, Y, "must be finite in float32"),
         (X, np.where(np.eye(3)[Y] > 0, np.nan, 0), "one-hot rows must be finite"),
+        (X, np.where(np.arange(90)[:, None] < 88, 1, -1) * np.eye(3)[Y], "but row 88 has -1 "),
+        (X, 2 * np.eye(3, dtype=np.int8)[Y] - 1, "one-hot rows have a 1 .*, but row 0 has -1 "),
         (X, np.where(Y == 2, 2**32 + 2, Y), "found labels from 0 to 4294967298"),
         (X, Y.astype(np.uint64) * np.uint64(2**63), "labels must be from 0 to 2"),
         (X * np.inf, Y, "there are NaN, infinite or too large values"),
