@@ -330,6 +330,23 @@ def test_a_loss_that_does_not_fit_the_network_is_refused_early():
         fit(MODEL, (X, TARGETS["classes"]), loss=SoftmaxCrossEntropy(class_weight=(1, 2)))
 
 
+@pytest.mark.parametrize("y", [np.arange(N) % 2, np.zeros(N, int), np.ones((N, 1))], ids=str)
+def test_a_softmax_of_one_output_is_refused(y, training_backend):
+    """It is 1, and the loss 0, so nothing would be learnt, and nothing said."""
+    model, message = mlp(5, 4, 1), r"2 outputs for two classes, or take BinaryCrossEntropy\(\)"
+    for loss in (softmax_cross_entropy, SoftmaxCrossEntropy(0.1)):
+        with pytest.raises(ValueError, match=message):
+            fit(model, (X, y), loss=loss, backend=training_backend)
+        with pytest.raises(ValueError, match=message):
+            xpnet.make_step(training_backend, model, loss, SGD(0.1))
+    network = fit(model, (X, y), loss=losses.binary_cross_entropy, **{**OPTIONS, "epochs": 1})
+    assert network.history[-1].train_loss > 0
+    with pytest.raises(ValueError, match=message):
+        network.evaluate(X, y, loss=softmax_cross_entropy)
+    with pytest.raises(ValueError, match=message):
+        xpnet.Network(model, network.params, network.backend).evaluate(X, y)
+
+
 # -- the network ----------------------------------------------------------------------------------
 
 

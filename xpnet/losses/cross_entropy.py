@@ -89,6 +89,12 @@ class SoftmaxCrossEntropy(Loss):
             object.__setattr__(self, "class_weight", _checked_class_weight(self.class_weight))
 
     def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
+        if n_outputs == 1:
+            raise ValueError(
+                "SoftmaxCrossEntropy: the softmax of one output is always 1, so "
+                "the loss would be 0: give the network 2 outputs for two classes, or take "
+                "BinaryCrossEntropy() as the loss, with targets 0 and 1"
+            )
         if self.class_weight is None or n_outputs is None:
             return self.__call__
         return partial(self.__call__, class_weight=asarray(self._class_weights(n_outputs)))

@@ -32,7 +32,7 @@ from xpnet.training.resume import (
 from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
-from xpnet.training.step import initial_state, is_pure, make_step
+from xpnet.training.step import check_loss_fits, initial_state, is_pure, make_step
 
 
 def fit(
@@ -117,7 +117,8 @@ def fit(
     DataError
         If samples and targets do not fit each other or the model, or are not finite.
     ValueError
-        If an option is not allowed, or the last batch is too small for a layer (`BatchNorm`).
+        If an option is not allowed, the loss does not fit the outputs of the model, or the last
+        batch is too small for a layer (`BatchNorm`).
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
@@ -210,6 +211,7 @@ def _check_options(
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
+    check_loss_fits(model, loss)
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
     listed = list(callbacks)

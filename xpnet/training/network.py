@@ -29,7 +29,7 @@ from xpnet.training.report import (
     report_on_values,
 )
 from xpnet.training.samples import home_of, load_inputs
-from xpnet.training.step import load_array, select, trained_params
+from xpnet.training.step import check_loss_fits, load_array, select, trained_params
 from xpnet.training.targets import load_targets, load_weights
 from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Shape, State
@@ -163,9 +163,12 @@ class Network:
         ------
         DataError
             If shapes or targets do not fit the network.
+        ValueError
+            If the loss does not fit its outputs.
         """
         backend, kind = self.backend, self.target_kind
         loss = loss or self.loss or DEFAULT_LOSSES[kind]
+        check_loss_fits(self.model, loss)
         kind = target_kind(loss) or kind
         with backend.scope():
             x = load_inputs(backend, "evaluate", x, self.model)

@@ -175,12 +175,28 @@ def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunct
     """
     if not isinstance(loss, Loss):
         return loss
-    shape = model.output_shape(model.input_shape())
 
     def asarray(values: Any) -> Array:
         return load_array(backend, np.asarray(values))
 
-    return loss.loaded(asarray, shape[-1] if shape else None)
+    return loss.loaded(asarray, _n_outputs(model))
+
+
+def check_loss_fits(model: Layer, loss: LossFunction) -> None:
+    """What `loaded_loss` would find, before there are arrays: a loss that the model does not fit.
+
+    Raises
+    ------
+    ValueError
+        If the loss does not fit the outputs of the model.
+    """
+    if isinstance(loss, Loss):
+        loss.loaded(np.asarray, _n_outputs(model))
+
+
+def _n_outputs(model: Layer) -> int | None:
+    shape = model.output_shape(model.input_shape())
+    return shape[-1] if shape else None
 
 
 def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
