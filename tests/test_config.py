@@ -112,6 +112,8 @@ def test_the_network_and_the_rest():
         ("learning_rate", {"learning_rate": 0}, "must be positive and finite, got 0"),
         ("learning_rate", {"learning_rate": 10**400}, "must be finite"),
         ("learning_rate", {"learning_rate": 1e-60}, "finite in float32, where 1e-60 is 0"),
+        ("learning_rate", {"learning_rate": 1e-40}, "1.2e-38 or more in float32, where some"),
+        ("clip_norm", {"clip_norm": 1e-60}, "1.2e-38 or more in float32, .* take 1e-60 for 0"),
         ("learning_rate", {"learning_rate": 1e60}, r"finite in float32, where 1e\+60 is inf"),
         ("learning_rate", {"learning_rate": "0.1"}, "positive and finite, got '0.1'"),
         ("ema", {"ema": 1.0}, "must be at least 0 and below 1, got 1.0"),

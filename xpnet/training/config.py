@@ -136,6 +136,14 @@ class RunConfig:
                 f"must be positive and finite in {self.dtype}, where {self.learning_rate!r} is "
                 f"{rate:g}",
             )
+        smallest = float(np.finfo(self.dtype).smallest_normal)
+        for name in Optimizer.nonzero:
+            if (getattr(self, name) or smallest) < smallest:
+                raise OptionError(
+                    name,
+                    f"must be {smallest:.2g} or more in {self.dtype}, where some libraries take "
+                    f"{getattr(self, name)!r} for 0",
+                )
         if self.clip_norm is not None and self.clip_value is not None:
             raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
         if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:

@@ -38,7 +38,14 @@ def initial_state(
     With averaging (`ema`) there are `ema/NAME`, the averages of the parameters; with a schedule
     `schedule`, the factors of `learning_rate` in all steps. A schedule needs to know how long the
     run is: `epochs` and `steps_per_epoch`.
+
+    Raises
+    ------
+    ValueError
+        If a number of the optimizer that must not vanish is 0 in the dtype of the backend, or the
+        schedule gives no table for the run.
     """
+    _check_nonzero(optimizer, backend.dtype_name)
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
     state |= {
@@ -49,15 +56,23 @@ def initial_state(
     if optimizer.ema is not None:
         state |= {f"ema/{name}": load_array(backend, value) for name, value in host.items()}
     state |= schedule_table(backend, optimizer, epochs, steps_per_epoch)
-    if np.asarray(optimizer.learning_rate, dtype=backend.dtype_name) == 0:
-        raise ValueError(
-            f"the learning rate {optimizer.learning_rate} is 0 in {backend.dtype_name}: nothing "
-            f"would be learnt"
-        )
     state["learning_rate"] = backend.asarray(optimizer.learning_rate, dtype=backend.dtype)
     state["step"] = backend.asarray(0, dtype=backend.xp.int32)
     state["loss"] = backend.asarray(0.0, dtype=backend.dtype)
     return state
+
+
+def _check_nonzero(optimizer: Optimizer, dtype: str) -> None:
+    """Check that what an optimizer divides or multiplies by is a number and not 0 in a dtype."""
+    # Smaller ones, which are not normal, XLA takes for 0 and NumPy does not.
+    smallest = float(np.finfo(dtype).smallest_normal)
+    for name in optimizer.nonzero:
+        value = getattr(optimizer, name)
+        if value is not None and value < smallest:
+            raise ValueError(
+                f"{type(optimizer).__name__}: {name}={value!r} is 0 in {dtype}, or taken for 0 by "
+                f"some libraries: give {smallest:.2g} or more"
+            )
 
 
 def make_step(
