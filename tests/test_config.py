@@ -94,7 +94,7 @@ def test_the_network_and_the_rest():
     assert config.describe(data) == "64-32-16-10, batch norm, gelu, dropout 0.25, 2,826 parameters"
     assert config.fit_options() == {
         "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
-        "validation": 0.2, "seed": 4,
+        "validation": 0.2, "seed": 4, "train_metrics": "evaluated",
     }  # fmt: skip
     assert config.early_stopping().patience == 3
     assert RunConfig().early_stopping() is None
@@ -129,6 +129,8 @@ def test_the_network_and_the_rest():
         ("schedule_patience", {"schedule": "cosine", "schedule_patience": 2}, "it is for plateau"),
         ("warmup", {"schedule": "one-cycle", "warmup": 1}, "it is for constant, step, exponential"),
         ("warmup", {"warmup": 20}, "must be below the number of epochs, 20; got 20"),
+        ("train_metrics", {"train_metrics": "some"}, "one of evaluated, running, none; got 'some'"),
+        ("train_metrics", {"train_metrics": "none", "schedule": "plateau"}, "nothing to follow"),
         ("patience", {"patience": 3}, "needs a validation set: give validation as well"),
         ("validation", {"validation": 1}, "must be above 0 and below 1, got 1"),
         ("patience", {"validation": 0.1, "patience": 0}, "an integer from 1 upwards, got 0"),

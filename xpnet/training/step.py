@@ -18,6 +18,9 @@ from xpnet.typing import Array, HostArray, Params, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
+LOSS_SUM = "loss_sum"
+"""The entry of a state with the sum of the losses of samples, where that is asked for."""
+
 
 def initial_state(
     backend: Backend,
@@ -27,6 +30,7 @@ def initial_state(
     *,
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
+    sum_losses: bool = False,
 ) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
@@ -37,7 +41,8 @@ def initial_state(
 
     With averaging (`ema`) there are `ema/NAME`, the averages of the parameters; with a schedule
     `schedule`, the factors of `learning_rate` in all steps. A schedule needs to know how long the
-    run is: `epochs` and `steps_per_epoch`.
+    run is: `epochs` and `steps_per_epoch`. With `sum_losses` there is `loss_sum`, the sum of the
+    losses of all samples that steps were taken on, for `make_step(..., sum_losses=True)`.
 
     Raises
     ------
@@ -59,6 +64,8 @@ def initial_state(
     state["learning_rate"] = backend.asarray(optimizer.learning_rate, dtype=backend.dtype)
     state["step"] = backend.asarray(0, dtype=backend.xp.int32)
     state["loss"] = backend.asarray(0.0, dtype=backend.dtype)
+    if sum_losses:
+        state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
     return state
 
 
@@ -83,6 +90,7 @@ def make_step(
     *,
     pixel_maximum: float = 1.0,
     seed: Seed = 0,
+    sum_losses: bool = False,
 ) -> Step:
     """The function `step(state, x, y, rows) -> state` that trains on one mini-batch.
 
@@ -96,6 +104,9 @@ def make_step(
         What integer inputs are divided by.
     seed
         The seed of the run, which random layers derive their numbers from.
+    sum_losses
+        Whether each step adds the losses of its samples to `loss_sum`: the mean of the batch times
+        the number of its samples. The state must be one of `initial_state(..., sum_losses=True)`.
 
     Returns
     -------
@@ -160,7 +171,20 @@ def make_step(
         put(after, "opt/", slots)
         return after
 
-    return backend.compile(step, consumes=True)
+    return backend.compile(_summing(step) if sum_losses else step, consumes=True)
+
+
+def _summing(step: Step) -> Step:
+    """The step, and the losses of its samples added to those of the steps before."""
+
+    def summing_step(state: State, x: Array, y: Array, rows: Array) -> State:
+        """Consumes `state`."""
+        before = state[LOSS_SUM]
+        after = step(state, x, y, rows)
+        after[LOSS_SUM] = before + after["loss"] * rows.shape[0]
+        return after
+
+    return summing_step
 
 
 def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
