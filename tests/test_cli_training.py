@@ -122,6 +122,28 @@ def test_a_plain_run_is_plain_gradient_descent():
         np.testing.assert_allclose(network.params[name], value, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("words", ["evaluated", "running", "none"])
+def test_where_the_figures_of_the_training_set_come_from(words):
+    options = [*PLAIN, "--train-metrics", words]
+    lines = train(*options, "--out", "run").stdout.splitlines()
+    start = {"evaluated": r"loss \d.*  accuracy +\d.*  test", "running": r"loss \d\.\d{4}  test"}
+    assert re.match(rf"epoch   6  {start.get(words, 'test')} loss \d", lines[-2])
+    rows = [json.loads(line) for line in Path("run/history.jsonl").read_text().splitlines()]
+    missing = {"evaluated": [], "running": ["train_accuracy"], "none": ["train_loss", "train_acc"
+               "uracy"]}[words]  # fmt: skip
+    figures = ("train_loss", "train_accuracy", "test_loss")
+    assert [name for name in figures if rows[5][name] is None] == missing
+    assert read_config("run/config.toml")["train_metrics"] == words
+    # It goes on to the same bytes, and only as it was begun.
+    train(*options, "--out", "half", "--stop-after", 2)
+    other = "running" if words != "running" else "none"
+    message = xp("train", "--resume", "half", "--train-metrics", other, code=2).output
+    assert "'--train-metrics': cannot change in a run that goes on" in message
+    xp("train", "--resume", "half", "--quiet")
+    for name in ("model.safetensors", "config.toml"):
+        assert Path("half", name).read_bytes() == Path("run", name).read_bytes()
+
+
 def test_what_is_trained_is_said():
     lines = train("--epochs", 2, *WHOLE_KIT[2:]).stdout.splitlines()
     assert lines[2] == "model:   64-16-10, batch norm, relu, dropout 0.2, 1,226 parameters"

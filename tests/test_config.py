@@ -94,7 +94,7 @@ def test_the_network_and_the_rest():
     assert config.describe(data) == "64-32-16-10, batch norm, gelu, dropout 0.25, 2,826 parameters"
     assert config.fit_options() == {
         "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
-        "validation": 0.2, "seed": 4,
+        "validation": 0.2, "seed": 4, "train_metrics": "evaluated",
     }  # fmt: skip
     assert config.early_stopping().patience == 3
     assert RunConfig().early_stopping() is None
@@ -112,6 +112,8 @@ def test_the_network_and_the_rest():
         ("learning_rate", {"learning_rate": 0}, "must be positive and finite, got 0"),
         ("learning_rate", {"learning_rate": 10**400}, "must be finite"),
         ("learning_rate", {"learning_rate": 1e-60}, "finite in float32, where 1e-60 is 0"),
+        ("learning_rate", {"learning_rate": 1e-40}, "1.2e-38 or more in float32, where some"),
+        ("clip_norm", {"clip_norm": 1e-60}, "1.2e-38 or more in float32, .* take 1e-60 for 0"),
         ("learning_rate", {"learning_rate": 1e60}, r"finite in float32, where 1e\+60 is inf"),
         ("learning_rate", {"learning_rate": "0.1"}, "positive and finite, got '0.1'"),
         ("ema", {"ema": 1.0}, "must be at least 0 and below 1, got 1.0"),
@@ -127,6 +129,8 @@ def test_the_network_and_the_rest():
         ("schedule_patience", {"schedule": "cosine", "schedule_patience": 2}, "it is for plateau"),
         ("warmup", {"schedule": "one-cycle", "warmup": 1}, "it is for constant, step, exponential"),
         ("warmup", {"warmup": 20}, "must be below the number of epochs, 20; got 20"),
+        ("train_metrics", {"train_metrics": "some"}, "one of evaluated, running, none; got 'some'"),
+        ("train_metrics", {"train_metrics": "none", "schedule": "plateau"}, "nothing to follow"),
         ("patience", {"patience": 3}, "needs a validation set: give validation as well"),
         ("validation", {"validation": 1}, "must be above 0 and below 1, got 1"),
         ("patience", {"validation": 0.1, "patience": 0}, "an integer from 1 upwards, got 0"),

@@ -66,6 +66,34 @@ def test_cross_entropy_of_probabilities_equals_torch():
     np.testing.assert_allclose(d_output, leaf.grad.numpy(), atol=1e-15)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_of_rows_of_any_sum_equals_torch(backend, smoothing):
+    """Rows of zeros are among them, as where samples are padded; torch does not look at sums."""
+    torch = pytest.importorskip("torch")
+    z, labels = example()
+    y = np.eye(4)[labels] * np.array([0, 1, 2, 0.25, 0, 3])[:, None]
+    leaf = torch.tensor(z, requires_grad=True)
+    with torch.enable_grad():
+        expected = torch.nn.functional.cross_entropy(
+            leaf, torch.tensor(y), label_smoothing=smoothing
+        )
+        expected.backward()
+    loss, d_output = SoftmaxCrossEntropy(smoothing)(
+        backend.xp, backend.asarray(z), backend.asarray(y)
+    )
+    assert float(backend.to_numpy(loss)) == pytest.approx(expected.item(), rel=1e-14)
+    np.testing.assert_allclose(backend.to_numpy(d_output), leaf.grad.numpy(), atol=1e-15)
+
+
+def test_one_hot_rows_give_the_bits_of_labels():
+    z, labels = example()
+    for dtype in (np.float32, np.float64):
+        expected = softmax_cross_entropy(np, z.astype(dtype), labels)
+        found = softmax_cross_entropy(np, z.astype(dtype), np.eye(4, dtype=dtype)[labels])
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_cross_entropy_gradient_equals_jax():
     jax = pytest.importorskip("jax")
     z, labels = example()

@@ -189,8 +189,16 @@ def test_a_parameter_and_a_buffer_of_one_name_are_refused():
     ("make", "message"),
     [
         (lambda: Sequential(), "needs at least one layer"),
-        (lambda: Sequential(fc=Dense), r"fc=<class .* is not a layer \(write Dense\(\.\.\.\)"),
+        (
+            lambda: Sequential(fc=Dense),
+            r"Sequential: fc=Dense is the class, not a layer: write Dense\(\.\.\.\)",
+        ),
+        (lambda: Sequential(act=ReLU), r"act=ReLU is the class, not a layer: write ReLU\(\)$"),
         (lambda: Sequential(fc=lambda x: x), "is not a layer"),
+        (lambda: mlp(4, 3, 2, activation=ReLU), r"mlp: activation=ReLU is .*: write ReLU\(\)$"),
+        (lambda: mlp(4, 3, activation=Dense), r"activation=Dense .* write Dense\(\.\.\.\)$"),
+        (lambda: mlp(4, 3, activation="relu"), r"mlp: activation='relu' is not a layer such as R"),
+        (lambda: mlp(4, 3, activation=dict), "activation=<class 'dict'> is not a layer"),
         (
             lambda: Sequential(fc1=Dense(4, 3), fc2=Dense(4, 2)),
             r"fc2: Dense\(4, 2\) takes samples of shape \(4,\), but is given shape \(3,\)",

@@ -631,3 +631,39 @@ def test_an_optimizer_of_ones_own(training_backend):
 def test_an_optimizer_without_an_update():
     with pytest.raises(NotImplementedError, match="Optimizer must define update_one"):
         fit(MODEL, (X, Y), optimizer=Optimizer(), backend="numpy")
+
+
+# -- numbers that vanish --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "epsilon", "clip_norm", "clip_value"])
+@each
+def test_numbers_that_are_0_in_the_dtype_are_refused(optimizer, name, training_backend):
+    """By some libraries the numbers from 1e-45 to 1e-38 are taken for 0 in float32 as well."""
+    if not hasattr(optimizer, name):
+        return
+    backend = type(training_backend)(None, "float32")
+    for value in (1e-50, 1e-40):
+        tiny = replace(optimizer, **{name: value})
+        message = f"{type(optimizer).__name__}: {name}={value} is 0 in float32, or taken for 0"
+        with backend.scope(), pytest.raises(ValueError, match=message):
+            initial_state(backend, mlp(4, 3), tiny, 0)
+        with training_backend.scope():
+            initial_state(training_backend, mlp(4, 3), tiny, 0)
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW, RMSprop])
+def test_the_least_epsilon_is_one_on_every_backend(kind, training_backend):
+    """An input that is always 0 has gradients of 0, and 0/0 would be no number."""
+    backend = type(training_backend)(None, "float32")
+    x = np.array([[0.0, 1.0], [0.0, -1.0]])
+    for epsilon in (1.2e-38, 1e-8):
+        optimizer = kind(epsilon=epsilon)
+        network = fit(mlp(2, 2), (x, [0, 1]), epochs=3, optimizer=optimizer, backend=backend)
+        assert np.isfinite(backend.to_numpy(network.params["fc1.weight"])).all()
+
+
+def test_an_optimizer_that_divides_says_what_by():
+    """Whoever has an epsilon names it among what must not become 0."""
+    for cls in OPTIMIZERS.values():
+        assert ("epsilon" in cls.nonzero) == any(f.name == "epsilon" for f in fields(cls))

@@ -81,7 +81,7 @@ def test_names_and_shapes():
         ),
         (lambda: Residual(BLOCK, Dense(5, 4)), r"the block gives .* \(3,\), the skip \(4,\)"),
         (lambda: Residual(BLOCK, Dense(4, 3)), r"Dense\(4, 3\) takes samples of shape \(4,\)"),
-        (lambda: Residual(Dense), r"block=.*is not a layer \(write Dense\(\.\.\.\)"),
+        (lambda: Residual(Dense), r"block=Dense is the class, not a layer: write Dense\(\.\.\.\)"),
         (
             lambda: Sequential(fc=Dense(4, 6), res=Residual(BLOCK, Dense(5, 3))),
             r"res: Dense\(5, 8\) takes samples of shape \(5,\), but is given shape \(6,\)",

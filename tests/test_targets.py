@@ -179,6 +179,34 @@ def test_streamed_samples_have_targets_and_weights_too(
     assert str(found) == str(network.report(X, TARGETS[kind]))
 
 
+def test_one_hot_rows_are_looked_at_in_parts(training_backend, tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnet.training.samples._CHECKED_VALUES", 30)  # ten rows
+    y = np.eye(3)[TARGETS["classes"]]
+    y[5] = y[41] = 0  # no label
+    y[7] = [0.25, 0.5, 0.25]
+    assert fit(MODEL, (X, y), backend=training_backend, **OPTIONS).target_kind == "classes"
+    y[41] = [0.5, 0.75, -0.25]
+    with pytest.raises(DataError, match=r"training set: .* row 41 has -0\.25 \(for real numbers"):
+        fit(MODEL, (X, training_backend.asarray(y)), backend=training_backend, **OPTIONS)
+    monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
+    for name, values in (("x", X), ("y", y)):
+        np.save(tmp_path / f"{name}.npy", values)
+    stored = tuple(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
+    with pytest.raises(DataError, match=r"row 41 has -0\.25"):
+        fit(MODEL, stored, backend=training_backend, **OPTIONS)
+
+
+def test_rows_of_zeros_are_no_samples_in_full_batches():
+    """They count as samples only in the mean: twice the rate makes up for twice as many."""
+    y = np.eye(3)[TARGETS["classes"]]
+    options = {**OPTIONS, "batch_size": 2 * N, "backend": "numpy", "dtype": "float64"}
+    expected = fit(MODEL, (X, y), **options)
+    padded = np.concatenate([X, X + 1]), np.concatenate([y, np.zeros_like(y)])
+    found = fit(MODEL, padded, **{**options, "optimizer": SGD(0.4)})
+    for name, value in expected.params.items():
+        np.testing.assert_allclose(found.params[name], value, rtol=1e-10)
+
+
 def test_one_output_takes_one_number_for_each_sample(tmp_path, monkeypatch):
     """And not (N, N) differences of (N,) and (N, 1)."""
     model, y = mlp(5, 4, 1), TARGETS["values"][:, 0]
@@ -300,6 +328,23 @@ def test_a_loss_that_takes_no_weights_is_refused_early():
 def test_a_loss_that_does_not_fit_the_network_is_refused_early():
     with pytest.raises(ValueError, match="has 2 numbers, but the network has 3 outputs"):
         fit(MODEL, (X, TARGETS["classes"]), loss=SoftmaxCrossEntropy(class_weight=(1, 2)))
+
+
+@pytest.mark.parametrize("y", [np.arange(N) % 2, np.zeros(N, int), np.ones((N, 1))], ids=str)
+def test_a_softmax_of_one_output_is_refused(y, training_backend):
+    """It is 1, and the loss 0, so nothing would be learnt, and nothing said."""
+    model, message = mlp(5, 4, 1), r"2 outputs for two classes, or take BinaryCrossEntropy\(\)"
+    for loss in (softmax_cross_entropy, SoftmaxCrossEntropy(0.1)):
+        with pytest.raises(ValueError, match=message):
+            fit(model, (X, y), loss=loss, backend=training_backend)
+        with pytest.raises(ValueError, match=message):
+            xpnet.make_step(training_backend, model, loss, SGD(0.1))
+    network = fit(model, (X, y), loss=losses.binary_cross_entropy, **{**OPTIONS, "epochs": 1})
+    assert network.history[-1].train_loss > 0
+    with pytest.raises(ValueError, match=message):
+        network.evaluate(X, y, loss=softmax_cross_entropy)
+    with pytest.raises(ValueError, match=message):
+        xpnet.Network(model, network.params, network.backend).evaluate(X, y)
 
 
 # -- the network ----------------------------------------------------------------------------------

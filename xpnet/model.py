@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from xpnet.initializers import Initializer, he_normal
 from xpnet.layers import LAYERS, BatchNorm, Container, Context, Dense, Dropout, Layer, ReLU
+from xpnet.layers.container import not_a_layer
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -162,6 +163,8 @@ def mlp(
     ------
     ValueError
         If there are fewer than two sizes, or one is not a positive integer.
+    TypeError
+        If the activation is not a layer, as where a class is given.
 
     Examples
     --------
@@ -175,6 +178,8 @@ def mlp(
     """
     if len(sizes) < 2:
         raise ValueError(f"mlp needs an input and an output size, as in mlp(784, 10); got {sizes}")
+    if activation is not None and not isinstance(activation, Layer):
+        raise TypeError(f"mlp: activation={not_a_layer(activation)}")
     layers: dict[str, Layer] = {}
     last = len(sizes) - 1
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):

@@ -206,6 +206,8 @@ def compare_backends(
     names = tuple(backend.name for backend in opened)
     if len(names) < 2 or len(set(names)) < len(names):
         raise ValueError(f"give at least two different backends to compare, got {', '.join(names)}")
+    if options.get("train_metrics") == "none":
+        raise ValueError("training losses are compared: train_metrics must not be 'none'")
     tolerances = TOLERANCES[dtype] if tolerances is None else tolerances
     reference = _train(model, data, opened[0], options)
     runs, failures = {names[0]: reference}, []
@@ -258,6 +260,7 @@ def _rows(name: str, run: _Watch, reference: _Watch) -> list[ParityRow]:
         run.records, reference.records, run.predictions, reference.predictions, strict=True
     ):
         errors = int((predicted != labels).sum())
+        assert record.train_loss is not None and other.train_loss is not None  # noqa: PT018
         losses = [(record.train_loss, other.train_loss)]
         if record.test_loss is not None and other.test_loss is not None:
             losses.append((record.test_loss, other.test_loss))

@@ -102,7 +102,9 @@ def plot_curves(history: History, *, title: str = "") -> "Figure":
     """
     if not len(history):
         raise ValueError("plot_curves needs a history of at least one epoch")
-    measured = all(value is not None for value in history["train_accuracy"])
+    measured = any(
+        None not in history[f"{part}_accuracy"] for part in ("train", "validation", "test")
+    )
     figure = _figure(9.0 if measured else 4.8, 3.6, title)
     loss_axes, *others = figure.subplots(1, 1 + measured, squeeze=False)[0]
     _plot_series(loss_axes, history, "loss", 1.0)
@@ -113,7 +115,8 @@ def plot_curves(history: History, *, title: str = "") -> "Figure":
         _plot_series(accuracy_axes, history, "accuracy", 100.0)
         accuracy_axes.set(ylabel="accuracy (%)")
     for axes in (loss_axes, *others):
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
     return figure
 
 

@@ -290,6 +290,13 @@ class Backend:
         """The sentence for a library that is not installed."""
         return f"{cls.distribution} is not installed: pip install 'xpnet[{cls.extra}]'"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from xpnet.backends.reopening import reopened
+
+        with self.scope():
+            device = self.device_of(self.asarray(0.0))
+        return reopened, (type(self), device, self.dtype_name, self.tf32, self.threads)
+
     def __repr__(self) -> str:
         return f"<{self.name} on {self.device_name()}, {self.dtype_name}>"
 

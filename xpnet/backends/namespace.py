@@ -38,6 +38,9 @@ class NamespaceBackend(Backend):
         self.name = module  # type: ignore[misc]
         super().__init__(None, dtype)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NamespaceBackend, (self.module, self.dtype_name)
+
     @classmethod
     def probe(cls) -> Status:
         return Status(usable=True)

@@ -46,7 +46,7 @@ def backends() -> None:
     help="The backends to compare with the first one, separated by commas.",
 )
 @dtype_option
-@run_options(DATA, NETWORK, TRAINING, OPTIMIZER, SCHEDULE)
+@run_options(DATA, NETWORK, TRAINING, OPTIMIZER, SCHEDULE, without=("train_metrics",))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw it here (PNG).")
 def parity(

@@ -97,6 +97,8 @@ _HELP: dict[str, dict[str, str]] = {
         "seed": "Same seed, same run.",
         "label_smoothing": "Part of each target that is spread over all classes, from 0 to below "
         "1.",
+        "train_metrics": "Figures of the training set: measured after each epoch; running, the "
+        "mean loss of the epoch's batches, which is faster; or none.",
     },
     OPTIMIZER: {
         "optimizer": "How gradients change the parameters.",

@@ -39,8 +39,7 @@ class Container(Layer):
                     f"{kind}: the layer name {name!r} may have only letters, digits and _"
                 )
             if not isinstance(layer, Layer):
-                hint = " (write Dense(...), with its sizes)" if isinstance(layer, type) else ""
-                raise TypeError(f"{kind}: {name}={layer!r} is not a layer{hint}")
+                raise TypeError(f"{kind}: {name}={not_a_layer(layer)}")
         self._layers = dict(layers)
         trained = {name: tuple(layer.parameter_shapes()) for name, layer in layers.items()}
         buffers = {name: tuple(layer.buffers()) for name, layer in layers.items()}
@@ -179,6 +178,22 @@ class Container(Layer):
 
     def _of(self, name: str, params: Params) -> dict[str, Array]:
         return {key: params[full] for key, full in self._keys[name]}
+
+
+def not_a_layer(given: Any) -> str:
+    """What was given instead of a layer, for a message; of a class, how its instance is written."""
+    if isinstance(given, type) and issubclass(given, Layer):
+        brackets = "()" if _takes_nothing(given) else "(...)"
+        return f"{given.__name__} is the class, not a layer: write {given.__name__}{brackets}"
+    return f"{given!r} is not a layer such as ReLU() or Dense(784, 10)"
+
+
+def _takes_nothing(kind: type[Layer]) -> bool:
+    try:
+        kind()
+    except TypeError:
+        return False
+    return True
 
 
 def _prefixed(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

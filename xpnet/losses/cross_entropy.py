@@ -61,8 +61,11 @@ class SoftmaxCrossEntropy(Loss):
 
     Notes
     -----
-    Targets: integer labels of shape (B,), or one-hot rows (or probabilities, which sum to 1 in each
-    row) of shape (B, C).
+    Targets: integer labels of shape (B,), or rows of shape (B, C): one-hot, or probabilities. As in
+    PyTorch, the loss of a row y is -sum_c y_c log p_c whatever the sum of the row is, and its
+    gradient is sum_c(y_c) p - y. So a row of zeros, as where samples are padded or have no label,
+    has no part in a training without label smoothing; where the targets enter, in `fit`, negative
+    entries are refused.
 
     Raises
     ------
@@ -86,6 +89,12 @@ class SoftmaxCrossEntropy(Loss):
             object.__setattr__(self, "class_weight", _checked_class_weight(self.class_weight))
 
     def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
+        if n_outputs == 1:
+            raise ValueError(
+                "SoftmaxCrossEntropy: the softmax of one output is always 1, so "
+                "the loss would be 0: give the network 2 outputs for two classes, or take "
+                "BinaryCrossEntropy() as the loss, with targets 0 and 1"
+            )
         if self.class_weight is None or n_outputs is None:
             return self.__call__
         return partial(self.__call__, class_weight=asarray(self._class_weights(n_outputs)))
@@ -130,7 +139,8 @@ class SoftmaxCrossEntropy(Loss):
         if not need_grad:
             return loss, None
         p /= total
-        if weighted:
+        if weighted or target.ndim == 2:
+            # Rows need not sum to 1; where they do, as one-hot rows, no bit changes.
             p *= xp.sum(y, axis=-1, keepdims=True)
         p -= y
         p /= n_samples

@@ -1,6 +1,7 @@
 """Adam, and Adam with decoupled weight decay."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace, Params
@@ -21,7 +22,7 @@ class Adam(Optimizer):
     beta1, beta2
         The decay of the mean of gradients and of the mean of squares, from 0 to below 1.
     epsilon
-        Keeps the quotient finite; positive.
+        Keeps the quotient finite; positive, also in the dtype of the training.
     options
         See `Optimizer`.
 
@@ -43,6 +44,9 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+
+    # Where all gradients were 0 the quotient would be 0 / 0.
+    nonzero: ClassVar[tuple[str, ...]] = (*Optimizer.nonzero, "epsilon")
 
     def __post_init__(self) -> None:
         super().__post_init__()

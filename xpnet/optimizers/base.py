@@ -1,6 +1,7 @@
 """What an optimizer is: how one parameter is updated, and what is the same for all of them."""
 
 from dataclasses import KW_ONLY, dataclass, fields
+from typing import ClassVar
 
 from array_api_compat import device
 
@@ -73,6 +74,9 @@ class Optimizer:
     clip_value: float | None = None
     ema: float | None = None
     schedule: Schedule | ReduceOnPlateau | None = None
+
+    nonzero: ClassVar[tuple[str, ...]] = ("learning_rate", "clip_norm", "clip_value")
+    """The options that must not become 0 in the dtype of a training: `initial_state` looks."""
 
     # -- what an optimizer defines --------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
@@ -21,7 +22,7 @@ class RMSprop(Optimizer):
     decay
         d, from 0 to below 1 (`alpha` in torch, `rho` in Keras).
     epsilon
-        Keeps the quotient finite; positive.
+        Keeps the quotient finite; positive, also in the dtype of the training.
     options
         See `Optimizer`.
 
@@ -38,6 +39,9 @@ class RMSprop(Optimizer):
     learning_rate: float = 0.01
     decay: float = 0.99
     epsilon: float = 1e-8
+
+    # Where all gradients were 0 the quotient would be 0 / 0.
+    nonzero: ClassVar[tuple[str, ...]] = (*Optimizer.nonzero, "epsilon")
 
     def __post_init__(self) -> None:
         super().__post_init__()

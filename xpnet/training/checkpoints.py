@@ -23,8 +23,8 @@ class Checkpoint(Callback):
     `checkpoint.safetensors` is what `fit(..., resume=folder)` goes on from. It is written before
     the first step, after every so many epochs or steps, at the end, and on Ctrl-C or SIGTERM.
     `best.safetensors`, for `load`, is the network of the epoch with the best figure so far; there
-    is none where the training has no such figure. Each replaces the one before at once, so that a
-    process that is killed leaves the old file or the new one, whole.
+    is none where the training has no set for such a figure. Each replaces the one before at once,
+    so that a process that is killed leaves the old file or the new one, whole.
 
     Parameters
     ----------
@@ -76,6 +76,8 @@ class Checkpoint(Callback):
         )
         self.configuration = configuration
         self._monitor = Monitor(monitor, mode)
+        if monitor.startswith("train_"):
+            self.monitor = monitor  # asked for, unlike the default: so `fit` sees that it is there
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         self._best: float | None = None

@@ -57,6 +57,8 @@ class RunConfig:
         As in `fit`.
     label_smoothing
         As in `SoftmaxCrossEntropy`.
+    train_metrics
+        As in `fit`.
     optimizer
         A name from `xpnet.optimizers.OPTIMIZERS`.
     learning_rate, momentum, weight_decay, l2, clip_norm, clip_value, ema
@@ -97,6 +99,7 @@ class RunConfig:
     batch_size: int = 64
     seed: int = 0
     label_smoothing: float = 0.0
+    train_metrics: str = "evaluated"
     optimizer: str = "sgd"
     learning_rate: float | None = None
     momentum: float | None = None
@@ -136,6 +139,14 @@ class RunConfig:
                 f"must be positive and finite in {self.dtype}, where {self.learning_rate!r} is "
                 f"{rate:g}",
             )
+        smallest = float(np.finfo(self.dtype).smallest_normal)
+        for name in Optimizer.nonzero:
+            if (getattr(self, name) or smallest) < smallest:
+                raise OptionError(
+                    name,
+                    f"must be {smallest:.2g} or more in {self.dtype}, where some libraries take "
+                    f"{getattr(self, name)!r} for 0",
+                )
         if self.clip_norm is not None and self.clip_value is not None:
             raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
         if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:
@@ -146,6 +157,13 @@ class RunConfig:
         if (self.warmup or 0) >= self.epochs:
             raise OptionError(
                 "warmup", f"must be below the number of epochs, {self.epochs}; got {self.warmup!r}"
+            )
+        measured = self.train_metrics != "none" or self.validation is not None
+        if self.schedule == "plateau" and not measured:
+            raise OptionError(
+                "train_metrics",
+                "none leaves the schedule plateau nothing to follow: give validation as well, such "
+                "as 0.1, or take running",
             )
         if self.patience is not None and self.validation is None:
             raise OptionError(
@@ -260,6 +278,7 @@ class RunConfig:
             "loss": SoftmaxCrossEntropy(self.label_smoothing),
             "validation": self.validation,
             "seed": self.seed,
+            "train_metrics": self.train_metrics,
         }
 
     def describe(self, data: Dataset) -> str:

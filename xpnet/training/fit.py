@@ -17,7 +17,7 @@ from xpnet.random import Seed, seed_sequence
 from xpnet.training.batches import check_batch_size
 from xpnet.training.callbacks import Callback, overrides, saves
 from xpnet.training.evaluation import make_evaluator
-from xpnet.training.history import History
+from xpnet.training.history import UNMEASURED, History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
 from xpnet.training.network import Network
@@ -32,7 +32,7 @@ from xpnet.training.resume import (
 from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
-from xpnet.training.step import initial_state, is_pure, make_step
+from xpnet.training.step import check_loss_fits, initial_state, is_pure, make_step
 
 
 def fit(
@@ -53,13 +53,15 @@ def fit(
     callbacks: Iterable[Callback] = (),
     resume: str | os.PathLike[str] | Snapshot | None = None,
     stop_after: int | None = None,
+    train_metrics: str = "evaluated",
 ) -> Network:
     """Train a network.
 
     Every epoch visits all samples once, in a new random order, in mini-batches; the last batch
     is smaller where the batch size does not divide their number. `batch_size` at or above that
     number is full-batch gradient descent. After each epoch the loss and the accuracy are measured
-    on the whole training set, on the validation set and on the test set.
+    on the whole training set (unless `train_metrics` says otherwise), on the validation set and on
+    the test set.
 
     Parameters
     ----------
@@ -104,6 +106,12 @@ def fit(
     stop_after
         The number of the epoch that the training is left after, to go on later. What depends on the
         number of epochs still follows from `epochs`.
+    train_metrics
+        Where the figures of the training set come from. `"evaluated"`: they are measured on all of
+        it after each epoch, as those of the other sets, which takes a forward pass over it.
+        `"running"`: the loss is the mean over the samples of the losses that their batches had in
+        the epoch, before each step and with dropout, which costs next to nothing; there is no
+        accuracy. `"none"`: neither.
 
     Returns
     -------
@@ -117,7 +125,8 @@ def fit(
     DataError
         If samples and targets do not fit each other or the model, or are not finite.
     ValueError
-        If an option is not allowed, or the last batch is too small for a layer (`BatchNorm`).
+        If an option is not allowed, the loss does not fit the outputs of the model, or the last
+        batch is too small for a layer (`BatchNorm`).
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
@@ -146,8 +155,9 @@ def fit(
             f"sample_weight needs a loss that takes weight=..., and {loss!r} does not: give it the "
             f"signature loss(xp, output, target, *, weight=None, need_grad=True)"
         )
-    _check_monitors(callbacks, given)
-    plateau = start_plateau(optimizer, given.missing)
+    _check_monitors(callbacks, given, train_metrics)
+    plateau = start_plateau(optimizer, given.missing, train_metrics)
+    running = train_metrics == "running"
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
 
@@ -171,10 +181,15 @@ def fit(
             loss=loss,
             input_dtype=dtype_name(sets.x),
         )
-        state = initial_state(opened, model, optimizer, seed, epochs=epochs, steps_per_epoch=steps)
+        state = initial_state(
+            opened, model, optimizer, seed,
+            epochs=epochs, steps_per_epoch=steps, sum_losses=running,
+        )  # fmt: skip
         training: dict[str, Any] = {}
         if saved is not None or any(map(saves, callbacks)):
-            training = describe_training(opened, model, optimizer, loss, seed, batch_size, sets)
+            training = describe_training(
+                opened, model, optimizer, loss, seed, batch_size, sets, train_metrics
+            )
         if saved is not None:
             check_same_training(opened, saved, training, state, keepers(callbacks, plateau))
             state = load_state(opened, saved, state)
@@ -182,10 +197,12 @@ def fit(
         network.set_arrays(state)
         per_call = _steps_per_call(opened, callbacks, saved)
         pure = is_pure(model, loss, optimizer)
-        plan = Plan(epochs, batch_size, seed, stop_after, steps, per_call, pure)
+        plan = Plan(epochs, batch_size, seed, stop_after, steps, per_call, pure, train_metrics)
         loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
         loop.start(stack, interrupts, saved)
-        step = make_step(opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed)
+        step = make_step(
+            opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed, sum_losses=running
+        )
         evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
         loop.run(step, evaluate)
     return network
@@ -210,6 +227,7 @@ def _check_options(
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
+    check_loss_fits(model, loss)
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
     listed = list(callbacks)
@@ -219,8 +237,18 @@ def _check_options(
     return listed
 
 
-def _check_monitors(callbacks: list[Callback], given: Given) -> None:
+def _check_monitors(callbacks: list[Callback], given: Given, train_metrics: str) -> None:
+    if train_metrics not in UNMEASURED:
+        raise ValueError(
+            f"train_metrics must be one of {', '.join(UNMEASURED)}; got {train_metrics!r}"
+        )
     for callback in callbacks:
+        if callback.monitor in UNMEASURED[train_metrics]:
+            raise ValueError(
+                f"{type(callback).__name__} watches {callback.monitor}, which is not measured with "
+                f"train_metrics={train_metrics!r}: give train_metrics='evaluated', or let it watch "
+                f"another figure"
+            )
         part = (callback.monitor or "").partition("_")[0]
         if part in ("validation", "test") and getattr(given, part) is None:
             how = "validation=0.1, or validation=(x, y)" if part == "validation" else "test=(x, y)"

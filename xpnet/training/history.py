@@ -5,6 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, overload
 
+UNMEASURED: dict[str, tuple[str, ...]] = {
+    "evaluated": (),
+    "running": ("train_accuracy",),
+    "none": ("train_loss", "train_accuracy"),
+}
+"""The choices of `fit(..., train_metrics=)`, each with the figures that a record then has not."""
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -16,7 +23,8 @@ class EpochRecord:
         Its number, from 1.
     train_loss, train_accuracy
         Mean loss and fraction correct on the whole training set, after the epoch; the latter None
-        where the targets are values.
+        where the targets are values. With `fit(..., train_metrics="running")` the mean of the
+        losses that the batches had before their steps, and None; with `"none"` both None.
     test_loss, test_accuracy
         The same on the test set; None where there is none.
     train_seconds
@@ -31,7 +39,7 @@ class EpochRecord:
     """
 
     epoch: int
-    train_loss: float
+    train_loss: float | None
     train_accuracy: float | None
     test_loss: float | None
     test_accuracy: float | None
@@ -49,7 +57,9 @@ class EpochRecord:
         }
 
     def __str__(self) -> str:
-        text = f"epoch {self.epoch:3d}  loss {self.train_loss:.4f}"
+        text = f"epoch {self.epoch:3d}"
+        if self.train_loss is not None:
+            text += f"  loss {self.train_loss:.4f}"
         if self.train_accuracy is not None:
             text += f"  accuracy {100 * self.train_accuracy:6.2f} %"
         for name in ("validation", "test"):

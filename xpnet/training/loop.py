@@ -22,7 +22,7 @@ from xpnet.training.network import Network
 from xpnet.training.rates import follow_plateau, last_rate
 from xpnet.training.sets import Sets
 from xpnet.training.snapshot import Snapshot, keepers
-from xpnet.training.step import Step
+from xpnet.training.step import LOSS_SUM, Step
 from xpnet.typing import Array, HostArray, SeedSequence, State
 
 # Of a very large batch a part tells as much of the threads.
@@ -45,6 +45,8 @@ class Plan:
         How many of them are taken in one call.
     pure
         Whether a step is known to depend on nothing but arrays.
+    train_metrics
+        Where the figures of the training set come from; see `fit`.
     """
 
     epochs: int
@@ -54,6 +56,7 @@ class Plan:
     steps: int
     steps_per_call: int
     pure: bool
+    train_metrics: str
 
 
 class Loop:
@@ -193,24 +196,39 @@ class Loop:
     def _evaluate(self, evaluate: Evaluator) -> EpochRecord:
         trained = time.perf_counter()
         arrays, sets = self.network.arrays, self.sets
-        figures = {}
+        figures: dict[str, float | None] = {}
+        on_train = sets.train if self.plan.train_metrics == "evaluated" else None
         for name, pair in (
-            ("train", sets.train), ("test", sets.test), ("validation", sets.validation),
+            ("train", on_train), ("test", sets.test), ("validation", sets.validation),
         ):  # fmt: skip
             found = None if pair is None else evaluate(arrays, *pair)
             figures[f"{name}_loss"] = None if found is None else found.loss
             figures[f"{name}_accuracy"] = None if found is None else found.accuracy
+        if self.plan.train_metrics == "running":
+            total = float(self.backend.to_numpy(self.state[LOSS_SUM]))
+            figures["train_loss"] = total / sets.n_samples
+            self.state[LOSS_SUM] = self.backend.asarray(0.0, dtype=self.backend.dtype)
         return EpochRecord(
             epoch=self.epoch + 1,
             train_seconds=trained - self._started,
             eval_seconds=time.perf_counter() - trained,
             learning_rate=_shortest(last_rate(self.backend, self.state)),
-            **figures,  # type: ignore[arg-type]  # those of the training set are never None
+            **figures,
         )
 
     def _check_finite(self, record: EpochRecord) -> None:
-        if not math.isfinite(record.train_loss):
-            raise self._diverged(f"the training loss became {record.train_loss}", self.plan.steps)
+        """Check the training loss; where the network was not evaluated with it, the network too."""
+        backend, loss = self.backend, record.train_loss
+        if loss is None:
+            loss = float(backend.to_numpy(self.state["loss"]))
+        if not math.isfinite(loss):
+            raise self._diverged(f"the training loss became {loss}", self.plan.steps)
+        if self.plan.train_metrics == "evaluated":
+            return
+        # A loss is that before its step: what the last step has done is in no loss yet.
+        for name, value in self.network.arrays.items():
+            if not bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(value)))):
+                raise self._diverged(f"{name} became infinite or not a number", self.plan.steps)
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         """The error for numbers that are not finite after so many steps of the next epoch."""

@@ -1,7 +1,7 @@
 """A trained network: a model together with its parameters. `saved.py` reads it again."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,25 +11,14 @@ from xpnet import checkpoint
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
 from xpnet.layers import Layer, describe_layer
-from xpnet.losses import (
-    DEFAULT_LOSSES,
-    TARGET_KINDS,
-    LossFunction,
-    describe_loss,
-    target_kind,
-)
+from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, describe_loss, target_kind
 from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
 from xpnet.training.evaluation import Evaluation, make_evaluator
 from xpnet.training.history import History
 from xpnet.training.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
-from xpnet.training.report import (
-    Report,
-    report_on_classes,
-    report_on_labels,
-    report_on_values,
-)
+from xpnet.training.report import Report, report_on_classes, report_on_labels, report_on_values
 from xpnet.training.samples import home_of, load_inputs
-from xpnet.training.step import load_array, select, trained_params
+from xpnet.training.step import check_loss_fits, load_array, select, trained_params
 from xpnet.training.targets import load_targets, load_weights
 from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Shape, State
@@ -37,6 +26,8 @@ from xpnet.typing import Array, HostArray, Shape, State
 
 class Network:
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
+
+    It can be pickled, for other processes and caches; files to keep are written by `save`.
 
     Attributes
     ----------
@@ -163,9 +154,12 @@ class Network:
         ------
         DataError
             If shapes or targets do not fit the network.
+        ValueError
+            If the loss does not fit its outputs.
         """
         backend, kind = self.backend, self.target_kind
         loss = loss or self.loss or DEFAULT_LOSSES[kind]
+        check_loss_fits(self.model, loss)
         kind = target_kind(loss) or kind
         with backend.scope():
             x = load_inputs(backend, "evaluate", x, self.model)
@@ -294,27 +288,30 @@ class Network:
     def copy(self) -> "Network":
         """The same network with arrays of its own, as a callback may want to keep it."""
         with self.backend.scope():
-            params, buffers = (
-                {name: self.backend.asarray(value, copy=True) for name, value in own.items()}
-                for own in (self.params, self.buffers)
-            )
-        return Network(
-            self.model,
-            params,
-            self.backend,
-            history=self.history[:],
-            sample_shape=self.sample_shape,
-            pixel_maximum=self.pixel_maximum,
-            target_kind=self.target_kind,
-            loss=self.loss,
-            buffers=buffers,
-            input_dtype=self.input_dtype,
-        )
+            own = self._each_array(lambda value: self.backend.asarray(value, copy=True))
+        copied = object.__new__(type(self))
+        vars(copied).update({**vars(self), **own, "history": self.history[:]})
+        return copied
 
     __copy__ = copy
 
     def __deepcopy__(self, memo: Any) -> "Network":
         return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), **self._each_array(self.backend.to_numpy)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)  # the backend is open again, or another one in its place
+        with self.backend.scope():
+            vars(self).update(self._each_array(lambda value: load_array(self.backend, value)))
+
+    def _each_array(self, change: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
+        """`params` and `buffers` with all arrays changed."""
+        return {
+            "params": {name: change(value) for name, value in self.params.items()},
+            "buffers": {name: change(value) for name, value in self.buffers.items()},
+        }
 
     # -- files ----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
+from xpnet.training.history import UNMEASURED
 
 _LARGEST_SIZE = 2**31 - 1
 
@@ -36,6 +37,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": tuple(SCHEDULES),
     "backend": ("auto", *BACKENDS),
     "dtype": tuple(DTYPES),
+    "train_metrics": tuple(UNMEASURED),
 }
 """The options that are one of some words."""
 

@@ -8,7 +8,7 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Plateau, ReduceOnPlateau, Schedule
-from xpnet.training.history import EpochRecord
+from xpnet.training.history import UNMEASURED, EpochRecord
 from xpnet.typing import Array, HostArray, Namespace, State
 
 
@@ -66,10 +66,13 @@ def last_rate(backend: Backend, state: State) -> HostArray:
     return np.asarray(rate * table[min(last, table.shape[0] - 1)])
 
 
-def start_plateau(optimizer: Optimizer, missing: Sequence[str]) -> Plateau | None:
+def start_plateau(
+    optimizer: Optimizer, missing: Sequence[str], train_metrics: str = "evaluated"
+) -> Plateau | None:
     """What watches a training for a `ReduceOnPlateau`; None for any other schedule.
 
-    `missing` are the sets, of `validation` and `test`, that there are not.
+    `missing` are the sets, of `validation` and `test`, that there are not; `train_metrics` is that
+    of `fit`.
 
     Raises
     ------
@@ -81,8 +84,11 @@ def start_plateau(optimizer: Optimizer, missing: Sequence[str]) -> Plateau | Non
     monitor = optimizer.schedule.monitor
     names = [field.name for field in fields(EpochRecord)]
     names = [name for name in names if name.partition("_")[0] not in missing]
+    names = [name for name in names if name not in UNMEASURED[train_metrics]]
     if monitor not in names:
         why = f", for there is no {' and no '.join(missing)} set" if missing else ""
+        if monitor in UNMEASURED[train_metrics]:
+            why = f" with train_metrics={train_metrics!r}{why}"
         raise ValueError(
             f"ReduceOnPlateau: monitor may be {', '.join(names)}{why}; got {monitor!r}"
         )

@@ -79,6 +79,7 @@ def describe_training(
     seed: SeedSequence,
     batch_size: int,
     sets: Sets,
+    train_metrics: str,
 ) -> dict[str, Any]:
     """What is trained and how, as JSON values: all that must be the same when it goes on."""
     import json
@@ -91,6 +92,7 @@ def describe_training(
         "batch_size": batch_size,
         "dtype": backend.dtype_name,
         "pixel_maximum": sets.pixel_maximum,
+        "train_metrics": train_metrics,
         "training set": _describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }

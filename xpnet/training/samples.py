@@ -5,6 +5,7 @@ that is larger than memory may be stay there, and are moved in parts (`Streamed`
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -139,15 +140,18 @@ def load_inputs(
 def all_finite(backend: Backend, x: Array) -> bool:
     """Whether all values are finite in the dtype of the backend."""
     xp = backend.xp
-    rows = max(1, _CHECKED_VALUES // max(1, math.prod(x.shape[1:])))
     with np.errstate(over="ignore"):
         return all(
             bool(backend.to_numpy(xp.all(xp.isfinite(part))))
             for part in (
-                xp.astype(x[numbers, ...], backend.dtype, copy=False)
-                for numbers in chunks(x.shape[0], rows)
+                xp.astype(x[numbers, ...], backend.dtype, copy=False) for numbers in parts_of(x)
             )
         )
+
+
+def parts_of(x: Array) -> Iterator[slice]:
+    """The rows of an array in parts that are looked at one after the other."""
+    return chunks(x.shape[0], max(1, _CHECKED_VALUES // max(1, math.prod(x.shape[1:]))))
 
 
 def source_of(backend: Backend, x: Any) -> tuple[Backend, Array]:

@@ -18,6 +18,9 @@ from xpnet.typing import Array, HostArray, Params, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
+LOSS_SUM = "loss_sum"
+"""The entry of a state with the sum of the losses of samples, where that is asked for."""
+
 
 def initial_state(
     backend: Backend,
@@ -27,6 +30,7 @@ def initial_state(
     *,
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
+    sum_losses: bool = False,
 ) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
@@ -37,8 +41,16 @@ def initial_state(
 
     With averaging (`ema`) there are `ema/NAME`, the averages of the parameters; with a schedule
     `schedule`, the factors of `learning_rate` in all steps. A schedule needs to know how long the
-    run is: `epochs` and `steps_per_epoch`.
+    run is: `epochs` and `steps_per_epoch`. With `sum_losses` there is `loss_sum`, the sum of the
+    losses of all samples that steps were taken on, for `make_step(..., sum_losses=True)`.
+
+    Raises
+    ------
+    ValueError
+        If a number of the optimizer that must not vanish is 0 in the dtype of the backend, or the
+        schedule gives no table for the run.
     """
+    _check_nonzero(optimizer, backend.dtype_name)
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
     state |= {
@@ -49,15 +61,25 @@ def initial_state(
     if optimizer.ema is not None:
         state |= {f"ema/{name}": load_array(backend, value) for name, value in host.items()}
     state |= schedule_table(backend, optimizer, epochs, steps_per_epoch)
-    if np.asarray(optimizer.learning_rate, dtype=backend.dtype_name) == 0:
-        raise ValueError(
-            f"the learning rate {optimizer.learning_rate} is 0 in {backend.dtype_name}: nothing "
-            f"would be learnt"
-        )
     state["learning_rate"] = backend.asarray(optimizer.learning_rate, dtype=backend.dtype)
     state["step"] = backend.asarray(0, dtype=backend.xp.int32)
     state["loss"] = backend.asarray(0.0, dtype=backend.dtype)
+    if sum_losses:
+        state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
     return state
+
+
+def _check_nonzero(optimizer: Optimizer, dtype: str) -> None:
+    """Check that what an optimizer divides or multiplies by is a number and not 0 in a dtype."""
+    # Smaller ones, which are not normal, XLA takes for 0 and NumPy does not.
+    smallest = float(np.finfo(dtype).smallest_normal)
+    for name in optimizer.nonzero:
+        value = getattr(optimizer, name)
+        if value is not None and value < smallest:
+            raise ValueError(
+                f"{type(optimizer).__name__}: {name}={value!r} is 0 in {dtype}, or taken for 0 by "
+                f"some libraries: give {smallest:.2g} or more"
+            )
 
 
 def make_step(
@@ -68,6 +90,7 @@ def make_step(
     *,
     pixel_maximum: float = 1.0,
     seed: Seed = 0,
+    sum_losses: bool = False,
 ) -> Step:
     """The function `step(state, x, y, rows) -> state` that trains on one mini-batch.
 
@@ -81,6 +104,9 @@ def make_step(
         What integer inputs are divided by.
     seed
         The seed of the run, which random layers derive their numbers from.
+    sum_losses
+        Whether each step adds the losses of its samples to `loss_sum`: the mean of the batch times
+        the number of its samples. The state must be one of `initial_state(..., sum_losses=True)`.
 
     Returns
     -------
@@ -145,7 +171,20 @@ def make_step(
         put(after, "opt/", slots)
         return after
 
-    return backend.compile(step, consumes=True)
+    return backend.compile(_summing(step) if sum_losses else step, consumes=True)
+
+
+def _summing(step: Step) -> Step:
+    """The step, and the losses of its samples added to those of the steps before."""
+
+    def summing_step(state: State, x: Array, y: Array, rows: Array) -> State:
+        """Consumes `state`."""
+        before = state[LOSS_SUM]
+        after = step(state, x, y, rows)
+        after[LOSS_SUM] = before + after["loss"] * rows.shape[0]
+        return after
+
+    return summing_step
 
 
 def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
@@ -175,12 +214,28 @@ def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunct
     """
     if not isinstance(loss, Loss):
         return loss
-    shape = model.output_shape(model.input_shape())
 
     def asarray(values: Any) -> Array:
         return load_array(backend, np.asarray(values))
 
-    return loss.loaded(asarray, shape[-1] if shape else None)
+    return loss.loaded(asarray, _n_outputs(model))
+
+
+def check_loss_fits(model: Layer, loss: LossFunction) -> None:
+    """What `loaded_loss` would find, before there are arrays: a loss that the model does not fit.
+
+    Raises
+    ------
+    ValueError
+        If the loss does not fit the outputs of the model.
+    """
+    if isinstance(loss, Loss):
+        loss.loaded(np.asarray, _n_outputs(model))
+
+
+def _n_outputs(model: Layer) -> int | None:
+    shape = model.output_shape(model.input_shape())
+    return shape[-1] if shape else None
 
 
 def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from xpnet.data.stored import stored_array
 from xpnet.errors import DataError
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, target_kind
-from xpnet.training.samples import Streamed, all_finite, bring, source_of
+from xpnet.training.samples import Streamed, all_finite, bring, parts_of, source_of
 from xpnet.typing import Array, DType, Shape
 
 
@@ -47,9 +47,10 @@ def load_targets(
     model
         The network.
     kind
-        `"classes"`: labels (N,) or one-hot rows (N, C). `"multilabel"`: rows (N, C) of 0 and 1, or
-        of numbers between; also (N,) for one output. `"values"`: real numbers, (N, ...) of the
-        shape of the network's output; also (N,) for one output.
+        `"classes"`: labels (N,), or one-hot rows or probabilities (N, C), of which is asked only
+        that none is negative. `"multilabel"`: rows (N, C) of 0 and 1, or of numbers between; also
+        (N,) for one output. `"values"`: real numbers, (N, ...) of the shape of the network's
+        output; also (N,) for one output.
 
     Returns
     -------
@@ -61,8 +62,9 @@ def load_targets(
     Raises
     ------
     DataError
-        If their number or shape is wrong, a label is not an integer in range, a number of labels
-        that hold or not is below 0 or above 1, or one is not finite.
+        If their number or shape is wrong, a label is not an integer in range, an entry of one-hot
+        rows is negative, a number of labels that hold or not is below 0 or above 1, or one is not
+        finite.
     """
     source, y = source_of(backend, y)
     output = model.output_shape(model.input_shape())
@@ -117,6 +119,7 @@ def _load_classes(
         rows = _place_targets(backend, source, y, x, backend.dtype)
         if not all_finite(backend, rows):
             raise DataError(f"{what}: one-hot rows must be finite, but there are NaN or infinities")
+        _check_not_negative(backend, what, rows)
         return rows
     if not source.xp.isdtype(y.dtype, "integral"):
         raise DataError(
@@ -131,6 +134,21 @@ def _load_classes(
             f"{(n_classes or 0) - 1}; found labels from {low} to {high}"
         )
     return _place_targets(backend, source, y, x, backend.index_dtype)
+
+
+def _check_not_negative(backend: Backend, what: str, rows: Array) -> None:
+    """Check one-hot rows in parts, on the device; where one is negative, say which."""
+    xp = backend.xp
+    for numbers in parts_of(rows):
+        part = rows[numbers, ...]
+        if float(backend.to_numpy(xp.min(part))) < 0:
+            host = backend.to_numpy(part)
+            row = int((host < 0).any(axis=1).argmax())
+            raise DataError(
+                f"{what}: one-hot rows have a 1 (or probabilities from 0 to 1) and no negative "
+                f"number, but row {numbers.start + row} has {host[row].min():g} (for real numbers "
+                f"as targets take a loss such as mean_squared_error)"
+            )
 
 
 def _load_rows(
