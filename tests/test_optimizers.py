@@ -127,6 +127,16 @@ def test_the_rate_inside_of_the_velocity_is_as_in_scikit_learn(training_backend,
     assert_equal(ours(optimizer, training_backend), params)
 
 
+def test_the_epsilon_of_the_uncorrected_root_is_as_in_scikit_learn(training_backend):
+    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    params = {name: value.copy() for name, value in draw("parameter").items()}
+    theirs = module.AdamOptimizer(list(params.values()), epsilon=0.3)
+    for rate, grads in zip(RATES, gradients(), strict=True):
+        theirs.learning_rate_init = rate
+        theirs.update_params(list(params.values()), list(grads.values()))
+    assert_equal(ours(Adam(epsilon=0.3, epsilon_hat=True), training_backend), params)
+
+
 def test_adamw_equals_torch(training_backend):
     expected = theirs(lambda o, p: o.AdamW(p))
     assert_equal(ours(AdamW(decayed="all"), training_backend), expected)
@@ -344,7 +354,10 @@ def test_options_are_checked(optimizer, options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Momentum(momentum=2), "Momentum: momentum must be at least 0 and at most 1, got 2"),
+        (
+            lambda: Momentum(momentum=2),
+            "Momentum: momentum must be at least 0 and at most 1, got 2",
+        ),
         (lambda: Nesterov(momentum=-1), "Nesterov: momentum must be"),
         (lambda: RMSprop(decay=1), "RMSprop: decay must be at least 0 and below 1, got 1"),
         (lambda: RMSprop(epsilon=0), "RMSprop: epsilon must be positive and finite, got 0"),

@@ -23,7 +23,7 @@ LEVELS = [
     {"training"},
     {"conformance", "export", "parity", "testing"},
     {"plots"},
-    {"cli"},
+    {"cli", "sklearn"},
     {"__init__", "__main__"},
 ]
 """Imports go from a later level to an earlier one, or stay inside a unit."""

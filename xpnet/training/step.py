@@ -20,7 +20,7 @@ Step = Callable[[State, Array, Array, Array], State]
 
 Penalty = Callable[..., tuple[Array, Mapping[str, Array]]]
 """`penalty(xp, params, weight) -> (value, grads)`: what is added to the loss of a batch, and its
-gradients, of those parameters that it acts on. `weight` is how much the batch counts for: the number
+gradients, of those parameters that it acts on. `weight` is what the batch counts for: the number
 of its samples, or the sum of their weights, an array of shape ()."""
 
 
