@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
+from xpnet.losses import accepts_weight
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, layer_sizes, norm_arrays
@@ -108,6 +109,11 @@ class BaseMLP(BaseEstimator):
         X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
         weight = self._weighted_by_class(y, check_weights(sample_weight, X.shape[0]))
         problem = self._learn(y, incremental=incremental)
+        if weight is not None and not accepts_weight(problem.loss):
+            raise TypeError(
+                f"weights of samples or classes need a loss that takes weight=..., and "
+                f"{problem.loss!r} does not"
+            )
         work = self._open(X)
         with work.scope():
             target = self._encode(y, problem)

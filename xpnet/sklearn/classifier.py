@@ -13,10 +13,9 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from xpnet.backends import Backend
 from xpnet.layers import softmax
 from xpnet.layers.activations import logistic
-from xpnet.losses import binary_cross_entropy, softmax_cross_entropy, target_kind
 from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.inputs import home_of_array, hosted
-from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.problem import Problem, classification
 from xpnet.sklearn.targets import Labels
 from xpnet.training.prediction import PREDICTIONS
 from xpnet.training.samples import move
@@ -258,33 +257,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._labels = Labels.learn(y)
         else:
             self._labels.check_same(y, exactly=self.warm_start and not incremental)
-        return self._problem(self._labels)
-
-    def _problem(self, labels: Labels) -> Problem:
-        several = labels.kind == "multilabel"
-        if self.loss == "log_loss":
-            if labels.kind == "multiclass":
-                return Problem("classes", labels.n_outputs, "softmax", softmax_cross_entropy)
-            n = float(labels.n_outputs)
-            return Problem("multilabel", labels.n_outputs, "logistic", binary_cross_entropy, n, n)
-        kind = target_kind(self.loss)
-        if kind is None:
-            kind = "classes" if labels.kind == "multiclass" else "multilabel"
-        if kind == "values" or (several and kind == "classes"):
-            raise ValueError(
-                f"loss={self.loss!r} is for {kind}, and the targets are "
-                f"{'several labels' if several else 'classes'}: take "
-                f"{'BinaryCrossEntropy()' if several else 'SoftmaxCrossEntropy()'}"
-            )
-        if kind == "multilabel" and labels.kind == "multiclass":
-            raise ValueError(
-                f"loss={self.loss!r} tells two classes apart, or says of several labels which "
-                f"hold; for {len(labels.classes)} classes take SoftmaxCrossEntropy()"
-            )
-        if kind == "classes":
-            n_outputs = max(2, len(labels.classes))
-            return Problem("classes", n_outputs, "softmax", self.loss)
-        return Problem("multilabel", labels.n_outputs, "logistic", self.loss)
+        return classification(self.loss, self._labels)
 
     def _encode(self, y: Any, problem: Problem) -> HostArray:
         return self._labels.encode(y, as_classes=problem.kind == "classes")

@@ -8,10 +8,9 @@ from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from xpnet.losses import PoissonDeviance, mean_squared_error, poisson_deviance, target_kind
 from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.inputs import hosted
-from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.problem import Problem, regression
 from xpnet.typing import Array, HostArray, Namespace
 
 
@@ -147,19 +146,10 @@ n_features_in_, feature_names_in_
         return self
 
     def _learn(self, y: Any, *, incremental: bool) -> Problem:
-        n = 1 if y.ndim == 1 else y.shape[1]
-        if self.loss == "squared_error":
-            return Problem("values", n, "identity", mean_squared_error, 0.5, 0.5 * n)
-        loss, scale = (poisson_deviance, float(n)) if self.loss == "poisson" else (self.loss, 1.0)
-        if target_kind(loss) not in ("values", None):
-            raise ValueError(
-                f"loss={loss!r} is for {target_kind(loss)}, and a regressor gives values: take one "
-                f"such as MeanSquaredError()"
-            )
-        counts = isinstance(loss, PoissonDeviance)
-        if counts and np.any(np.asarray(y) < 0):
+        problem = regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
+        if problem.out_activation == "exp" and np.any(np.asarray(y) < 0):
             raise ValueError(f"loss={self.loss!r} needs targets that are not negative")
-        return Problem("values", n, "exp" if counts else "identity", loss, scale, scale)
+        return problem
 
     def _encode(self, y: Any, problem: Problem) -> HostArray:
         rows = np.asarray(y, dtype=np.float64)

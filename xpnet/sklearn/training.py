@@ -11,9 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets
-from xpnet.sklearn.problem import rate_mode
+from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.training.batches import batches
-from xpnet.training.callbacks import Callback, overrides
+from xpnet.training.callbacks import overrides
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.network import Network
@@ -57,7 +57,7 @@ class Training:
         """Train for all epochs, or a single one if `incremental`, unless a rule ends it before."""
         est, sets, recipe = self.estimator, self.sets, self.engine.recipe
         self._batch_size = batch_size
-        self._callbacks: list[Callback] = list(est.callbacks or ())
+        self._callbacks = check_callbacks(est.callbacks, measured=sets.measured)
         epochs = 1 if incremental else est.max_iter
         missing = ["test"] if sets.measured else ["validation", "test"]
         plateau = start_plateau(recipe.optimizer, missing)
