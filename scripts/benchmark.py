@@ -26,7 +26,7 @@ from typing import Any
 import click
 from benchmarking.cases import CPU_CASES, GPU_CASES, LEARNING_RATE, Case, Task
 from benchmarking.dropout import measure_dropout
-from benchmarking.estimators import estimator_lines, measure_estimators
+from benchmarking.estimators import CASES, estimator_lines, measure_estimators
 from benchmarking.machine import describe_machine, machine_lines, why_no_cuda
 from benchmarking.optimizers import CASE, measure_optimizers, optimizer_lines
 from benchmarking.peers import Peer, select_peers
@@ -142,12 +142,14 @@ def run_optimizers(task: Task, settings: Settings, out: Path | None) -> bool:
     return bool(report["holds"])
 
 
-def run_estimators(task: Task, settings: Settings, out: Path | None) -> bool:
+def run_estimators(
+    cases: tuple[Case, ...] | list[Case], task: Task, settings: Settings, out: Path | None
+) -> bool:
     """The estimators beside scikit-learn's: print, and write; whether none failed."""
     report: dict[str, Any] = {
         "machine": describe_machine(settings.threads),
         "settings": asdict(settings),
-        "rows": measure_estimators(task, settings, progress),
+        "rows": measure_estimators(cases, task, settings, progress),
     }
     progress("")
     lines = [*machine_lines(report["machine"]), "", *estimator_lines(report["rows"])]
@@ -256,7 +258,7 @@ def main(
         elif optimizers:
             holds = run_optimizers(task, settings, out)
         elif estimators:
-            holds = run_estimators(task, settings, out)
+            holds = run_estimators(cases if case_texts else CASES, task, settings, out)
         elif scaling:
             run_scaling(backend or "numpy", scale, settings, out)
             holds = True

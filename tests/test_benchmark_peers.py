@@ -154,10 +154,10 @@ def test_estimators_are_measured_side_by_side(monkeypatch):
 
     solvers = {peer.name: dict(peer.options).get("solver") for peer in estimators.estimator_peers()}
     assert solvers["sklearn-adam"] == solvers["xpnet-sklearn-adam"] == "adam"
-    monkeypatch.setattr(estimators, "CASES", (Case((16,), 64),))
     monkeypatch.setattr(estimators, "SOLVERS", ())
-    task = Task(Case((16,), 64), "digits", epochs=2)
-    (row,) = estimators.measure_estimators(task, Settings(1, 1, pause=0.0), lambda text: None)
+    case, settings = Case((16,), 64), Settings(1, 1, pause=0.0)
+    task = Task(case, "digits", epochs=2)
+    (row,) = estimators.measure_estimators([case], task, settings, lambda text: None)
     assert row["solver"] == "plain"
     assert row["failure"] == ""
     assert min(row["ratio"]) > 0

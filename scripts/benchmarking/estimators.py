@@ -1,5 +1,6 @@
 """xpnet's `MLPClassifier` beside scikit-learn's: an epoch of `partial_fit` in float32."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarking.cases import Case, Task
@@ -8,6 +9,8 @@ from benchmarking.runner import Say, Settings, measure
 from benchmarking.summary import quartiles, ratios
 
 CASES = (Case((100,), 64), Case((100,), 200))
+"""What is measured where no case is asked for."""
+
 SOLVERS = ("adam", "sgd")
 
 
@@ -26,10 +29,12 @@ def estimator_peers() -> list[Peer]:
     ]
 
 
-def measure_estimators(task: Task, settings: Settings, say: Say) -> list[dict[str, Any]]:
+def measure_estimators(
+    cases: Sequence[Case], task: Task, settings: Settings, say: Say
+) -> list[dict[str, Any]]:
     """A row for each case and solver: seconds of an epoch, and how many times as fast xpnet is."""
     rows = []
-    for case in CASES:
+    for case in cases:
         peers = estimator_peers()
         found = {one.peer.name: one for one in measure(peers, task.on(case), settings, say)}
         for solver in ("plain", *SOLVERS):
