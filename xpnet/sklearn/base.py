@@ -15,7 +15,7 @@ from xpnet.losses import accepts_weight
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, layer_sizes, norm_arrays
-from xpnet.sklearn.engine import Held
+from xpnet.sklearn.engine import Engine, Held
 from xpnet.sklearn.fitting import Fitting, Given, load_target
 from xpnet.sklearn.inputs import (
     check_pair,
@@ -127,12 +127,16 @@ class BaseMLP(BaseEstimator):
     def _open(self, x: Any) -> Backend:
         """Where the work is done: where the samples are, unless another place was asked for."""
         dtype = dtype_of(x, self.dtype)
-        if self.backend is not None:
-            return open_backend(self.backend, self.device, dtype)
         home = home_of_array(x, dtype)
-        if self.device is not None or home is None:
-            return open_backend("numpy" if home is None else home.name, self.device, dtype)
-        return home
+        if self.backend is not None:
+            work = open_backend(self.backend, self.device, dtype)
+        elif self.device is not None or home is None:
+            work = open_backend("numpy" if home is None else home.name, self.device, dtype)
+        else:
+            work = home
+        # The one of the call before, where it is the same, knows how many threads are best.
+        engine: Engine | None = vars(self).get("_engine")
+        return work if engine is None or not engine.is_on(work) else engine.backend
 
     def _load_held(self, work: Backend, pair: Any, problem: Problem) -> Held | None:
         """The validation set that was given, on the backend."""

@@ -42,13 +42,12 @@ class Engine:
             backend, model, objective, pixel_maximum=1.0, kind=problem.kind
         )
 
-    def does(self, recipe: Recipe, backend: Backend) -> bool:
-        """Whether it has the steps of a recipe on a backend."""
+    def is_on(self, backend: Backend) -> bool:
+        """Whether its steps are taken on the same library and device, in the same dtype."""
         mine = self.backend
-        same = (mine.name, mine.device, mine.dtype_name) == (
+        return (mine.name, mine.device, mine.dtype_name) == (
             backend.name, backend.device, backend.dtype_name,
         )  # fmt: skip
-        return same and self.recipe == recipe
 
 
 def _adding_up(step: Step) -> Step:

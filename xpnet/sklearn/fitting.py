@@ -101,7 +101,9 @@ class Fitting:
         optimizer = make_optimizer(est)
         recipe = Recipe(est._model, self.problem, optimizer, float(est.alpha), seed, est.compile)
         engine: Engine | None = vars(est).get("_engine")
-        if not given.incremental or engine is None or not engine.does(recipe, work):
+        if not given.incremental or engine is None or (engine.recipe, engine.backend) != (
+            recipe, work,
+        ):  # fmt: skip
             engine = Engine(recipe, work)
         sets = self._sets(seed)
         batch_size = self._batch_size(sets.n_samples)
