@@ -93,6 +93,13 @@ def test_array_code_multiplies_by_name(path):
     assert not [n.lineno for n in ast.walk(tree) if isinstance(n, ast.MatMult)]
 
 
+def test_scikit_learn_is_imported_by_its_estimators_alone():
+    for path in FILES:
+        if unit(path) != "sklearn":
+            used = {module.split(".")[0] for module in imports(path, everywhere=True)}
+            assert not used & {"sklearn", "scipy"}, path
+
+
 def test_backends_import_nothing_that_uses_them():
     for path in (PACKAGE / "backends").glob("*.py"):
         units = {m.split(".")[1] for m in imports(path, everywhere=True) if m.startswith("xpnet.")}
