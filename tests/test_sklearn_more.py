@@ -1,8 +1,11 @@
 """What the estimators of xpnet.sklearn have more, and how they work together with scikit-learn."""
 
+import gc
+import pickle
 import subprocess
 import sys
 import warnings
+import weakref
 from textwrap import dedent
 
 import numpy as np
@@ -145,6 +148,35 @@ def test_any_optimizer_and_schedule():
     plateau = ReduceOnPlateau(monitor="train_loss", patience=1, factor=0.1)
     slow = classifier(schedule=plateau, learning_rate_init=0.5)
     assert float(slow._progress.state["learning_rate"]) < 0.5
+
+
+def test_averages_go_on_from_where_they_were():
+    """The parameters themselves are kept beside their averages, which are the attributes."""
+    parts = [MLPClassifier((8,), optimizer=Adam(0.05, ema=0.9), random_state=0) for _ in range(2)]
+    for model in parts:
+        model.partial_fit(X, LABELS, classes=[0, 1, 2])
+    again = pickle.loads(pickle.dumps(parts[0]))
+    for model in (again, parts[1]):
+        model.partial_fit(X, LABELS).partial_fit(X, LABELS)
+    np.testing.assert_array_equal(again.coefs_[0], parts[1].coefs_[0])
+    assert (again._progress.state["param/fc1.weight"] != again.coefs_[0]).all()
+
+
+def test_a_fitted_estimator_holds_no_samples():
+    data = X.copy()
+    model = quietly(MLPClassifier((8,), max_iter=3).fit, data, LABELS)
+    alive = weakref.ref(data)
+    del data
+    gc.collect()
+    assert alive() is None
+    assert len(pickle.dumps(model)) < 12_000
+
+
+def test_another_solver_may_go_on():
+    model = MLPClassifier((8,), solver="lbfgs", max_iter=5, warm_start=True, random_state=0)
+    before = quietly(model.fit, X, LABELS).loss_
+    quietly(model.set_params(solver="adam", max_iter=2).fit, X, LABELS)
+    assert model.loss_curve_[0] == pytest.approx(before, rel=0.1)
 
 
 def test_clipping_limits_a_step():

@@ -83,8 +83,17 @@ class Progress:
     rate: float
     epochs: int = 0
 
+    def kept(self) -> State:
+        """What an estimator has not among its attributes: arrays of the optimizer, and the like.
+
+        With averages, those are its attributes, and the parameters are among these.
+        """
+        averaged = any(key.startswith("ema/") for key in self.state)
+        others = ("buffer/", "loss") if averaged else ("param/", "buffer/", "loss")
+        return {key: x for key, x in self.state.items() if not key.startswith(others)}
+
     def __getstate__(self) -> dict[str, Any]:
-        host = {name: backend_of(x).to_numpy(x) for name, x in self.state.items()}
+        host = {key: backend_of(x).to_numpy(x) for key, x in self.kept().items()}
         return {**vars(self), "state": host}
 
 

@@ -63,6 +63,8 @@ class Fitting:
             self._begin()
             sizes = layer_sizes(given.x.shape[1], estimator.hidden_layer_sizes, problem.n_outputs)
         else:
+            if not hasattr(estimator, "loss_curve_"):
+                self._begin_curves()
             weights = estimator.coefs_
             sizes = [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
         estimator.n_layers_ = len(sizes)
@@ -74,11 +76,15 @@ class Fitting:
 
     def _begin(self) -> None:
         """Forget what was fitted before, and set the attributes of a training that begins."""
-        est, early = self.estimator, self.estimator.early_stopping
+        est = self.estimator
         est.n_iter_, est.t_ = 0, 0
         est.out_activation_ = self.problem.out_activation
         for name in ("coefs_", "intercepts_", "batch_norm_", "validation_loss_curve_"):
             vars(est).pop(name, None)
+        self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        est, early = self.estimator, self.estimator.early_stopping
         est._no_improvement_count = 0
         if est.solver == "lbfgs":
             return
@@ -123,12 +129,13 @@ class Fitting:
             progress.rate = goes_on.rate
             state |= {
                 key: work.asarray(move(work, value), copy=True)
-                for key, value in goes_on.state.items()
-                if key in state and not key.startswith(("param/", "buffer/", "loss"))
+                for key, value in goes_on.kept().items()
+                if key in state
             }
         training = Training(est, engine, sets, progress, est._held_score)
         training.run(incremental=given.incremental, batch_size=batch_size)
-        est._progress, est._engine = progress, engine
+        # The steps hold on to the samples: they are kept for the next partial_fit alone.
+        est._progress, est._engine = progress, engine if given.incremental else None
         return training.arrays()
 
     def _fitted(self, state: State) -> State:

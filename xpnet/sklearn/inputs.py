@@ -141,5 +141,7 @@ def load_samples(backend: Backend, x: Any) -> Any:
             rows: Any = _SparseRows(x)
             return Streamed(backend, rows, backend.dtype)
         x = x.toarray()
+    if isinstance(x, np.ndarray):
+        x = np.ascontiguousarray(x)  # data frames have columns together, and rows are taken
     x = move(backend, x)
     return backend.xp.astype(x, backend.dtype, copy=False)
