@@ -7,6 +7,7 @@
     python scripts/benchmark.py --scaling           # time and memory against size
     python scripts/benchmark.py --dropout           # the cost of dropout alone
     python scripts/benchmark.py --optimizers        # what each optimizer costs
+    python scripts/benchmark.py --estimators        # xpnet.sklearn beside scikit-learn
     python scripts/benchmark.py --quick             # against slowing down, under a minute
 
 Each peer has a process of its own and trains the same network on the same data; they are asked in
@@ -25,6 +26,7 @@ from typing import Any
 import click
 from benchmarking.cases import CPU_CASES, GPU_CASES, LEARNING_RATE, Case, Task
 from benchmarking.dropout import measure_dropout
+from benchmarking.estimators import CASES, estimator_lines, measure_estimators
 from benchmarking.machine import describe_machine, machine_lines, why_no_cuda
 from benchmarking.optimizers import CASE, measure_optimizers, optimizer_lines
 from benchmarking.peers import Peer, select_peers
@@ -140,6 +142,24 @@ def run_optimizers(task: Task, settings: Settings, out: Path | None) -> bool:
     return bool(report["holds"])
 
 
+def run_estimators(
+    cases: tuple[Case, ...] | list[Case], task: Task, settings: Settings, out: Path | None
+) -> bool:
+    """The estimators beside scikit-learn's: print, and write; whether none failed."""
+    report: dict[str, Any] = {
+        "machine": describe_machine(settings.threads),
+        "settings": asdict(settings),
+        "rows": measure_estimators(cases, task, settings, progress),
+    }
+    progress("")
+    lines = [*machine_lines(report["machine"]), "", *estimator_lines(report["rows"])]
+    page = "\n".join(lines) + "\n"
+    click.echo(page)
+    if out is not None:
+        write_report(out, "estimators", report, page)
+    return not any(row["failure"] for row in report["rows"])
+
+
 def run_quick(reference: float, settings: Settings, out: Path | None) -> bool:
     """The small benchmark: print, and write; whether it holds."""
     result = check_speed(reference, settings, click.echo)
@@ -181,6 +201,7 @@ def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
 @click.option("--tf32", is_flag=True, help="With --gpu: products may be made in TF32.")
 @click.option("--dropout", is_flag=True, help="The cost of dropout alone.")
 @click.option("--optimizers", is_flag=True, help="What each optimizer costs.")
+@click.option("--estimators", is_flag=True, help="xpnet.sklearn beside scikit-learn.")
 @click.option("--scaling", is_flag=True, help="Time and memory against size.")
 @click.option("--scale", type=click.IntRange(1, 100), default=1, help="Divides --scaling's data.")
 @click.option("--quick", is_flag=True, help="A small benchmark against slowing down.")
@@ -202,6 +223,7 @@ def main(
     tf32: bool,
     dropout: bool,
     optimizers: bool,
+    estimators: bool,
     scaling: bool,
     scale: int,
     quick: bool,
@@ -209,8 +231,10 @@ def main(
     backend: str | None,
 ) -> None:
     """Measure xpnet against other libraries, side by side in one run."""
-    if sum([gpu, scaling, quick, dropout, optimizers]) > 1:
-        raise click.UsageError("give one of --gpu, --scaling, --quick, --dropout and --optimizers")
+    if sum([gpu, scaling, quick, dropout, optimizers, estimators]) > 1:
+        raise click.UsageError(
+            "give one of --gpu, --scaling, --quick, --dropout, --optimizers and --estimators"
+        )
     if tf32 and not gpu:
         raise click.UsageError("--tf32 is for --gpu")
     cases, chosen = check_cases(case_texts, gpu=gpu), check_peers(peers, gpu=gpu)
@@ -233,6 +257,8 @@ def main(
             holds = run_quick(reference, settings, out)
         elif optimizers:
             holds = run_optimizers(task, settings, out)
+        elif estimators:
+            holds = run_estimators(cases if case_texts else CASES, task, settings, out)
         elif scaling:
             run_scaling(backend or "numpy", scale, settings, out)
             holds = True

@@ -101,6 +101,7 @@ LIBRARIES = {
     "jax-epoch": "jax",
     "xpnet-jax": "jax",
     "sklearn": "sklearn",
+    "xpnet-sklearn": "sklearn",
     "numpy": "numpy",
     "xpnet-numpy": "numpy",
 }
@@ -145,3 +146,19 @@ def test_other_libraries_learn_the_digits(name, library):
     (found,) = measure(peers, task, Settings(5, 1, pause=0.0))
     assert found.failure == ""
     assert found.result["accuracy"] > 0.85
+
+
+def test_estimators_are_measured_side_by_side(monkeypatch):
+    pytest.importorskip("sklearn")
+    from benchmarking import estimators
+
+    solvers = {peer.name: dict(peer.options).get("solver") for peer in estimators.estimator_peers()}
+    assert solvers["sklearn-adam"] == solvers["xpnet-sklearn-adam"] == "adam"
+    monkeypatch.setattr(estimators, "SOLVERS", ())
+    case, settings = Case((16,), 64), Settings(1, 1, pause=0.0)
+    task = Task(case, "digits", epochs=2)
+    (row,) = estimators.measure_estimators([case], task, settings, lambda text: None)
+    assert row["solver"] == "plain"
+    assert row["failure"] == ""
+    assert min(row["ratio"]) > 0
+    assert len(estimators.estimator_lines([row])) == 3

@@ -114,6 +114,29 @@ def test_ten_steps_equal_torch(training_backend, name, options):
     assert_equal(found, theirs(lambda o, p: make(o, p, lr=0.1, **of_torch), **by_hand))
 
 
+@pytest.mark.parametrize("cls", [Momentum, Nesterov])
+def test_the_rate_inside_of_the_velocity_is_as_in_scikit_learn(training_backend, cls):
+    """A module of scikit-learn's own, whose name begins with an underscore."""
+    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    params = {name: value.copy() for name, value in draw("parameter").items()}
+    theirs = module.SGDOptimizer(list(params.values()), momentum=0.8, nesterov=cls is Nesterov)
+    for rate, grads in zip(RATES, gradients(), strict=True):
+        theirs.learning_rate = rate
+        theirs.update_params(list(params.values()), list(grads.values()))
+    optimizer = cls(momentum=0.8, rate_inside=True)
+    assert_equal(ours(optimizer, training_backend), params)
+
+
+def test_the_epsilon_of_the_uncorrected_root_is_as_in_scikit_learn(training_backend):
+    module = pytest.importorskip("sklearn.neural_network._stochastic_optimizers")
+    params = {name: value.copy() for name, value in draw("parameter").items()}
+    theirs = module.AdamOptimizer(list(params.values()), epsilon=0.3)
+    for rate, grads in zip(RATES, gradients(), strict=True):
+        theirs.learning_rate_init = rate
+        theirs.update_params(list(params.values()), list(grads.values()))
+    assert_equal(ours(Adam(epsilon=0.3, epsilon_hat=True), training_backend), params)
+
+
 def test_adamw_equals_torch(training_backend):
     expected = theirs(lambda o, p: o.AdamW(p))
     assert_equal(ours(AdamW(decayed="all"), training_backend), expected)
@@ -331,7 +354,10 @@ def test_options_are_checked(optimizer, options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Momentum(momentum=1), "Momentum: momentum must be at least 0 and below 1, got 1"),
+        (
+            lambda: Momentum(momentum=2),
+            "Momentum: momentum must be at least 0 and at most 1, got 2",
+        ),
         (lambda: Nesterov(momentum=-1), "Nesterov: momentum must be"),
         (lambda: RMSprop(decay=1), "RMSprop: decay must be at least 0 and below 1, got 1"),
         (lambda: RMSprop(epsilon=0), "RMSprop: epsilon must be positive and finite, got 0"),

@@ -23,7 +23,7 @@ LEVELS = [
     {"training"},
     {"conformance", "export", "parity", "testing"},
     {"plots"},
-    {"cli"},
+    {"cli", "sklearn"},
     {"__init__", "__main__"},
 ]
 """Imports go from a later level to an earlier one, or stay inside a unit."""
@@ -91,6 +91,13 @@ def test_array_code_multiplies_by_name(path):
     """A backend can replace `xp.matmul`, but not `@`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [n.lineno for n in ast.walk(tree) if isinstance(n, ast.MatMult)]
+
+
+def test_scikit_learn_is_imported_by_its_estimators_alone():
+    for path in FILES:
+        if unit(path) != "sklearn":
+            used = {module.split(".")[0] for module in imports(path, everywhere=True)}
+            assert not used & {"sklearn", "scipy"}, path
 
 
 def test_backends_import_nothing_that_uses_them():

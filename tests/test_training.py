@@ -16,6 +16,7 @@ from xpnet import (
     Flatten,
     Sequential,
     TrainingDiverged,
+    Weighted,
     fit,
     initial_state,
     load,
@@ -75,6 +76,38 @@ def test_equals_a_loop_written_in_torch(reference):
     np.testing.assert_allclose(
         reference.params["fc1.weight"], net[0].weight.detach().numpy().T, rtol=1e-9, atol=1e-13
     )
+
+
+def test_a_penalty_is_minimised_beside_the_loss(training_backend):
+    """A penalty of squares is the optimizer's l2, and its value is added to that of the loss."""
+    backend = training_backend
+    x, y = backend.asarray(blobs()[0]), backend.asarray(blobs()[1], dtype=backend.index_dtype)
+    model, weights = mlp(4, 5, 3), []
+
+    def squares(xp, params, weight):
+        weights.append(weight)
+        parts = {name: value for name, value in params.items() if value.ndim == 2}
+        total = sum(xp.sum(value * value) for value in parts.values())
+        return 0.15 * total, {name: 0.3 * value for name, value in parts.items()}
+
+    with backend.scope():
+        rows = backend.asarray(np.arange(40), dtype=backend.index_dtype)
+        found = []
+        for optimizer, penalty in ((SGD(0.1, l2=0.3), None), (SGD(0.1), squares)):
+            state = initial_state(backend, model, optimizer, 0)
+            before = {name: backend.to_numpy(value).copy() for name, value in state.items()}
+            step = make_step(backend, model, softmax_cross_entropy, optimizer, penalty=penalty)
+            after = step(state, x, y, rows)
+            found.append({name: backend.to_numpy(value) for name, value in after.items()})
+        weight = backend.asarray(np.arange(90.0), dtype=backend.dtype)
+        step(initial_state(backend, model, optimizer, 0), x, Weighted(y, weight), rows)
+    for name in model.parameter_shapes():
+        np.testing.assert_allclose(*(f[f"param/{name}"] for f in found), rtol=1e-12)
+    total = sum((before[f"param/{name}.weight"] ** 2).sum() for name in ("fc1", "fc2"))
+    assert found[1]["loss"] - found[0]["loss"] == pytest.approx(0.15 * total, rel=1e-9)
+    assert weights[0] == 40
+    if backend.name != "jax":  # which traces its arrays
+        assert float(backend.to_numpy(weights[-1])) == sum(range(40))
 
 
 def test_every_backend_gives_the_same_run(training_backend, reference):

@@ -28,9 +28,9 @@ _NAMES = {
         "Residual Sigmoid SiLU Softmax Softplus Tanh"
     ),
     "losses": (
-        "BinaryCrossEntropy Huber Loss MeanAbsoluteError MeanSquaredError SoftmaxCrossEntropy "
-        "balanced_class_weight binary_cross_entropy huber mean_absolute_error mean_squared_error "
-        "softmax_cross_entropy"
+        "BinaryCrossEntropy Huber Loss MeanAbsoluteError MeanSquaredError PoissonDeviance "
+        "SoftmaxCrossEntropy balanced_class_weight binary_cross_entropy huber mean_absolute_error "
+        "mean_squared_error poisson_deviance softmax_cross_entropy"
     ),
     "model": "Sequential mlp",
     "optimizers": "SGD Adam AdamW Lion Momentum Nesterov Optimizer RMSprop",

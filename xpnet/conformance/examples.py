@@ -134,7 +134,7 @@ def run_layer(backend: Backend, example: LayerExample) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class LossExample:
-    """A loss, and what its targets are written as: `labels`, `one-hot rows`, `rows` or `values`."""
+    """A loss and the form of its targets: `labels`, `one-hot rows`, `rows`, `values`, `counts`."""
 
     loss: Loss
     target: str
@@ -156,6 +156,7 @@ class LossExample:
             "one-hot rows": np.eye(4)[labels],
             "rows": np.floor(stream(0, "rows").uniform(0, 2, size=(5, 4))),
             "values": stream(0, "values").normal(size=(5, 4)),
+            "counts": np.floor(stream(0, "counts").uniform(0, 4, size=(5, 4))),
         }[self.target]
         return output, target, np.asarray([0.5, 2, 0, 1, 3]) if self.weighted else None
 
@@ -177,6 +178,8 @@ LOSS_EXAMPLES = [
     LossExample(losses.mean_absolute_error, "values", weighted=True),
     LossExample(losses.huber, "values"),
     LossExample(losses.Huber(delta=2.5), "values", weighted=True),
+    LossExample(losses.poisson_deviance, "counts"),
+    LossExample(losses.poisson_deviance, "counts", weighted=True),
 ]
 
 

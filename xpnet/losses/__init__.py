@@ -27,9 +27,11 @@ from xpnet.losses.regression import (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
+    PoissonDeviance,
     huber,
     mean_absolute_error,
     mean_squared_error,
+    poisson_deviance,
 )
 
 LOSSES: dict[str, type[Loss]] = {
@@ -38,6 +40,7 @@ LOSSES: dict[str, type[Loss]] = {
     "mean_squared_error": MeanSquaredError,
     "mean_absolute_error": MeanAbsoluteError,
     "huber": Huber,
+    "poisson_deviance": PoissonDeviance,
 }
 """The losses by the name that the command line and saved networks give them."""
 
@@ -83,6 +86,7 @@ __all__ = [
     "LossFunction",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "PoissonDeviance",
     "SoftmaxCrossEntropy",
     "accepts_weight",
     "balanced_class_weight",
@@ -93,6 +97,7 @@ __all__ = [
     "mean_absolute_error",
     "mean_squared_error",
     "one_hot",
+    "poisson_deviance",
     "softmax_cross_entropy",
     "target_kind",
 ]

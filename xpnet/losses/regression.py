@@ -85,6 +85,41 @@ class Huber(ElementwiseLoss):
         return difference, slope if need_grad else None
 
 
+@dataclass(frozen=True)
+class PoissonDeviance(ElementwiseLoss):
+    """For counts: the mean of exp(z) - y z + y log y - y, from logarithms z of the expected count.
+
+    It is half of the deviance of a Poisson distribution, and 0 where exp(z) is the target y. The
+    network gives the logarithm of what it expects, which may be any number; take exp of its
+    predictions. The gradient is (exp(z) - y) / (B C). PyTorch's PoissonNLLLoss is the same without
+    the terms that depend on y alone.
+
+    Notes
+    -----
+    Targets: not negative; they need not be whole.
+
+    References
+    ----------
+    McCullagh and Nelder, "Generalized linear models", 1989,
+    https://doi.org/10.1007/978-1-4899-3242-6
+    """
+
+    target_kind: ClassVar[str] = "values"
+
+    def terms(
+        self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array
+    ) -> tuple[Array, Array | None]:
+        slopes = xp.exp(output)
+        slopes -= target
+        # Of 0 the logarithm is taken of another number, and multiplied by 0.
+        terms = xp.log(xp.maximum(target, 1e-30))
+        terms -= output
+        terms *= target
+        terms += slopes
+        return terms, slopes if need_grad else None
+
+
 mean_squared_error = MeanSquaredError()
 mean_absolute_error = MeanAbsoluteError()
 huber = Huber()
+poisson_deviance = PoissonDeviance()

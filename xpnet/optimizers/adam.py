@@ -1,7 +1,8 @@
 """Adam, and Adam with decoupled weight decay."""
 
+import math
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace, Params
@@ -23,6 +24,11 @@ class Adam(Optimizer):
         The decay of the mean of gradients and of the mean of squares, from 0 to below 1.
     epsilon
         Keeps the quotient finite; positive, also in the dtype of the training.
+    epsilon_hat
+        Whether epsilon is added to the root of a mean that is not corrected yet, as in TensorFlow
+        and scikit-learn: the form at the end of the paper's section 2, in which its number is
+        called so. The first steps are then longer or shorter where gradients are not much larger
+        than epsilon.
     options
         See `Optimizer`.
 
@@ -44,6 +50,8 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    _: KW_ONLY
+    epsilon_hat: bool = False
 
     # Where all gradients were 0 the quotient would be 0 / 0.
     nonzero: ClassVar[tuple[str, ...]] = (*Optimizer.nonzero, "epsilon")
@@ -59,7 +67,7 @@ class Adam(Optimizer):
     def numbers(self) -> dict[str, float]:
         return {"gradient_weights": 0.0, "square_weights": 0.0}
 
-    def advance(self, xp: Namespace, numbers: Params, rate: Array) -> dict[str, Array]:
+    def advance(self, xp: Namespace, numbers: Params, rate: Array) -> dict[str, Any]:
         n1 = self.beta1 * numbers["gradient_weights"] + 1.0
         n2 = self.beta2 * numbers["square_weights"] + 1.0
         # (S1 / n1) / (sqrt(S2 / n2) + epsilon), multiplied by sqrt(n2) above and below.
@@ -68,8 +76,12 @@ class Adam(Optimizer):
             "gradient_weights": n1,
             "square_weights": n2,
             "scale": rate * root / n1,
-            "epsilon": self.epsilon * root,
+            "epsilon": self._epsilon_hat() if self.epsilon_hat else self.epsilon * root,
         }
+
+    def _epsilon_hat(self) -> float:
+        """What epsilon is to the root of a sum: a mean has the factor 1 - beta2 before it."""
+        return self.epsilon / math.sqrt(1 - self.beta2)
 
     def update_one(
         self,
@@ -98,7 +110,7 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon
+    learning_rate, beta1, beta2, epsilon, epsilon_hat
         As in `Adam`.
     options
         See `Optimizer`. Unlike in torch, biases do not decay: `decayed="all"` is as in torch.

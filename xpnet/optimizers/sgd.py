@@ -1,6 +1,6 @@
 """Stochastic gradient descent: plain, with momentum, with Nesterov's momentum."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
@@ -43,15 +43,18 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """Gradient descent with momentum m: v = m v + gradient; parameter -= learning_rate * v.
 
-    The learning rate is not part of the velocity, as in torch. (Keras has it inside, which makes a
-    difference in the steps after the learning rate has changed.)
+    The learning rate is not part of the velocity, as in torch, unless `rate_inside` is given. That
+    makes a difference in the steps after the learning rate has changed, and in no others.
 
     Parameters
     ----------
     learning_rate
         The step length, positive and finite.
     momentum
-        How much of the velocity is left after a step, from 0 to below 1.
+        How much of the velocity is left after a step, from 0 to 1.
+    rate_inside
+        Whether the learning rate is part of the velocity, as in Keras and scikit-learn:
+        v = m v + learning_rate * gradient; parameter -= v.
     options
         See `Optimizer`.
 
@@ -63,10 +66,12 @@ class Momentum(Optimizer):
 
     learning_rate: float = 0.1
     momentum: float = 0.9
+    _: KW_ONLY
+    rate_inside: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._limit("momentum", at_least=0, below=1)
+        self._limit("momentum", at_least=0, at_most=1)
 
     def slots(self) -> dict[str, float]:
         return {"velocity": 0.0}
@@ -80,6 +85,10 @@ class Momentum(Optimizer):
         rate: Array,
     ) -> tuple[Array, dict[str, Array]]:
         slots["velocity"] *= self.momentum
+        if self.rate_inside:
+            slots["velocity"] += rate * gradient
+            parameter -= slots["velocity"]
+            return parameter, slots
         slots["velocity"] += gradient
         parameter -= rate * slots["velocity"]
         return parameter, slots
@@ -95,8 +104,9 @@ class Nesterov(Momentum):
 
     Parameters
     ----------
-    learning_rate, momentum, options
-        As in `Momentum`.
+    learning_rate, momentum, rate_inside, options
+        As in `Momentum`; with `rate_inside`, v = m v + learning_rate * gradient;
+        parameter -= m v + learning_rate * gradient.
 
     References
     ----------
@@ -112,10 +122,13 @@ class Nesterov(Momentum):
         slots: dict[str, Array],
         rate: Array,
     ) -> tuple[Array, dict[str, Array]]:
+        if self.rate_inside:
+            gradient = rate * gradient
         slots["velocity"] *= self.momentum
         slots["velocity"] += gradient
         step = self.momentum * slots["velocity"]
         step += gradient
-        step *= rate
+        if not self.rate_inside:
+            step *= rate
         parameter -= step
         return parameter, slots

@@ -14,12 +14,17 @@ from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
 from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray, Params, State
+from xpnet.typing import Array, HostArray, Namespace, Params, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
 LOSS_SUM = "loss_sum"
 """The entry of a state with the sum of the losses of samples, where that is asked for."""
+
+Penalty = Callable[..., tuple[Array, Mapping[str, Array]]]
+"""`penalty(xp, params, weight) -> (value, grads)`: what is added to the loss of a batch, and its
+gradients, of those parameters that it acts on. `weight` is what the batch counts for: the number
+of its samples, or the sum of their weights, an array of shape ()."""
 
 
 def initial_state(
@@ -91,6 +96,7 @@ def make_step(
     pixel_maximum: float = 1.0,
     seed: Seed = 0,
     sum_losses: bool = False,
+    penalty: Penalty | None = None,
 ) -> Step:
     """The function `step(state, x, y, rows) -> state` that trains on one mini-batch.
 
@@ -107,6 +113,11 @@ def make_step(
     sum_losses
         Whether each step adds the losses of its samples to `loss_sum`: the mean of the batch times
         the number of its samples. The state must be one of `initial_state(..., sum_losses=True)`.
+    penalty
+        What is minimised beside the loss, `penalty(xp, params, weight) -> (value, grads)`, such as
+        a sum of squares of weights: its value is added to the loss of a batch, and its gradients,
+        arrays by name of the parameters that it acts on, to theirs. `weight` is the number of
+        samples of the batch, or the sum of their weights, an array of shape ().
 
     Returns
     -------
@@ -125,12 +136,12 @@ def make_step(
     dropout_seed = derive(seed, "dropout")
     loss = loaded_loss(backend, model, loss)
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
-    plain, averaged = optimizer.is_plain, optimizer.ema is not None
+    plain, averaged = optimizer.is_plain and penalty is None, optimizer.ema is not None
     scheduled = isinstance(optimizer.schedule, Schedule)
     has_buffers, constrained = bool(model.buffers()), model.has_constraint()
 
     def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
-        """The loss of a batch, its gradient with respect to the output, and the cache."""
+        """The loss of a batch, its gradient by the output, the cache, and the samples' weights."""
         batch = xp.take(x, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
         output, cache = model.forward(xp, arrays, batch, ctx)
@@ -138,8 +149,9 @@ def make_step(
             weight = xp.take(y.weight, rows, axis=0)
             value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
         else:
+            weight = None
             value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
-        return value, d_output, cache
+        return value, d_output, cache, weight
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
@@ -148,12 +160,15 @@ def make_step(
         slots = {} if plain and not averaged else select(state, "opt/")
         arrays = {**params, **buffers} if has_buffers else params
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
-        value, d_output, cache = batch_loss(arrays, x, y, rows, ctx)
+        value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx)
         rate = scheduled_rate(xp, state) if scheduled else state["learning_rate"]
         if plain:
             _, params = model.descend(xp, arrays, cache, d_output, rate, need_dx=False)
         else:
             _, grads = model.backward(xp, arrays, cache, d_output, need_dx=False)
+            if penalty is not None:
+                counts = rows.shape[0] if weight is None else xp.sum(weight)
+                value, grads = penalized(xp, penalty, params, counts, value, grads)
             params, slots = optimizer.update(xp, params, grads, slots, rate)
         if constrained:
             params = model.constrain(xp, params)
@@ -185,6 +200,21 @@ def _summing(step: Step) -> Step:
         return after
 
     return summing_step
+
+
+def penalized(
+    xp: Namespace,
+    penalty: Penalty,
+    params: Params,
+    weight: Array | int,
+    value: Array,
+    grads: dict[str, Array],
+) -> tuple[Array, dict[str, Array]]:
+    """Consumes `grads`: the loss and its gradients with those of a penalty."""
+    more, own = penalty(xp, params, weight)
+    for name, gradient in own.items():
+        grads[name] += gradient
+    return value + more, grads
 
 
 def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:

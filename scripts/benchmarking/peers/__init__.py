@@ -86,6 +86,13 @@ _ALL = (
     Peer("jax-step", "JAX, jit of a step", f"{_HERE}.jax_jit:run_steps", _BOTH, (), ("jax",)),
     Peer("jax-epoch", "JAX, jit of an epoch", f"{_HERE}.jax_jit:run_epochs", _BOTH),
     Peer("sklearn", "scikit-learn", f"{_HERE}.sklearn_mlp:run", distributions=("scikit-learn",)),
+    Peer(
+        "xpnet-sklearn",
+        "xpnet, MLPClassifier",
+        f"{_HERE}.sklearn_mlp:run",
+        options=(("module", "xpnet.sklearn"),),
+        distributions=("scikit-learn",),
+    ),
     Peer("keras", "Keras on JAX", f"{_HERE}.keras_fit:run", _BOTH, (), ("keras",)),
     Peer("thinc", "Thinc on NumPy", f"{_HERE}.thinc_chain:run", distributions=("thinc",)),
 )

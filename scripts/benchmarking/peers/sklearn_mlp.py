@@ -1,28 +1,37 @@
-"""scikit-learn's `MLPClassifier` in float32: plain SGD, an epoch a call of `partial_fit`."""
+"""An `MLPClassifier` in float32, an epoch a call of `partial_fit`: scikit-learn's, or xpnet's."""
 
 import time
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier
 
 from benchmarking.cases import LEARNING_RATE, Job
 from benchmarking.peers import Tick
 from xpnet.typing import HostArray
 
+_PLAIN = {
+    "solver": "sgd",
+    "alpha": 0.0,
+    "learning_rate_init": LEARNING_RATE,
+    "momentum": 0.0,
+    "nesterovs_momentum": False,
+}
 
-def run(job: Job, tick: Tick) -> HostArray:
-    """Train on pixels that were converted before; scikit-learn takes no others."""
-    model = MLPClassifier(
+
+def run(
+    job: Job, tick: Tick, *, module: str = "sklearn.neural_network", solver: str | None = None
+) -> HostArray:
+    """Train on pixels that were converted before: scikit-learn takes no others.
+
+    By plain SGD, as the other peers, or by a solver with all parameters as they are by default.
+    """
+    options: dict[str, Any] = {**_PLAIN} if solver is None else {"solver": solver}
+    model = import_module(module).MLPClassifier(
         hidden_layer_sizes=job.task.case.hidden,
-        activation="relu",
-        solver="sgd",
-        alpha=0.0,
         batch_size=job.batch_size,
-        learning_rate_init=LEARNING_RATE,
-        momentum=0.0,
-        nesterovs_momentum=False,
-        shuffle=True,
         random_state=0,
+        **options,
     )
     x = job.scaled(job.x)
     classes = np.arange(job.sizes[-1])

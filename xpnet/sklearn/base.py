@@ -1,0 +1,240 @@
+"""What `MLPClassifier` and `MLPRegressor` have in common."""
+
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
+from xpnet.losses import accepts_weight
+from xpnet.optimizers import Optimizer
+from xpnet.schedules import ReduceOnPlateau, Schedule
+from xpnet.sklearn.architecture import arrays_of, coefficient_names, layer_sizes, norm_arrays
+from xpnet.sklearn.engine import Engine, Held
+from xpnet.sklearn.fitting import Fitting, Given, load_target
+from xpnet.sklearn.inputs import (
+    check_pair,
+    check_samples,
+    check_weights,
+    dtype_of,
+    home_of_array,
+    load_samples,
+)
+from xpnet.sklearn.problem import Problem, check_combination
+from xpnet.training.prediction import Head, outputs_in_chunks
+from xpnet.training.samples import all_finite, move
+from xpnet.typing import Array, HostArray
+
+
+class BaseMLP(BaseEstimator):
+    """Training and prediction; a subclass says what targets are, and what is predicted of them."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "backend": [StrOptions({"auto", *BACKENDS}), None],
+        "device": [str, None],
+        "dtype": [StrOptions(set(DTYPES)), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "batch_norm": ["boolean"],
+        "optimizer": [Optimizer, None],
+        "schedule": [Schedule, ReduceOnPlateau, None],
+        "callbacks": [list, tuple, None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "compile": ["boolean"],
+    }
+
+    def _keep(self, given: dict[str, Any]) -> None:
+        """Keep the parameters of a constructor, which are its `locals()`, as they are."""
+        self.__dict__.update({name: value for name, value in given.items() if name != "self"})
+
+    # -- what a subclass says -------------------------------------------------------------------
+
+    @abstractmethod
+    def _learn(self, y: Any, *, incremental: bool) -> Problem:
+        """What the network is to give, from checked targets."""
+
+    @abstractmethod
+    def _encode(self, y: Any, problem: Problem) -> HostArray:
+        """Checked targets as the loss takes them, on the host."""
+
+    @abstractmethod
+    def _held_score(
+        self, target: HostArray, predicted: HostArray, weight: HostArray | None
+    ) -> float:
+        """The score of predictions on the validation set."""
+
+    def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
+        return weight
+
+    # -- training -------------------------------------------------------------------------------
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, *, incremental: bool
+    ) -> Any:
+        layer_sizes(1, self.hidden_layer_sizes, 1)
+        check_combination(self)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
+        weight = self._weighted_by_class(y, check_weights(sample_weight, X.shape[0]))
+        problem = self._learn(y, incremental=incremental)
+        if weight is not None and not accepts_weight(problem.loss):
+            raise TypeError(
+                f"weights of samples or classes need a loss that takes weight=..., and "
+                f"{problem.loss!r} does not"
+            )
+        work = self._open(X)
+        with work.scope():
+            target = self._encode(y, problem)
+            held = self._load_held(work, validation_data, problem)
+            given = Given(load_samples(work, X), target, weight, held, first, incremental)
+            fitting = Fitting(self, work, problem, given)
+            arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
+            self._give(work, X, arrays)
+        return self
+
+    def _open(self, x: Any) -> Backend:
+        """Where the work is done: where the samples are, unless another place was asked for."""
+        dtype = dtype_of(x, self.dtype)
+        home = home_of_array(x, dtype)
+        if self.backend is not None:
+            work = open_backend(self.backend, self.device, dtype)
+        elif self.device is not None or home is None:
+            work = open_backend("numpy" if home is None else home.name, self.device, dtype)
+        else:
+            work = home
+        # The one of the call before, where it is the same, knows how many threads are best.
+        engine: Engine | None = vars(self).get("_engine")
+        return work if engine is None or not engine.is_on(work) else engine.backend
+
+    def _load_held(self, work: Backend, pair: Any, problem: Problem) -> Held | None:
+        """The validation set that was given, on the backend."""
+        if pair is None:
+            return None
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise ValueError(f"validation_data must be a pair (X, y), got {type(pair).__name__}")
+        x, y = check_pair(self, *pair, reset=False, numeric=self._numeric)
+        self._check_known(y)
+        target = self._encode(y, problem)
+        return Held(load_samples(work, x), load_target(work, target, problem), target, None)
+
+    def _check_known(self, y: Any) -> None:
+        """Check that targets have no classes that are not known."""
+
+    def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
+        """The trained arrays as attributes, where the samples are."""
+        weights, biases = coefficient_names(self._model)
+        if not all(all_finite(work, arrays[name]) for name in (*weights, *biases)):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large "
+                "values and need to be preprocessed."
+            )
+        home = self._home(work, x)
+        arrays = {name: move(home, value) for name, value in arrays.items()}
+        self.coefs_ = [arrays[name] for name in weights]
+        self.intercepts_ = [arrays[name] for name in biases]
+        if self.batch_norm:
+            self.batch_norm_ = norm_arrays(self._model, arrays)
+        self._dtype = work.dtype_name
+
+    def _home(self, work: Backend, x: Any) -> Backend:
+        """The library and device of the samples, with the dtype of the work."""
+        home = home_of_array(x, work.dtype_name)
+        if home is not None:
+            return home
+        return work if work.name == "numpy" else open_backend("numpy", None, work.dtype_name)
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def _outputs(self, X: Any, head: Head, method: str) -> tuple[Backend, Array]:
+        """`head(xp, output)` for all samples, and the backend of the samples, where it is."""
+        check_is_fitted(self)
+        self._check_home(X, method)
+        x = check_samples(self, X)
+        home = self._predicts_on(x)
+        work = home
+        if self.backend is not None:
+            work = open_backend(self.backend, self.device, self._dtype)
+            home = self._home(work, x)
+        with work.scope():
+            x = load_samples(work, x)
+            arrays = {
+                name: work.xp.astype(move(work, value), work.dtype, copy=False)
+                for name, value in arrays_of(self).items()
+            }
+            parts = outputs_in_chunks(work, self._model, arrays, x, pixel_maximum=1.0)
+            found = [head(work.xp, output) for _, output in parts]
+            result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
+        return home, move(home, result)
+
+    def _predicts_on(self, x: Any) -> Backend:
+        home = home_of_array(x, self._dtype)
+        return open_backend("numpy", None, self._dtype) if home is None else home
+
+    def _check_home(self, x: Any, method: str) -> None:
+        """With scikit-learn's dispatch, samples must be where the estimator was fitted."""
+        if not get_config().get("array_api_dispatch") or self.backend is not None:
+            return
+        fitted = backend_of(self.coefs_[0], self._dtype)
+        home = home_of_array(x, self._dtype)
+        here = ("numpy", "cpu") if home is None else (home.name, home.device)
+        if here != (fitted.name, fitted.device):
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace "
+                f"and the same device as those passed to fit(). It was fitted on {fitted.name} "
+                f"({fitted.device}), and is given {here[0]} ({here[1]}). Give backend=... to have "
+                f"predictions made there for all inputs, or leave array_api_dispatch off"
+            )
+
+    # -- scikit-learn ---------------------------------------------------------------------------
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError(
+                f"partial_fit is only available for stochastic optimizers. {self.solver} is not "
+                f"stochastic."
+            )
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled steps and open backends stay behind: they are made again where they are wanted.
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_engine", None)
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags

@@ -1,0 +1,339 @@
+"""A classifier with scikit-learn's interface."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from xpnet.backends import Backend
+from xpnet.layers import softmax
+from xpnet.layers.activations import logistic
+from xpnet.sklearn.base import BaseMLP
+from xpnet.sklearn.inputs import home_of_array, hosted
+from xpnet.sklearn.problem import Problem, classification
+from xpnet.sklearn.targets import Labels
+from xpnet.training.prediction import PREDICTIONS
+from xpnet.training.samples import move
+from xpnet.typing import Array, HostArray, Namespace
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """Dense layers that tell classes apart, with the interface of scikit-learn's `MLPClassifier`.
+
+    Parameters, attributes and results are those of `sklearn.neural_network.MLPClassifier` of
+    version 1.9, up to the random numbers. Samples may be arrays of NumPy, CuPy, torch or JAX:
+    predictions and fitted arrays are of the same library, on the same device.
+
+    Parameters
+    ----------
+    hidden_layer_sizes
+        The number of outputs of each hidden layer; a single number for a single one.
+    activation
+        After each hidden layer: `"identity"`, `"logistic"`, `"tanh"` or `"relu"`.
+    solver
+        `"adam"`, `"sgd"`, or `"lbfgs"`, which takes all samples at once.
+    alpha
+        The strength of the L2 penalty on weights. Half of it times their sum of squares, divided by
+        the number of samples of the batch, is added to the loss.
+    batch_size
+        How many samples make a step; `"auto"` is 200, or all if there are fewer.
+    learning_rate
+        For `solver="sgd"`: `"constant"`; `"invscaling"`, learning_rate_init / (t + 1)**power_t
+        after t samples; `"adaptive"`, divided by 5 where training would end otherwise.
+    learning_rate_init
+        The learning rate at the beginning.
+    power_t
+        The exponent of `"invscaling"`.
+    max_iter
+        The most epochs, or iterations of `"lbfgs"`.
+    shuffle
+        Whether each epoch takes the samples in a new order.
+    random_state
+        None, an integer or a `RandomState`: what initial weights, orders, dropout and the split for
+        early stopping follow from. An integer gives the same result on every backend.
+    tol, n_iter_no_change
+        Training ends when for more than `n_iter_no_change` epochs the loss has not become smaller
+        by `tol`; with early stopping, the validation score not larger. Of `"lbfgs"` `tol` is the
+        largest gradient that is taken for 0.
+    verbose
+        Whether to print the loss of each epoch.
+    warm_start
+        Whether `fit` goes on from what is fitted.
+    momentum, nesterovs_momentum
+        For `solver="sgd"`: how much of a step is left in the next one, from 0 to 1; and whether to
+        look ahead along it.
+    early_stopping
+        Whether a part of the samples is kept, and training ends by the score on it. The best
+        parameters are restored. The part has each class in proportion.
+    validation_fraction
+        How large that part is, below 1.
+    beta_1, beta_2, epsilon
+        For `solver="adam"`: the decay of its two means, and what keeps its quotient finite.
+    max_fun
+        The most evaluations of the loss by `"lbfgs"`.
+    loss
+        `"log_loss"`, or a loss of `xpnet.losses`, or a function of one's own. One for classes
+        (`SoftmaxCrossEntropy`) has an output for each class, one for several labels
+        (`BinaryCrossEntropy`) a single one for two classes.
+    class_weight
+        What the samples of a class count for: a dictionary from classes to numbers, or
+        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples.
+    backend, device
+        Where the work is done, as in `xpnet.open_backend`; if None, where the samples are.
+    dtype
+        `"float32"` or `"float64"`; if None, that of the samples.
+    dropout
+        The part of each hidden layer's outputs that is left out in training, from 0 to below 1.
+    batch_norm
+        Whether there is a batch norm in front of each activation.
+    optimizer
+        One of `xpnet.optimizers`, in the place of `solver`, its learning rate included.
+    schedule
+        One of `xpnet.schedules`, over `max_iter` epochs.
+    callbacks
+        A list of `xpnet.Callback`. They are told of the epochs, and may end the training; they
+        cannot save it.
+    clip_norm
+        The largest norm of all gradients together; None for no limit.
+    compile
+        Whether the steps may be recorded and replayed, as the NumPy backend does, or taken one by
+        one, which is slower. JAX and CuPy always compile theirs.
+
+    Attributes
+    ----------
+    classes_
+        The classes, sorted. With the samples, unless they are strings.
+    coefs_, intercepts_
+        Weights (n_in, n_out) and biases (n_out,) of the layers, where the samples were.
+    batch_norm_
+        With `batch_norm`: a dictionary with scale, mean and variance for each.
+    loss_, best_loss_, loss_curve_
+        The mean loss of the last epoch over its batches, with the penalty; the smallest; and all.
+    validation_scores_, best_validation_score_
+        With early stopping: the accuracy on the validation set after each epoch, and the best.
+    validation_loss_curve_
+        With `validation_data`: the loss on it after each epoch, without the penalty.
+    n_iter_, t_
+        The number of epochs, and of samples trained on.
+    n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from xpnet.sklearn import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = MLPClassifier((20,), solver="lbfgs", max_iter=1000, random_state=0).fit(X, y)
+    >>> model.predict(X[:3]).tolist()
+    [0, 0, 0]
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"log_loss"}), callable],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+    _numeric = False
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: Any = "log_loss",
+        class_weight: Any = None,
+        backend: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        optimizer: Any = None,
+        schedule: Any = None,
+        callbacks: Any = None,
+        clip_norm: float | None = None,
+        compile: bool = True,
+    ) -> None:
+        self._keep(locals())
+
+    # -- training -------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+    ) -> "MLPClassifier":
+        """Train on samples and their classes.
+
+        Parameters
+        ----------
+        X
+            Samples (N, features): an array of any library, a data frame, or a sparse matrix.
+        y
+            Their classes (N,), numbers or strings; or rows of 0 and 1 (N, labels).
+        sample_weight
+            What each sample counts for, (N,).
+        validation_data
+            A pair like (X, y), to measure the loss on after each epoch. With early stopping it is
+            used in the place of a part of the samples.
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, validation_data, incremental=False)
+        return self
+
+    @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> "MLPClassifier":
+        """Train for one epoch on these samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes
+            All classes that there will be. Needed in the first call, and not afterwards.
+
+        Returns
+        -------
+        self
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all samples, and partial_fit has a part of them: "
+                "give a dictionary, such as that of sklearn.utils.class_weight."
+                "compute_class_weight('balanced', ...)"
+            )
+        self._check_classes(hosted(classes), hosted(y))
+        self._fit(X, y, sample_weight, None, incremental=True)
+        return self
+
+    def _check_classes(self, classes: Any, y: Any) -> None:
+        known = getattr(self, "_labels", None)
+        if known is None:
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            several = type_of_target(y).startswith("multilabel")
+            self._labels = Labels.learn(y if several else classes)
+            if several:
+                self._labels = Labels("multilabel", unique_labels(classes), self._labels.sparse)
+        elif classes is not None and not np.array_equal(known.classes, unique_labels(classes)):
+            raise ValueError(
+                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                f"{known.classes!r}"
+            )
+
+    def _learn(self, y: Any, *, incremental: bool) -> Problem:
+        fitted = hasattr(self, "_labels") and (incremental or hasattr(self, "coefs_"))
+        if not fitted or not (self.warm_start or incremental):
+            self._labels = Labels.learn(y)
+        else:
+            self._labels.check_same(y, exactly=self.warm_start and not incremental)
+        return classification(self.loss, self._labels)
+
+    def _encode(self, y: Any, problem: Problem) -> HostArray:
+        return self._labels.encode(y, as_classes=problem.kind == "classes")
+
+    def _check_known(self, y: Any) -> None:
+        self._labels.check_same(y, exactly=False)
+
+    def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
+        if self.class_weight is None:
+            return weight
+        own: HostArray = compute_sample_weight(self.class_weight, y)
+        return own if weight is None else own * weight
+
+    def _held_score(
+        self, target: HostArray, predicted: HostArray, weight: HostArray | None
+    ) -> float:
+        if target.ndim == 2 and target.shape[1] == 1:
+            target, predicted = target[:, 0], predicted[:, 0]
+        return float(accuracy_score(target.astype(np.int64), predicted, sample_weight=weight))
+
+    def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
+        super()._give(work, x, arrays)
+        self.classes_: Any = self._labels.classes
+        home = home_of_array(x, work.dtype_name)
+        if home is not None and self.classes_.dtype.kind in "biuf":
+            with home.scope():
+                self.classes_ = home.asarray(self.classes_)
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Any:
+        """The class of each sample, (N,); of several labels rows of 0 and 1, (N, labels)."""
+        return self._predict(X, "predict")
+
+    def _predict(self, X: Any, method: str) -> Any:
+        kind = self._kind()
+        home, predicted = self._outputs(X, PREDICTIONS[kind], method)
+        with home.scope():
+            classes = self.classes_
+            if home.name != "numpy" and hosted(classes).dtype.kind in "biuf":
+                classes = move(home, classes)
+            return self._labels.decode(home, predicted, classes)
+
+    def _kind(self) -> str:
+        # Of an estimator that is not fitted, what is wrong is said where its arrays are looked for.
+        return (
+            "classes" if getattr(self, "out_activation_", "softmax") == "softmax" else "multilabel"
+        )
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probability of each class, (N, classes); of several labels that of each by itself."""
+        return self._probabilities(X, "predict_proba", logarithm=False)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """The natural logarithm of `predict_proba`."""
+        return self._probabilities(X, "predict_log_proba", logarithm=True)
+
+    def _probabilities(self, X: Any, method: str, *, logarithm: bool) -> Any:
+        classes = self._kind() == "classes"
+        two = getattr(self, "n_outputs_", 0) == 1 and self._labels.kind == "binary"
+
+        def head(xp: Namespace, output: Array) -> Array:
+            p = softmax(xp, output) if classes else logistic(xp, output)
+            if two:
+                p = xp.concat([1 - p, p], axis=1)
+            return xp.log(p) if logarithm else p
+
+        return self._outputs(X, head, method)[1]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy on samples with known classes."""
+        predicted = hosted(self._predict(X, "score"))
+        weight = hosted(sample_weight)
+        return float(accuracy_score(hosted(y), predicted, sample_weight=weight))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

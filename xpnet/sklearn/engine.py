@@ -1,0 +1,119 @@
+"""The steps of a training, where it stands, and what it is given."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.backends import Backend, backend_of
+from xpnet.model import Sequential
+from xpnet.optimizers import Optimizer
+from xpnet.sklearn.objective import WeightPenalty
+from xpnet.sklearn.problem import Problem
+from xpnet.training.evaluation import make_evaluator
+from xpnet.training.step import Step, is_pure, make_step
+from xpnet.typing import Array, HostArray, State
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a step is made of. Of equal recipes the steps are the same."""
+
+    model: Sequential
+    problem: Problem
+    optimizer: Optimizer
+    alpha: float
+    seed: int
+    recorded: bool
+
+
+class Engine:
+    """The steps of a recipe on a backend, which a later call may take up again."""
+
+    def __init__(self, recipe: Recipe, backend: Backend) -> None:
+        self.recipe, self.backend = recipe, backend
+        model, problem, optimizer = recipe.model, recipe.problem, recipe.optimizer
+        objective = problem.objective()
+        step = make_step(
+            backend, model, objective, optimizer, seed=recipe.seed,
+            penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
+        )  # fmt: skip
+        pure = recipe.recorded and is_pure(model, problem.loss, optimizer)
+        self.run = backend.repeat(_adding_up(step), pure=pure)
+        self.evaluate = make_evaluator(
+            backend, model, objective, pixel_maximum=1.0, kind=problem.kind
+        )
+
+    def is_on(self, backend: Backend) -> bool:
+        """Whether its steps are taken on the same library and device, in the same dtype."""
+        mine = self.backend
+        return (mine.name, mine.device, mine.dtype_name) == (
+            backend.name, backend.device, backend.dtype_name,
+        )  # fmt: skip
+
+
+def _adding_up(step: Step) -> Step:
+    """A step that also adds the loss of its batch, times its samples, to `state["loss_sum"]`."""
+
+    def counted(state: State, x: Array, y: Array, rows: Array) -> State:
+        before = state["loss_sum"]
+        after = step(state, x, y, rows)
+        after["loss_sum"] = before + after["loss"] * rows.shape[0]
+        return after
+
+    return counted
+
+
+@dataclass
+class Progress:
+    """Where a training stands: what `partial_fit` goes on from. It is pickled by way of the host.
+
+    Attributes
+    ----------
+    state
+        All that a step changes.
+    seed
+        That of the run.
+    rate
+        The learning rate of the state, as a Python number.
+    epochs
+        How many epochs were trained, which the next order of the samples follows from.
+    """
+
+    state: State
+    seed: int
+    rate: float
+    epochs: int = 0
+
+    def kept(self) -> State:
+        """What an estimator has not among its attributes: arrays of the optimizer, and the like.
+
+        With averages, those are its attributes, and the parameters are among these.
+        """
+        averaged = any(key.startswith("ema/") for key in self.state)
+        others = ("buffer/", "loss") if averaged else ("param/", "buffer/", "loss")
+        return {key: x for key, x in self.state.items() if not key.startswith(others)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        host = {key: backend_of(x).to_numpy(x) for key, x in self.kept().items()}
+        return {**vars(self), "state": host}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A validation set: samples and targets on the backend, and what a score is made from."""
+
+    x: Any
+    y: Any
+    target: HostArray
+    weight: HostArray | None
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is trained on: `x`, `y` on the backend, their `rows` (None for all), and `held`."""
+
+    x: Any
+    y: Any
+    n_samples: int
+    rows: HostArray | None = None
+    held: Held | None = None
+    measured: bool = False  # whether the loss on the validation set is wanted

@@ -1,0 +1,248 @@
+"""Bringing together what a call of `fit` or `partial_fit` needs, for either kind of solver."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from xpnet.backends import Backend
+from xpnet.errors import DataError
+from xpnet.random import derive
+from xpnet.sklearn.architecture import arrays_of, build_model, initial_biases, layer_sizes
+from xpnet.sklearn.engine import Engine, Held, Progress, Recipe, Sets
+from xpnet.sklearn.lbfgs import FullBatch, minimise
+from xpnet.sklearn.problem import Problem, make_optimizer
+from xpnet.sklearn.training import Training
+from xpnet.training.batches import check_batch_size
+from xpnet.training.evaluation import make_evaluator
+from xpnet.training.samples import Streamed, move
+from xpnet.training.step import initial_state, load_array
+from xpnet.training.validation import Rows, some_rows, split_rows
+from xpnet.training.weighted import Weighted
+from xpnet.typing import Array, HostArray, State
+
+_MOST_STEPS = np.iinfo(np.int32).max
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an estimator is given, checked: `x` on the backend, `target` and `weight` on the host.
+
+    `first` says whether the training begins, `incremental` whether it is one of `partial_fit`.
+    """
+
+    x: Any
+    target: HostArray
+    weight: HostArray | None
+    held: Held | None
+    first: bool
+    incremental: bool
+
+
+class Fitting:
+    """A call of `fit` or `partial_fit`.
+
+    Parameters
+    ----------
+    estimator
+        Whose parameters are looked at, and whose attributes are written.
+    work
+        Where the work is done.
+    problem, given
+        What is to be learnt, and from what.
+    """
+
+    def __init__(self, estimator: Any, work: Backend, problem: Problem, given: Given) -> None:
+        self.estimator, self.work, self.problem, self.given = estimator, work, problem, given
+        estimator.n_outputs_ = problem.n_outputs
+        if given.first:
+            self._begin()
+            sizes = layer_sizes(given.x.shape[1], estimator.hidden_layer_sizes, problem.n_outputs)
+        else:
+            if not hasattr(estimator, "loss_curve_"):
+                self._begin_curves()
+            weights = estimator.coefs_
+            sizes = [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
+        estimator.n_layers_ = len(sizes)
+        estimator._model = build_model(
+            sizes, estimator.activation, dropout=estimator.dropout, batch_norm=estimator.batch_norm
+        )
+        if given.held is not None and not hasattr(estimator, "validation_loss_curve_"):
+            estimator.validation_loss_curve_ = []
+
+    def _begin(self) -> None:
+        """Forget what was fitted before, and set the attributes of a training that begins."""
+        est = self.estimator
+        est.n_iter_, est.t_ = 0, 0
+        est.out_activation_ = self.problem.out_activation
+        for name in ("coefs_", "intercepts_", "batch_norm_", "validation_loss_curve_"):
+            vars(est).pop(name, None)
+        self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        est, early = self.estimator, self.estimator.early_stopping
+        est._no_improvement_count = 0
+        if est.solver == "lbfgs":
+            return
+        est.loss_curve_ = []
+        est.best_loss_ = None if early else math.inf
+        est.validation_scores_ = [] if early else None
+        est.best_validation_score_ = -math.inf if early else None
+
+    def _draw_seed(self) -> int:
+        return int(check_random_state(self.estimator.random_state).randint(_MOST_STEPS))
+
+    # -- step by step ---------------------------------------------------------------------------
+
+    def stochastic(self) -> dict[str, Array]:
+        """Train by mini-batches; the arrays of the network by name."""
+        est, work, given = self.estimator, self.work, self.given
+        before: Progress | None = None if given.first else vars(est).get("_progress")
+        goes_on = before if given.incremental else None
+        seed = self._draw_seed() if goes_on is None else goes_on.seed
+        optimizer = make_optimizer(est)
+        recipe = Recipe(est._model, self.problem, optimizer, float(est.alpha), seed, est.compile)
+        engine: Engine | None = vars(est).get("_engine")
+        if not given.incremental or engine is None or (engine.recipe, engine.backend) != (
+            recipe, work,
+        ):  # fmt: skip
+            engine = Engine(recipe, work)
+        sets = self._sets(seed)
+        batch_size = self._batch_size(sets.n_samples)
+        check_batch_size(est._model, sets.n_samples, batch_size)
+        state = initial_state(
+            work, est._model, optimizer, seed, epochs=est.max_iter,
+            steps_per_epoch=math.ceil(sets.n_samples / batch_size),
+        )  # fmt: skip
+        if given.first:
+            biases = initial_biases(est._model, est.activation, seed)
+            state |= {f"param/{name}": load_array(work, value) for name, value in biases.items()}
+        else:
+            state |= self._fitted(state)
+        progress = Progress(state, seed, float(optimizer.learning_rate))
+        progress.epochs = 0 if before is None else before.epochs
+        if goes_on is not None:
+            progress.rate = goes_on.rate
+            state |= {
+                key: work.asarray(move(work, value), copy=True)
+                for key, value in goes_on.kept().items()
+                if key in state
+            }
+        training = Training(est, engine, sets, progress, est._held_score)
+        training.run(incremental=given.incremental, batch_size=batch_size)
+        # The steps hold on to the samples: they are kept for the next partial_fit alone.
+        est._progress, est._engine = progress, engine if given.incremental else None
+        return training.arrays()
+
+    def _fitted(self, state: State) -> State:
+        """The entries of a state that the fitted arrays are, as copies."""
+        work, found = self.work, {}
+        for name, value in arrays_of(self.estimator).items():
+            value = work.xp.astype(move(work, value), work.dtype, copy=False)
+            for kind in ("param/", "buffer/", "ema/"):
+                if kind + name in state:
+                    found[kind + name] = work.asarray(value, copy=True)
+        return found
+
+    def _batch_size(self, n_samples: int) -> int:
+        given = self.estimator.batch_size
+        if given == "auto":
+            return min(200, n_samples)
+        if given > n_samples:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. "
+                "It is going to be clipped",
+                stacklevel=6,
+            )
+        return min(int(given), n_samples)
+
+    def _sets(self, seed: int) -> Sets:
+        """What is trained on, and what is kept for early stopping."""
+        work, given = self.work, self.given
+        x, weight, n = given.x, given.weight, given.x.shape[0]
+        if isinstance(x, Streamed):
+            # What goes with streamed samples is taken in parts as well.
+            dtype = "int64" if self.problem.kind == "classes" else work.dtype_name
+            y: Any = Streamed(work, given.target.astype(dtype))
+            if weight is not None:
+                y = Weighted(y, Streamed(work, weight.astype(work.dtype_name)))
+        else:
+            y = load_target(work, given.target, self.problem)
+            y = y if weight is None else Weighted(y, load_array(work, weight))
+        if given.held is not None or not self.estimator.early_stopping:
+            return Sets(x, y, n, None, given.held, measured=given.held is not None)
+        rows, kept = self._split(n, seed)
+        held = Held(
+            Rows(work, x, kept), some_rows(work, y, kept), given.target[kept],
+            None if weight is None else weight[kept],
+        )  # fmt: skip
+        return Sets(x, y, len(rows), rows, held)
+
+    def _split(self, n: int, seed: int) -> list[HostArray]:
+        """The rows to train on, and those to keep: of each class its share."""
+        fraction = min(math.ceil(self.estimator.validation_fraction * n), n - 1) / n
+        classes = None if self.problem.kind == "values" else self.given.target
+        if classes is not None and classes.ndim == 2:
+            classes = classes[:, 0] if classes.shape[1] == 1 else None  # several labels: no classes
+        if classes is not None and int(classes.max()) == 1:
+            sizes = np.bincount(classes.astype(np.int64))
+            if sizes.min() < 2:
+                names = self.estimator._labels.classes[sizes < 2].tolist()
+                raise ValueError(
+                    f"The least populated classes in y have only {sizes.min()} member, of which "
+                    f"none can be kept for early stopping. Classes with too few members are: "
+                    f"{names}"
+                )
+        too_small = (
+            "The validation set is too small. Increase 'validation_fraction' or the size of your "
+            "dataset."
+        )
+        if round(fraction * n) < 2:
+            raise ValueError(too_small)
+        try:
+            rows, kept = split_rows(classes, n, fraction, seed)
+        except DataError as error:
+            raise ValueError(too_small) from error
+        if len(kept) < 2:
+            raise ValueError(too_small)
+        return [rows, kept]
+
+    # -- all samples at once --------------------------------------------------------------------
+
+    def lbfgs(self) -> dict[str, Array]:
+        """Minimise the loss of all samples; the arrays of the network by name."""
+        est, work, problem, given = self.estimator, self.work, self.problem, self.given
+        y, total = load_target(work, given.target, problem), float(given.x.shape[0])
+        if given.weight is not None:
+            y, total = Weighted(y, load_array(work, given.weight)), float(given.weight.sum())
+        function = FullBatch(work, est._model, problem, float(est.alpha), given.x, y, total)
+        if given.first:
+            seed = self._draw_seed()
+            host = est._model.init(derive(seed, "initialization"))
+            host |= initial_biases(est._model, est.activation, seed)
+            params = {name: load_array(work, value) for name, value in host.items()}
+        else:
+            params = {name: move(work, value) for name, value in arrays_of(est).items()}
+        return minimise(est, function, params, self._measured())
+
+    def _measured(self) -> Callable[[Any], None] | None:
+        """What adds the loss on the validation set to its curve, where there is one."""
+        held, work, problem = self.given.held, self.work, self.problem
+        if held is None:
+            return None
+        evaluate = make_evaluator(
+            work, self.estimator._model, problem.objective(), pixel_maximum=1.0, kind=problem.kind
+        )
+        curve = self.estimator.validation_loss_curve_
+        return lambda params: curve.append(evaluate(params, held.x, held.y).loss)
+
+
+def load_target(work: Backend, target: HostArray, problem: Problem) -> Array:
+    """Targets on the backend: integer labels in its index dtype, all others in its dtype."""
+    if problem.kind == "classes":
+        return work.asarray(target, dtype=work.index_dtype, copy=True)
+    return load_array(work, target)

@@ -1,0 +1,147 @@
+"""Samples, targets and weights as an estimator is given them, checked as scikit-learn checks them.
+
+Arrays of other libraries than NumPy stay where they are. What is wrong with one is said by
+scikit-learn, which is shown a copy on the host.
+"""
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
+
+from xpnet.backends import Backend, backend_of
+from xpnet.data.stored import LARGEST_LOADED
+from xpnet.training.samples import Streamed, all_finite, dtype_name, move
+from xpnet.typing import Array, HostArray
+
+_FORMATS = ["csr", "csc"]
+_REAL = "real floating"
+
+
+def home_of_array(x: Any, dtype: str = "float32") -> Backend | None:
+    """The library and device of an array that is not NumPy's; None for all else."""
+    if isinstance(x, np.ndarray | list | tuple) or x is None or issparse(x):
+        return None
+    try:
+        backend = backend_of(x, dtype)
+    except TypeError:
+        return None
+    return None if backend.name == "numpy" else backend
+
+
+def hosted(x: Any) -> Any:
+    """An array of any library as one of NumPy's; all else as it is."""
+    home = home_of_array(x)
+    return x if home is None else home.to_numpy(x)
+
+
+def check_samples(estimator: BaseEstimator, x: Any, *, reset: bool = False) -> Any:
+    """Samples (N, features) as an array of their library, or a sparse matrix.
+
+    Raises
+    ------
+    ValueError
+        If they are no samples, or not those that the estimator was fitted with.
+    """
+    home = home_of_array(x)
+    if home is None:
+        return validate_data(estimator, x, accept_sparse=_FORMATS, reset=reset)
+    xp = home.xp
+    sound = x.ndim == 2 and min(x.shape) > 0 and xp.isdtype(x.dtype, ("bool", "integral", _REAL))
+    if not sound or (xp.isdtype(x.dtype, _REAL) and not _is_finite(home, x)):
+        return validate_data(estimator, home.to_numpy(x), accept_sparse=_FORMATS, reset=reset)
+    return validate_data(estimator, x, reset=reset, skip_check_array=True)
+
+
+def _is_finite(home: Backend, x: Array) -> bool:
+    wide = backend_of(x, "float64") if dtype_name(x) == "float64" else home
+    with wide.scope():
+        return all_finite(wide, x)
+
+
+def check_pair(
+    estimator: BaseEstimator, x: Any, y: Any, *, reset: bool, numeric: bool
+) -> tuple[Any, HostArray]:
+    """Samples where they are, and their targets on the host: (N,), or (N, outputs).
+
+    Raises
+    ------
+    ValueError
+        If they are no samples or targets, or do not fit each other.
+    """
+    y = hosted(y)
+    if home_of_array(x) is None:
+        floats = (np.float64, np.float32)
+        x, y = validate_data(
+            estimator, x, y, accept_sparse=_FORMATS, multi_output=True, y_numeric=numeric,
+            dtype=floats, reset=reset,
+        )  # fmt: skip
+    else:
+        x = check_samples(estimator, x, reset=reset)
+        if y is None:
+            raise ValueError(
+                f"This {type(estimator).__name__} estimator requires y to be passed, but the "
+                f"target y is None."
+            )
+        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+        check_consistent_length(np.empty((x.shape[0], 0)), y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    return x, y
+
+
+def check_weights(sample_weight: Any, n_samples: int) -> HostArray | None:
+    """The weights of the samples on the host, float64 (N,); None where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there is not a finite number for each sample.
+    """
+    if sample_weight is None:
+        return None
+    placeholder = np.empty((n_samples, 1))
+    checked: HostArray = _check_sample_weight(hosted(sample_weight), placeholder, dtype=np.float64)
+    return checked
+
+
+def dtype_of(x: Any, dtype: str | None) -> str:
+    """The dtype to compute in: the one that was asked for, that of the samples, the library's."""
+    if dtype is not None:
+        return dtype
+    name = dtype_name(x)
+    if name in ("float32", "float64"):
+        return name
+    home = home_of_array(x)
+    if home is None:
+        return "float64"
+    with home.scope():
+        return dtype_name(home.xp.asarray(0.0))
+
+
+class _SparseRows:
+    """A sparse matrix of which `Streamed` takes some rows at a time, as dense ones."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix.tocsr()
+        self.shape, self.dtype = matrix.shape, matrix.dtype
+
+    def __getitem__(self, rows: Any) -> HostArray:
+        dense: HostArray = self._matrix[rows].toarray()
+        return dense
+
+
+def load_samples(backend: Backend, x: Any) -> Any:
+    """Checked samples on the backend in its dtype; large sparse ones are made dense in parts."""
+    if issparse(x):
+        if x.shape[0] * x.shape[1] * x.dtype.itemsize > LARGEST_LOADED:
+            rows: Any = _SparseRows(x)
+            return Streamed(backend, rows, backend.dtype)
+        x = x.toarray()
+    if isinstance(x, np.ndarray):
+        x = np.ascontiguousarray(x)  # data frames have columns together, and rows are taken
+    x = move(backend, x)
+    return backend.xp.astype(x, backend.dtype, copy=False)

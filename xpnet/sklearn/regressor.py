@@ -1,0 +1,190 @@
+"""A regressor with scikit-learn's interface."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from xpnet.sklearn.base import BaseMLP
+from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.problem import Problem, regression
+from xpnet.typing import Array, HostArray, Namespace
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Dense layers that give real numbers, with the interface of scikit-learn's `MLPRegressor`.
+
+    Parameters, attributes and results are those of `sklearn.neural_network.MLPRegressor` of version
+    1.9, up to the random numbers. Samples may be arrays of NumPy, CuPy, torch or JAX: predictions
+    and fitted arrays are of the same library, on the same device.
+
+    Parameters
+    ----------
+    loss
+        `"squared_error"`, half of it; `"poisson"`, half of the deviance of a Poisson distribution,
+        for targets that are not negative, with the exponential function at the end of the network;
+        a loss of `xpnet.losses` for values, such as `Huber()`; or a function of one's own.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, \
+power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
+early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
+        As in `MLPClassifier`. The score of early stopping is R², and its validation set any part.
+    backend, device, dtype, dropout, batch_norm, optimizer, schedule, callbacks, clip_norm, compile
+        As in `MLPClassifier`.
+
+    Attributes
+    ----------
+    loss_, best_loss_, loss_curve_, validation_loss_curve_
+        As in `MLPClassifier`. Of several outputs the squared error is their mean, while its
+        gradient is that of their sum, as in scikit-learn.
+    validation_scores_, best_validation_score_
+        With early stopping: R² on the validation set after each epoch, and the best.
+    coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, \
+n_features_in_, feature_names_in_
+        As in `MLPClassifier`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from xpnet.sklearn import MLPRegressor
+    >>> X, y = make_regression(100, 5, random_state=0)
+    >>> model = MLPRegressor(hidden_layer_sizes=20, solver="lbfgs", random_state=0)
+    >>> round(model.fit(X, y / 100).score(X, y / 100), 2)
+    1.0
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"}), callable],
+    }
+    _numeric = True
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        optimizer: Any = None,
+        schedule: Any = None,
+        callbacks: Any = None,
+        clip_norm: float | None = None,
+        compile: bool = True,
+    ) -> None:
+        self._keep(locals())
+
+    # -- training -------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+    ) -> "MLPRegressor":
+        """Train on samples and their values.
+
+        Parameters
+        ----------
+        X
+            Samples (N, features): an array of any library, a data frame, or a sparse matrix.
+        y
+            Real numbers, (N,) or (N, outputs).
+        sample_weight
+            What each sample counts for, (N,).
+        validation_data
+            A pair like (X, y), to measure the loss on after each epoch. With early stopping it is
+            used in the place of a part of the samples.
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, validation_data, incremental=False)
+        return self
+
+    @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+        """Train for one epoch on these samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        self._fit(X, y, sample_weight, None, incremental=True)
+        return self
+
+    def _learn(self, y: Any, *, incremental: bool) -> Problem:
+        problem = regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
+        if problem.out_activation == "exp" and np.any(np.asarray(y) < 0):
+            raise ValueError(f"loss={self.loss!r} needs targets that are not negative")
+        return problem
+
+    def _encode(self, y: Any, problem: Problem) -> HostArray:
+        rows = np.asarray(y, dtype=np.float64)
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.shape[1] != problem.n_outputs:
+            raise ValueError(
+                f"y has {rows.shape[1]} outputs, but {problem.n_outputs} were expected"
+            )
+        return rows
+
+    def _held_score(
+        self, target: HostArray, predicted: HostArray, weight: HostArray | None
+    ) -> float:
+        if self.out_activation_ == "exp":
+            predicted = np.exp(predicted)
+        if not np.isfinite(predicted).all():
+            return float("nan")
+        return float(r2_score(target, predicted, sample_weight=weight))
+
+    # -- prediction -----------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> Any:
+        """The value of each sample, (N,), or its values, (N, outputs)."""
+        return self._predict(X, "predict")
+
+    def _predict(self, X: Any, method: str) -> Any:
+        exponential = getattr(self, "out_activation_", "identity") == "exp"
+
+        def head(xp: Namespace, output: Array) -> Array:
+            return xp.exp(output) if exponential else output
+
+        home, values = self._outputs(X, head, method)
+        return home.xp.reshape(values, (-1,)) if values.shape[1] == 1 else values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² on samples with known values."""
+        predicted = hosted(self._predict(X, "score"))
+        return float(r2_score(hosted(y), predicted, sample_weight=hosted(sample_weight)))

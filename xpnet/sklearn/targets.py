@@ -1,0 +1,121 @@
+"""Labels as a network takes them, and back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import unique_labels
+
+from xpnet.backends import Backend
+from xpnet.sklearn.inputs import hosted
+from xpnet.typing import Array, HostArray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a classifier, on the host.
+
+    Attributes
+    ----------
+    kind
+        `"binary"`, `"multiclass"` or `"multilabel"`: also a single class is `"binary"`.
+    classes
+        Sorted, shape (C,); of several labels their numbers.
+    sparse
+        Whether several labels were given, and are to be predicted, as a sparse matrix.
+    """
+
+    kind: str
+    classes: HostArray
+    sparse: bool = False
+
+    @classmethod
+    def learn(cls, y: Any) -> "Labels":
+        """From targets, or from a list of all classes.
+
+        Raises
+        ------
+        ValueError
+            If they are no labels.
+        """
+        binarizer = LabelBinarizer().fit(y)
+        kind = binarizer.y_type_.removesuffix("-indicator")
+        return cls(kind, np.asarray(binarizer.classes_), bool(binarizer.sparse_input_))
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs the network has for them: one tells two classes apart."""
+        return 1 if self.kind == "binary" else len(self.classes)
+
+    def check_same(self, y: Any, *, exactly: bool) -> None:
+        """Check that targets have the classes that are known: `exactly` them, or some of them.
+
+        Raises
+        ------
+        ValueError
+            If they have others.
+        """
+        classes = unique_labels(y)
+        if exactly:
+            if set(classes) != set(self.classes):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same "
+                    "classes as in the previous call to fit. Previously "
+                    f"got {self.classes}, `y` has {classes}"
+                )
+        elif len(np.setdiff1d(classes, self.classes, assume_unique=True)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes}. 'y' has {classes}."
+            )
+
+    def encode(self, y: Any, *, as_classes: bool) -> HostArray:
+        """Integer labels (N,) if `as_classes`, else rows of 0 and 1 (N, outputs).
+
+        Raises
+        ------
+        ValueError
+            If several labels were given and were not before, or the other way round.
+        """
+        if self.kind == "multilabel":
+            rows = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+            if rows.ndim != 2 or rows.shape[1] != len(self.classes):
+                raise ValueError(
+                    f"y must have rows of {len(self.classes)} labels as before, got shape "
+                    f"{rows.shape}"
+                )
+            return rows != 0
+        if hasattr(y, "toarray") or np.ndim(y) != 1:
+            raise ValueError("The object was not fitted with multilabel input.")
+        codes = np.searchsorted(self.classes, y)
+        if as_classes:
+            return codes
+        return (codes == 1)[:, None]
+
+    def decode(self, backend: Backend, predicted: Array, classes: Any) -> Any:
+        """The labels of predictions: of classes (N,), or rows of 0 and 1 (N, outputs).
+
+        Parameters
+        ----------
+        backend
+            Where `predicted` is.
+        predicted
+            Integers.
+        classes
+            `classes_` of the estimator: where it lives there as well, the result does.
+        """
+        xp = backend.xp
+        if self.kind == "multilabel":
+            if self.sparse:
+                from scipy.sparse import csr_matrix
+
+                return csr_matrix(backend.to_numpy(predicted).astype(np.int64))
+            return xp.astype(predicted, backend.index_dtype)
+        codes = predicted if predicted.ndim == 1 else predicted[:, 0]
+        codes = xp.astype(codes, backend.index_dtype)
+        if len(self.classes) == 1:
+            codes = codes * 0
+        if backend.name != "numpy" and backend.holds(classes):
+            return xp.take(classes, codes, axis=0)
+        return hosted(classes)[backend.to_numpy(codes)]
