@@ -1,4 +1,4 @@
-"""CuPy as far as `Fuser` needs it, on NumPy: kernels as C++, with warps of one thread."""
+"""CuPy as far as `Fuser` needs it, on NumPy: kernels as C++, with warps of one thread or of 32."""
 
 import ctypes
 import re
@@ -24,6 +24,41 @@ extern "C" void run(int blocks, int threads, void** a) {
 }
 """
 
+# A warp is 32 threads of the host, which wait for each other where they exchange values.
+_AROUND_WARPS = """
+#include <barrier>
+#include <cmath>
+#include <thread>
+#include <vector>
+using namespace std;
+#define __global__
+#define __device__
+static thread_local struct { int x; } blockIdx, threadIdx;
+static barrier<> together(32);
+template <typename T> T __shfl_xor_sync(unsigned, T x, int o) {
+    static T values[32];
+    values[threadIdx.x %% 32] = x;
+    together.arrive_and_wait();
+    const T other = values[(threadIdx.x %% 32) ^ o];
+    together.arrive_and_wait();
+    return other;
+}
+%s
+extern "C" void run(int blocks, int threads, void** a) {
+    vector<thread> lanes;
+    for (int lane = 0; lane < 32; lane++)
+        lanes.emplace_back([=] {
+            for (int block = 0; block < blocks; block++)
+                for (int first = 0; first < threads; first += 32) {
+                    blockIdx.x = block;
+                    threadIdx.x = first + lane;
+                    %s(%s);
+                }
+        });
+    for (auto& one : lanes) one.join();
+}
+"""
+
 
 class EmulatedCupy:
     """`kernels` were started, with `most_arrays` at most; `sources` were compiled."""
@@ -31,7 +66,8 @@ class EmulatedCupy:
     ndarray = np.ndarray
     may_share_memory = staticmethod(np.may_share_memory)
 
-    def __init__(self, folder):
+    def __init__(self, folder, warp=1):
+        self.warp = warp
         self.folder = Path(folder)
         self.kernels = self.most_arrays = 0
         self.sources = []
@@ -44,7 +80,7 @@ class EmulatedCupy:
     def RawKernel(self, source, name, options):  # noqa: N802
         assert options == ("--fmad=false",)
         self.sources.append(source)
-        library = _compiled(source, name, self.folder)
+        library = _compiled(source, name, self.folder, self.warp)
 
         def launch(grid, block, arrays):
             self.kernels += 1
@@ -57,17 +93,20 @@ class EmulatedCupy:
 
 
 @cache
-def _compiled(source, name, folder):
+def _compiled(source, name, folder, warp):
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("there is no C++ compiler")
     declared = re.search(name + r"\((.*)\) \{", source).group(1).split(", ")
     types = [part.rpartition("*")[0] + "*" for part in declared]
     arguments = ", ".join(f"({kind})a[{i}]" for i, kind in enumerate(types))
-    path = folder / f"kernel{abs(hash(source))}"
-    path.with_suffix(".cpp").write_text(_AROUND % (source, name, arguments))
+    path = folder / f"kernel{abs(hash(source))}-{warp}"
+    path.with_suffix(".cpp").write_text(
+        (_AROUND if warp == 1 else _AROUND_WARPS) % (source, name, arguments)
+    )
     # Nothing is contracted, as on the GPU.
     flags = ["-O0", "-ffp-contract=off", "-shared", "-fPIC", "-w"]
+    flags += [] if warp == 1 else ["-std=c++20", "-pthread"]
     subprocess.run(
         [compiler, *flags, "-o", path.with_suffix(".so"), path.with_suffix(".cpp")], check=True
     )

@@ -17,6 +17,8 @@ from xpnet.backends.base import with_overrides
 from xpnet.backends.cuda.deferred import Deferred
 from xpnet.backends.cuda.fused_step import FusedStep, Switch
 from xpnet.backends.cuda.fusion import DEEPEST, Fuser
+from xpnet.backends.cuda.nodes import Node
+from xpnet.backends.cuda.source import LONG_LOOP, write_kernel
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
 from xpnet.losses import softmax_cross_entropy
@@ -192,16 +194,36 @@ def test_without_a_compiler_steps_are_as_they_are_written(folder, caplog):
     ]
 
 
-def test_memory_that_is_used_up_is_not_hidden(folder):
-    class OutOfMemoryError(RuntimeError):
-        pass
+def test_an_error_of_the_step_itself_is_nothing_else(cupy, caplog):
+    calls = []
 
-    class Full(EmulatedCupy):
-        def empty(self, shape, dtype):
-            raise OutOfMemoryError
+    def step(state, x, y, rows):
+        calls.append(1)
+        raise ValueError("labels are wrong")
 
-    with pytest.raises(OutOfMemoryError):
-        take_steps(PLAIN, SGD(0.1), cupy=Full(folder))
+    fused = FusedStep(step, Switch(), lambda: Fuser(cupy, EAGER, "cpu", {}, warp=1))
+    with pytest.raises(ValueError, match="labels are wrong"):
+        fused({}, np.ones(2), np.ones(2), np.arange(2))
+    assert not caplog.records
+
+
+def test_a_state_may_have_more_in_it_than_arrays(cupy):
+    fused = FusedStep(
+        lambda state, x, y, rows: {
+            "a": state["a"] + 1, "b": 3, "c": (state["a"] * 2, [state["a"]]),
+        },
+        Switch(),
+        lambda: Fuser(cupy, EAGER, "cpu", {}, warp=1),
+    )  # fmt: skip
+    state = fused({"a": np.ones(2), "b": 3, "c": ()}, np.ones(2), np.ones(2), np.arange(2))
+    assert (state["a"].tolist(), state["b"]) == ([2, 2], 3)
+    assert [state["c"][0].tolist(), state["c"][1][0].tolist()] == [[2, 2], [1, 1]]
+
+
+def test_deep_networks_are_left_alone(cupy, monkeypatch):
+    monkeypatch.setattr("xpnet.backends.cuda.fused_step.MOST_ARRAYS", 6)
+    take_steps(PLAIN, SGD(0.1), cupy=cupy)
+    assert not cupy.kernels
 
 
 def test_a_step_that_fails_after_it_has_written_is_taken_from_where_it_began(folder, caplog):
@@ -353,9 +375,10 @@ def test_integers_wrap(fuser, cupy, dtype):
 def test_rows_may_be_counted_from_the_end(fuser):
     switch = Switch()
     with switch.to(fuser):
-        x, rows = (fuser.defer(np.asarray(v)) for v in ([[1.0, 2], [3, 4], [5, 6]], [0, -1]))
+        x, rows = (fuser.defer(np.asarray(v)) for v in ([[1.0, 2], [3, 4], [5, 6]], [0, -1, 4]))
         taken = switch.namespace(EAGER).take(x, rows, axis=0)
-        assert known(fuser, taken * 2).tolist() == [[2, 4], [10, 12]]
+        # Beyond the ends CuPy goes on from the other one.
+        assert known(fuser, taken * 2).tolist() == [[2, 4], [10, 12], [6, 8]]
 
 
 def test_what_reads_an_array_is_computed_before_it_is_written_to(fuser, cupy):
@@ -377,6 +400,88 @@ def test_what_reads_an_array_is_computed_before_it_is_written_to(fuser, cupy):
             np.testing.assert_allclose(known(fuser, value), old, rtol=1e-12)
     assert known(fuser, moved) is w
     np.testing.assert_allclose(w, expected, rtol=1e-12)
+
+
+def test_what_is_written_in_place_is_so_for_all_who_have_it(fuser):
+    x = fuser.defer(np.asarray([1.0, 2.0]))
+    other, doubled = x, x * 2
+    other += 1
+    other *= fuser.defer(np.asarray([3.0, 4.0]))
+    assert known(fuser, x).tolist() == [6, 12]
+    assert known(fuser, doubled).tolist() == [2, 4]
+    for parameter in [x]:
+        parameter -= 1.0
+    assert known(fuser, x).tolist() == [5, 11]
+    counts = fuser.defer(np.asarray([5, 6]))
+    kept = counts
+    counts &= 4
+    assert known(fuser, kept).tolist() == [4, 4]
+    with pytest.raises(ValueError, match="in place"):
+        x += fuser.defer(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("length", [LONG_LOOP - 1, LONG_LOOP])
+def test_the_order_of_a_sum_does_not_depend_on_what_else_there_is(fuser, cupy, length):
+    """Only long loops are shared by the lanes of a warp, whatever stands beside them."""
+    a, b = (Node("known", (), s, np.dtype(float), value=np.ones(s)) for s in ((3, length), (3, 99)))
+    sums = [Node("sum", (x,), (3,), np.dtype(float), 1) for x in (a, b)]
+    alone, beside = write_kernel([sums[:1]], 32).source, write_kernel([sums], 32).source
+    loop = f"{'lane' if length >= LONG_LOOP else '0'}; k1_0 < {length};"
+    assert loop in alone
+    assert loop in beside
+
+
+@pytest.mark.parametrize("shape", [(4, 40), (3, 33), (70, 32)])
+def test_lanes_share_a_loop(folder, shape):
+    """Warps of 32: sums, means, maxima and products, with ends that no warp fills."""
+    cupy = EmulatedCupy(folder, warp=32)
+    fuser, switch = Fuser(cupy, EAGER, "cpu", {}), Switch()
+
+    def program(xp, a):
+        largest = xp.max(a, axis=1, keepdims=True)
+        return [
+            xp.sum(a * 2, axis=1), largest[:, 0] + 1, xp.mean(a, axis=0), xp.sum(a - largest),
+            xp.matmul(a, a.T) + 1,
+        ]  # fmt: skip
+
+    a = np.random.default_rng(0).normal(size=shape)
+    with switch.to(fuser):
+        found = known(fuser, program(switch.namespace(EAGER), fuser.defer(a)))
+    for value, expected in zip(found, program(compat_numpy, a), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-10)
+    assert any("xpnet_lanes_max(s" in source for source in cupy.sources)
+
+
+def test_kinds_of_numbers_are_not_mixed_silently(fuser):
+    """As NumPy mixes them, since it does that itself."""
+    whole, real, truth = (fuser.defer(np.asarray(v)) for v in ([1, 2], [0.5, 1.5], [True, False]))
+    assert known(fuser, whole + real).tolist() == [1.5, 3.5]
+    assert known(fuser, truth * real).tolist() == [0.5, 0]
+    assert known(fuser, real > whole).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "uint64", "complex64"])
+def test_dtypes_that_are_not_noted_are_computed_at_once(fuser, dtype):
+    x = fuser.defer(np.asarray([1, 2], dtype))
+    assert known(fuser, x + x).dtype == dtype
+    switch = Switch()
+    with switch.to(fuser):
+        xp = switch.namespace(EAGER)
+        assert known(fuser, xp.sum(x, axis=0)).dtype == dtype
+        taken = xp.take(x, fuser.defer(np.asarray([1, 0])), axis=0)
+        assert known(fuser, taken).tolist() == [2, 1]
+        if dtype != "complex64":
+            assert known(fuser, xp.astype(x, np.float64) / 2).tolist() == [0.5, 1]
+
+
+def test_what_came_with_others_is_not_computed_again(fuser, cupy):
+    x = fuser.defer(np.ones(4))
+    first, third = x + 1, x * 3
+    first.node.stored = third.node.stored = True
+    second = first * 2
+    second.node.stored = True
+    assert known(fuser, third + second).tolist() == [7] * 4
+    assert not any("o1[e] = a" in source for source in cupy.sources)
 
 
 def test_long_chains_are_cut(fuser, cupy):
@@ -423,6 +528,12 @@ def test_deferred_arrays_are_read_as_others_are(fuser):
     counts = fuser.defer(np.asarray([5, 6])) + 1
     assert known(fuser, counts // 2 % 2).tolist() == [1, 1]
     assert known(fuser, (counts & 3) | 8).tolist() == [10, 11]
+    assert known(fuser, y @ y.T).tolist() == [[14, 32], [32, 77]]
+    assert known(fuser, 2.0 ** (+y)[0, :]).tolist() == [2, 4, 8]
+    assert known(fuser, y.mT[2, :]).tolist() == [3, 6]
+    assert known(fuser, y[fuser.defer(np.asarray([1, 0])), 0]).tolist() == [4, 1]
+    with pytest.raises(TypeError, match="does not become"):
+        np.asarray(y)
 
 
 def test_a_switch_is_of_its_thread():

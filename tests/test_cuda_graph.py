@@ -322,20 +322,45 @@ def test_a_step_may_return_other_dtypes_and_exchange_arrays():
     assert run.use.launches
 
 
-def test_other_samples_each_time_are_not_recorded():
-    device = Device()
-    run, state, kept = runner(device), initial(), []
+def test_samples_that_lie_elsewhere_each_time_are_copied_to_one_place(monkeypatch):
     groups = [group for group in epochs(3) if group.shape == (3, 3)]
-    for number, group in enumerate(groups):
-        x, y = X.copy(), Y.copy()
-        kept.append((x, y))
-        state = run(state, x, y, group)
-        assert_same(state, expected(groups[: number + 1]))
-    assert run.use.captures == 0
-    # Two buffers in turn are two graphs.
-    for number in range(8):
-        state = run(state, *kept[number % 2], groups[0])
-    assert run.use.captures == 2
+    for most, captures in ((2**28, 1), (0, 0)):
+        monkeypatch.setattr("xpnet.backends.cuda.graph.MOST_COPIED", most)
+        device = Device()
+        run, state, kept = runner(device), initial(), []
+        for number, group in enumerate(groups):
+            x, y = X.copy(), Y.copy()
+            kept.append((x, y))
+            state = run(state, x, y, group)
+            assert_same(state, expected(groups[: number + 1]))
+        assert run.use.captures == captures
+        assert (run.use.launches > 0) == bool(captures)
+
+
+def test_one_array_under_two_names_becomes_two():
+    device = Device()
+
+    def step(state, x, y, rows):
+        a, b = device.new((), np.float64), device.new((), np.float64)
+        device.do(lambda: np.copyto(a, state["a"] + 1))
+        device.do(lambda: np.copyto(b, state["b"] + 2))
+        return {"a": a, "b": b}
+
+    run, shared = GraphRunner(step, lambda: device), np.zeros(())
+    state = run({"a": shared, "b": shared}, X, Y, np.arange(3).reshape(1, 3))
+    assert (float(state["a"]), float(state["b"])) == (1, 2)
+
+
+def test_where_there_can_be_no_graph_the_fallback_is_taken():
+    taken = []
+
+    def fallback(state, x, y, rows):
+        taken.append(len(rows))
+        return state
+
+    run = GraphRunner(make_step(Device()), lambda: 1 / 0, fallback=fallback)
+    run(initial(), X, Y, np.arange(6).reshape(2, 3))
+    assert taken == [3, 3]
 
 
 def test_there_are_only_so_many_graphs():

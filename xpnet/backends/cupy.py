@@ -140,6 +140,7 @@ class CupyBackend(Backend):
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
         """Groups of steps as CUDA graphs of few kernels; see `cuda.graph` and `cuda.fusion`."""
+        plain = step
         if pure and self.fuse:
             step = FusedStep(step, self._switch, self._fuser)
         if not self.capture:
@@ -148,9 +149,11 @@ class CupyBackend(Backend):
         if handles is None:
             # CuPy's own products refuse to be recorded.
             logger.warning("steps are started one by one: %s", self.graphs.reason)
-            return super().repeat(step)
+            return super().repeat(plain)
         cupy, device = self._cupy, self.device
-        return GraphRunner(step, lambda: CupyStream(cupy, device, handles), self.graphs)
+        return GraphRunner(
+            step, lambda: CupyStream(cupy, device, handles), self.graphs, fallback=plain
+        )
 
     def _fuser(self) -> Fuser:
         return Fuser(self._cupy, self._eager, self.device, self._kernels)

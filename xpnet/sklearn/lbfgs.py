@@ -91,7 +91,7 @@ class FullBatch:
         params = self.unpack(flat)
         total: Any = 0.0
         grads: dict[str, Array] = {}
-        for rows in chunks(x.shape[0], chunk_rows(self.model, x)):
+        for rows in chunks(x.shape[0], chunk_rows(backend, self.model, x)):
             value, own = self._part(params, x[rows, ...], rows_of(self._y, (rows, ...)))
             total = value + total
             grads = {name: grads[name] + own[name] if grads else own[name] for name in own}

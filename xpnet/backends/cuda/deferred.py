@@ -49,11 +49,15 @@ class Deferred:
             return self.fuser.defer(self.node.value.T)
         return self.fuser.view(self, self.shape[::-1], tuple(range(self.ndim))[::-1])
 
+    @property
+    def mT(self) -> "Deferred":  # noqa: N802 - the standard's name
+        return self.T if self.ndim == 2 else self.fuser.eager(lambda x: x.mT, self)
+
     def __getitem__(self, key: Any) -> "Deferred":
         keys = key if isinstance(key, tuple) else (key,)
         adds_axes = all(k is None or (isinstance(k, slice) and k == slice(None)) for k in keys)
         if self.node.value is not None or not adds_axes:
-            return self.fuser.eager(lambda x: x[key], self)
+            return self.fuser.eager(lambda x, k: x[k], self, key)
         kept = [axis for axis, k in enumerate(keys) if k is not None]
         kept += range(len(keys), len(keys) + self.ndim - len(kept))
         shape = [1] * (len(keys) + self.ndim - sum(k is not None for k in keys))
@@ -67,10 +71,35 @@ class Deferred:
     def __neg__(self) -> "Deferred":
         return self.fuser.call("negative", self)
 
+    def __pos__(self) -> "Deferred":
+        return self
+
     def __pow__(self, power: Any) -> "Deferred":
-        if power == 2 and self.dtype.kind == "f":
+        if type(power) in (int, float) and power == 2 and self.dtype.kind == "f":
             return self.fuser.call("multiply", self, self)
-        return self.fuser.eager(lambda x: x**power, self)
+        return self.fuser.eager(lambda x, y: x**y, self, power)
+
+    def __rpow__(self, base: Any) -> "Deferred":
+        return self.fuser.eager(lambda x, y: y**x, self, base)
+
+    def __matmul__(self, other: Any) -> "Deferred":
+        return self.fuser.call("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> "Deferred":
+        return self.fuser.call("matmul", other, self)
+
+    def __array__(self, *args: Any, **options: Any) -> Any:
+        raise TypeError("an array on a GPU does not become one of NumPy by itself, nor does this")
+
+    def _become(self, value: "Deferred") -> "Deferred":
+        """What `+=` does to an array, for all who have it: this array has the value then."""
+        if value.shape != self.shape:
+            raise ValueError(f"shape {self.shape} cannot become {value.shape} in place")
+        if value.dtype != self.dtype:
+            value = self.fuser.call("astype", value, self.dtype)
+        self.node = value.node
+        self.node.handle = weakref.ref(self)
+        return self
 
 
 def _noted(name: str, *, swapped: bool = False) -> Callable[[Deferred, Any], Any]:
@@ -87,13 +116,19 @@ def _at_once(name: str) -> Callable[..., Any]:
     return method
 
 
+def _in_place(name: str) -> Callable[[Deferred, Any], Deferred]:
+    def method(self: Deferred, other: Any) -> Deferred:
+        return self._become(getattr(self, name)(other))
+
+    return method
+
+
 _ARITHMETIC = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide"}
 _COMPARISONS = {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal",
     "ne": "not_equal",
 }  # fmt: skip
 
-# There are none that work in place: Python then binds the name to what these give.
 for _word, _name in _ARITHMETIC.items():
     setattr(Deferred, f"__{_word}__", _noted(_name))
     setattr(Deferred, f"__r{_word}__", _noted(_name, swapped=True))
@@ -104,3 +139,5 @@ for _word in ("and", "or", "xor", "lshift", "rshift", "mod", "floordiv"):
         setattr(Deferred, f"__{_side}{_word}__", _at_once(f"__{_side}{_word}__"))
 for _word in ("invert", "abs", "bool", "int", "float", "index"):
     setattr(Deferred, f"__{_word}__", _at_once(f"__{_word}__"))
+for _word in (*_ARITHMETIC, "and", "or", "xor", "lshift", "rshift", "mod", "floordiv", "pow"):
+    setattr(Deferred, f"__i{_word}__", _in_place(f"__{_word}__"))

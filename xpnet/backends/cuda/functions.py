@@ -11,7 +11,6 @@ import numpy as np
 
 from xpnet.backends.cuda.deferred import Deferred
 from xpnet.backends.cuda.nodes import Node
-from xpnet.backends.cuda.source import TYPES
 from xpnet.typing import Array, DType, Shape
 
 if TYPE_CHECKING:
@@ -21,15 +20,17 @@ MOST_PRODUCTS = 2**20
 """Products of matrices with so many multiplications at most are made here."""
 
 LONGEST_LOOP = 1024
+"""Sums of so many numbers at most are made here."""
+
 MOST_REDUCED = 2**16
-"""Sums of so many numbers at most are made here, out of so many in all."""
+"""So many numbers at most are reduced here in all."""
 
 
 def _astype(
     fuser: "Fuser", eager: Any, x: Any, dtype: DType, /, *, copy: bool = True, device: Any = None
 ) -> Any:
     x, dtype = fuser.defer(x), np.dtype(dtype)
-    if not isinstance(x, Deferred) or device is not None or str(dtype) not in TYPES:
+    if not isinstance(x, Deferred) or device is not None or x.dtype.kind == "c":
         return NotImplemented
     if x.dtype == dtype and not copy:
         return x
@@ -62,11 +63,10 @@ def _reduced(name: str, fuser: "Fuser", x: Any, axis: Any, keepdims: bool) -> An
         return NotImplemented
     if axis is not None and (not isinstance(axis, int) or not -x.ndim <= axis < x.ndim):
         return NotImplemented
-    if axis is None:
-        length, shape = x.size, (1,) * x.ndim if keepdims else ()
-        if keepdims and x.ndim:
-            return NotImplemented
-    else:
+    length, shape = x.size, ()
+    if axis is None and keepdims:
+        return NotImplemented
+    if axis is not None:
         axis %= x.ndim
         length = x.shape[axis]
         middle = (1,) if keepdims else ()
@@ -90,10 +90,11 @@ def _matmul(fuser: "Fuser", eager: Any, a: Any, b: Any, /) -> Any:
 def _subtract_product(fuser: "Fuser", eager: Any, c: Any, a: Any, b: Any) -> Any:
     product = _matmul(fuser, eager, a, b)
     if product is not NotImplemented and isinstance(c, Deferred):
-        return c - product
-    c, a, b = fuser.known(c, a, b)
-    fuser.compute_readers(c)
-    return fuser.defer(eager(c, a, b))
+        c -= product
+        return c
+    known, a, b = fuser.known(c, a, b)
+    fuser.compute_readers(known)
+    return fuser.defer(eager(known, a, b))
 
 
 def _take(fuser: "Fuser", eager: Any, x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
@@ -111,6 +112,7 @@ def _take(fuser: "Fuser", eager: Any, x: Any, indices: Any, /, *, axis: int | No
 def _reshape(fuser: "Fuser", eager: Any, x: Any, /, shape: Shape, *, copy: Any = None) -> Any:
     if not isinstance(x, Deferred) or copy is not None or x.node.value is not None:
         return NotImplemented
+    shape = (shape,) if isinstance(shape, int) else shape
     long = [axis for axis, n in enumerate(shape) if n != 1]
     if [shape[axis] for axis in long] != [n for n in x.shape if n != 1]:
         return NotImplemented

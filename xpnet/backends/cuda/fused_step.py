@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from xpnet.backends.cuda.deferred import Deferred
-from xpnet.backends.cuda.fusion import Fuser, plain
+from xpnet.backends.cuda.fusion import Fuser
 from xpnet.errors import one_line
 from xpnet.typing import Array, Namespace, State
 
 logger = logging.getLogger("xpnet")
+
+
+MOST_ARRAYS = 128
+"""A state of more is that of a deep network: its hundreds of kernels would take minutes to make."""
 
 
 class FusedStep:
@@ -38,21 +41,19 @@ class FusedStep:
         self._broken = False
 
     def __call__(self, state: State, x: Array, y: Any, rows: Array) -> State:
-        if self._broken:
+        if self._broken or len(state) > MOST_ARRAYS:
             return self._step(state, x, y, rows)
         shapes = (tuple(x.shape), tuple(rows.shape))
         if shapes in self._works:
             return self._fused(state, x, y, rows)
         try:
             # Copies: a step that fails in the middle may have written to them.
-            after = self._fused({k: v.copy() for k, v in state.items()}, x, y, rows)
+            after = self._fused({name: _copied(x) for name, x in state.items()}, x, y, rows)
         except Exception as error:
-            if "OutOfMemory" in type(error).__name__:
-                raise
+            after = self._step(state, x, y, rows)  # raises by itself what is not of our making
             self._broken = True
             text = f"{type(error).__name__}: {one_line(error)[:300]}"
             logger.warning("small kernels are not put together, which is slower (%s)", text)
-            return self._step(state, x, y, rows)
         self._works.add(shapes)
         return after
 
@@ -61,9 +62,9 @@ class FusedStep:
         before = {name: fuser.defer(value) for name, value in state.items()}
         with self._switch.to(fuser):
             after = self._step(before, *fuser.defer((x, y, rows)))
-        nodes = [value.node for value in after.values() if isinstance(value, Deferred)]
-        fuser.compute(nodes, alone=True)
-        return {name: plain(value) for name, value in after.items()}
+        (computed,) = fuser.known(after, alone=True)
+        result: State = computed
+        return result
 
 
 class Switch(threading.local):
@@ -74,11 +75,11 @@ class Switch(threading.local):
     @contextmanager
     def to(self, fuser: Fuser) -> Iterator[None]:
         """A context in which functions are noted by a fuser."""
-        self.fuser = fuser
+        before, self.fuser = self.fuser, fuser
         try:
             yield
         finally:
-            self.fuser = None
+            self.fuser = before
 
     def namespace(self, xp: Namespace) -> Namespace:
         """A namespace whose functions obey this switch."""
@@ -97,6 +98,10 @@ class Switch(threading.local):
             return fuser.apply(name, function, args, options)
 
         return either
+
+
+def _copied(value: Any) -> Any:
+    return value.copy() if hasattr(value, "copy") else value
 
 
 def _is_function(name: str, value: Any) -> bool:

@@ -5,8 +5,8 @@ step is called with arrays (`Deferred`) that only note what is to be computed wi
 value is needed, by a product of large matrices or as a result of the step, one kernel is written
 that computes it, together with all else of its shape that is still wanted.
 
-These arrays are never written to, as those of JAX: `y += x` binds another one. What cannot be noted
-is computed at once, by CuPy's own functions.
+The memory of an array is never written to: `y += x` gives `y` another value, for all who have it.
+What cannot be noted is computed at once, by CuPy's own functions.
 """
 
 import math
@@ -18,19 +18,13 @@ import numpy as np
 
 from xpnet.backends.cuda.deferred import Deferred
 from xpnet.backends.cuda.functions import FUNCTIONS
+from xpnet.backends.cuda.language import TEMPLATES, TYPES
 from xpnet.backends.cuda.nodes import Node, arrays_of, needed_first, stored_in_order
-from xpnet.backends.cuda.source import (
-    NAME,
-    TEMPLATES,
-    THREADS,
-    TYPES,
-    operations_of,
-    write_kernel,
-)
+from xpnet.backends.cuda.source import LONG_LOOP, NAME, THREADS, cost_of, write_kernel
 from xpnet.typing import Array, DType, Namespace, Shape
 
 MOST_OPERATIONS = 256
-"""What takes more than that for an element is written to memory, if several will need it."""
+"""What takes more than that for an element is written to memory, if it is broadcast or looped."""
 
 FEW_OPERATIONS = 16
 """What takes no more than that is not worth it."""
@@ -87,12 +81,12 @@ class Fuser:
             return Deferred(self, Node("known", (), tuple(x.shape), x.dtype, value=x))
         return x
 
-    def known(self, *values: Any) -> list[Any]:
-        """What is deferred computed, also in lists and tuples."""
+    def known(self, *values: Any, alone: bool = False) -> list[Any]:
+        """What is deferred computed, also in lists, tuples and dictionaries; see `compute`."""
         nodes: list[Node] = []
         _collect(values, nodes)
-        self.compute(nodes)
-        return [plain(value) for value in values]
+        self.compute(nodes, alone=alone)
+        return [_plain(value) for value in values]
 
     def eager(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call a function that computes at once."""
@@ -103,41 +97,35 @@ class Fuser:
 
     def apply(self, name: str, function: Callable[..., Any], args: Any, options: Any) -> Any:
         """What a function of the namespace gives for arrays, some of them deferred."""
-        own = FUNCTIONS.get(name)
-        if own is not None:
-            result = own(self, function, *args, **options)
-            if result is not NotImplemented:
-                return result
+        result = NotImplemented
+        if name in FUNCTIONS:
+            result = FUNCTIONS[name](self, function, *args, **options)
         elif name in TEMPLATES and not options:
-            noted = self.elementwise(name, *args)
-            if noted is not None:
-                return noted
-        return self.eager(function, *args, **options)
+            result = self.elementwise(name, *args)
+        return self.eager(function, *args, **options) if result is NotImplemented else result
 
     def call(self, name: str, *args: Any) -> Any:
         """The same for a function of each element, by its name."""
         return self.apply(name, getattr(self._xp, name), args, {})
 
-    def elementwise(self, name: str, *args: Any) -> Deferred | None:
-        """A function of each element, noted; None if that cannot be."""
+    def elementwise(self, name: str, *args: Any) -> Any:
+        """A function of each element, noted; NotImplemented if that cannot be."""
         arrays = [self.defer(x) for x in args]
         of_values = arrays[1:] if name == "where" else arrays
         dtype = _common_dtype(of_values)
         if dtype is None or not _allows(name, dtype.kind):
-            return None
+            return NotImplemented
         nodes = [self._operand(x, dtype) for x in of_values]
         if name == "where":
             nodes.insert(0, self._operand(arrays[0], np.dtype(bool)))
         shape = np.broadcast_shapes(*(node.shape for node in nodes))
-        if math.prod(shape) > LARGEST:
-            return None
         for node in nodes:
             if node.shape != shape:
-                self._store_if_long(node, MOST_OPERATIONS)
+                self._store_if(node, lambda operations, loop: operations > MOST_OPERATIONS)
         result = np.dtype(bool) if name in _COMPARISONS | _LOGICAL else dtype
         return self.note(Node(name, nodes, shape, result))
 
-    def view(self, x: Deferred, shape: Shape, axes: tuple[int | None, ...]) -> Deferred:
+    def view(self, x: Deferred, shape: Shape, axes: tuple[int | None, ...]) -> Any:
         """The same elements in another shape, noted.
 
         Axis i of `x` is axis `axes[i]` of the result; it has length 1 and goes where that is None.
@@ -150,21 +138,31 @@ class Fuser:
             return Node("constant", (), (), dtype, x)
         return x.node if x.dtype == dtype else Node("astype", (x.node,), x.shape, dtype)
 
-    def note(self, node: Node) -> Deferred:
-        """A node as an array."""
+    def note(self, node: Node) -> Any:
+        """A node as an array; NotImplemented where CUDA has no such dtype, or it is too large."""
+        if math.prod(node.shape) > LARGEST or any(
+            n.dtype not in TYPES for n in (node, *node.operands)
+        ):
+            return NotImplemented
         node.stored = node.depth > DEEPEST
         self._noted.append(weakref.ref(node))
         return Deferred(self, node)
 
-    def note_loop(self, node: Node) -> Deferred:
+    def note_loop(self, node: Node) -> Any:
         """Note what has a loop: what takes long in it is computed before, once for all."""
-        if operations_of(node) > MOST_OPERATIONS:
+        noted = self.note(node)
+        if noted is NotImplemented:
+            return noted
+        for operand in node.operands:
+            # In a loop it would be added up in another order than elsewhere.
+            self._store_if(operand, lambda operations, loop: loop >= LONG_LOOP)
+        if cost_of(node)[0] > MOST_OPERATIONS:
             for operand in node.operands:
-                self._store_if_long(operand, FEW_OPERATIONS)
-        return self.note(node)
+                self._store_if(operand, lambda operations, loop: operations > FEW_OPERATIONS)
+        return noted
 
-    def _store_if_long(self, node: Node, operations: int) -> None:
-        if node.value is None and not node.stored and operations_of(node) > operations:
+    def _store_if(self, node: Node, is_costly: Callable[[int, int], bool]) -> None:
+        if node.value is None and not node.stored and is_costly(*cost_of(node)):
             node.stored = True
 
     # -- what is computed ------------------------------------------------------------------------
@@ -174,7 +172,9 @@ class Fuser:
         wanted = list({id(node): node for node in nodes if node.value is None}.values())
         together: list[Node] = []
         for node in stored_in_order(wanted):
-            if any(other.value is None for other in needed_first(node)):
+            if node.value is not None:  # it came with those before
+                continue
+            if needed_first(node):
                 self._compute_now(together, alone)
                 together = []
             together.append(node)
@@ -207,7 +207,7 @@ class Fuser:
         pending = [node for ref in self._noted if (node := ref()) is not None]
         pending = [node for node in pending if node.value is None]
         self._noted = [weakref.ref(node) for node in pending]
-        return [node for node in pending if node.stored or node.handle() is not None]
+        return [node for node in pending if node.stored or _is_held(node)]
 
     def _run(self, parts: list[list[Node]]) -> None:
         kernel = write_kernel(parts, self._warp)
@@ -230,6 +230,12 @@ class Fuser:
             node.operands, node.depth = (), 0
 
 
+def _is_held(node: Node) -> bool:
+    """Whether there still is an array with this value."""
+    array = node.handle()
+    return array is not None and array.node is node
+
+
 def _halves(parts: list[list[Node]]) -> tuple[list[list[Node]], list[list[Node]]]:
     """The same values in two groups of parts."""
     if len(parts) > 1:
@@ -247,16 +253,16 @@ def _collect(value: Any, nodes: list[Node]) -> None:
             _collect(part, nodes)
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """What has been computed, as the arrays of the library."""
     if isinstance(value, Deferred):
         return value.node.value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(plain, value))
+        return type(value)(*map(_plain, value))
     if isinstance(value, tuple | list):
-        return type(value)(map(plain, value))
+        return type(value)(map(_plain, value))
     if isinstance(value, dict):
-        return {key: plain(part) for key, part in value.items()}
+        return {key: _plain(part) for key, part in value.items()}
     return value
 
 
@@ -275,7 +281,7 @@ def _common_dtype(values: Sequence[Any]) -> DType | None:
     if not dtypes or len({dtype.kind for dtype in dtypes}) > 1:
         return None
     dtype = np.result_type(*dtypes)
-    if str(dtype) not in TYPES:
+    if dtype not in TYPES:
         return None
     for x in values:
         if not isinstance(x, Deferred) and not _fits(x, dtype):

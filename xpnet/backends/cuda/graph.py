@@ -26,6 +26,9 @@ WARM_UPS = 2
 MOST_GRAPHS = 4
 """An epoch has three kinds of groups: whole ones, single batches, the last batch."""
 
+MOST_COPIED = 2**28
+"""Samples of more bytes are taken where they lie."""
+
 _MOST_SEEN = 64
 
 
@@ -93,8 +96,9 @@ class GraphRunner:
     """`run(state, x, y, groups)` of `Backend.repeat`, by graphs.
 
     A group is run step by step twice, is recorded when it comes for the third time, and is then
-    started from the record. What counts is its shape and where `x` and `y` lie. The arrays of the
-    first state become those that all later states have, overwritten by each group.
+    started from the record. What counts is its shape and where `x` and `y` lie: samples that come
+    elsewhere, as where they are streamed, are copied to one place. The arrays of the first state
+    become those that all later states have, overwritten by each group.
 
     Whatever goes wrong with recording is said once, in the log; all further steps are then taken
     one by one, from the state as it was before.
@@ -107,6 +111,8 @@ class GraphRunner:
         Makes the stream, when the first group comes.
     use
         Where to count, and to say why there is no graph.
+    fallback
+        The step to take one by one where there can be no graph; `step` if None.
     """
 
     def __init__(
@@ -114,22 +120,27 @@ class GraphRunner:
         step: Callable[..., State],
         open_stream: Callable[[], GraphStream],
         use: GraphUse | None = None,
+        fallback: Callable[..., State] | None = None,
     ) -> None:
         self.use = GraphUse() if use is None else use
         self._one_by_one = one_by_one(step)
+        self._without = one_by_one(step if fallback is None else fallback)
         self._open_stream = open_stream
         self._stream: GraphStream | None = None
         self._gave_up = False
         self._state: State = {}
         self._rows: dict[Hashable, Array] = {}
+        self._place: Hashable = None
+        self._samples: dict[Hashable, Array] = {}
         self._graphs: dict[Hashable, Any] = {}
         self._seen: dict[Hashable, int] = {}
 
     def __call__(self, state: State, x: Array, y: Array, groups: Array) -> State:
         stream = self._opened()
         if stream is None:
-            return self._one_by_one(state, x, y, groups)
+            return self._without(state, x, y, groups)
         changed = self._adopt(stream, state)
+        x, y = self._settled(stream, x, y)
         key = (tuple(groups.shape), groups.dtype, _places(stream, x), _places(stream, y))
         if key[:2] not in self._rows:
             self._rows[key[:2]] = stream.lasting(groups)
@@ -143,7 +154,7 @@ class GraphRunner:
             return dict(self._state)
         self.close()
         self._gave_up = True
-        return self._one_by_one(dict(self._state), x, y, groups)
+        return self._without(dict(self._state), x, y, groups)
 
     def close(self) -> None:
         """Give back what the graphs hold; waits for them. The state stays valid."""
@@ -153,6 +164,7 @@ class GraphRunner:
             self._graphs.clear()
             self._seen.clear()
             self._rows.clear()
+            self._samples.clear()
             self.use.most_bytes = max(self.use.most_bytes, stream.close())
 
     def __del__(self) -> None:
@@ -168,6 +180,25 @@ class GraphRunner:
                 self._say(error)
         return self._stream
 
+    def _settled(self, stream: GraphStream, x: Array, y: Any) -> tuple[Array, Any]:
+        """Samples where graphs find them: those of the first call as they lie, others copied."""
+        place = (_places(stream, x), _places(stream, y))
+        if self._place is None:
+            self._place = place
+        if place == self._place or x.nbytes > MOST_COPIED:
+            return x, y
+        return self._copied(stream, "x", x), self._copied(stream, "y", y)
+
+    def _copied(self, stream: GraphStream, name: Hashable, array: Any) -> Any:
+        if isinstance(array, tuple):
+            parts = [self._copied(stream, (name, i), part) for i, part in enumerate(array)]
+            return type(array)(*parts) if hasattr(array, "_fields") else tuple(parts)
+        key = (name, tuple(array.shape), array.dtype)
+        if key not in self._samples:
+            self._samples[key] = stream.lasting(array)
+        stream.copy(self._samples[key], array)
+        return self._samples[key]
+
     def _adopt(self, stream: GraphStream, state: State) -> list[str]:
         """Make the arrays of a state ours; the names of those to be copied into the ones we have.
 
@@ -177,6 +208,9 @@ class GraphRunner:
         for name, value in state.items():
             own = self._state.get(name)
             if own is None or not _alike(own, value):
+                if any(value is other for key, other in self._state.items() if key != name):
+                    value, shared = stream.lasting(value), value  # each name has its own
+                    stream.copy(value, shared)
                 self._state[name] = value
                 self._forget(stream)
             elif own is not value:

@@ -12,7 +12,7 @@ class Node:
     Attributes
     ----------
     operation
-        A name in `source.TEMPLATES`, or `known`, `constant`, `index`, `view`, `gather`, `sum`,
+        A name in `language.TEMPLATES`, or `known`, `constant`, `index`, `view`, `gather`, `sum`,
         `max`, `product`.
     operands
         The nodes that it is computed from.
@@ -57,7 +57,7 @@ class Node:
 
 
 def below(nodes: Sequence[Node]) -> list[Node]:
-    """All that has to be computed for some nodes, without those that none of them needs."""
+    """All that some nodes are computed from, and that is not known."""
     found: dict[int, Node] = {}
     stack = [operand for node in nodes for operand in node.operands]
     while stack:

@@ -12,8 +12,18 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from xpnet.backends.cuda.language import (
+    LANES,
+    LARGER,
+    PREAMBLE,
+    SIGNED,
+    TEMPLATES,
+    TYPES,
+    WRAPPING,
+    literal,
+)
 from xpnet.backends.cuda.nodes import Node
-from xpnet.typing import Array, DType, Shape
+from xpnet.typing import Array, Shape
 
 THREADS = 256
 """Threads of a block."""
@@ -27,61 +37,18 @@ MOST_WARPS = 2**16
 Coordinate = tuple[str, int]
 """The text of an index, and how many loops deep the variables are that it is made of."""
 
-TYPES = {
-    "float32": "float", "float64": "double", "bool": "bool", "uint8": "unsigned char",
-    "int8": "signed char", "uint16": "unsigned short", "int16": "short", "int32": "int",
-    "uint32": "unsigned int", "int64": "long long",
-}  # fmt: skip
-"""What CUDA calls a dtype."""
-
-LARGER, SMALLER = "({0} != {0} || {0} > {1} ? {0} : {1})", "({0} != {0} || {0} < {1} ? {0} : {1})"
-
-TEMPLATES = {
-    "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
-    "negative": "-{0}", "abs": "fabs({0})", "maximum": LARGER, "minimum": SMALLER,
-    "exp": "exp({0})", "log": "log({0})", "sqrt": "sqrt({0})", "tanh": "tanh({0})",
-    "log1p": "log1p({0})", "expm1": "expm1({0})", "erf": "erf({0})",
-    "sign": "({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
-    "less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
-    "greater_equal": "{0} >= {1}", "equal": "{0} == {1}", "not_equal": "{0} != {1}",
-    "logical_not": "!{0}", "logical_and": "{0} && {1}", "logical_or": "{0} || {1}",
-    "where": "({0} ? {1} : {2})", "astype": "{0}",
-}  # fmt: skip
-"""Functions of each element by itself. A NaN in `maximum` and `minimum` stays one, as in NumPy."""
-
-_WRAPPING = {"add", "subtract", "multiply", "negative"}
-
-PREAMBLE = """
-#define XPNET_INF (1e308 * 1e308)
-"""
-
-_LANES = """
-template <typename T> __device__ inline T xpnet_lanes_sum(T x) {
-    for (int o = 16; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
-    return x;
-}
-template <typename T> __device__ inline T xpnet_lanes_max(T x) {
-    for (int o = 16; o > 0; o /= 2) {
-        const T other = __shfl_xor_sync(0xffffffffu, x, o);
-        x = (x != x || x > other ? x : other);
-    }
-    return x;
-}
-"""
-
 
 class Kernel(NamedTuple):
     """A kernel in the making: `name` is its function.
 
     `inputs` are the arrays that it reads, in the order of its arguments, before the arrays for
-    `outputs`. `operations` is about how many it takes for one element of each of its parts.
+    `outputs`.
     """
 
     source: str
     inputs: list[Array]
     outputs: list[Node]
     blocks: int
-    operations: int
 
 
 NAME = "xpnet_fused"
@@ -105,7 +72,9 @@ class _Writer:
     inputs
         The arrays that are read so far, by identity, with the names of their arguments.
     lanes
-        How many threads share an element, and the loops of its outermost level.
+        How many threads share an element, and the long loops of its outermost level.
+    prefix
+        What names end with, those of each part with another.
     root
         Given where operations are only counted, for this node; what will be stored counts as known.
     """
@@ -123,19 +92,20 @@ class _Writer:
         self.operations = 0
         self._root = root
         self.longest = 0
+        self.has_long = False
         self._names = 0
 
     def value_of(self, node: Node, coords: tuple[Coordinate, ...], scopes: list[_Scope]) -> str:
         """The text that stands for an element; its statements go where they are needed."""
         if node.operation == "constant":
-            return _literal(node.detail, node.dtype)
+            return literal(node.detail, node.dtype)
         depth = max((depth for _, depth in coords), default=0)
         scope, key = scopes[depth], (id(node), coords)
         if key in scope.known:
             return scope.known[key]
         text = self._expression(node, coords, scopes[: depth + 1])
         name = self._name("v")
-        scope.lines.append(f"const {TYPES[str(node.dtype)]} {name} = {text};")
+        scope.lines.append(f"const {TYPES[node.dtype]} {name} = {text};")
         scope.known[key] = name
         self.operations += scope.times
         return name
@@ -147,7 +117,7 @@ class _Writer:
             return "0"
         operation, operands = node.operation, node.operands
         if operation == "index":
-            return f"({TYPES[str(node.dtype)]})({coords[0][0]})"
+            return f"({TYPES[node.dtype]})({coords[0][0]})"
         if operation == "view":
             (operand,) = operands
             inner = tuple(("0", 0) if axis is None else coords[axis] for axis in node.detail)
@@ -157,17 +127,16 @@ class _Writer:
             depth = len(scopes) - 1
             row = self.value_of(rows, coords[:1], scopes)
             length = source.shape[0]
-            wrapped = f"((long long){row} + ({row} < 0 ? {length} : 0))"
+            # As CuPy counts, also beyond the ends: no memory is read that is not the array's.
+            wrapped = f"(((long long){row} % {length} + {length}) % {length})"
             return self.value_of(source, ((wrapped, depth), *coords[1:]), scopes)
         if operation in ("sum", "max"):
             return self._reduce(node, coords, scopes)
         if operation == "product":
             return self._multiply(node, coords, scopes)
-        type_name = TYPES[str(node.dtype)]
+        type_name = TYPES[node.dtype]
         texts = [self.value_of(x, _aligned(coords, x.shape), scopes) for x in operands]
-        if operation == "astype" and str(node.dtype) == "bool":
-            return f"({texts[0]} != 0)"
-        if str(node.dtype) in ("int32", "int64") and operation in _WRAPPING:
+        if node.dtype in SIGNED and operation in WRAPPING:
             texts = [f"(unsigned {type_name}){text}" for text in texts]  # or it is undefined
         return f"({type_name})({TEMPLATES[operation].format(*texts)})"
 
@@ -176,7 +145,10 @@ class _Writer:
             self.inputs[id(array)] = (f"a{len(self.inputs)}", array)
         name, _ = self.inputs[id(array)]
         steps = [stride // array.dtype.itemsize for stride in array.strides]
-        terms = [f"{text} * {step}" for (text, _), step in zip(coords, steps, strict=True) if step]
+        terms = []
+        for (text, _), step, n in zip(coords, steps, array.shape, strict=True):
+            if step:
+                terms.append(f"{text} * {step}{'LL' if abs(n * step) > 2**31 - 1 else ''}")
         return f"{name}[{' + '.join(terms) or '0'}]"
 
     def _reduce(self, node: Node, coords: tuple[Coordinate, ...], scopes: list[_Scope]) -> str:
@@ -220,12 +192,13 @@ class _Writer:
     ) -> str:
         """Write a loop into the innermost scope; the text of its result."""
         variable, length, total, update, first = words
-        shared = len(scopes) == 1
-        if shared:
-            self.longest = max(self.longest, length)
-        shared = shared and self.lanes > 1
+        # By its own length alone: the order of a sum must not depend on what else there is.
+        is_long = length >= LONG_LOOP
+        self.longest = max(self.longest, length)
+        self.has_long = self.has_long or (is_long and len(scopes) == 1)
+        shared = is_long and len(scopes) == 1 and self.lanes > 1
         start, step = ("lane", self.lanes) if shared else ("0", 1)
-        type_name = TYPES[str(node.dtype)]
+        type_name = TYPES[node.dtype]
         self.operations += loop.times
         scopes[-1].lines += [
             f"{type_name} {total} = {first};",
@@ -244,11 +217,14 @@ class _Writer:
         return f"{letter}{self._names}{self.prefix}"
 
 
-def operations_of(node: Node) -> int:
-    """About how many operations an element takes, once that is known which will be stored."""
+def cost_of(node: Node) -> tuple[int, int]:
+    """What an element takes, once that is known which will be stored.
+
+    About how many operations, and the number of rounds of the longest loop.
+    """
     writer = _Writer({}, 1, "", node)
     writer.value_of(node, _unravelled("e", 0, node.shape), [_Scope(0, 1)])
-    return writer.operations
+    return writer.operations, writer.longest
 
 
 def write_kernel(parts: Sequence[Sequence[Node]], warp: int) -> Kernel:
@@ -259,9 +235,9 @@ def write_kernel(parts: Sequence[Sequence[Node]], warp: int) -> Kernel:
     inputs: dict[int, tuple[str, Array]] = {}
     outputs: list[Node] = []
     body: list[str] = []
-    blocks = operations = 0
+    blocks = 0
     for number, part in enumerate(parts):
-        lines, count, lanes, work = _write_part(part, inputs, len(outputs), number, warp)
+        lines, count, lanes = _write_part(part, inputs, len(outputs), number, warp)
         outputs += part
         part_blocks = -(-count * lanes // THREADS)
         body += [
@@ -276,26 +252,25 @@ def write_kernel(parts: Sequence[Sequence[Node]], warp: int) -> Kernel:
             f"block -= {part_blocks};",
         ]
         blocks += part_blocks
-        operations += work
     arguments = [f"const {_type(array)}* __restrict__ {name}" for name, array in inputs.values()]
     arguments += [
-        f"{TYPES[str(node.dtype)]}* __restrict__ o{number}" for number, node in enumerate(outputs)
+        f"{TYPES[node.dtype]}* __restrict__ o{number}" for number, node in enumerate(outputs)
     ]
     source = "\n".join(
         [
-            PREAMBLE + (_LANES if warp > 1 else ""),
+            PREAMBLE + (LANES if warp > 1 else ""),
             f'extern "C" __global__ void {NAME}({", ".join(arguments)}) {{',
             "    int block = blockIdx.x;",
             *(f"    {line}" for line in body if line),
             "}",
         ]
     )
-    return Kernel(source, [array for _, array in inputs.values()], outputs, blocks, operations)
+    return Kernel(source, [array for _, array in inputs.values()], outputs, blocks)
 
 
 def _write_part(
     part: Sequence[Node], inputs: dict[int, tuple[str, Array]], first: int, number: int, warp: int
-) -> tuple[list[str], int, int, int]:
+) -> tuple[list[str], int, int]:
     shape = part[0].shape
     count = math.prod(shape)
     lanes = 1
@@ -303,13 +278,13 @@ def _write_part(
         writer, scope = _Writer(inputs, lanes, f"_{number}"), _Scope(0, 1)
         coords = _unravelled("e", 0, shape)
         texts = [writer.value_of(node, coords, [scope]) for node in part]
-        if lanes == 1 < warp and writer.longest >= LONG_LOOP and count <= MOST_WARPS:
+        if lanes == 1 < warp and writer.has_long and count <= MOST_WARPS:
             lanes = warp
             continue
         break
     condition = "if (lane == 0) " if lanes > 1 else ""
     writes = [f"{condition}o{first + i}[e] = {text};" for i, text in enumerate(texts)]
-    return [*scope.lines, *writes], count, lanes, writer.operations
+    return [*scope.lines, *writes], count, lanes
 
 
 def _unravelled(index: str, depth: int, shape: Shape) -> tuple[Coordinate, ...]:
@@ -331,17 +306,5 @@ def _aligned(coords: tuple[Coordinate, ...], shape: Shape) -> tuple[Coordinate, 
     return tuple(("0", 0) if n == 1 else place for place, n in zip(own, shape, strict=True))
 
 
-def _literal(number: float | bool, dtype: DType) -> str:
-    """A number as it is written in a dtype, to the last bit."""
-    name = TYPES[str(dtype)]
-    if name not in ("float", "double"):
-        return f"(({name}){int(number)}LL)"
-    if math.isnan(number):
-        return f"(({name})(XPNET_INF - XPNET_INF))"
-    if math.isinf(number):
-        return f"(({name}){'-' if number < 0 else ''}XPNET_INF)"
-    return f"(({name}){float(number).hex()})"
-
-
 def _type(array: Array) -> str:
-    return TYPES[str(array.dtype)]
+    return TYPES[array.dtype]

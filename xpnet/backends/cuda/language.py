@@ -1,0 +1,66 @@
+"""How CUDA's C writes dtypes, functions and numbers; all of it is C++ as well."""
+
+import math
+
+import numpy as np
+
+from xpnet.typing import DType
+
+TYPES: dict[DType, str] = {
+    np.dtype(name): text
+    for name, text in {
+        "float32": "float", "float64": "double", "bool": "bool", "uint8": "unsigned char",
+        "int8": "signed char", "uint16": "unsigned short", "int16": "short", "int32": "int",
+        "uint32": "unsigned int", "int64": "long long", "uint64": "unsigned long long",
+    }.items()
+}  # fmt: skip
+"""What CUDA calls a dtype."""
+
+LARGER, SMALLER = "({0} != {0} || {0} > {1} ? {0} : {1})", "({0} != {0} || {0} < {1} ? {0} : {1})"
+
+TEMPLATES = {
+    "add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}",
+    "negative": "-{0}", "abs": "fabs({0})", "maximum": LARGER, "minimum": SMALLER,
+    "exp": "exp({0})", "log": "log({0})", "sqrt": "sqrt({0})", "tanh": "tanh({0})",
+    "log1p": "log1p({0})", "expm1": "expm1({0})", "erf": "erf({0})",
+    "sign": "({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
+    "less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}", "equal": "{0} == {1}", "not_equal": "{0} != {1}",
+    "logical_not": "!{0}", "logical_and": "{0} && {1}", "logical_or": "{0} || {1}",
+    "where": "({0} ? {1} : {2})", "astype": "{0}",
+}  # fmt: skip
+"""Functions of each element by itself. A NaN in `maximum` and `minimum` stays one, as in NumPy."""
+
+SIGNED = {np.dtype("int32"), np.dtype("int64")}
+WRAPPING = {"add", "subtract", "multiply", "negative"}
+"""What is undefined in C where the result is too large for a signed integer, and wraps in NumPy."""
+
+PREAMBLE = """
+#define XPNET_INF (1e308 * 1e308)
+"""
+
+LANES = """
+template <typename T> __device__ inline T xpnet_lanes_sum(T x) {
+    for (int o = 16; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
+    return x;
+}
+template <typename T> __device__ inline T xpnet_lanes_max(T x) {
+    for (int o = 16; o > 0; o /= 2) {
+        const T other = __shfl_xor_sync(0xffffffffu, x, o);
+        x = (x != x || x > other ? x : other);
+    }
+    return x;
+}
+"""
+
+
+def literal(number: float | bool, dtype: DType) -> str:
+    """A number as it is written in a dtype, to the last bit."""
+    name = TYPES[dtype]
+    if name not in ("float", "double"):
+        return f"(({name}){int(number)}LL)"
+    if math.isnan(number):
+        return f"(({name})(XPNET_INF - XPNET_INF))"
+    if math.isinf(number):
+        return f"(({name}){'-' if number < 0 else ''}XPNET_INF)"
+    return f"(({name}){float(number).hex()})"
