@@ -30,6 +30,7 @@ from xpnet import (
     Huber,
     ReduceOnPlateau,
     SoftmaxCrossEntropy,
+    load,
     open_backend,
 )
 from xpnet.random import stream
@@ -375,6 +376,17 @@ def test_several_labels_in_a_sparse_matrix():
     predicted = model.predict(X)
     assert sparse.issparse(predicted)
     np.testing.assert_array_equal(predicted.toarray(), classifier(rows, max_iter=40).predict(X))
+
+
+def test_an_estimator_as_a_network(tmp_path):
+    model = classifier(batch_norm=True, batch_size=30)
+    network = model.to_network()
+    np.testing.assert_allclose(network.predict_proba(X), model.predict_proba(X), rtol=1e-12)
+    network.save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors", backend="numpy")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    regressor = quietly(MLPRegressor(max_iter=2).fit, X, VALUES)
+    np.testing.assert_allclose(regressor.to_network().predict(X), regressor.predict(X))
 
 
 def test_a_single_class_is_always_predicted():

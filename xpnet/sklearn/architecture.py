@@ -23,14 +23,21 @@ ACTIVATIONS: dict[str, Layer | None] = {
 
 
 def build_model(
-    sizes: Sequence[int], activation: str, *, dropout: float = 0.0, batch_norm: bool = False
+    sizes: Sequence[int],
+    activation: str,
+    *,
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    drawn: bool = True,
 ) -> Sequential:
     """Dense layers `fc1`, `fc2`, ... of these sizes, from the features to the outputs.
 
     Between two of them are `bn1` (where asked for), `act1` and `drop1` (where asked for). A dense
-    layer in front of a batch norm has no bias: that of the batch norm takes its place.
+    layer in front of a batch norm has no bias: that of the batch norm takes its place. Unless
+    weights are to be `drawn`, they begin as zeros, for where there are others already.
     """
     draw = logistic_uniform if activation == "logistic" else xavier_uniform
+    draw = draw if drawn else _zeros
     between = ACTIVATIONS[activation]
     layers: dict[str, Layer] = {}
     last = len(sizes) - 1
@@ -50,6 +57,10 @@ def logistic_uniform(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
     """Uniform on ±sqrt(2 / (fan_in + fan_out)): scikit-learn's choice for logistic layers."""
     limit = math.sqrt(2 / (fan_in + fan_out))
     return rng.uniform(-limit, limit, (fan_in, fan_out))
+
+
+def _zeros(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
+    return np.zeros((fan_in, fan_out))
 
 
 def initial_biases(model: Sequential, activation: str, seed: Seed) -> dict[str, HostArray]:

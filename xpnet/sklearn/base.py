@@ -26,9 +26,12 @@ from xpnet.sklearn.inputs import (
     load_samples,
 )
 from xpnet.sklearn.problem import Problem, check_combination
+from xpnet.training.network import Network
 from xpnet.training.prediction import Head, outputs_in_chunks
 from xpnet.training.samples import all_finite, move
 from xpnet.typing import Array, HostArray
+
+_KINDS = {"softmax": "classes", "logistic": "multilabel"}
 
 
 class BaseMLP(BaseEstimator):
@@ -92,6 +95,10 @@ class BaseMLP(BaseEstimator):
         self, target: HostArray, predicted: HostArray, weight: HostArray | None
     ) -> float:
         """The score of predictions on the validation set."""
+
+    def _kind(self) -> str:
+        """The kind of targets of what was fitted."""
+        return _KINDS.get(getattr(self, "out_activation_", "softmax"), "values")
 
     def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
         return weight
@@ -216,6 +223,27 @@ class BaseMLP(BaseEstimator):
                 f"({fitted.device}), and is given {here[0]} ({here[1]}). Give backend=... to have "
                 f"predictions made there for all inputs, or leave array_api_dispatch off"
             )
+
+    def to_network(self) -> Network:
+        """What was trained, as a `Network`: to be saved without pickle, or exported.
+
+        It gives what the loss is taken of: logits, and for `"poisson"` logarithms; its classes are
+        numbers from 0.
+        """
+        check_is_fitted(self)
+        backend = backend_of(self.coefs_[0], self._dtype)
+        arrays, kind = arrays_of(self), self._kind()
+        buffers = self._model.buffers()
+        return Network(
+            self._model,
+            {name: value for name, value in arrays.items() if name not in buffers},
+            backend,
+            sample_shape=(self.n_features_in_,),
+            pixel_maximum=1.0,
+            target_kind=kind,
+            buffers={name: arrays[name] for name in buffers},
+            input_dtype=self._dtype,
+        )
 
     # -- scikit-learn ---------------------------------------------------------------------------
 

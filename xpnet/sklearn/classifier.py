@@ -301,12 +301,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 classes = move(home, classes)
             return self._labels.decode(home, predicted, classes)
 
-    def _kind(self) -> str:
-        # Of an estimator that is not fitted, what is wrong is said where its arrays are looked for.
-        return (
-            "classes" if getattr(self, "out_activation_", "softmax") == "softmax" else "multilabel"
-        )
-
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class, (N, classes); of several labels that of each by itself."""
         return self._probabilities(X, "predict_proba", logarithm=False)

@@ -68,9 +68,11 @@ class Fitting:
             weights = estimator.coefs_
             sizes = [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
         estimator.n_layers_ = len(sizes)
-        estimator._model = build_model(
-            sizes, estimator.activation, dropout=estimator.dropout, batch_norm=estimator.batch_norm
-        )
+        options = {"dropout": estimator.dropout, "batch_norm": estimator.batch_norm}
+        estimator._model = build_model(sizes, estimator.activation, **options)
+        self._begins_as = estimator._model
+        if not given.first:
+            self._begins_as = build_model(sizes, estimator.activation, **options, drawn=False)
         if given.held is not None and not hasattr(estimator, "validation_loss_curve_"):
             estimator.validation_loss_curve_ = []
 
@@ -115,7 +117,7 @@ class Fitting:
         batch_size = self._batch_size(sets.n_samples)
         check_batch_size(est._model, sets.n_samples, batch_size)
         state = initial_state(
-            work, est._model, optimizer, seed, epochs=est.max_iter,
+            work, self._begins_as, optimizer, seed, epochs=est.max_iter,
             steps_per_epoch=math.ceil(sets.n_samples / batch_size),
         )  # fmt: skip
         if given.first:
