@@ -26,7 +26,12 @@ from typing import Any
 import click
 from benchmarking.cases import CPU_CASES, GPU_CASES, LEARNING_RATE, Case, Task
 from benchmarking.dropout import measure_dropout
-from benchmarking.estimators import CASES, estimator_lines, measure_estimators
+from benchmarking.estimators import (
+    CASES,
+    estimator_lines,
+    measure_estimators,
+    measure_estimators_on_gpu,
+)
 from benchmarking.machine import describe_machine, machine_lines, why_no_cuda
 from benchmarking.optimizers import CASE, measure_optimizers, optimizer_lines
 from benchmarking.peers import Peer, select_peers
@@ -146,10 +151,14 @@ def run_estimators(
     cases: tuple[Case, ...] | list[Case], task: Task, settings: Settings, out: Path | None
 ) -> bool:
     """The estimators beside scikit-learn's: print, and write; whether none failed."""
+    gpu = task.device == "cuda"
+    rows = (measure_estimators_on_gpu if gpu else measure_estimators)(
+        cases, task, settings, progress
+    )
     report: dict[str, Any] = {
-        "machine": describe_machine(settings.threads),
+        "machine": describe_machine(settings.threads, gpu=gpu),
         "settings": asdict(settings),
-        "rows": measure_estimators(cases, task, settings, progress),
+        "rows": rows,
     }
     progress("")
     lines = [*machine_lines(report["machine"]), "", *estimator_lines(report["rows"])]
@@ -231,9 +240,10 @@ def main(
     backend: str | None,
 ) -> None:
     """Measure xpnet against other libraries, side by side in one run."""
-    if sum([gpu, scaling, quick, dropout, optimizers, estimators]) > 1:
+    if sum([gpu and not estimators, scaling, quick, dropout, optimizers, estimators]) > 1:
         raise click.UsageError(
-            "give one of --gpu, --scaling, --quick, --dropout, --optimizers and --estimators"
+            "give one of --gpu, --scaling, --quick, --dropout, --optimizers and --estimators; "
+            "--estimators may have --gpu beside it"
         )
     if tf32 and not gpu:
         raise click.UsageError("--tf32 is for --gpu")

@@ -1,12 +1,17 @@
 """xpnet's `MLPClassifier` beside scikit-learn's: an epoch of `partial_fit` in float32."""
 
+import time
+import warnings
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
-from benchmarking.cases import Case, Task
+from benchmarking.cases import Case, Job, Task
 from benchmarking.peers import PEERS, Peer
 from benchmarking.runner import Say, Settings, measure
 from benchmarking.summary import quartiles, ratios
+from xpnet.typing import HostArray
 
 CASES = (Case((100,), 64), Case((100,), 200))
 """What is measured where no case is asked for."""
@@ -71,3 +76,68 @@ def estimator_lines(rows: list[dict[str, Any]]) -> list[str]:
         accuracies = " and ".join(f"{100 * value:.2f} %" for value in row["accuracies"])
         lines.append(f"{start}{' | '.join([*spreads, accuracies])} |")
     return lines
+
+
+def measure_estimators_on_gpu(
+    cases: Sequence[Case], task: Task, settings: Settings, say: Say
+) -> list[dict[str, Any]]:
+    """The same rows for xpnet on CuPy's arrays, beside scikit-learn on NumPy's.
+
+    An epoch is what `fit` takes longer with some more of them: the first ones make kernels.
+    """
+    rows = []
+    for case in cases:
+        job = task.on(case).load()
+        for solver in SOLVERS:
+            row: dict[str, Any] = {"case": str(case), "solver": solver, "failure": ""}
+            rounds, accuracies = {}, []
+            for name, more in (("xpnet", 20), ("sklearn", 1)):
+                say(f"{case}: {name}, {solver}")
+                fits = _Fits(name, job, solver)
+                rounds[name] = [
+                    (fits.seconds(3 + more) - fits.seconds(3)) / more
+                    for _ in range(settings.repeats)
+                ]
+                accuracies.append(fits.accuracy())
+            row["seconds"], row["sklearn_seconds"] = map(quartiles, rounds.values())
+            row["ratio"] = ratios(rounds["sklearn"], rounds["xpnet"])
+            rows.append({**row, "accuracies": accuracies})
+    return rows
+
+
+class _Fits:
+    """Fits of one library's classifier to the training set, as float32 between 0 and 1."""
+
+    def __init__(self, name: str, job: Job, solver: str) -> None:
+        self.job = job
+        self.on_gpu = name == "xpnet"
+        module = import_module("xpnet.sklearn" if self.on_gpu else "sklearn.neural_network")
+        self.make = partial(
+            module.MLPClassifier,
+            hidden_layer_sizes=job.task.case.hidden,
+            solver=solver,
+            batch_size=job.batch_size,
+            random_state=0,
+            n_iter_no_change=1000,
+        )
+        self.x, self.y = self._moved(job.scaled(job.x)), self._moved(job.y)
+
+    def _moved(self, array: HostArray) -> Any:
+        if not self.on_gpu:
+            return array
+        import cupy
+
+        return cupy.asarray(array)
+
+    def seconds(self, epochs: int) -> float:
+        """How long a fit of so many epochs takes, on the host: it ends with the device's work."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it has not converged
+            started = time.perf_counter()
+            self.model = self.make(max_iter=epochs).fit(self.x, self.y)
+            return time.perf_counter() - started
+
+    def accuracy(self) -> float:
+        """Of the last fit, on the test set."""
+        predicted = self.model.predict(self._moved(self.job.scaled(self.job.test_x)))
+        return self.job.accuracy(predicted.get() if self.on_gpu else predicted)
