@@ -330,7 +330,7 @@ OPERATIONS = [
 ROWS = np.asarray([3, 0, 1, 1])
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(25))
 def test_random_programs(fuser, seed):
     program = random_program(seed)
     rng = np.random.default_rng(seed)
@@ -431,7 +431,7 @@ def test_the_order_of_a_sum_does_not_depend_on_what_else_there_is(fuser, cupy, l
     assert loop in beside
 
 
-@pytest.mark.parametrize("shape", [(4, 40), (3, 33), (70, 32)])
+@pytest.mark.parametrize("shape", [(4, 40), (3, 33)])
 def test_lanes_share_a_loop(folder, shape):
     """Warps of 32: sums, means, maxima and products, with ends that no warp fills."""
     cupy = EmulatedCupy(folder, warp=32)

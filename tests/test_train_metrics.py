@@ -64,8 +64,11 @@ def plain_loop(backend, optimizer, weights):
     return means
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
-@pytest.mark.parametrize("optimizer", [SGD(0.2), Adam(0.01, ema=0.9)], ids=["sgd", "adam-ema"])
+@pytest.mark.parametrize(
+    ("optimizer", "weights"),
+    [(SGD(0.2), None), (Adam(0.01, ema=0.9), WEIGHTS)],
+    ids=["sgd", "adam-ema-weighted"],
+)
 def test_the_running_loss_is_the_mean_of_the_losses_of_the_batches(
     training_backend, optimizer, weights
 ):
@@ -84,10 +87,9 @@ def test_the_running_loss_is_the_mean_of_the_losses_of_the_batches(
     assert str(network.history[0]).startswith(f"epoch   1  loss {expected[0]:.4f}  test loss")
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
-def test_of_full_batches_it_is_the_loss_measured_an_epoch_before(training_backend, weights):
+def test_of_full_batches_it_is_the_loss_measured_an_epoch_before(training_backend):
     options = {
-        **OPTIONS, "batch_size": N, "sample_weight": weights, "backend": training_backend,
+        **OPTIONS, "batch_size": N, "sample_weight": WEIGHTS, "backend": training_backend,
         "loss": SoftmaxCrossEntropy(0.1, (1, 2, 3)),
     }  # fmt: skip
     measured = fit(mlp(5, 6, 3), (X, Y), **options)
