@@ -80,7 +80,7 @@ def test_the_gradient_for_lbfgs_is_that_of_its_loss(case, weighted, monkeypatch)
     """In random directions, by central differences; the samples in four parts."""
     problem, target = PROBLEMS[case]
     backend = open_backend("numpy", dtype="float64")
-    monkeypatch.setattr("xpnet.sklearn.lbfgs.chunk_rows", lambda model, x: 33)
+    monkeypatch.setattr("xpnet.sklearn.lbfgs.chunk_rows", lambda *_: 33)
     model = build_model((6, 5, 4, problem.n_outputs), "tanh")
     y, weight = np.asarray(target, dtype=int if problem.kind == "classes" else float), 120.0
     if weighted:
