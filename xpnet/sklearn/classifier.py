@@ -232,8 +232,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "give a dictionary, such as that of sklearn.utils.class_weight."
                 "compute_class_weight('balanced', ...)"
             )
-        self._check_classes(hosted(classes), hosted(y))
-        self._fit(X, y, sample_weight, None, incremental=True)
+        with self._all_or_nothing():
+            self._check_classes(hosted(classes), hosted(y))
+            self._fit(X, y, sample_weight, None, incremental=True)
         return self
 
     def _check_classes(self, classes: Any, y: Any) -> None:
