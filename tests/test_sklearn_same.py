@@ -213,7 +213,7 @@ def _kind(value):
         return value.dtype, value.shape
     if isinstance(value, list):
         return [_kind(item) for item in value]
-    return float if isinstance(value, float) else type(value)
+    return type(value)
 
 
 ERRORS = {
@@ -229,6 +229,7 @@ ERRORS = {
     "no samples": ({}, X[:0], Y["binary"][:0]),
     "no targets": ({}, X, None),
     "text": ({}, [["a", "b"]], [0]),
+    "all kept": ({"early_stopping": True, "validation_fraction": 0.999}, X, Y["multiclass"]),
     "few kept": ({"early_stopping": True, "validation_fraction": 0.01}, X, Y["multiclass"]),
     "weights": ({}, X, Y["binary"], np.ones(3)),
     "no weights": ({}, X, Y["binary"], np.zeros(50)),

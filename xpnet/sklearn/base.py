@@ -117,18 +117,16 @@ class BaseMLP(BaseEstimator):
         try:
             yield
         except BaseException:
-            vars(self).update(before)
-            for name in vars(self).keys() - before.keys():
-                del vars(self)[name]
+            self.__dict__.update(before)
+            for name in self.__dict__.keys() - before.keys():
+                del self.__dict__[name]
             raise
 
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, *, incremental: bool
     ) -> None:
         layer_sizes(1, self.hidden_layer_sizes, 1)
-        check_combination(self)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        check_combination(self, incremental=incremental)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         with self._all_or_nothing():
             X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)

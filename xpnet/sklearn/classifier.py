@@ -79,10 +79,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss
         `"log_loss"`, or a loss of `xpnet.losses`, or a function of one's own. One for classes
         (`SoftmaxCrossEntropy`) has an output for each class, one for several labels
-        (`BinaryCrossEntropy`) a single one for two classes.
+        (`BinaryCrossEntropy`) a single one for two classes. A function is called as
+        loss(xp, output, target, *, need_grad=True), and with weight= where samples have weights; it
+        gives the mean loss and its gradient by the output, or None in its place. For more than two
+        classes its targets are integer labels (N,), counted from 0 in the order of `classes_`; for
+        two, rows (N, 1) of 0 and 1; for several labels, rows (N, labels) of 0 and 1.
     class_weight
         What the samples of a class count for: a dictionary from classes to numbers, or
-        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples.
+        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples. For several
+        labels a list of dictionaries, one for each label, whose numbers are multiplied.
     backend, device
         Where the work is done, as in `xpnet.open_backend`; if None, where the samples are.
     dtype
@@ -136,7 +141,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"log_loss"}), callable],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
     _numeric = False
 

@@ -26,7 +26,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss
         `"squared_error"`, half of it; `"poisson"`, half of the deviance of a Poisson distribution,
         for targets that are not negative, with the exponential function at the end of the network;
-        a loss of `xpnet.losses` for values, such as `Huber()`; or a function of one's own.
+        a loss of `xpnet.losses` for values, such as `Huber()`; or a function of one's own, see
+        `MLPClassifier`: its targets are rows (N, outputs), also of a single value.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, \
 power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
 early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
@@ -146,10 +147,7 @@ n_features_in_, feature_names_in_
         return self
 
     def _learn(self, y: Any, *, incremental: bool) -> Problem:
-        problem = regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
-        if problem.out_activation == "exp" and np.any(np.asarray(y) < 0):
-            raise ValueError(f"loss={self.loss!r} needs targets that are not negative")
-        return problem
+        return regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
     def _encode(self, y: Any, problem: Problem) -> HostArray:
         rows = np.asarray(y, dtype=np.float64)
@@ -158,6 +156,8 @@ n_features_in_, feature_names_in_
             raise ValueError(
                 f"y has {rows.shape[1]} outputs, but {problem.n_outputs} were expected"
             )
+        if problem.out_activation == "exp" and np.any(rows < 0):
+            raise ValueError(f"loss={self.loss!r} needs targets that are not negative")
         return rows
 
     def _held_score(
