@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import signal
 import warnings
 
 import numpy as np
@@ -206,6 +207,72 @@ def test_partial_fit_with_another_optimizer_or_rate():
     adaptive = {**sgd, "learning_rate": "adaptive", "tol": 10.0, "n_iter_no_change": 1}
     _, model = after(adaptive)
     assert model._progress.rate == pytest.approx(0.1 / 5**1)
+
+
+def test_each_epoch_and_call_has_the_next_order():
+    """Those of `partial_fit` are those of as many epochs of `fit`; `warm_start` goes on as well."""
+
+    def orders(call):
+        said = []
+
+        def recording(xp, output, target, *, need_grad=True):
+            said.append(target[:, 0].tolist())
+            return xp.mean((output - target) ** 2), 2 * (output - target) / 120
+
+        model = MLPRegressor(
+            recording, max_iter=3, random_state=0, compile=False, batch_size=120, warm_start=True
+        )
+        call(model)
+        return said
+
+    y = np.arange(120.0)
+    whole = orders(lambda model: quietly(model.fit, X, y))
+    assert len({tuple(order) for order in whole}) == 3
+    assert all(sorted(order) == y.tolist() for order in whole)
+    assert orders(lambda model: [model.partial_fit(X, y) for _ in range(3)]) == whole
+    twice = orders(lambda model: [quietly(model.fit, X, y) for _ in range(2)])
+    assert twice[:3] == whole
+    assert len({tuple(order) for order in twice}) == 6
+
+
+def test_targets_of_losses_of_ones_own():
+    """Labels of more than two classes, else rows, as the docstring says."""
+    found = []
+
+    def recording(xp, output, target, *, need_grad=True):
+        found.append((output.shape, target))
+        return xp.mean(output**2), 2 * output / (output.shape[0] * output.shape[1])
+
+    names = np.array(["a", "b", "c"])
+    for cls, y, shape, expected in (
+        (MLPClassifier, names[LABELS], (120, 3), LABELS),
+        (MLPClassifier, names[LABELS % 2], (120, 1), (LABELS % 2)[:, None]),
+        (MLPClassifier, np.eye(3)[LABELS], (120, 3), np.eye(3)[LABELS]),
+        (MLPRegressor, VALUES[:, 0], (120, 1), VALUES[:, :1]),
+        (MLPRegressor, VALUES, (120, 2), VALUES),
+    ):
+        model = cls(loss=recording, max_iter=1, batch_size=120, shuffle=False, compile=False)
+        quietly(model.fit, X, y)
+        output, target = found[-1]
+        assert output == shape
+        np.testing.assert_array_equal(target, expected)
+
+
+def test_warnings_point_to_the_line_that_calls_fit():
+    class Press(Callback):
+        def on_step(self, state, count):
+            signal.raise_signal(signal.SIGINT)
+
+    for options, message in (
+        ({"max_iter": 1}, "Maximum iterations"),
+        ({"max_iter": 1, "batch_size": 999}, "clipped"),
+        ({"callbacks": [Press()]}, "interrupted"),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            MLPClassifier(**options).fit(X, LABELS)
+        assert message in str(caught[0].message)
+        assert {warning.filename for warning in caught} == {__file__}
 
 
 # -- what is refused ----------------------------------------------------------------------------
