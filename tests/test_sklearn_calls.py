@@ -13,15 +13,18 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from xpnet import (
     SGD,
+    Adam,
     AdamW,
     Callback,
     EarlyStopping,
     Huber,
     ReduceOnPlateau,
     SoftmaxCrossEntropy,
+    open_backend,
 )
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
+from xpnet.training.samples import dtype_name
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(120, 6))
@@ -207,6 +210,39 @@ def test_partial_fit_with_another_optimizer_or_rate():
     adaptive = {**sgd, "learning_rate": "adaptive", "tol": 10.0, "n_iter_no_change": 1}
     _, model = after(adaptive)
     assert model._progress.rate == pytest.approx(0.1 / 5**1)
+
+
+def test_a_solver_begins_anew_after_another():
+    """It takes up what is fitted, and not what it came to itself before that."""
+    adam = {"solver": "adam", "optimizer": Adam(0.01, ema=0.5), "max_iter": 3}
+    model = MLPRegressor(hidden_layer_sizes=(4,), random_state=0, **adam)
+    quietly(model.fit, X, VALUES)
+    model.set_params(solver="lbfgs", optimizer=None, hidden_layer_sizes=(16,), max_iter=200)
+    fitted = quietly(model.fit, X, VALUES).loss_
+    assert model.set_params(**adam).partial_fit(X, VALUES).loss_ == pytest.approx(fitted, rel=1e-9)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_partial_fit_may_be_given_another_dtype(training_backend, ema):
+    """All that is kept is then of the dtype of the call."""
+    model = MLPRegressor(hidden_layer_sizes=(4,), optimizer=Adam(0.01, ema=ema), random_state=0)
+    for name in ("float64", "float32", "float64"):
+        backend = open_backend(training_backend.name, dtype=name)
+        with backend.scope():
+            x = backend.asarray(X, dtype=backend.dtype)
+            model.partial_fit(x, VALUES)
+            kept = [v for key, v in model._progress.state.items() if key != "step"]
+            assert {dtype_name(array) for array in (*kept, *model.coefs_)} == {name}
+
+
+def test_early_stopping_may_begin_where_training_goes_on():
+    model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=3, warm_start=True, random_state=0)
+    quietly(model.fit, X, VALUES)
+    quietly(model.set_params(early_stopping=True).fit, X, VALUES)
+    assert len(model.validation_scores_) == len(model.loss_curve_) == 3
+    quietly(model.set_params(early_stopping=False).fit, X, VALUES)
+    assert model.best_loss_ == min(model.loss_curve_)
+    assert model.validation_scores_ is None
 
 
 def test_each_epoch_and_call_has_the_next_order():

@@ -63,7 +63,8 @@ class Fitting:
             self._begin()
         else:
             self._check_goes_on(sizes)
-            if not hasattr(estimator, "loss_curve_"):
+            kept = getattr(estimator, "validation_scores_", None) is not None
+            if not hasattr(estimator, "loss_curve_") or kept != estimator.early_stopping:
                 self._begin_curves()
         estimator.n_outputs_, estimator.n_layers_ = problem.n_outputs, len(sizes)
         estimator.out_activation_ = problem.out_activation
@@ -148,7 +149,7 @@ class Fitting:
         if goes_on is not None:
             progress.rate = goes_on.rate if goes_on.optimizer == optimizer else progress.rate
             state |= {
-                key: work.asarray(move(work, value), copy=True)
+                key: self._like(state[key], value)
                 for key, value in goes_on.kept_for(optimizer).items()
                 if key in state
             }
@@ -160,13 +161,17 @@ class Fitting:
 
     def _fitted(self, state: State) -> State:
         """The entries of a state that the fitted arrays are, as copies."""
-        work, found = self.work, {}
-        for name, value in arrays_of(self.estimator).items():
-            value = work.xp.astype(move(work, value), work.dtype, copy=False)
-            for kind in ("param/", "buffer/", "ema/"):
-                if kind + name in state:
-                    found[kind + name] = work.asarray(value, copy=True)
-        return found
+        kinds = ("param/", "buffer/", "ema/")
+        return {
+            kind + name: self._like(state[kind + name], value)
+            for name, value in arrays_of(self.estimator).items()
+            for kind in kinds
+            if kind + name in state
+        }
+
+    def _like(self, entry: Array, value: Array) -> Array:
+        """A copy of an array where an entry of the state is, and in its dtype."""
+        return self.work.asarray(move(self.work, value), dtype=entry.dtype, copy=True)
 
     def _batch_size(self, n_samples: int) -> int:
         given = self.estimator.batch_size
@@ -253,6 +258,8 @@ class Fitting:
             params = {name: load_array(work, value) for name, value in host.items()}
         else:
             params = {name: move(work, value) for name, value in arrays_of(est).items()}
+        # What another solver came to is no longer what it would go on from.
+        vars(est).pop("_progress", None)
         return minimise(est, function, params, self._measured())
 
     def _measured(self) -> Callable[[Any], None] | None:
