@@ -19,7 +19,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters, attributes and results are those of `sklearn.neural_network.MLPRegressor` of version
     1.9, up to the random numbers. Samples may be arrays of NumPy, CuPy, torch or JAX: predictions
-    and fitted arrays are of the same library, on the same device.
+    and fitted arrays are of the same library, on the same device. `MLPClassifier` says more of the
+    parameters, which it has as well.
 
     Parameters
     ----------
@@ -74,8 +75,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         A list of `xpnet.Callback`.
     compile
         Whether steps may be recorded and replayed, or are taken one by one.
-
-    `MLPClassifier` says more of each.
 
     Attributes
     ----------
