@@ -358,6 +358,13 @@ def test_class_weights_of_several_labels():
         quietly(model.fit, X, y)
         quietly(expected.fit, X, y, by_hand)
         np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-12)
+    for wrong, y, message in (
+        (weights, LABELS, "class_weight is a list, which is for several labels: give a dict"),
+        (weights[:2], rows, "number of elements in class_weight should match"),
+        (weights[0], rows, "class_weight should be a list of dicts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MLPClassifier(class_weight=wrong).fit(X, y)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR")

@@ -274,6 +274,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
         if self.class_weight is None:
             return weight
+        if isinstance(self.class_weight, list) and y.ndim == 1:
+            raise ValueError(
+                "class_weight is a list, which is for several labels: give a dictionary from the "
+                "classes to numbers, or 'balanced'"
+            )
         own: HostArray = compute_sample_weight(self.class_weight, y)
         return own if weight is None else own * weight
 
