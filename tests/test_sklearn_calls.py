@@ -200,6 +200,8 @@ def test_partial_fit_with_another_optimizer_or_rate():
     step, model = after(sgd, solver="adam", learning_rate_init=0.003)
     assert np.abs(step).max() == pytest.approx(0.003, rel=1e-3)
     assert model._progress.rate == 0.003
+    step, _ = after(adam, beta_1=0.5)
+    np.testing.assert_allclose(np.abs(step[step != 0]), 0.001, rtol=0.05)
     # A new rate alone is a new rate, and the optimizer's arrays stay.
     kept, model = after(adam, learning_rate_init=0.002)
     same, _ = after(adam)

@@ -281,6 +281,10 @@ def test_what_is_kept_for_early_stopping():
             model = Counting((4,), early_stopping=True, max_iter=1, random_state=seed)
             quietly(model.set_params(validation_fraction=0.2).fit, X, labels)
             assert model.kept.tolist() == expected
+    # A part of a sample is a whole one, as scikit-learn's train_test_split has it.
+    for fraction, count in ((0.1, 12), (0.101, 13), (0.5, 60)):
+        quietly(model.set_params(validation_fraction=fraction).fit, X, VALUES[:, 0] > 0)
+        assert model.kept.sum() == count == 120 - model.t_
     # One class has nearly all the weight: who predicts it alone is right.
     labels = np.arange(120) % 2
     weight = np.where(labels == 1, 1.0, 1e-6)

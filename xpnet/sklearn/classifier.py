@@ -80,10 +80,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `"log_loss"`, or a loss of `xpnet.losses`, or a function of one's own. One for classes
         (`SoftmaxCrossEntropy`) has an output for each class, one for several labels
         (`BinaryCrossEntropy`) a single one for two classes. A function is called as
-        loss(xp, output, target, *, need_grad=True), and with weight= where samples have weights; it
-        gives the mean loss and its gradient by the output, or None in its place. For more than two
-        classes its targets are integer labels (N,), counted from 0 in the order of `classes_`; for
-        two, rows (N, 1) of 0 and 1; for several labels, rows (N, labels) of 0 and 1.
+        `loss(xp, output, target, *, need_grad=True)`, and with `weight=` where samples have
+        weights; it gives the mean loss and its gradient by the output, or None in its place. For
+        more than two classes its targets are integer labels (N,), counted from 0 in the order of
+        `classes_`; for two, rows (N, 1) of 0 and 1; for several labels, rows (N, labels).
     class_weight
         What the samples of a class count for: a dictionary from classes to numbers, or
         `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples. For several
