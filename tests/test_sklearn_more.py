@@ -80,7 +80,7 @@ def test_the_gradient_for_lbfgs_is_that_of_its_loss(case, weighted, monkeypatch)
     """In random directions, by central differences; the samples in four parts."""
     problem, target = PROBLEMS[case]
     backend = open_backend("numpy", dtype="float64")
-    monkeypatch.setattr("xpnet.sklearn.lbfgs.chunk_rows", lambda model, x: 33)
+    monkeypatch.setattr("xpnet.sklearn.lbfgs.chunk_rows", lambda *_: 33)
     model = build_model((6, 5, 4, problem.n_outputs), "tanh")
     y, weight = np.asarray(target, dtype=int if problem.kind == "classes" else float), 120.0
     if weighted:
@@ -265,6 +265,49 @@ def test_early_stopping_takes_the_validation_set_that_is_given():
     assert regressor.best_validation_score_ == pytest.approx(score)
 
 
+def test_what_is_kept_for_early_stopping():
+    """Of each class its share; and where samples have weights, they count in the score."""
+
+    class Counting(MLPClassifier):
+        def _held_score(self, target, predicted, weight):
+            self.kept = np.bincount(target.ravel().astype(int))
+            return super()._held_score(target, predicted, weight)
+
+    for labels, expected in (
+        (np.repeat([0, 1, 2], [60, 40, 20]), [12, 8, 4]),
+        (np.repeat([0, 1], [90, 30]), [18, 6]),
+    ):
+        for seed in range(3):
+            model = Counting((4,), early_stopping=True, max_iter=1, random_state=seed)
+            quietly(model.set_params(validation_fraction=0.2).fit, X, labels)
+            assert model.kept.tolist() == expected
+    # A part of a sample is a whole one, as scikit-learn's train_test_split has it.
+    for fraction, count in ((0.1, 12), (0.101, 13), (0.5, 60)):
+        quietly(model.set_params(validation_fraction=fraction).fit, X, VALUES[:, 0] > 0)
+        assert model.kept.sum() == count == 120 - model.t_
+    # One class has nearly all the weight: who predicts it alone is right.
+    labels = np.arange(120) % 2
+    weight = np.where(labels == 1, 1.0, 1e-6)
+    model = MLPClassifier((4,), early_stopping=True, max_iter=30, random_state=0)
+    quietly(model.set_params(learning_rate_init=0.1).fit, X, labels, weight)
+    assert model.score(X, labels) < 0.6
+    assert model.best_validation_score_ == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_norm": True}, {"optimizer": Adam(0.3, ema=0.5)}], ids=str
+)
+def test_early_stopping_restores_all_arrays_of_the_best(options):
+    model = MLPRegressor(
+        hidden_layer_sizes=(16,), early_stopping=True, max_iter=33, learning_rate_init=0.3,
+        batch_size=40, random_state=0, **options,
+    )  # fmt: skip
+    quietly(model.fit, X[:80], VALUES[:80], validation_data=(X[80:], VALUES[80:]))
+    assert model.validation_scores_[-1] < model.best_validation_score_
+    score = model.score(X[80:], VALUES[80:])
+    assert score == pytest.approx(model.best_validation_score_, rel=1e-12)
+
+
 def test_callbacks_are_told_and_may_end_the_training():
     class Watch(Callback):
         every_step = False
@@ -391,6 +434,8 @@ def test_an_estimator_as_a_network(tmp_path):
 
 def test_a_single_class_is_always_predicted():
     model = classifier(np.full(120, "only"))
+    assert set(model.predict(X)) == {"only"}
+    model.intercepts_[-1] += 100.0  # also where the output says that it is the other one
     assert set(model.predict(X)) == {"only"}
 
 

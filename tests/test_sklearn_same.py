@@ -121,6 +121,16 @@ def test_every_iteration_of_lbfgs_is_scikit_learns(case, weighted):
     assert_same(mine, other, 1e-6)
 
 
+@pytest.mark.parametrize("options", [{"tol": 0.01}, {"tol": 1e-3, "max_fun": 12}], ids=str)
+@pytest.mark.parametrize("case", ["multiclass", "value"])
+def test_lbfgs_ends_where_scikit_learns_does(case, options):
+    mine, other = pair(case, solver="lbfgs", max_iter=100, activation="tanh", **options)
+    for model in (mine, other):
+        quietly(model.fit, X, Y[case])
+    assert 2 < mine.n_iter_ == other.n_iter_ < 100
+    assert_same(mine, other, 1e-5)
+
+
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 def test_every_activation_is_scikit_learns(activation):
     mine, other = pair("multiclass", activation=activation, solver="sgd", learning_rate_init=0.1)
@@ -213,7 +223,7 @@ def _kind(value):
         return value.dtype, value.shape
     if isinstance(value, list):
         return [_kind(item) for item in value]
-    return float if isinstance(value, float) else type(value)
+    return type(value)
 
 
 ERRORS = {
@@ -229,6 +239,7 @@ ERRORS = {
     "no samples": ({}, X[:0], Y["binary"][:0]),
     "no targets": ({}, X, None),
     "text": ({}, [["a", "b"]], [0]),
+    "all kept": ({"early_stopping": True, "validation_fraction": 0.999}, X, Y["multiclass"]),
     "few kept": ({"early_stopping": True, "validation_fraction": 0.01}, X, Y["multiclass"]),
     "weights": ({}, X, Y["binary"], np.ones(3)),
     "no weights": ({}, X, Y["binary"], np.zeros(50)),

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,8 +111,13 @@ def layer_sizes(n_features: int, hidden: Any, n_outputs: int) -> list[int]:
     ------
     ValueError
         If a hidden layer is not larger than 0.
+    TypeError
+        If one is no integer.
     """
     hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
     if np.any(np.array(hidden) <= 0):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-    return [n_features, *map(int, hidden), n_outputs]
+    try:
+        return [n_features, *map(operator.index, hidden), n_outputs]
+    except TypeError as error:
+        raise TypeError(f"hidden_layer_sizes must be integers, got {hidden}") from error

@@ -1,6 +1,8 @@
 """What `MLPClassifier` and `MLPRegressor` have in common."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -32,6 +34,7 @@ from xpnet.training.samples import all_finite, move
 from xpnet.typing import Array, HostArray
 
 _KINDS = {"softmax": "classes", "logistic": "multilabel"}
+_CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
 
 
 class BaseMLP(BaseEstimator):
@@ -105,31 +108,43 @@ class BaseMLP(BaseEstimator):
 
     # -- training -------------------------------------------------------------------------------
 
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Let a call write attributes; where it fails, they are those of before once more."""
+        before = dict(vars(self))
+        # A training that goes on appends to these.
+        before |= {name: list(before[name]) for name in _CURVES if before.get(name)}
+        try:
+            yield
+        except BaseException:
+            self.__dict__.update(before)
+            for name in self.__dict__.keys() - before.keys():
+                del self.__dict__[name]
+            raise
+
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, *, incremental: bool
-    ) -> Any:
+    ) -> None:
         layer_sizes(1, self.hidden_layer_sizes, 1)
-        check_combination(self)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        check_combination(self, incremental=incremental)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
-        weight = self._weighted_by_class(y, check_weights(sample_weight, X.shape[0]))
-        problem = self._learn(y, incremental=incremental)
-        if weight is not None and not accepts_weight(problem.loss):
-            raise TypeError(
-                f"weights of samples or classes need a loss that takes weight=..., and "
-                f"{problem.loss!r} does not"
-            )
-        work = self._open(X)
-        with work.scope():
-            target = self._encode(y, problem)
-            held = self._load_held(work, validation_data, problem)
-            given = Given(load_samples(work, X), target, weight, held, first, incremental)
-            fitting = Fitting(self, work, problem, given)
-            arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
-            self._give(work, X, arrays)
-        return self
+        with self._all_or_nothing():
+            X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
+            weight = self._weighted_by_class(y, check_weights(sample_weight, X.shape[0]))
+            problem = self._learn(y, incremental=incremental)
+            if weight is not None and not accepts_weight(problem.loss):
+                raise TypeError(
+                    f"weights of samples or classes need a loss that takes weight=..., and "
+                    f"{problem.loss!r} does not"
+                )
+            work = self._open(X)
+            with work.scope():
+                target = self._encode(y, problem)
+                held = self._load_held(work, validation_data, problem)
+                given = Given(load_samples(work, X), target, weight, held, first, incremental)
+                fitting = Fitting(self, work, problem, given)
+                arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
+                self._give(work, X, arrays)
 
     def _open(self, x: Any) -> Backend:
         """Where the work is done: where the samples are, unless another place was asked for."""

@@ -79,10 +79,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss
         `"log_loss"`, or a loss of `xpnet.losses`, or a function of one's own. One for classes
         (`SoftmaxCrossEntropy`) has an output for each class, one for several labels
-        (`BinaryCrossEntropy`) a single one for two classes.
+        (`BinaryCrossEntropy`) a single one for two classes. A function is called as
+        `loss(xp, output, target, *, need_grad=True)`, and with `weight=` where samples have
+        weights; it gives the mean loss and its gradient by the output, or None in its place. For
+        more than two classes its targets are integer labels (N,), counted from 0 in the order of
+        `classes_`; for two, rows (N, 1) of 0 and 1; for several labels, rows (N, labels).
     class_weight
         What the samples of a class count for: a dictionary from classes to numbers, or
-        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples.
+        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples. For several
+        labels a list of dictionaries, one for each label, whose numbers are multiplied.
     backend, device
         Where the work is done, as in `xpnet.open_backend`; if None, where the samples are.
     dtype
@@ -136,7 +141,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"log_loss"}), callable],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
     _numeric = False
 
@@ -232,8 +237,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "give a dictionary, such as that of sklearn.utils.class_weight."
                 "compute_class_weight('balanced', ...)"
             )
-        self._check_classes(hosted(classes), hosted(y))
-        self._fit(X, y, sample_weight, None, incremental=True)
+        with self._all_or_nothing():
+            self._check_classes(hosted(classes), hosted(y))
+            self._fit(X, y, sample_weight, None, incremental=True)
         return self
 
     def _check_classes(self, classes: Any, y: Any) -> None:
@@ -268,6 +274,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
         if self.class_weight is None:
             return weight
+        if isinstance(self.class_weight, list) and y.ndim == 1:
+            raise ValueError(
+                "class_weight is a list, which is for several labels: give a dictionary from the "
+                "classes to numbers, or 'balanced'"
+            )
         own: HostArray = compute_sample_weight(self.class_weight, y)
         return own if weight is None else own * weight
 

@@ -1,6 +1,6 @@
 """The steps of a training, where it stands, and what it is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backends import Backend, backend_of
@@ -74,6 +74,8 @@ class Progress:
         That of the run.
     rate
         The learning rate of the state, as a Python number.
+    optimizer
+        Whose arrays are in the state.
     epochs
         How many epochs were trained, which the next order of the samples follows from.
     """
@@ -81,6 +83,7 @@ class Progress:
     state: State
     seed: int
     rate: float
+    optimizer: Optimizer
     epochs: int = 0
 
     def kept(self) -> State:
@@ -91,6 +94,17 @@ class Progress:
         averaged = any(key.startswith("ema/") for key in self.state)
         others = ("buffer/", "loss") if averaged else ("param/", "buffer/", "loss")
         return {key: x for key, x in self.state.items() if not key.startswith(others)}
+
+    def kept_for(self, optimizer: Optimizer) -> State:
+        """What of `kept` another call goes on with: all, or with another learning rate all else.
+
+        The arrays of another optimizer are of no use to it, and it begins anew.
+        """
+        if optimizer == self.optimizer:
+            return self.kept()
+        if optimizer != replace(self.optimizer, learning_rate=optimizer.learning_rate):
+            return {}
+        return {key: x for key, x in self.kept().items() if key != "learning_rate"}
 
     def __getstate__(self) -> dict[str, Any]:
         host = {key: backend_of(x).to_numpy(x) for key, x in self.kept().items()}

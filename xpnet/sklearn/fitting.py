@@ -58,16 +58,16 @@ class Fitting:
 
     def __init__(self, estimator: Any, work: Backend, problem: Problem, given: Given) -> None:
         self.estimator, self.work, self.problem, self.given = estimator, work, problem, given
-        estimator.n_outputs_ = problem.n_outputs
+        sizes = layer_sizes(given.x.shape[1], estimator.hidden_layer_sizes, problem.n_outputs)
         if given.first:
             self._begin()
-            sizes = layer_sizes(given.x.shape[1], estimator.hidden_layer_sizes, problem.n_outputs)
         else:
-            if not hasattr(estimator, "loss_curve_"):
+            self._check_goes_on(sizes)
+            kept = getattr(estimator, "validation_scores_", None) is not None
+            if not hasattr(estimator, "loss_curve_") or kept != estimator.early_stopping:
                 self._begin_curves()
-            weights = estimator.coefs_
-            sizes = [weights[0].shape[0], *(weight.shape[1] for weight in weights)]
-        estimator.n_layers_ = len(sizes)
+        estimator.n_outputs_, estimator.n_layers_ = problem.n_outputs, len(sizes)
+        estimator.out_activation_ = problem.out_activation
         options = {"dropout": estimator.dropout, "batch_norm": estimator.batch_norm}
         estimator._model = build_model(sizes, estimator.activation, **options)
         self._begins_as = estimator._model
@@ -80,10 +80,29 @@ class Fitting:
         """Forget what was fitted before, and set the attributes of a training that begins."""
         est = self.estimator
         est.n_iter_, est.t_ = 0, 0
-        est.out_activation_ = self.problem.out_activation
         for name in ("coefs_", "intercepts_", "batch_norm_", "validation_loss_curve_"):
             vars(est).pop(name, None)
         self._begin_curves()
+
+    def _check_goes_on(self, sizes: list[int]) -> None:
+        """Check that what was fitted is the network that there is to be."""
+        est, again = self.estimator, "give what was given before, or fit with warm_start=False"
+        fitted = [est.coefs_[0].shape[0], *(weight.shape[1] for weight in est.coefs_)]
+        if fitted[-1] != sizes[-1]:
+            raise ValueError(
+                f"the targets and the loss need {sizes[-1]} outputs, and what was fitted has "
+                f"{fitted[-1]}: {again}"
+            )
+        if fitted != sizes:
+            raise ValueError(
+                f"hidden_layer_sizes={est.hidden_layer_sizes!r}, and what was fitted has hidden "
+                f"layers of {fitted[1:-1]}: {again}"
+            )
+        if est.batch_norm != hasattr(est, "batch_norm_"):
+            raise ValueError(
+                f"batch_norm={est.batch_norm}, and what was fitted has "
+                f"{'none' if est.batch_norm else 'one'}: {again}"
+            )
 
     def _begin_curves(self) -> None:
         est, early = self.estimator, self.estimator.early_stopping
@@ -125,13 +144,13 @@ class Fitting:
             state |= {f"param/{name}": load_array(work, value) for name, value in biases.items()}
         else:
             state |= self._fitted(state)
-        progress = Progress(state, seed, float(optimizer.learning_rate))
+        progress = Progress(state, seed, float(optimizer.learning_rate), optimizer)
         progress.epochs = 0 if before is None else before.epochs
         if goes_on is not None:
-            progress.rate = goes_on.rate
+            progress.rate = goes_on.rate if goes_on.optimizer == optimizer else progress.rate
             state |= {
-                key: work.asarray(move(work, value), copy=True)
-                for key, value in goes_on.kept().items()
+                key: self._like(state[key], value)
+                for key, value in goes_on.kept_for(optimizer).items()
                 if key in state
             }
         training = Training(est, engine, sets, progress, est._held_score)
@@ -142,13 +161,17 @@ class Fitting:
 
     def _fitted(self, state: State) -> State:
         """The entries of a state that the fitted arrays are, as copies."""
-        work, found = self.work, {}
-        for name, value in arrays_of(self.estimator).items():
-            value = work.xp.astype(move(work, value), work.dtype, copy=False)
-            for kind in ("param/", "buffer/", "ema/"):
-                if kind + name in state:
-                    found[kind + name] = work.asarray(value, copy=True)
-        return found
+        kinds = ("param/", "buffer/", "ema/")
+        return {
+            kind + name: self._like(state[kind + name], value)
+            for name, value in arrays_of(self.estimator).items()
+            for kind in kinds
+            if kind + name in state
+        }
+
+    def _like(self, entry: Array, value: Array) -> Array:
+        """A copy of an array where an entry of the state is, and in its dtype."""
+        return self.work.asarray(move(self.work, value), dtype=entry.dtype, copy=True)
 
     def _batch_size(self, n_samples: int) -> int:
         given = self.estimator.batch_size
@@ -186,7 +209,13 @@ class Fitting:
 
     def _split(self, n: int, seed: int) -> list[HostArray]:
         """The rows to train on, and those to keep: of each class its share."""
-        fraction = min(math.ceil(self.estimator.validation_fraction * n), n - 1) / n
+        fraction = self.estimator.validation_fraction
+        if math.ceil(fraction * n) >= n:
+            raise ValueError(
+                f"With n_samples={n}, test_size={fraction} and train_size=None, the resulting "
+                f"train set will be empty. Adjust any of the aforementioned parameters."
+            )
+        fraction = math.ceil(fraction * n) / n
         classes = None if self.problem.kind == "values" else self.given.target
         if classes is not None and classes.ndim == 2:
             classes = classes[:, 0] if classes.shape[1] == 1 else None  # several labels: no classes
@@ -229,6 +258,8 @@ class Fitting:
             params = {name: load_array(work, value) for name, value in host.items()}
         else:
             params = {name: move(work, value) for name, value in arrays_of(est).items()}
+        # What another solver came to is no longer what it would go on from.
+        vars(est).pop("_progress", None)
         return minimise(est, function, params, self._measured())
 
     def _measured(self) -> Callable[[Any], None] | None:

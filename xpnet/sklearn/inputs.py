@@ -45,10 +45,17 @@ def check_samples(estimator: BaseEstimator, x: Any, *, reset: bool = False) -> A
     ------
     ValueError
         If they are no samples, or not those that the estimator was fitted with.
+    TypeError
+        If they are sparse, and not SciPy's.
     """
     home = home_of_array(x)
     if home is None:
         return validate_data(estimator, x, accept_sparse=_FORMATS, reset=reset)
+    if "sparse" in str(getattr(x, "layout", "")):
+        raise TypeError(
+            f"sparse samples of {home.name} are not supported: make them dense, or give a sparse "
+            f"matrix of SciPy"
+        )
     xp = home.xp
     sound = x.ndim == 2 and min(x.shape) > 0 and xp.isdtype(x.dtype, ("bool", "integral", _REAL))
     if not sound or (xp.isdtype(x.dtype, _REAL) and not _is_finite(home, x)):

@@ -139,5 +139,5 @@ def minimise(
         callback=callback,
     )  # fmt: skip
     estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
-    estimator.loss_ = function.reported(result.x, float(result.fun))
+    estimator.loss_ = np.float64(function.reported(result.x, float(result.fun)))
     return function.unpack(result.x)

@@ -13,9 +13,13 @@ from xpnet.losses import (
     target_kind,
 )
 from xpnet.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
+from xpnet.schedules import ReduceOnPlateau
 from xpnet.sklearn.objective import Objective
 from xpnet.sklearn.targets import Labels
-from xpnet.training.callbacks import Callback, saves
+from xpnet.training.callbacks import Callback, overrides, saves
+
+_OF_OPTIMIZER = ("schedule", "clip_norm")
+"""Parameters of an estimator that are options of its optimizer."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def make_optimizer(estimator: Any) -> Optimizer:
     else:
         kind = Nesterov if estimator.nesterovs_momentum else Momentum
         optimizer = kind(rate, momentum=estimator.momentum, rate_inside=True)
-    given = {name: getattr(estimator, name) for name in ("schedule", "clip_norm")}
+    given = {name: getattr(estimator, name) for name in _OF_OPTIMIZER}
     return replace(optimizer, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -127,14 +131,19 @@ def rate_mode(estimator: Any) -> str:
     return estimator.learning_rate if own else "constant"
 
 
-def check_combination(estimator: Any) -> None:
-    """Check that the parameters make sense together.
+def check_combination(estimator: Any, *, incremental: bool) -> None:
+    """Check that the parameters make sense together; `incremental` is for `partial_fit`.
 
     Raises
     ------
     ValueError
         If they do not.
+    TypeError
+        If the loss is a class.
     """
+    loss = estimator.loss
+    if isinstance(loss, type):
+        raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
     stepwise = ("optimizer", "schedule", "clip_norm", "callbacks", "dropout", "batch_norm")
     if estimator.solver == "lbfgs":
         given = [name for name in stepwise if getattr(estimator, name)]
@@ -149,17 +158,49 @@ def check_combination(estimator: Any) -> None:
             f"schedule and learning_rate={estimator.learning_rate!r} both change the learning "
             f"rate: leave one of them out"
         )
-    if estimator.optimizer is not None and estimator.schedule is not None:
-        own = estimator.optimizer.schedule
-        if own is not None and own != estimator.schedule:
-            raise ValueError(
-                f"the optimizer has the schedule {own!r}, and schedule is {estimator.schedule!r}: "
-                f"give one of them"
-            )
+    if estimator.optimizer is not None:
+        _check_beside_optimizer(estimator)
+    if incremental:
+        _check_incremental(estimator)
     if estimator.device is not None and estimator.backend == "numpy" and estimator.device != "cpu":
         raise ValueError(
             f"backend='numpy' has no device {estimator.device!r}: take another backend"
         )
+
+
+def _check_beside_optimizer(estimator: Any) -> None:
+    """Check that nothing is said twice, or to a solver whose place the optimizer takes."""
+    optimizer = estimator.optimizer
+    for name in _OF_OPTIMIZER:
+        own, given = getattr(optimizer, name), getattr(estimator, name)
+        if None not in (own, given) and own != given:
+            raise ValueError(
+                f"the optimizer has {name}={own!r}, and {name} of the estimator is {given!r}: give "
+                f"one of them"
+            )
+    if estimator.learning_rate != "constant":
+        raise ValueError(
+            f"learning_rate={estimator.learning_rate!r} is for solver='sgd' without optimizer=: "
+            f"give a schedule instead, such as xpnet.schedules.Cosine()"
+        )
+
+
+def _check_incremental(estimator: Any) -> None:
+    """Check that nothing is wanted that has to see several epochs in one call."""
+    if estimator.early_stopping:
+        raise ValueError("partial_fit does not support early_stopping=True")
+    schedule = make_optimizer(estimator).schedule
+    if isinstance(schedule, ReduceOnPlateau):
+        raise ValueError(
+            "partial_fit does not support ReduceOnPlateau, which has to see several epochs: leave "
+            "it out, or lower learning_rate_init between the calls"
+        )
+    for callback in estimator.callbacks or ():
+        if isinstance(callback, Callback) and overrides(callback, "state_dict"):
+            raise ValueError(
+                f"partial_fit does not support {type(callback).__name__}, which has to see several "
+                f"epochs and begins anew in each call: leave it out, or call fit"
+            )
 
 
 def check_callbacks(callbacks: Any, *, measured: bool) -> list[Callback]:

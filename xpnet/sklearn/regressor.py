@@ -19,20 +19,62 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters, attributes and results are those of `sklearn.neural_network.MLPRegressor` of version
     1.9, up to the random numbers. Samples may be arrays of NumPy, CuPy, torch or JAX: predictions
-    and fitted arrays are of the same library, on the same device.
+    and fitted arrays are of the same library, on the same device. `MLPClassifier` says more of the
+    parameters, which it has as well.
 
     Parameters
     ----------
     loss
         `"squared_error"`, half of it; `"poisson"`, half of the deviance of a Poisson distribution,
         for targets that are not negative, with the exponential function at the end of the network;
-        a loss of `xpnet.losses` for values, such as `Huber()`; or a function of one's own.
-    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, \
-power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, \
-early_stopping, validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As in `MLPClassifier`. The score of early stopping is R², and its validation set any part.
-    backend, device, dtype, dropout, batch_norm, optimizer, schedule, callbacks, clip_norm, compile
-        As in `MLPClassifier`.
+        a loss of `xpnet.losses` for values, such as `Huber()`; or a function of one's own, see
+        `MLPClassifier`: its targets are rows (N, outputs), also of a single value.
+    hidden_layer_sizes
+        The number of outputs of each hidden layer; a single number for a single one.
+    activation
+        After each hidden layer: `"identity"`, `"logistic"`, `"tanh"` or `"relu"`.
+    solver
+        `"adam"`, `"sgd"`, or `"lbfgs"`, which takes all samples at once.
+    alpha
+        The strength of the L2 penalty on weights.
+    batch_size
+        How many samples make a step; `"auto"` is 200, or all if there are fewer.
+    learning_rate
+        For `solver="sgd"`: `"constant"`, `"invscaling"` or `"adaptive"`.
+    learning_rate_init, power_t
+        The learning rate at the beginning, and the exponent of `"invscaling"`.
+    max_iter
+        The most epochs, or iterations of `"lbfgs"`.
+    shuffle
+        Whether each epoch takes the samples in a new order.
+    random_state
+        None, an integer or a `RandomState`.
+    tol, n_iter_no_change
+        Training ends when for more than `n_iter_no_change` epochs nothing has become better by
+        `tol`.
+    verbose
+        Whether to print the loss of each epoch.
+    warm_start
+        Whether `fit` goes on from what is fitted.
+    momentum, nesterovs_momentum
+        For `solver="sgd"`: how much of a step is left in the next, and whether to look ahead.
+    early_stopping, validation_fraction
+        Whether this part of the samples, any, is kept, and training ends by R² on it.
+    beta_1, beta_2, epsilon
+        For `solver="adam"`: the decay of its two means, and what keeps its quotient finite.
+    max_fun
+        The most evaluations of the loss by `"lbfgs"`.
+    backend, device, dtype
+        Where the work is done, and in which precision; if None, as the samples are.
+    dropout, batch_norm
+        The part of hidden outputs that is left out in training; whether there is batch norm.
+    optimizer, schedule, clip_norm
+        One of `xpnet.optimizers` in the place of `solver`, one of `xpnet.schedules`, and the
+        largest norm of all gradients together.
+    callbacks
+        A list of `xpnet.Callback`.
+    compile
+        Whether steps may be recorded and replayed, or are taken one by one.
 
     Attributes
     ----------
@@ -146,10 +188,7 @@ n_features_in_, feature_names_in_
         return self
 
     def _learn(self, y: Any, *, incremental: bool) -> Problem:
-        problem = regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
-        if problem.out_activation == "exp" and np.any(np.asarray(y) < 0):
-            raise ValueError(f"loss={self.loss!r} needs targets that are not negative")
-        return problem
+        return regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
     def _encode(self, y: Any, problem: Problem) -> HostArray:
         rows = np.asarray(y, dtype=np.float64)
@@ -158,6 +197,8 @@ n_features_in_, feature_names_in_
             raise ValueError(
                 f"y has {rows.shape[1]} outputs, but {problem.n_outputs} were expected"
             )
+        if problem.out_activation == "exp" and np.any(rows < 0):
+            raise ValueError(f"loss={self.loss!r} needs targets that are not negative")
         return rows
 
     def _held_score(

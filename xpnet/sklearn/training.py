@@ -127,7 +127,8 @@ class Training:
         self.progress.epochs += 1
         est.n_iter_ += 1
         est.t_ += sets.n_samples
-        est.loss_ = float(backend.to_numpy(state["loss_sum"])) / sets.n_samples
+        # NumPy's number, as scikit-learn has it: programs round it by its method.
+        est.loss_ = np.float64(backend.to_numpy(state["loss_sum"])) / sets.n_samples
         est.loss_curve_.append(est.loss_)
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
@@ -140,7 +141,7 @@ class Training:
             return None
         return EpochRecord(
             epoch=est.n_iter_,
-            train_loss=est.loss_,
+            train_loss=float(est.loss_),
             train_accuracy=None,
             test_loss=None,
             test_accuracy=None,

@@ -1,0 +1,409 @@
+"""The estimators of xpnet.sklearn: calls that fail, and calls that go on with other parameters."""
+
+import copy
+import pickle
+import signal
+import warnings
+
+import numpy as np
+import pytest
+from conftest import require
+from scipy.sparse import csr_matrix
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from xpnet import (
+    SGD,
+    Adam,
+    AdamW,
+    Callback,
+    EarlyStopping,
+    Huber,
+    ReduceOnPlateau,
+    SoftmaxCrossEntropy,
+    open_backend,
+)
+from xpnet.schedules import Cosine
+from xpnet.sklearn import MLPClassifier, MLPRegressor
+from xpnet.training.samples import dtype_name
+
+RNG = np.random.RandomState(0)
+X = RNG.normal(size=(120, 6))
+LABELS = (X[:, 0] + X[:, 1] > 0.8).astype(int) + (X[:, 2] > 0.5)
+VALUES = np.stack([X[:, 0] + X[:, 1] ** 2, np.sin(X[:, 2])], axis=1)
+
+
+def quietly(function, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return function(*args, **kwargs)
+
+
+# -- calls that fail ----------------------------------------------------------------------------
+
+
+class Fails(Callback):
+    """Raises after the first epoch, when much has been written."""
+
+    def on_epoch(self, network, record):
+        raise KeyboardInterrupt("enough")
+
+
+def broken_loss(xp, output, target, *, need_grad=True):
+    raise KeyboardInterrupt("enough")
+
+
+def test_a_first_fit_that_fails_leaves_nothing_behind():
+    model = MLPClassifier((8,), solver="sgd", learning_rate_init=1e308, max_iter=3, random_state=0)
+    before = dict(vars(model))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite"):
+        quietly(model.fit, X, LABELS)
+    assert vars(model) == before
+    for predict in (model.predict, model.predict_proba, lambda x: model.to_network()):
+        with pytest.raises(NotFittedError):
+            predict(X)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[Fails()]).partial_fit(X, LABELS, classes=[0, 1, 2, 3])
+    # The classes of that call are forgotten as well.
+    model.set_params(callbacks=None, learning_rate_init=0.1).partial_fit(X, LABELS, None, [0, 1, 2])
+    assert model.classes_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_later_fit_that_fails_leaves_what_was_fitted(solver):
+    model = MLPClassifier((8,), solver=solver, max_iter=3, batch_size=40, random_state=0)
+    held = (X[80:], LABELS[80:])
+    quietly(model.fit, X[:80], LABELS[:80], validation_data=held)
+    before = pickle.dumps(model)
+    public = {name: copy.deepcopy(value) for name, value in vars(model).items() if name[-1] == "_"}
+    failing = {"solver": "adam", "callbacks": [Fails()]}
+    other = X[:, :3], LABELS > 0
+    for options, data in (
+        (failing, other),
+        ({**failing, "batch_norm": True}, other),
+        ({**failing, "warm_start": True}, (X, LABELS)),
+        ({"solver": "adam", "early_stopping": True, "validation_fraction": 0.001}, other),
+        ({"solver": "lbfgs", "loss": broken_loss}, other),
+    ):
+        model = pickle.loads(before).set_params(**options)
+        with np.errstate(all="ignore"), pytest.raises((ValueError, KeyboardInterrupt)):
+            quietly(model.fit, *data, validation_data=None if data is other else held)
+        assert {name for name in vars(model) if name[-1] == "_"} == set(public)
+        for name, value in public.items():
+            np.testing.assert_equal(getattr(model, name), value)
+        assert model.score(X, LABELS) == pickle.loads(before).score(X, LABELS)
+
+
+def test_a_partial_fit_that_fails_is_as_if_it_had_not_been():
+    options = {"learning_rate_init": 0.05, "momentum": 0.9, "solver": "sgd", "batch_size": 50}
+    calm, failing = (MLPClassifier((8,), random_state=0, **options) for _ in range(2))
+    for model in (calm, failing):
+        model.partial_fit(X, LABELS, classes=[0, 1, 2]).partial_fit(X, LABELS)
+    with pytest.raises(KeyboardInterrupt):
+        failing.set_params(callbacks=[Fails()]).partial_fit(X, LABELS)
+    with pytest.raises(ValueError, match="`y` has classes not in"):
+        failing.set_params(callbacks=None).partial_fit(X, LABELS + 1)
+    for model in (calm, failing):
+        model.partial_fit(X, LABELS)
+    assert failing.loss_curve_ == calm.loss_curve_
+    assert failing.t_ == calm.t_
+    np.testing.assert_array_equal(failing.coefs_[0], calm.coefs_[0])
+
+
+# -- calls that go on ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+def test_a_network_goes_on_as_what_it_is(call):
+    """Another shape of it is refused, and what was fitted stays."""
+    for options, y, changed, targets, message in (
+        ({}, LABELS, {"batch_norm": True}, LABELS, "batch_norm=True, and what was fitted has none"),
+        ({"batch_norm": True}, LABELS, {"batch_norm": False}, LABELS, "fitted has one: give what"),
+        ({}, LABELS, {"hidden_layer_sizes": (9,)}, LABELS, r"has hidden layers of \[8\]"),
+        ({}, LABELS, {"hidden_layer_sizes": (8, 8)}, LABELS, r"has hidden layers of \[8\]"),
+        ({}, LABELS > 0, {"loss": SoftmaxCrossEntropy()}, LABELS > 0, "need 2 outputs, and what"),
+        ({}, VALUES, {}, VALUES[:, 0], "need 1 outputs, and what was fitted has 2"),
+        ({"loss": mean_cube}, VALUES[:, 0], {}, VALUES, "need 2 outputs, and what was fitted has"),
+    ):
+        cls = MLPClassifier if y is not VALUES and "loss" not in options else MLPRegressor
+        model = cls(hidden_layer_sizes=(8,), max_iter=2, warm_start=True, batch_size=40, **options)
+        quietly(model.fit, X, y)
+        expected = model.predict(X)
+        with pytest.raises(ValueError, match=message):
+            getattr(model.set_params(**changed), call)(X, targets)
+        np.testing.assert_array_equal(model.predict(X), expected)
+        assert model.n_outputs_ == model.coefs_[-1].shape[1]
+        quietly(model.set_params(warm_start=False).fit, X, targets)
+
+
+def mean_cube(xp, output, target, *, need_grad=True):
+    difference = output - target
+    count = output.shape[0] * output.shape[1]
+    return (
+        xp.sum(xp.abs(difference) ** 3) / count,
+        3 * difference * xp.abs(difference) / count,
+    )
+
+
+def test_a_network_may_go_on_with_another_loss():
+    """What is at its end is then that of the loss, for which it was trained last."""
+    counts = np.round(np.abs(VALUES[:, 0]) * 3)
+    model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=2, warm_start=True, random_state=0)
+    quietly(model.fit, X, counts)
+    quietly(model.set_params(loss="poisson", max_iter=60, learning_rate_init=0.05).fit, X, counts)
+    assert model.out_activation_ == "exp"
+    assert model.predict(X).min() > 0
+    assert model.score(X, counts) > 0.5
+
+
+def test_partial_fit_refuses_what_has_to_see_several_epochs():
+    plateau = ReduceOnPlateau(monitor="train_loss")
+    stopping = EarlyStopping("train_loss")
+    for options, message in (
+        ({"schedule": plateau}, "partial_fit does not support ReduceOnPlateau"),
+        ({"optimizer": SGD(schedule=plateau)}, "partial_fit does not support ReduceOnPlateau"),
+        ({"callbacks": [stopping]}, "partial_fit does not support EarlyStopping, which has to see"),
+    ):
+        model = MLPRegressor(max_iter=2, **options)
+        with pytest.raises(ValueError, match=message):
+            model.partial_fit(X, VALUES)
+        quietly(model.fit, X, VALUES)
+
+    class Told(Callback):
+        epochs = 0
+
+        def on_epoch(self, network, record):
+            self.epochs += 1
+
+    told = Told()
+    MLPRegressor(schedule=Cosine(), callbacks=[told]).partial_fit(X, VALUES).partial_fit(X, VALUES)
+    assert told.epochs == 2
+
+
+def test_partial_fit_with_another_optimizer_or_rate():
+    def after(first, **then):
+        """The largest change of a weight by one more step, after three."""
+        model = MLPRegressor(hidden_layer_sizes=(8,), random_state=0, alpha=0.0, **first)
+        for _ in range(3):
+            model.partial_fit(X, VALUES)
+        before = model.coefs_[0]
+        model.set_params(**then).partial_fit(X, VALUES)
+        return (model.coefs_[0] - before), model
+
+    sgd = {"solver": "sgd", "momentum": 0.0, "learning_rate_init": 0.1}
+    adam = {"solver": "adam", "learning_rate_init": 0.001}
+    # Plain SGD from the same arrays: in proportion to the rate, whatever was before.
+    slow, _ = after(adam, **sgd)
+    fast, _ = after(adam, **{**sgd, "learning_rate_init": 0.2})
+    np.testing.assert_allclose(fast, 2 * slow, rtol=1e-6, atol=1e-12)
+    assert np.abs(slow).max() > 0.002
+    # Adam's first step is its rate, and so its means begin anew after another optimizer.
+    step, model = after(sgd, solver="adam", learning_rate_init=0.003)
+    assert np.abs(step).max() == pytest.approx(0.003, rel=1e-3)
+    assert model._progress.rate == 0.003
+    step, _ = after(adam, beta_1=0.5)
+    np.testing.assert_allclose(np.abs(step[step != 0]), 0.001, rtol=0.05)
+    # A new rate alone is a new rate, and the optimizer's arrays stay.
+    kept, model = after(adam, learning_rate_init=0.002)
+    same, _ = after(adam)
+    np.testing.assert_allclose(kept, 2 * same, rtol=1e-6)
+    again = pickle.loads(pickle.dumps(model)).partial_fit(X, VALUES)
+    np.testing.assert_array_equal(again.coefs_[0], model.partial_fit(X, VALUES).coefs_[0])
+    # An adaptive rate stays what it has become.
+    adaptive = {**sgd, "learning_rate": "adaptive", "tol": 10.0, "n_iter_no_change": 1}
+    _, model = after(adaptive)
+    assert model._progress.rate == pytest.approx(0.1 / 5**1)
+
+
+def test_a_solver_begins_anew_after_another():
+    """It takes up what is fitted, and not what it came to itself before that."""
+    adam = {"solver": "adam", "optimizer": Adam(0.01, ema=0.5), "max_iter": 3}
+    model = MLPRegressor(hidden_layer_sizes=(4,), random_state=0, **adam)
+    quietly(model.fit, X, VALUES)
+    model.set_params(solver="lbfgs", optimizer=None, hidden_layer_sizes=(16,), max_iter=200)
+    fitted = quietly(model.fit, X, VALUES).loss_
+    assert model.set_params(**adam).partial_fit(X, VALUES).loss_ == pytest.approx(fitted, rel=1e-9)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_partial_fit_may_be_given_another_dtype(training_backend, ema):
+    """All that is kept is then of the dtype of the call."""
+    model = MLPRegressor(hidden_layer_sizes=(4,), optimizer=Adam(0.01, ema=ema), random_state=0)
+    for name in ("float64", "float32", "float64"):
+        backend = open_backend(training_backend.name, dtype=name)
+        with backend.scope():
+            x = backend.asarray(X, dtype=backend.dtype)
+            model.partial_fit(x, VALUES)
+            kept = [v for key, v in model._progress.state.items() if key != "step"]
+            assert {dtype_name(array) for array in (*kept, *model.coefs_)} == {name}
+
+
+def test_early_stopping_may_begin_where_training_goes_on():
+    model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=3, warm_start=True, random_state=0)
+    quietly(model.fit, X, VALUES)
+    quietly(model.set_params(early_stopping=True).fit, X, VALUES)
+    assert len(model.validation_scores_) == len(model.loss_curve_) == 3
+    quietly(model.set_params(early_stopping=False).fit, X, VALUES)
+    assert model.best_loss_ == min(model.loss_curve_)
+    assert model.validation_scores_ is None
+
+
+def test_each_epoch_and_call_has_the_next_order():
+    """Those of `partial_fit` are those of as many epochs of `fit`; `warm_start` goes on as well."""
+
+    def orders(call):
+        said = []
+
+        def recording(xp, output, target, *, need_grad=True):
+            said.append(target[:, 0].tolist())
+            return xp.mean((output - target) ** 2), 2 * (output - target) / 120
+
+        model = MLPRegressor(
+            recording, max_iter=3, random_state=0, compile=False, batch_size=120, warm_start=True
+        )
+        call(model)
+        return said
+
+    y = np.arange(120.0)
+    whole = orders(lambda model: quietly(model.fit, X, y))
+    assert len({tuple(order) for order in whole}) == 3
+    assert all(sorted(order) == y.tolist() for order in whole)
+    assert orders(lambda model: [model.partial_fit(X, y) for _ in range(3)]) == whole
+    twice = orders(lambda model: [quietly(model.fit, X, y) for _ in range(2)])
+    assert twice[:3] == whole
+    assert len({tuple(order) for order in twice}) == 6
+
+
+def test_targets_of_losses_of_ones_own():
+    """Labels of more than two classes, else rows, as the docstring says."""
+    found = []
+
+    def recording(xp, output, target, *, need_grad=True):
+        found.append((output.shape, target))
+        return xp.mean(output**2), 2 * output / (output.shape[0] * output.shape[1])
+
+    names = np.array(["a", "b", "c"])
+    for cls, y, shape, expected in (
+        (MLPClassifier, names[LABELS], (120, 3), LABELS),
+        (MLPClassifier, names[LABELS % 2], (120, 1), (LABELS % 2)[:, None]),
+        (MLPClassifier, np.eye(3)[LABELS], (120, 3), np.eye(3)[LABELS]),
+        (MLPRegressor, VALUES[:, 0], (120, 1), VALUES[:, :1]),
+        (MLPRegressor, VALUES, (120, 2), VALUES),
+    ):
+        model = cls(loss=recording, max_iter=1, batch_size=120, shuffle=False, compile=False)
+        quietly(model.fit, X, y)
+        output, target = found[-1]
+        assert output == shape
+        np.testing.assert_array_equal(target, expected)
+
+
+def test_warnings_point_to_the_line_that_calls_fit():
+    class Press(Callback):
+        def on_step(self, state, count):
+            signal.raise_signal(signal.SIGINT)
+
+    for options, message in (
+        ({"max_iter": 1}, "Maximum iterations"),
+        ({"max_iter": 1, "batch_size": 999}, "clipped"),
+        ({"callbacks": [Press()]}, "interrupted"),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            MLPClassifier(**options).fit(X, LABELS)
+        assert message in str(caught[0].message)
+        assert {warning.filename for warning in caught} == {__file__}
+
+
+# -- what is refused ----------------------------------------------------------------------------
+
+
+def test_more_combinations_that_make_no_sense():
+    for options, message in (
+        ({"optimizer": AdamW(0.1, clip_norm=5.0), "clip_norm": 1.0}, "clip_norm=5.0, and clip_nor"),
+        ({"optimizer": SGD(), "learning_rate": "adaptive"}, "is for solver='sgd' without optimize"),
+        ({"optimizer": SGD(), "learning_rate": "invscaling"}, "learning_rate='invscaling' is for"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MLPRegressor(**options).fit(X, VALUES)
+    same = MLPRegressor(optimizer=AdamW(0.1, clip_norm=5.0), clip_norm=5.0, max_iter=1)
+    quietly(same.fit, X, VALUES)
+    for cls, loss in ((MLPRegressor, Huber), (MLPClassifier, SoftmaxCrossEntropy)):
+        with pytest.raises(TypeError, match=rf"one such as {loss.__name__}\(\), got the class"):
+            cls(loss=loss).fit(X, LABELS)
+    for sizes in ((3.5,), (8, 4.0), [[3, 2]], ("8",)):
+        with pytest.raises(TypeError):
+            MLPRegressor(hidden_layer_sizes=sizes).fit(X, VALUES)
+    with pytest.raises(TypeError, match=r"hidden_layer_sizes must be integers, got \[3.5\]"):
+        MLPRegressor(hidden_layer_sizes=(3.5,)).fit(X, VALUES)
+    for sizes in ([3, 2], np.array([3, 2]), 3, ()):
+        quietly(MLPRegressor(hidden_layer_sizes=sizes, max_iter=1).fit, X, VALUES)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_counts_to_validate_on_are_checked_as_well(solver):
+    counts = np.round(np.abs(VALUES))
+    model = MLPRegressor("poisson", solver=solver, max_iter=2)
+    for y, held in ((counts - 1, counts), (counts, counts - 1)):
+        with pytest.raises(ValueError, match="'poisson' needs targets that are not negative"):
+            model.fit(X, y, validation_data=(X, held))
+    quietly(model.fit, X, counts, validation_data=(X, counts))
+
+
+def test_class_weights_of_several_labels():
+    rows = np.eye(3, dtype=int)[LABELS]
+    weights = [{0: 1.0, 1: 2.0}, {0: 0.5, 1: 3.0}, {0: 1.0, 1: 1.0}]
+    by_hand = np.prod(
+        [[w[v] for v in column] for w, column in zip(weights, rows.T, strict=True)], axis=0
+    )
+    for y in (rows, csr_matrix(rows)):
+        model = MLPClassifier((8,), max_iter=3, random_state=0, class_weight=weights)
+        expected = MLPClassifier((8,), max_iter=3, random_state=0)
+        quietly(model.fit, X, y)
+        quietly(expected.fit, X, y, by_hand)
+        np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-12)
+    for wrong, y, message in (
+        (weights, LABELS, "class_weight is a list, which is for several labels: give a dict"),
+        (weights[:2], rows, "number of elements in class_weight should match"),
+        (weights[0], rows, "class_weight should be a list of dicts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MLPClassifier(class_weight=wrong).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_tensors_are_refused():
+    require("torch")
+    import torch
+
+    dense = torch.as_tensor(X)
+    model = quietly(MLPRegressor(max_iter=1).fit, dense, VALUES)
+    for x in (dense.to_sparse(), dense.to_sparse_csr()):
+        for call in (model.predict, lambda x: MLPRegressor().fit(x, VALUES)):
+            with pytest.raises(TypeError, match="sparse samples of torch are not supported: make"):
+                call(x)
+
+
+def test_max_fun_limits_the_evaluations():
+    count = 0
+
+    def counted(xp, output, target, *, need_grad=True):
+        nonlocal count
+        count += 1
+        return mean_cube(xp, output, target)
+
+    for most in (5, 9):
+        count = 0
+        model = MLPRegressor(counted, solver="lbfgs", max_fun=most, tol=0.0, random_state=0)
+        quietly(model.fit, X, VALUES)
+        # SciPy ends with the iteration in which there were too many.
+        assert most <= count <= most + 3
+
+
+def test_losses_can_be_rounded():
+    """They are NumPy's numbers, as those of scikit-learn are."""
+    for solver in ("adam", "lbfgs"):
+        model = MLPClassifier((8,), solver=solver, max_iter=3, random_state=0)
+        quietly(model.fit, X.astype(np.float32), LABELS)
+        numbers = [model.loss_]
+        if solver == "adam":
+            numbers += [model.best_loss_, *model.loss_curve_]
+        assert {type(number) for number in numbers} == {np.float64}
