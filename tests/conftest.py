@@ -1,9 +1,14 @@
 """Fixtures that all tests share: the backends, and MNIST where it is there."""
 
 import os
+import signal
 
 # Several test processes on a few cores: the threads of one BLAS would wait for those of another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in what a shell starts in the background: tests of Ctrl-C would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from dataclasses import dataclass
 from pathlib import Path
