@@ -132,6 +132,14 @@ def run_scaling(backend: str, scale: int, settings: Settings, out: Path | None) 
         save_picture(plot_scaling(report["series"]), out / "scaling.png")
 
 
+def show_lines(name: str, report: dict[str, Any], lines: list[str], out: Path | None) -> None:
+    """Print a report below the machine that it is of, and write its files."""
+    page = "\n".join([*machine_lines(report["machine"]), "", *lines]) + "\n"
+    click.echo(page)
+    if out is not None:
+        write_report(out, name, report, page)
+
+
 def run_optimizers(task: Task, settings: Settings, out: Path | None) -> bool:
     """What each optimizer costs: print, and write; whether Adam keeps to its limit."""
     report = {
@@ -140,10 +148,7 @@ def run_optimizers(task: Task, settings: Settings, out: Path | None) -> bool:
         **measure_optimizers(task.on(CASE), settings, progress),
     }
     progress("")
-    page = "\n".join([*machine_lines(report["machine"]), "", *optimizer_lines(report)]) + "\n"
-    click.echo(page)
-    if out is not None:
-        write_report(out, "optimizers", report, page)
+    show_lines("optimizers", report, optimizer_lines(report), out)
     return bool(report["holds"])
 
 
@@ -161,11 +166,7 @@ def run_estimators(
         "rows": rows,
     }
     progress("")
-    lines = [*machine_lines(report["machine"]), "", *estimator_lines(report["rows"])]
-    page = "\n".join(lines) + "\n"
-    click.echo(page)
-    if out is not None:
-        write_report(out, "estimators", report, page)
+    show_lines("estimators", report, estimator_lines(report["rows"]), out)
     return not any(row["failure"] for row in report["rows"])
 
 

@@ -56,32 +56,25 @@ class Node:
         self.handle: Any = None
 
 
-def below(nodes: Sequence[Node]) -> list[Node]:
-    """All that some nodes are computed from, and that is not known."""
+def below(nodes: Sequence[Node], *, past_stored: bool = True) -> list[Node]:
+    """All that some nodes are computed from, and that is not known.
+
+    Without `past_stored` what the nodes that are to be stored are computed from is left out.
+    """
     found: dict[int, Node] = {}
     stack = [operand for node in nodes for operand in node.operands]
     while stack:
         node = stack.pop()
         if node.value is None and id(node) not in found:
             found[id(node)] = node
-            stack += node.operands
+            if past_stored or not node.stored:
+                stack += node.operands
     return list(found.values())
 
 
 def needed_first(node: Node) -> list[Node]:
     """What is to be stored and not known yet, of what a node is computed from directly."""
-    found: dict[int, Node] = {}
-    seen: set[int] = set()
-    stack = list(node.operands)
-    while stack:
-        operand = stack.pop()
-        if operand.value is None and id(operand) not in seen:
-            seen.add(id(operand))
-            if operand.stored:
-                found[id(operand)] = operand
-            else:
-                stack += operand.operands
-    return list(found.values())
+    return [operand for operand in below([node], past_stored=False) if operand.stored]
 
 
 def stored_in_order(nodes: Sequence[Node]) -> list[Node]:
