@@ -9,8 +9,8 @@ from xpnet.optimizers import Optimizer
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
 from xpnet.training.evaluation import make_evaluator
-from xpnet.training.step import Step, is_pure, make_step
-from xpnet.typing import Array, HostArray, State
+from xpnet.training.step import is_pure, make_step
+from xpnet.typing import HostArray, State
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Engine:
         objective = problem.objective()
         step = make_step(
             backend, model, objective, optimizer, seed=recipe.seed,
-            penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
+            sum_losses=True, penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
         )  # fmt: skip
         pure = recipe.recorded and is_pure(model, problem.loss, optimizer)
-        self.run = backend.repeat(_adding_up(step), pure=pure)
+        self.run = backend.repeat(step, pure=pure)
         self.evaluate = make_evaluator(
             backend, model, objective, pixel_maximum=1.0, kind=problem.kind
         )
@@ -48,18 +48,6 @@ class Engine:
         return (mine.name, mine.device, mine.dtype_name) == (
             backend.name, backend.device, backend.dtype_name,
         )  # fmt: skip
-
-
-def _adding_up(step: Step) -> Step:
-    """A step that also adds the loss of its batch, times its samples, to `state["loss_sum"]`."""
-
-    def counted(state: State, x: Array, y: Array, rows: Array) -> State:
-        before = state["loss_sum"]
-        after = step(state, x, y, rows)
-        after["loss_sum"] = before + after["loss"] * rows.shape[0]
-        return after
-
-    return counted
 
 
 @dataclass

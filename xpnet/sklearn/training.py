@@ -19,7 +19,7 @@ from xpnet.training.interrupts import Interrupts
 from xpnet.training.network import Network
 from xpnet.training.prediction import PREDICTIONS, outputs_in_chunks
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
-from xpnet.training.step import put, select, trained_params
+from xpnet.training.step import LOSS_SUM, put, select, trained_params
 from xpnet.typing import Array, HostArray, State
 
 _SMALLEST_RATE = 1e-6
@@ -108,7 +108,7 @@ class Training:
         order = order if sets.rows is None else sets.rows[order]
         shapes = self.engine.recipe.model.parameter_shapes().values()
         widest = max((s for s in shapes if len(s) == 2), key=math.prod)
-        progress.state["loss_sum"] = backend.asarray(0.0, dtype=backend.dtype)
+        progress.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
         for x, y, rows in batches(
             backend, sets.x, sets.y, order, self._batch_size, 1 if every else backend.steps_per_call
         ):
@@ -128,7 +128,7 @@ class Training:
         est.n_iter_ += 1
         est.t_ += sets.n_samples
         # NumPy's number, as scikit-learn has it: programs round it by its method.
-        est.loss_ = np.float64(backend.to_numpy(state["loss_sum"])) / sets.n_samples
+        est.loss_ = np.float64(backend.to_numpy(state[LOSS_SUM])) / sets.n_samples
         est.loss_curve_.append(est.loss_)
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
