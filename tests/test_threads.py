@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from xpnet import Callback, fit, mlp, open_backend
 from xpnet.backends import numpy as numpy_backend
-from xpnet.backends.threads import Trials, blas_threads, slowdown
+from xpnet.backends.cpu.threads import Trials, blas_threads, slowdown
 from xpnet.cli import main
 
 SAMPLES = np.eye(12), np.arange(12) % 3

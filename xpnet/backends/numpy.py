@@ -9,10 +9,10 @@ from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
 from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
-from xpnet.backends.numpy_functions import FUNCTIONS
-from xpnet.backends.numpy_replay import Replayer
-from xpnet.backends.openblas import find_subtract_product
-from xpnet.backends.threads import Trials, blas_threads, is_too_slow, limit_blas, slowdown
+from xpnet.backends.cpu.functions import FUNCTIONS
+from xpnet.backends.cpu.openblas import find_subtract_product
+from xpnet.backends.cpu.replay import Replayer
+from xpnet.backends.cpu.threads import Trials, blas_threads, is_too_slow, limit_blas, slowdown
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from xpnet import SGD, Callback, Dense, Flatten, Layer, Sequential, Tanh, fit, mlp, open_backend
-from xpnet.backends import numpy_replay
 from xpnet.backends.base import one_by_one
-from xpnet.backends.numpy_recording import Recorded, Recording, Refused
-from xpnet.backends.numpy_replay import WARM_UPS, Replayer
+from xpnet.backends.cpu import replay
+from xpnet.backends.cpu.recording import Recorded, Recording, Refused
+from xpnet.backends.cpu.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
@@ -271,7 +271,7 @@ def test_fit_records_what_is_made_of_its_own_parts_alone(monkeypatch):
         )  # fmt: skip
 
     found = train()
-    monkeypatch.setattr(numpy_replay, "WARM_UPS", 10**9)
+    monkeypatch.setattr(replay, "WARM_UPS", 10**9)
     assert_same_bits(found.params, train().params)
     own = mlp(12, 9, 4, batch_norm=True, dropout=0.1), softmax_cross_entropy, SGD(0.1)
     assert is_pure(*own)
@@ -299,7 +299,7 @@ def test_fit_gives_the_same_network(monkeypatch):
         return network, watcher.counts
 
     (replayed, counts) = train()
-    monkeypatch.setattr(numpy_replay, "WARM_UPS", 10**9)
+    monkeypatch.setattr(replay, "WARM_UPS", 10**9)
     (expected, _) = train()
     assert_same_bits(replayed.params, expected.params)
     assert sum(counts) == 3 * 38
@@ -372,7 +372,7 @@ def test_what_cannot_be_recorded_is_done_as_it_is_written(what):
 
 def test_large_networks_are_not_recorded(monkeypatch):
     for limit in (0, 50_000):  # of the state; of what a step makes
-        monkeypatch.setattr(numpy_replay, "MOST_BYTES", limit)
+        monkeypatch.setattr(replay, "MOST_BYTES", limit)
         step, make_state = steps_of(mlp(12, 900, 4))
         replayed = run_both(step, make_state, *samples(), rows_of(6, 20)[:, None, :])
         assert "recording" in replayed.reason

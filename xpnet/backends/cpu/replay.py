@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.numpy_recording import Call, Recording, Refused
+from xpnet.backends.cpu.recording import Call, Recording, Refused
 from xpnet.errors import one_line
 from xpnet.typing import HostArray, State
 
