@@ -10,7 +10,8 @@ import pytest
 
 from xpnet import SGD, Callback, Dense, Flatten, Layer, Sequential, Tanh, fit, mlp, open_backend
 from xpnet.backends.base import one_by_one
-from xpnet.backends.cpu import replay
+from xpnet.backends.cpu import loops, replay
+from xpnet.backends.cpu.compiler import CannotCompile, find_compiler
 from xpnet.backends.cpu.recording import Recorded, Recording, Refused
 from xpnet.backends.cpu.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
@@ -18,6 +19,22 @@ from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
 from xpnet.training.step import initial_state, is_pure, make_step
 from xpnet.training.weighted import Weighted
+
+
+def _compiler():
+    try:
+        return find_compiler()
+    except CannotCompile:
+        return None
+
+
+CC = _compiler()
+
+
+@pytest.fixture(autouse=True)
+def _compile_at_once(monkeypatch):
+    """One group of steps is replayed by NumPy, the next ones compiled."""
+    monkeypatch.setattr(replay, "COMPILING_PAYS", 0.0)
 
 
 class MovesAll(SGD):
@@ -31,6 +48,9 @@ def samples(shape=(30, 12), classes=4, kind="uint8"):
     x = stream(0, "samples").integers(0, 256, shape)
     x = x.astype("uint8") if kind == "uint8" else (x / 100 - 1).astype(kind)
     return x, stream(0, "labels").integers(0, classes, shape[0])
+
+
+SAMPLES = samples()
 
 
 def steps_of(model, *, loss=softmax_cross_entropy, optimizer=SGD(0.1), dtype="float32"):  # noqa: B008
@@ -52,13 +72,15 @@ def assert_same_bits(a, b):
 
 
 def run_both(step, make_state, x, y, groups):
-    """States by single steps and by replays, after the last of the groups."""
+    """Compare states by single steps and by replays after each group; one that compiles follows."""
     replayed, expected = Replayer(step), make_state()
     state = make_state()
     for group in groups:
         state = replayed(state, x, y, group)
         expected = one_by_one(step)(expected, x, y, group)
         assert_same_bits(state, expected)
+    # (Where there is no compiler, NumPy replays all.)
+    assert all(tape.program for tape in replayed._tapes.values() if tape.is_tried) or not CC
     return replayed
 
 
@@ -304,6 +326,58 @@ def test_fit_gives_the_same_network(monkeypatch):
     assert_same_bits(replayed.params, expected.params)
     assert sum(counts) == 3 * 38
     assert max(counts) > 1
+
+
+# -- what is compiled -----------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not CC, reason="there is no C compiler")
+def test_a_step_is_compiled_once_its_replays_have_taken_long(monkeypatch):
+    step, make_state = steps_of(mlp(12, 9, 4))
+    replayed, state, x_y = Replayer(step), make_state(), samples()
+    monkeypatch.setattr(replay, "COMPILING_PAYS", math.inf)
+    for group in rows_of(8, 8)[:, None, :]:
+        state = replayed(state, *x_y, group)
+    (tape,) = replayed._tapes.values()
+    by_numpy = len(tape.calls)
+    assert tape.seconds > 0
+    assert tape.program is None
+    monkeypatch.setattr(replay, "COMPILING_PAYS", 0)
+    replayed(state, *x_y, rows_of(2, 8))
+    assert tape.program is not None
+    # Products, and functions that C rounds in its own way, stay calls of NumPy.
+    assert len(tape.calls) <= by_numpy / 2 + 1
+
+
+@pytest.mark.skipif(not CC, reason="there is no C compiler")
+def test_what_gives_other_bits_is_not_used(monkeypatch, caplog):
+    monkeypatch.setitem(loops._FUNCTIONS, "subtract", "{0} - {1} * 1.0000002f")
+    step, make_state = steps_of(mlp(12, 9, 4))
+    replayed, state, expected = Replayer(step), make_state(), make_state()
+    with caplog.at_level("INFO", logger="xpnet"):
+        for group in rows_of(12, 8).reshape(4, 3, 8):
+            state = replayed(state, *SAMPLES, group)
+            expected = one_by_one(step)(expected, *SAMPLES, group)
+            assert_same_bits(state, expected)
+    (tape,) = replayed._tapes.values()
+    assert tape.is_tried
+    assert tape.program is None
+    assert "the results are others" in caplog.text
+
+
+def test_without_a_compiler_all_is_as_before(monkeypatch, caplog):
+    monkeypatch.setenv("XPNET_CC", "")
+    step, make_state = steps_of(mlp(12, 9, 4, dropout=0.2))
+    replayed, state, expected = Replayer(step), make_state(), make_state()
+    with caplog.at_level("INFO", logger="xpnet"):
+        for group in rows_of(15, 8).reshape(5, 3, 8):
+            state = replayed(state, *SAMPLES, group)
+            expected = one_by_one(step)(expected, *SAMPLES, group)
+            assert_same_bits(state, expected)
+    assert replayed.reason == ""
+    assert [r.message for r in caplog.records if "compiled" in r.message] == [
+        "steps are not compiled, which may be slower: XPNET_CC is empty: no compiler is to be used"
+    ]
 
 
 # -- what must not be replayed ------------------------------------------------------------------

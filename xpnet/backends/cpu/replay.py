@@ -5,15 +5,20 @@ is the same in every step, on arrays of the same shapes, so it is written down o
 
 A recording is believed when it has given, bit for bit, what the step itself gives. Where a step
 cannot be recorded, it is taken as it is written, which is slower and otherwise the same.
+
+Where there is a C compiler, what a recording calls is compiled once that pays: `cpu.program`.
 """
 
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from xpnet.backends.cpu.compiler import CannotCompile
+from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Call, Recording, Refused
 from xpnet.errors import one_line
 from xpnet.typing import HostArray, State
@@ -28,17 +33,31 @@ MOST_BYTES = 64 * 2**20
 is much, what is saved is little beside the arithmetic."""
 
 
+COMPILING_PAYS = 0.2
+"""Seconds that replays of a step take before it is compiled, which takes about as long."""
+
 MOST_CHANGES = 8
 """How often a state that is none of ours is taken for that of a new training."""
 
 
 @dataclass
 class _Tape:
-    """A recorded step: where it wants the rows of its batch, its calls, and what they need."""
+    """A recorded step: where it wants the rows of its batch, its calls, and what they need.
+
+    Attributes
+    ----------
+    seconds
+        How long its replays have taken, until compiling it was tried.
+    program
+        What it was compiled to, once it has been.
+    """
 
     rows: HostArray
     calls: list[Call]
     kept: list[HostArray]
+    seconds: float = 0.0
+    is_tried: bool = False
+    program: Program | None = None
 
     def play(self, rows: HostArray) -> None:
         """Take the step for these rows, from and to the arrays that it was recorded with."""
@@ -77,8 +96,7 @@ class Replayer:
         self._look_whose(state)
         tape = self._tapes.get(groups.shape[1:]) if known else None
         if tape is not None and self._adopt(state):
-            for rows in groups:
-                tape.play(rows)
+            self._play(tape, groups)
             return dict(self._state)
         for rows in groups:
             seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
@@ -87,6 +105,36 @@ class Replayer:
             else:
                 state = self._step(state, x, y, rows)
         return dict(state)
+
+    def _play(self, tape: _Tape, groups: HostArray) -> None:
+        """Replay steps; once they have taken long enough, compiled."""
+        if not tape.is_tried and tape.seconds > COMPILING_PAYS:
+            self._compile(tape, groups[0])
+            groups = groups[1:]
+        began = perf_counter()
+        for rows in groups:
+            tape.play(rows)
+        tape.seconds += perf_counter() - began
+
+    def _compile(self, tape: _Tape, rows: HostArray) -> None:
+        """Replay a step, and once more compiled: what gives the same is used from then on."""
+        tape.is_tried = True
+        before = {name: value.copy() for name, value in self._state.items()}
+        tape.play(rows)
+        after = {name: value.copy() for name, value in self._state.items()}
+        try:
+            program = Program(tape.calls, [*self._state.values(), *tape.kept])
+            compiled = _Tape(tape.rows, program.compile(), tape.kept)
+        except CannotCompile as error:
+            logger.info("steps are not compiled, which may be slower: %s", error)
+            return
+        self._adopt(before)
+        compiled.play(rows)
+        if all(value.tobytes() == self._state[name].tobytes() for name, value in after.items()):
+            tape.calls, tape.program = compiled.calls, program
+        else:
+            self._adopt(after)
+            logger.info("steps are not compiled, which may be slower: the results are others")
 
     def _are_known(self, x: HostArray, y: Any) -> bool:
         """Whether these are the samples of the call before; streamed ones are new each time."""

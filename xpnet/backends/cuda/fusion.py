@@ -18,9 +18,9 @@ import numpy as np
 
 from xpnet.backends.cuda.deferred import Deferred
 from xpnet.backends.cuda.functions import FUNCTIONS
-from xpnet.backends.cuda.language import TEMPLATES, TYPES
 from xpnet.backends.cuda.nodes import Node, arrays_of, needed_first, stored_in_order
 from xpnet.backends.cuda.source import LONG_LOOP, NAME, THREADS, cost_of, write_kernel
+from xpnet.backends.language import TEMPLATES, TYPES
 from xpnet.typing import Array, DType, Namespace, Shape
 
 MOST_OPERATIONS = 256

@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from xpnet.backends.cuda.language import (
+from xpnet.backends.cuda.nodes import Node
+from xpnet.backends.language import (
     LANES,
     LARGER,
     PREAMBLE,
@@ -22,7 +23,6 @@ from xpnet.backends.cuda.language import (
     WRAPPING,
     literal,
 )
-from xpnet.backends.cuda.nodes import Node
 from xpnet.typing import Array, Shape
 
 THREADS = 256

@@ -1,0 +1,341 @@
+"""Recorded calls compiled as C, against the same functions of NumPy on other values."""
+
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+
+from xpnet.backends.cpu import compiler
+from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
+from xpnet.backends.cpu.loops import statement_of
+from xpnet.backends.cpu.program import Program
+from xpnet.backends.cpu.recording import Recording
+
+
+def has_compiler():
+    try:
+        find_compiler()
+    except CannotCompile:
+        return False
+    return True
+
+
+needs_compiler = pytest.mark.skipif(not has_compiler(), reason="there is no C compiler")
+
+
+def compile_calls(function, inputs, *, seen=None):
+    """Calls of a function of arrays as C, with the results that they write to.
+
+    `seen` are the numbers of the results that somebody looks at; all if not given.
+    """
+    recording = Recording(10**8)
+    results = function(*(recording.input(x, in_range=x.dtype.kind == "i") for x in inputs))
+    plain = [recording.read(x) for x in results]
+    looked_at = plain if seen is None else [plain[i] for i in seen]
+    made = Program(recording.finish([]), [*looked_at, *recording.kept])
+    return made, made.compile(), plain
+
+
+def run_again(function, inputs, others, **options):
+    """What the compiled function gives for other values in the same memory, and what NumPy does."""
+    made, calls, results = compile_calls(function, inputs, **options)
+    for x, other in zip(inputs, others, strict=True):
+        x[...] = other
+    with np.errstate(all="ignore"):
+        for call in calls:
+            call()
+        expected = function(*(x.copy() for x in others))
+    return made, calls, results, expected
+
+
+# -- random programs ----------------------------------------------------------------------------
+
+SHAPES = [(6, 5), (6, 5), (6, 1), (1, 5), (5,), (), (4, 6, 5), (6, 6)]
+
+
+def random_program(seed):
+    """A function of arrays made of random operations, the same for each call."""
+    choose = random.Random(seed)
+    script = [[choose.random() for _ in range(6)] for _ in range(choose.randint(4, 30))]
+
+    def function(rows, *arrays):
+        pool = [as_array(x * 1) for x in arrays]
+        for what, first, second, third, detail, number in script:
+            x = pool[int(first * len(pool))]
+            y = fitting(pool, x, second)
+            z = fitting(pool, x, third)
+            with np.errstate(all="ignore"):
+                operation = OPERATIONS[int(what * len(OPERATIONS))]
+                pool.append(as_array(operation(x, y, z, rows, detail, number)))
+        return pool
+
+    return function
+
+
+def as_array(x):
+    """NumPy's functions of arrays without axes give scalars."""
+    return x if isinstance(x, np.ndarray) else np.asarray(x)
+
+
+def fitting(pool, x, number):
+    """One of those that can be broadcast to x."""
+
+    def fits(y):
+        return y.ndim <= x.ndim and all(
+            n in (1, m) for n, m in zip(y.shape[::-1], x.shape[::-1], strict=False)
+        )
+
+    candidates = [y for y in pool if fits(y)]
+    return candidates[int(number * len(candidates))]
+
+
+def in_place(x, y):
+    # A view of another array is changed with it, which is what is to be tried.
+    if x.base is not None and any(step == 0 for step in x.strides):
+        return x + y
+    x += y
+    return x
+
+
+def part_of(x, number):
+    """A view: reversed, of every second, transposed, with one more axis."""
+    views = [lambda: x.T]
+    if x.ndim < 3:
+        views += [lambda: x[..., None], lambda: x[None]]
+    if x.ndim:
+        views += [lambda: x[::-1]]
+    if x.ndim > 1:
+        views += [lambda: x[:, ::2], lambda: x[-3:]]
+    return views[int(number * len(views))]()
+
+
+def number_of(number):
+    return round(4 * number - 2, 3) or 0.5
+
+
+OPERATIONS = [
+    lambda x, y, z, rows, detail, number: x + y,
+    lambda x, y, z, rows, detail, number: x - y * z,
+    lambda x, y, z, rows, detail, number: y / x,
+    lambda x, y, z, rows, detail, number: number_of(number) * x - y,
+    lambda x, y, z, rows, detail, number: -x + number_of(number),
+    lambda x, y, z, rows, detail, number: np.sqrt(np.abs(x)) + x**2,
+    lambda x, y, z, rows, detail, number: np.sign(x) * y,
+    lambda x, y, z, rows, detail, number: np.maximum(x, y) - np.minimum(y, z),
+    lambda x, y, z, rows, detail, number: np.where(x > y, z, x),
+    lambda x, y, z, rows, detail, number: np.where(np.logical_and(x <= y, z != x), 1.0, y),
+    lambda x, y, z, rows, detail, number: (x >= y).astype(x.dtype) * z,
+    lambda x, y, z, rows, detail, number: np.logical_not(x == y).astype(x.dtype),
+    lambda x, y, z, rows, detail, number: np.exp(-np.abs(x)) + y,
+    lambda x, y, z, rows, detail, number: x.astype("float64").astype("float32") * y,
+    lambda x, y, z, rows, detail, number: in_place(x, y),
+    lambda x, y, z, rows, detail, number: in_place(part_of(x, detail), z.sum()),
+    lambda x, y, z, rows, detail, number: part_of(x, detail),
+    lambda x, y, z, rows, detail, number: part_of(x, detail) * number_of(number),
+    lambda x, y, z, rows, detail, number: np.max(x, axis=0, keepdims=True) if x.ndim else x,
+    lambda x, y, z, rows, detail, number: np.min(x, axis=-1, keepdims=True) if x.ndim else x,
+    lambda x, y, z, rows, detail, number: x.take(rows, axis=0) if x.shape[:1] > (3,) else x + y,
+    lambda x, y, z, rows, detail, number: x.copy(),
+    lambda x, y, z, rows, detail, number: np.zeros_like(x) + y,
+    lambda x, y, z, rows, detail, number: x.sum() + y,
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize("seed", range(60))
+def test_random_programs(seed):
+    function, rng = random_program(seed), np.random.default_rng(seed)
+
+    def values():
+        return [rng.integers(0, 4, 6), *(rng.normal(size=s).astype("float32") for s in SHAPES)]
+
+    inputs, others = values(), values()
+    count = len(function(*(x.copy() for x in inputs)))
+    for seen in (None, sorted(set(rng.integers(0, count, 3).tolist()))):
+        _, _, results, expected = run_again(function, inputs, others, seen=seen)
+        for i in range(count) if seen is None else seen:
+            np.testing.assert_array_equal(results[i], expected[i], strict=True, err_msg=str(i))
+
+
+# -- single operations ----------------------------------------------------------------------------
+
+EXTREME = {
+    "int32": [-(2**31), -1, 0, 1, 2**31 - 1, 12345],
+    "int64": [-(2**63), -1, 0, 1, 2**63 - 1, 12345],
+    "uint8": [0, 1, 127, 128, 200, 255],
+    "bool": [False, True, True, False, True, False],
+    "float32": [-0.0, 1e-45, np.inf, np.nan, -3.5, 1e38],
+    "float64": [-0.0, 5e-324, -np.inf, np.nan, 0.1, 1e308],
+}
+
+SINGLE = {
+    "sums wrap": (("int32", "int64"), lambda x, y: (x + y) * x - y),
+    "shifts": (("int32", "int64"), lambda x, y: ((x << 13) | ((x >> 19) & 8191)) ^ y),
+    "negative": (("int32", "int64", "float32", "float64"), lambda x, y: -x),
+    "numbers": (("int32", "int64"), lambda x, y: x + 614779590 - 7),
+    "larger": (("int32", "float32", "float64"), lambda x, y: np.maximum(x, y)),
+    "smaller": (("int32", "float32", "float64"), lambda x, y: np.minimum(y, x)),
+    "compared": (tuple(EXTREME), lambda x, y: x >= y),
+    "different": (tuple(EXTREME), lambda x, y: x != y),
+    "both": (("bool",), lambda x, y: np.logical_or(np.logical_not(x), np.logical_and(x, y))),
+    "bits": (("bool", "int32"), lambda x, y: (x & y) ^ (x | y)),
+    "to float32": (tuple(EXTREME), lambda x, y: x.astype("float32")),
+    "to float64": (tuple(EXTREME), lambda x, y: x.astype("float64")),
+    "to int32": (("bool", "int32"), lambda x, y: x.astype("int32")),
+    "divided": (("float32", "float64"), lambda x, y: x / y),
+    "rooted": (("float32", "float64"), lambda x, y: np.sqrt(x)),
+    "chosen": (("float32", "float64", "int32"), lambda x, y: np.where(x > y, x, y)),
+    "largest": (("float32", "float64"), lambda x, y: np.max(x, axis=1, keepdims=True)),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("what", "dtype"), [(what, d) for what, (dtypes, _) in SINGLE.items() for d in dtypes]
+)
+def test_extreme_values(what, dtype):
+    """Also those that overflow, and that C leaves undefined; nothing stays a call of NumPy."""
+    column = np.asarray(EXTREME[dtype], dtype)[:, None]
+    others = [column + np.zeros_like(column.T), np.zeros_like(column) + column.T]
+    inputs = [np.ones((6, 6), dtype), np.ones((6, 6), dtype)]
+    function = SINGLE[what][1]
+    _, calls, (result,), (expected,) = run_again(lambda *x: [function(*x)], inputs, others)
+    np.testing.assert_array_equal(result, expected, strict=True)
+    zero = expected == 0
+    if what not in ("larger", "smaller", "largest"):
+        np.testing.assert_array_equal(np.signbit(result[zero]), np.signbit(expected[zero]))
+    assert len(calls) == 1
+
+
+def not_loops():
+    x, small, whole = np.arange(6.0, dtype=np.float32), np.ones(6, "uint8"), np.ones(6, "int32")
+    return {
+        "exp": partial(np.exp, x, out=x.copy()),
+        "to an integer": partial(np.copyto, np.zeros(6, "int32"), x, "unsafe"),
+        "two dtypes": partial(np.add, x, x.astype("float64"), out=np.zeros(6)),
+        "half precision": partial(np.add, x.astype("float16"), x.astype("float16"), out=x.copy()),
+        "small integers": partial(np.add, small, small, out=small.copy()),
+        "sum of truths": partial(np.add, x > 1, x > 2, out=x > 3),
+        "shift by too much": partial(np.left_shift, whole, 40, out=whole.copy()),
+        "number too large": partial(np.add, whole, 2**40, out=np.ones(6, "int64")),
+        "shifted in place": partial(np.add, x[1:], 1.0, out=x[:-1]),
+        "reversed in place": partial(np.copyto, x, x[::-1]),
+        "a function": np.exp,
+        "indices to be checked": partial(x.take, np.zeros(6, "int64"), 0, x.copy(), "raise"),
+        "sum": partial(np.add.reduce, x, axis=0, out=np.zeros((), "f4")),
+        "unaligned": partial(np.negative, x, out=np.zeros(25, "uint8")[1:].view("f4")),
+        "nothing": partial(np.negative, x[:0], out=x[:0].copy()),
+        "other order of bytes": partial(np.negative, x.astype(">f4"), out=x.astype(">f4")),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", not_loops())
+def test_what_stays_a_call_of_numpy(name):
+    assert statement_of(not_loops()[name]) is None
+
+
+@needs_compiler
+def test_the_same_source_for_other_arrays():
+    """A training after another one of the same shapes need not be compiled again."""
+
+    def function(x, rows):
+        return [np.maximum(x.take(rows, axis=0) * 2 + x[:3], 0.5)]
+
+    sources = set()
+    for _ in range(3):
+        inputs = [np.ones((7, 5)), np.arange(3)]
+        others = [np.random.default_rng(0).normal(size=(7, 5)), np.asarray([6, 0, 6])]
+        made, calls, (result,), (expected,) = run_again(function, inputs, others)
+        np.testing.assert_array_equal(result, expected)
+        sources.add(made.source)
+        assert len(calls) == 1
+    assert len(sources) == 1
+
+
+@needs_compiler
+def test_what_nobody_looks_at_is_not_written():
+    x = np.ones((4, 3), "float32")
+    made, calls, (middle, last) = compile_calls(lambda x: [x + 1, (x + 1) * x], [x], seen=[1])
+    middle[...] = last[...] = -1
+    (call,) = calls
+    call()
+    assert (middle == -1).all()
+    assert (last == 2).all()
+    assert made.source.count("] = ") == 1
+
+
+@needs_compiler
+def test_rows_are_clipped_and_never_read_from_elsewhere():
+    x, rows = np.arange(12.0).reshape(4, 3), np.asarray([0, 1, 2, 3, 0])
+    _, (call,), (result,) = compile_calls(lambda x, rows: [x.take(rows, axis=0) * 1], [x, rows])
+    rows[...] = [-5, 10**12, 3, -(10**12), 1]
+    call()
+    np.testing.assert_array_equal(result, x[[0, 3, 3, 0, 1]])
+
+
+# -- the compiler ---------------------------------------------------------------------------------
+
+
+def a_compiler(folder, text):
+    path = folder / "cc.sh"
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo 'no such thing' >&2; exit 3", "exits with 3: no such thing"),
+        ("exit 1", "it says nothing"),
+        ("exit 0", "OSError"),  # and has written nothing
+        ('while [ "$1" != -o ]; do shift; done; echo text > "$2"', "OSError"),
+        ("sleep 5", "TimeoutExpired"),
+    ],
+)
+def test_a_compiler_that_fails(monkeypatch, tmp_path, script, message):
+    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
+    monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
+    with pytest.raises(CannotCompile, match=message):
+        compiled(f"// {script}")
+
+
+def test_which_compiler(monkeypatch, tmp_path):
+    own = a_compiler(tmp_path, "exit 0")
+    monkeypatch.setenv("CC", own)
+    monkeypatch.delenv("XPNET_CC", raising=False)
+    assert find_compiler() == [own]
+    monkeypatch.setenv("XPNET_CC", f"{own} -O1")
+    monkeypatch.setenv("CC", "none-such")
+    assert find_compiler() == [own, "-O1"]
+    monkeypatch.setenv("XPNET_CC", "none-such -O1")
+    with pytest.raises(CannotCompile, match="XPNET_CC is 'none-such -O1', which cannot be run"):
+        find_compiler()
+    for empty in ("", " "):
+        monkeypatch.setenv("XPNET_CC", empty)
+        with pytest.raises(CannotCompile, match="XPNET_CC is empty"):
+            find_compiler()
+    monkeypatch.delenv("XPNET_CC")
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotCompile, match="there is no C compiler"):
+        find_compiler()
+
+
+@needs_compiler
+def test_a_compiler_that_knows_not_all_flags(monkeypatch, tmp_path):
+    """Such as one without `-march=native`: what makes it faster only is left out."""
+    real = " ".join(find_compiler())
+    script = f'for x; do [ "$x" != -march=native ] || exit 1; done; exec {real} "$@"'
+    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
+    compiled.cache_clear()
+    assert compiled("int answer(void) { return 42; }").answer() == 42
+
+
+def test_nothing_is_left_of_the_files(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, "exit 1"))
+    with pytest.raises(CannotCompile):
+        compiled("nothing")
+    assert [path.name for path in tmp_path.iterdir()] == ["cc.sh"]

@@ -1,0 +1,74 @@
+"""The machine's C compiler, where there is one."""
+
+import ctypes
+import os
+from functools import lru_cache
+from pathlib import Path
+
+FLAGS = ("-O3", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-w")
+"""Nothing that lets a result be another than IEEE 754 says, or than NumPy gives for integers."""
+
+FASTER = ("-march=native", "-fno-trapping-math")
+"""Left out where the compiler knows them not."""
+
+TIMEOUT = 60
+"""Seconds that a compiler may take."""
+
+
+class CannotCompile(Exception):  # noqa: N818 - not an error: NumPy does the work
+    """There is no C compiler, or it fails; the message says which."""
+
+
+def find_compiler() -> list[str]:
+    """The command of the C compiler: what the variable `XPNET_CC` says, or `CC`, or `cc`.
+
+    Raises
+    ------
+    CannotCompile
+        If there is none, or `XPNET_CC` is empty, which says that none shall be used.
+    """
+    import shlex
+    import shutil
+
+    chosen = os.environ.get("XPNET_CC")
+    if chosen is not None and not chosen.strip():
+        raise CannotCompile("XPNET_CC is empty: no compiler is to be used")
+    for text in (chosen, os.environ.get("CC"), "cc", "gcc", "clang"):
+        command = shlex.split(text or "")
+        if command and shutil.which(command[0]):
+            return command
+        if text is chosen is not None:
+            raise CannotCompile(f"XPNET_CC is {chosen!r}, which cannot be run")
+    raise CannotCompile("there is no C compiler (cc, gcc or clang)")
+
+
+@lru_cache(maxsize=64)
+def compiled(source: str) -> ctypes.CDLL:
+    """A library made of C source.
+
+    Raises
+    ------
+    CannotCompile
+        If there is no compiler, it fails, or the library cannot be loaded.
+    """
+    # Imported late: `import xpnet` shall be fast, and most trainings are too short to compile.
+    import shlex
+    import subprocess
+    import tempfile
+
+    command = find_compiler()
+    try:
+        with tempfile.TemporaryDirectory(prefix="xpnet-") as folder:
+            library = Path(folder) / "step.so"
+            for flags in ((*FLAGS, *FASTER), FLAGS):
+                done = subprocess.run(
+                    [*command, *flags, "-x", "c", "-", "-o", str(library), "-lm"],
+                    input=source, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+                    start_new_session=True,  # or Ctrl-C would be the compiler's as well
+                )  # fmt: skip
+                if done.returncode == 0:
+                    return ctypes.CDLL(str(library))
+            first = (done.stderr.strip().splitlines() or ["it says nothing"])[0]
+            raise CannotCompile(f"{shlex.join(command)} exits with {done.returncode}: {first}")
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CannotCompile(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,258 @@
+"""Recorded calls of NumPy as loops over elements, for C: see `xpnet.backends.cpu.program`.
+
+Only that is taken which C gives to the same bit: arithmetic that IEEE 754 defines, comparisons,
+integers, copies. What is left, such as exponentials, stays a call of NumPy.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import byte_bounds
+
+from xpnet.backends.cpu.recording import Call
+from xpnet.backends.language import LARGER, SMALLER, TEMPLATES, TYPES, literal
+from xpnet.typing import DType, HostArray, Shape
+
+_COMPARISONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
+_LOGICAL = {"logical_not", "logical_and", "logical_or"}
+_SHIFTS = {"left_shift", "right_shift"}
+
+_FUNCTIONS = {
+    **{name: TEMPLATES[name] for name in _COMPARISONS | _LOGICAL},
+    **{name: TEMPLATES[name] for name in ("add", "subtract", "multiply", "negative")},
+    **{name: TEMPLATES[name] for name in ("divide", "sqrt", "sign")},
+    "absolute": TEMPLATES["abs"], "square": "{0} * {0}", "maximum": LARGER, "minimum": SMALLER,
+    "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
+    "left_shift": "{0} << {1}", "right_shift": "{0} >> {1}",
+}  # fmt: skip
+"""Ufuncs whose results have no freedom of rounding.
+
+Of zeros of both signs NumPy's `maximum` takes one or the other by the place in the array; nothing
+that a training writes depends on which.
+"""
+
+_OF_FLOATS = {"divide", "sqrt", "sign", "absolute"}
+_OF_INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor"} | _SHIFTS
+
+
+class Operand:
+    """Where the elements of a loop come from, or go to.
+
+    Attributes
+    ----------
+    array
+        The array.
+    strides
+        How far apart its elements are along each axis of the loop, in elements.
+    rows
+        Indices along the first axis that stand in the place of the loop's own, for `take`.
+    """
+
+    def __init__(self, array: HostArray, shape: Shape, rows: HostArray | None = None) -> None:
+        self.array = array
+        self.rows = rows
+        self.arrays = [array] if rows is None else [array, rows]
+        spread = np.broadcast_to(array, shape) if rows is None else array
+        self.strides = tuple(
+            0 if n == 1 else stride // array.itemsize
+            for n, stride in zip(spread.shape, spread.strides, strict=True)
+        )
+        self._spans = tuple(byte_bounds(x) for x in self.arrays)
+
+    @property
+    def place(self) -> Any:
+        """What two operands have in common if they are the same elements in the same order."""
+        if self.rows is not None:
+            return id(self)
+        return self._spans, self.strides, self.array.dtype
+
+    def is_apart(self, other: "Operand") -> bool:
+        """Whether no element of one is another element of the other."""
+        if self.place == other.place:
+            return True
+        return all(a[1] <= b[0] or b[1] <= a[0] for a in self._spans for b in other._spans)
+
+    def is_addressable(self) -> bool:
+        """Whether C has the dtype, and every element lies where one may."""
+        return all(
+            x.dtype in TYPES
+            and x.flags.aligned
+            and x.size
+            and all(stride % x.itemsize == 0 for stride in x.strides)
+            for x in self.arrays
+        )
+
+
+class Statement:
+    """One recorded call: `target` gets, element by element, what the template says.
+
+    Attributes
+    ----------
+    target
+        Where to, of the shape of the loop.
+    operands
+        What from: elements of arrays, and numbers as C writes them.
+    template
+        How, in C, with a number in braces for each operand.
+    axis
+        Of the one operand, which is reduced along it; None where nothing is.
+    reads
+        The operands that are arrays.
+    """
+
+    def __init__(
+        self,
+        target: HostArray,
+        operands: Sequence[Operand | str],
+        template: str,
+        axis: int | None = None,
+    ) -> None:
+        self.target = Operand(target, target.shape)
+        self.operands = operands
+        self.reads = [x for x in operands if isinstance(x, Operand)]
+        self.template = template
+        self.axis = axis
+        self.shape: Shape = target.shape
+
+    def is_sound(self) -> bool:
+        """Whether C can address all, and no element is written before another one is read."""
+        return all(x.is_addressable() for x in (self.target, *self.reads)) and all(
+            self.target.is_apart(x) for x in self.reads
+        )
+
+
+class Nest:
+    """Statements that are done together in one loop over a shape, one element after the other."""
+
+    def __init__(self, first: Statement) -> None:
+        self.shape = first.shape
+        self.axis = first.axis
+        self.statements = [first]
+
+    def admits(self, other: Statement) -> bool:
+        """Whether a statement can be done in the same loop as those before it."""
+        if other.shape != self.shape or other.axis is not None or self.axis is not None:
+            return False
+        # What one element of the loop writes must be nothing that another one reads or writes.
+        return all(
+            all(mine.target.is_apart(x) for x in (other.target, *other.reads))
+            and all(other.target.is_apart(x) for x in mine.reads)
+            for mine in self.statements
+        )
+
+
+def nests_of(statements: Iterable[Statement]) -> list[Nest]:
+    """Statements that follow each other, in as few loops as may be."""
+    nests: list[Nest] = []
+    for statement in statements:
+        if nests and nests[-1].admits(statement):
+            nests[-1].statements.append(statement)
+        else:
+            nests.append(Nest(statement))
+    return nests
+
+
+def statement_of(call: Call) -> Statement | None:
+    """A recorded call as a statement; None if it has to stay what it is."""
+    if not isinstance(call, partial):
+        return None
+    function, options = call.func, dict(call.keywords)
+    owner = getattr(function, "__self__", None)
+    found: Statement | None = None
+    if isinstance(function, np.ufunc):
+        found = _elementwise(function.__name__, call.args, options)
+    elif function is np.copyto:
+        found = _copy(*call.args, **options)
+    elif isinstance(owner, np.ndarray) and function.__name__ == "take" and not options:
+        found = _take(owner, *call.args)
+    elif isinstance(owner, np.ufunc) and function.__name__ == "reduce":
+        found = _extremum(owner.__name__, call.args, options)
+    return found if found is not None and found.is_sound() else None
+
+
+def _elementwise(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statement | None:
+    target = options.pop("out", None)
+    if name not in _FUNCTIONS or options or not isinstance(target, np.ndarray):
+        return None
+    dtypes = {x.dtype for x in args if isinstance(x, np.ndarray)}
+    if len(dtypes) != 1:
+        return None
+    (dtype,) = dtypes
+    result = np.dtype(bool) if name in _COMPARISONS | _LOGICAL else dtype
+    if target.dtype != result or not _allows(name, dtype):
+        return None
+    if name in _SHIFTS and not (type(args[1]) is int and 0 <= args[1] < 8 * dtype.itemsize):
+        return None
+    operands = [_operand(x, dtype, target.shape) for x in args]
+    known = [x for x in operands if x is not None]
+    return Statement(target, known, _FUNCTIONS[name]) if len(known) == len(operands) else None
+
+
+def _allows(name: str, dtype: DType) -> bool:
+    if dtype not in TYPES:
+        return False
+    if name in _COMPARISONS:
+        return True
+    if dtype.kind == "b":
+        return name in _LOGICAL | (_OF_INTEGERS - _SHIFTS)
+    if dtype.kind == "f":
+        return name not in _LOGICAL | _OF_INTEGERS
+    # C widens what is smaller than an int.
+    return dtype.itemsize >= 4 and name not in _LOGICAL | _OF_FLOATS
+
+
+def _operand(x: Any, dtype: DType, shape: Shape) -> Operand | str | None:
+    """An argument; a number as the dtype of the arrays beside it."""
+    if isinstance(x, np.ndarray):
+        return Operand(x, shape)
+    if type(x) not in (int, float):
+        return None
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if type(x) is not int or not int(limits.min) <= x <= int(limits.max):
+            return None
+    elif dtype.kind != "f":
+        return None
+    return literal(x, dtype)
+
+
+def _copy(
+    target: HostArray, source: Any, casting: str = "same_kind", where: Any = True
+) -> Statement | None:
+    if isinstance(source, np.ndarray):
+        kinds = source.dtype.kind + target.dtype.kind
+        # C does not say what an integer is that is too large for the other type.
+        if kinds not in ("ff", "bf", "uf", "if", "bb", "bi", "bu") and source.dtype != target.dtype:
+            return None
+    value = _operand(source, target.dtype, target.shape)
+    if value is None:
+        return None
+    if where is True:
+        return Statement(target, [value], "{0}")
+    mask = Operand(where, target.shape)
+    return Statement(target, [value, mask, Operand(target, target.shape)], "{1} ? {0} : {2}")
+
+
+def _take(
+    source: HostArray, rows: HostArray, axis: int | None, target: HostArray, mode: str
+) -> Statement | None:
+    along_first = axis in (0, -source.ndim) or (axis is None and source.ndim == 1)
+    whole = rows.ndim == 1 and rows.dtype.kind == "i" and source.dtype == target.dtype
+    if mode != "clip" or not along_first or not whole or not source.size:
+        return None
+    return Statement(target, [Operand(source, source.shape, rows)], "{0}")
+
+
+def _extremum(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statement | None:
+    """A maximum or minimum along one axis, which stays as an axis of length 1."""
+    (source,), target, axis = args, options.pop("out", None), options.pop("axis", None)
+    if name not in ("maximum", "minimum") or options.pop("keepdims", None) is not True or options:
+        return None
+    if type(axis) is not int or source.dtype != target.dtype or source.dtype.kind != "f":
+        return None
+    axis %= source.ndim
+    if not source.shape[axis]:
+        return None
+    return Statement(target, [Operand(source, source.shape)], _FUNCTIONS[name], axis)

@@ -1,0 +1,200 @@
+"""C for loops over elements; see `xpnet.backends.cpu.loops`.
+
+There is no address in it, only shapes and strides: who takes the same step with other arrays can
+use what it was compiled to.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+from xpnet.backends.cpu.loops import Nest, Operand, Statement
+from xpnet.backends.language import PREAMBLE, TYPES
+from xpnet.typing import HostArray, Shape
+
+HEAD = f"""#include <stdbool.h>
+#include <tgmath.h>
+{PREAMBLE}
+#if defined(__clang__)
+#define XPNET_APART _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define XPNET_APART _Pragma("GCC ivdep")
+#endif
+"""
+"""What stands before the functions. The elements of a loop after `XPNET_APART` touch no others."""
+
+AHEAD = 4
+"""So many rows before it is read a row that is taken is asked for: memory is slow to answer."""
+
+LINE = 64
+"""Bytes that come from memory together."""
+
+
+IsKept: TypeAlias = Callable[[Nest, Statement], bool]
+
+
+class Arguments:
+    """The arrays that functions are given: a table, each memory and dtype once.
+
+    Attributes
+    ----------
+    arrays
+        In the order of the table.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: list[HostArray] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number_of(self, array: HostArray) -> int:
+        """Where in the table an array stands."""
+        key = (array.__array_interface__["data"][0], array.dtype)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.arrays)
+            self.arrays.append(array)
+        return self._numbers[key]
+
+
+def write_function(
+    name: str,
+    nests: Iterable[Nest],
+    arguments: Arguments,
+    is_kept: IsKept,
+) -> str:
+    """A function of the table of arguments that does what some loops do, one after the other.
+
+    `is_kept` says of a loop and a statement in it whether others look for the result in memory.
+    """
+    body = [line for nest in nests for line in _Writer(nest, arguments, is_kept).lines()]
+    return "\n".join([f"void {name}(char** a) {{", *(f"    {line}" for line in body), "}", ""])
+
+
+class _Writer:
+    """Writes one loop over a shape, axis by axis.
+
+    Axes along which all arrays go on in the same stride are joined, where none has a meaning of its
+    own. A line belongs to a scope, which lies within so many of the loops.
+    """
+
+    def __init__(self, nest: Nest, arguments: Arguments, is_kept: IsKept) -> None:
+        self._nest = nest
+        self._arguments = arguments
+        self._is_kept = is_kept
+        operands = [x for s in nest.statements for x in (s.target, *s.reads)]
+        apart = 1 if any(x.rows is not None for x in operands) else 0
+        if nest.axis is not None:
+            apart = len(nest.shape)
+        self._axes = _joined(nest.shape, operands, apart)
+        self._scopes: list[list[str]] = [[] for _ in range(len(self._axes) + 1)]
+        self._names: dict[Any, str] = {}
+
+    def lines(self) -> list[str]:
+        """All lines, in a block."""
+        for statement in self._nest.statements:
+            self._add(statement)
+        lines = ["{", *self._scopes[0]]
+        for depth, (_, length) in enumerate(self._axes):
+            if depth == len(self._axes) - 1:
+                lines.append("XPNET_APART")
+            lines.append(f"for (long long i{depth} = 0; i{depth} < {length}; i{depth}++) {{")
+            lines += self._scopes[depth + 1]
+        return [*lines, *("}" for _ in self._axes), "}"]
+
+    def _add(self, statement: Statement) -> None:
+        target, kind = statement.target, _type(statement.target)
+        if statement.axis is not None:
+            text = self._reduced(statement, statement.axis)
+        else:
+            values = [self._value(x) for x in statement.operands]
+            text = statement.template.format(*values)
+        value = self._named(len(self._axes), kind, f"({kind})({text})")
+        self._names[target.place] = value
+        if self._is_kept(self._nest, statement):
+            self._scopes[-1].append(f"{self._element(target)} = {value};")
+
+    def _value(self, operand: Operand | str) -> str:
+        """An element, read once, and outside of the loops in which it stays the same."""
+        if isinstance(operand, str):
+            return operand
+        if operand.place not in self._names:
+            depths = [d for d, (axis, _) in enumerate(self._axes) if operand.strides[axis]]
+            depth = 1 + max(depths, default=-1 if operand.rows is None else 0)
+            self._names[operand.place] = self._named(depth, _type(operand), self._element(operand))
+        return self._names[operand.place]
+
+    def _element(self, operand: Operand, **others: str) -> str:
+        """An element in memory; `others` are indices in the place of the loop's, by their axis."""
+        places = {axis: f"i{depth}" for depth, (axis, _) in enumerate(self._axes)}
+        if operand.rows is not None:
+            places[0] = self._row(operand, operand.rows)
+        places |= {int(axis[1:]): text for axis, text in others.items()}
+        steps = [(text, operand.strides[axis]) for axis, text in places.items()]
+        terms = [f"{text} * {step}" for text, step in steps if step]
+        return f"{self._pointer(operand.array)}[{' + '.join(terms) or '0'}]"
+
+    def _row(self, operand: Operand, rows: HostArray) -> str:
+        """The index that a loop's first one stands for, as `take` clips it."""
+        last = operand.array.shape[0] - 1
+        key = ("row", operand.place)
+        if key not in self._names:
+            index = f"{self._pointer(rows)}[{{}} * {rows.strides[0] // rows.itemsize}]"
+            row = self._named(1, "long long", index.format("i0"))
+            text = f"({row} < 0 ? 0 : {row} > {last} ? {last} : {row})"
+            self._names[key] = self._named(1, "long long", text)
+            size = operand.array[0].nbytes
+            if len(self._axes) > 1 and operand.array[0].flags.c_contiguous:
+                later = f"({self._pointer(operand.array)} + {index} * {operand.strides[0]})"
+                self._scopes[1] += [
+                    f"if (i0 + {AHEAD} < {rows.size})",
+                    f"for (long long k = 0; k < {size}; k += {LINE})",
+                    f"__builtin_prefetch((char*){later.format(f'(i0 + {AHEAD})')} + k);",
+                ]
+        return self._names[key]
+
+    def _reduced(self, statement: Statement, axis: int) -> str:
+        (operand,) = statement.reads
+        kind, inner = _type(operand), self._scopes[-1]
+        total = f"t{len(self._names)}"
+        update = statement.template.format(total, "x")
+        inner += [
+            f"{kind} {total} = {self._element(operand, **{f'_{axis}': '0'})};",
+            f"for (long long k = 1; k < {operand.array.shape[axis]}; k++) {{",
+            f"const {kind} x = {self._element(operand, **{f'_{axis}': 'k'})};",
+            f"{total} = {update};",
+            "}",
+        ]
+        return total
+
+    def _pointer(self, array: HostArray) -> str:
+        number = self._arguments.number_of(array)
+        if ("pointer", number) not in self._names:
+            kind = TYPES[array.dtype]
+            self._names["pointer", number] = f"p{number}"
+            self._scopes[0].append(f"{kind}* const p{number} = ({kind}*)a[{number}];")
+        return f"p{number}"
+
+    def _named(self, depth: int, kind: str, text: str) -> str:
+        name = f"v{sum(map(len, self._scopes))}"
+        self._scopes[depth].append(f"const {kind} {name} = {text};")
+        return name
+
+
+def _joined(shape: Shape, operands: Sequence[Operand], apart: int) -> list[tuple[int, int]]:
+    """Axes with their lengths, those joined that can be; the first `apart` stay as they are.
+
+    Of those that were joined it is the last that is named: its strides are theirs.
+    """
+    joined = [(axis, shape[axis]) for axis in range(apart)]
+    for axis in range(apart, len(shape)):
+        if shape[axis] == 1:
+            continue
+        if len(joined) > apart:
+            before, length = joined[-1]
+            if all(x.strides[before] == x.strides[axis] * shape[axis] for x in operands):
+                joined[-1] = (axis, length * shape[axis])
+                continue
+        joined.append((axis, shape[axis]))
+    return joined
+
+
+def _type(operand: Operand) -> str:
+    return TYPES[operand.array.dtype]
