@@ -37,6 +37,10 @@ _OF_FLOATS = {"divide", "sqrt", "sign", "absolute"}
 _OF_INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor"} | _SHIFTS
 
 
+class Count(str):
+    """By how many bits a number is shifted, as C writes it."""
+
+
 class Operand:
     """Where the elements of a loop come from, or go to.
 
@@ -183,9 +187,11 @@ def _elementwise(name: str, args: Sequence[Any], options: dict[str, Any]) -> Sta
     result = np.dtype(bool) if name in _COMPARISONS | _LOGICAL else dtype
     if target.dtype != result or not _allows(name, dtype):
         return None
-    if name in _SHIFTS and not (type(args[1]) is int and 0 <= args[1] < 8 * dtype.itemsize):
-        return None
     operands = [_operand(x, dtype, target.shape) for x in args]
+    if name in _SHIFTS:
+        if type(args[1]) is not int or not 0 <= args[1] < 8 * dtype.itemsize:
+            return None
+        operands[1] = Count(args[1])
     known = [x for x in operands if x is not None]
     return Statement(target, known, _FUNCTIONS[name]) if len(known) == len(operands) else None
 

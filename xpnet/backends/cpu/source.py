@@ -7,12 +7,11 @@ use what it was compiled to.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from xpnet.backends.cpu.loops import Nest, Operand, Statement
+from xpnet.backends.cpu.loops import Count, Nest, Operand, Statement
 from xpnet.backends.language import PREAMBLE, TYPES
 from xpnet.typing import HostArray, Shape
 
-HEAD = f"""#include <stdbool.h>
-#include <tgmath.h>
+HEAD = f"""#include <tgmath.h>
 {PREAMBLE}
 #if defined(__clang__)
 #define XPNET_APART _Pragma("clang loop vectorize(assume_safety)")
@@ -113,6 +112,8 @@ class _Writer:
 
     def _value(self, operand: Operand | str) -> str:
         """An element, read once, and outside of the loops in which it stays the same."""
+        if isinstance(operand, Count):
+            return self._count(operand)
         if isinstance(operand, str):
             return operand
         if operand.place not in self._names:
@@ -120,6 +121,14 @@ class _Writer:
             depth = 1 + max(depths, default=-1 if operand.rows is None else 0)
             self._names[operand.place] = self._named(depth, _type(operand), self._element(operand))
         return self._names[operand.place]
+
+    def _count(self, count: Count) -> str:
+        # Hidden from the compiler: GCC makes rotations of shifts by two numbers that it knows, and
+        # then finds that the processor has none for vectors.
+        if ("count", count) not in self._names:
+            self._names["count", count] = f"c{count}"
+            self._scopes[0].append(f'int c{count} = {count}; __asm__("" : "+r"(c{count}));')
+        return f"c{count}"
 
     def _element(self, operand: Operand, **others: str) -> str:
         """An element in memory; `others` are indices in the place of the loop's, by their axis."""
@@ -167,7 +176,7 @@ class _Writer:
     def _pointer(self, array: HostArray) -> str:
         number = self._arguments.number_of(array)
         if ("pointer", number) not in self._names:
-            kind = TYPES[array.dtype]
+            kind = _type_in_memory(array)
             self._names["pointer", number] = f"p{number}"
             self._scopes[0].append(f"{kind}* const p{number} = ({kind}*)a[{number}];")
         return f"p{number}"
@@ -196,5 +205,10 @@ def _joined(shape: Shape, operands: Sequence[Operand], apart: int) -> list[tuple
     return joined
 
 
+def _type_in_memory(array: HostArray) -> str:
+    return "unsigned char" if array.dtype.kind == "b" else TYPES[array.dtype]
+
+
 def _type(operand: Operand) -> str:
-    return TYPES[operand.array.dtype]
+    # Loops with C's own type for truths are not vectorised.
+    return "int" if operand.array.dtype.kind == "b" else TYPES[operand.array.dtype]
