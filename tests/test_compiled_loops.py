@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from xpnet.backends.cpu import compiler
+from xpnet.backends.cpu import compiler, products
 from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
 from xpnet.backends.cpu.loops import statement_of
+from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Recording
 
@@ -110,6 +111,10 @@ def part_of(x, number):
     return views[int(number * len(views))]()
 
 
+def ones(x, axis):
+    return np.ones(x.shape[axis], x.dtype)
+
+
 def number_of(number):
     return round(4 * number - 2, 3) or 0.5
 
@@ -139,6 +144,11 @@ OPERATIONS = [
     lambda x, y, z, rows, detail, number: x.copy(),
     lambda x, y, z, rows, detail, number: np.zeros_like(x) + y,
     lambda x, y, z, rows, detail, number: x.sum() + y,
+    lambda x, y, z, rows, detail, number: np.dot(x, np.full_like(x, 0.5).T) if x.ndim == 2 else x,
+    lambda x, y, z, rows, detail, number: np.dot(x.T, x + 1) if x.ndim == 2 else -x,
+    lambda x, y, z, rows, detail, number: np.dot(x, x.T) if x.ndim == 2 else x * x,
+    lambda x, y, z, rows, detail, number: np.dot(ones(x, 0), x) if x.ndim == 2 else x,
+    lambda x, y, z, rows, detail, number: np.dot(x, ones(x, 1)) if x.ndim == 2 else x,
 ]
 
 
@@ -221,7 +231,7 @@ def not_loops():
         "number too large": partial(np.add, whole, 2**40, out=np.ones(6, "int64")),
         "shifted in place": partial(np.add, x[1:], 1.0, out=x[:-1]),
         "reversed in place": partial(np.copyto, x, x[::-1]),
-        "a function": np.exp,
+        "a function": np.exp, "a product": partial(np.dot, x, x),
         "indices to be checked": partial(x.take, np.zeros(6, "int64"), 0, x.copy(), "raise"),
         "sum": partial(np.add.reduce, x, axis=0, out=np.zeros((), "f4")),
         "unaligned": partial(np.negative, x, out=np.zeros(25, "uint8")[1:].view("f4")),
@@ -233,6 +243,41 @@ def not_loops():
 @pytest.mark.parametrize("name", not_loops())
 def test_what_stays_a_call_of_numpy(name):
     assert statement_of(not_loops()[name]) is None
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_are_those_of_numpy(dtype):
+    """In every layout that BLAS has; lengths of 1, parts of a matrix, a matrix with itself."""
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.normal(size=s).astype(dtype) for s in ((64, 37), (37, 21), (21, 64)))
+
+    def function(a, b, c):
+        return [
+            np.dot(a, b), np.dot(b.T, a.T), np.dot(c.T, b.T), np.dot(c, a),
+            np.dot(np.ones(64, dtype), a), np.dot(a, np.ones(37, dtype)), np.dot(a.T, c[0]),
+            np.dot(a[:, :1], b[:1]), np.dot(a[1:9], b), np.dot(a[:, 2:9], b[2:9]), np.dot(a.T, a),
+            np.dot(c[0], a[:, 0]),
+        ]  # fmt: skip
+
+    others = [rng.normal(size=x.shape).astype(dtype) for x in (a, b, c)]
+    _, calls, results, expected = run_again(function, [a, b, c], others)
+    for i, (found, wanted) in enumerate(zip(results, expected, strict=True)):
+        np.testing.assert_array_equal(found, wanted, strict=True, err_msg=str(i))
+    left = sum(getattr(call, "func", None) is np.dot for call in calls)
+    # Those that were named last, and vectors by rows of a transposed matrix.
+    assert left == (5 if find_blas() else len(expected))
+
+
+@needs_compiler
+def test_without_numpy_s_blas_products_are_calls(monkeypatch):
+    monkeypatch.setattr(products, "find_blas", dict)
+    x = np.ones((4, 4))
+    _, calls, (result,) = compile_calls(lambda x: [np.dot(x, x + 1) + 1], [x])
+    assert sum(call.func is np.dot for call in calls) == 1
+    for call in calls:
+        call()
+    assert (result == 9).all()
 
 
 @needs_compiler

@@ -4,7 +4,7 @@ Only that is taken which C gives to the same bit: arithmetic that IEEE 754 defin
 integers, copies. What is left, such as exponentials, stays a call of NumPy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -145,17 +145,6 @@ class Nest:
             and all(other.target.is_apart(x) for x in mine.reads)
             for mine in self.statements
         )
-
-
-def nests_of(statements: Iterable[Statement]) -> list[Nest]:
-    """Statements that follow each other, in as few loops as may be."""
-    nests: list[Nest] = []
-    for statement in statements:
-        if nests and nests[-1].admits(statement):
-            nests[-1].statements.append(statement)
-        else:
-            nests.append(Nest(statement))
-    return nests
 
 
 def statement_of(call: Call) -> Statement | None:

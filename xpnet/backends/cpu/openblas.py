@@ -1,4 +1,4 @@
-"""NumPy's own BLAS, for the one thing that NumPy does not pass on: c - a b in one pass over c.
+"""NumPy's own BLAS, for what NumPy does not pass on: c - a b in one pass over c, and its address.
 
 NumPy's wheels bring OpenBLAS, whose C interface is called here. Where it is not found, as in a
 NumPy that was built with another BLAS, the standard's functions do the work.
@@ -20,20 +20,28 @@ SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
 _WORTH_IT = 10_000
 """Fewer elements are subtracted in less time than the call of a C function from Python takes."""
 
-_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
+"""What C's interface calls the order of a matrix in memory, and whether it is transposed."""
 
 
 @lru_cache(maxsize=1)
-def find_subtract_product() -> SubtractProduct | None:
-    """`xpnet.operations.subtract_product` by NumPy's OpenBLAS; None where there is none."""
+def find_blas() -> dict[str, Any]:
+    """The C functions sgemm, dgemm, sgemv and dgemv of NumPy's OpenBLAS; none if not found."""
     for library in _openblas_libraries():
         try:
-            function = _make_subtract_product(_load_products(library))
+            functions = _load_functions(library)
         except (OSError, AttributeError):
             continue
-        if all(_is_right(function, np.dtype(char)) for char in "fd"):
-            return function
-    return None
+        subtract_product = _make_subtract_product(functions)
+        if all(_is_right(subtract_product, np.dtype(char)) for char in "fd"):
+            return functions
+    return {}
+
+
+def find_subtract_product() -> SubtractProduct | None:
+    """`xpnet.operations.subtract_product` by NumPy's OpenBLAS; None where there is none."""
+    functions = find_blas()
+    return _make_subtract_product(functions) if functions else None
 
 
 def _is_right(function: SubtractProduct, dtype: np.dtype[Any]) -> bool:
@@ -50,36 +58,36 @@ def _openblas_libraries() -> list[Path]:
     return [path for folder in folders for path in sorted(folder.glob("*openblas*"))]
 
 
-def _load_products(path: Path) -> dict[str, Any]:
-    """The C functions cblas_sgemm and cblas_dgemm, by the character of their dtype."""
+def _load_functions(path: Path) -> dict[str, Any]:
     library = ctypes.CDLL(str(path))
     # NumPy's wheels have these names, with 64-bit integers, so as to collide with no other BLAS.
     size, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int
-    products = {}
-    for char, name, real in (("f", "sgemm", ctypes.c_float), ("d", "dgemm", ctypes.c_double)):
-        product = getattr(library, f"scipy_cblas_{name}64_")
-        product.restype = None
-        product.argtypes = [
-            *(flag, flag, flag, size, size, size),
-            *(real, pointer, size, pointer, size, real, pointer, size),
-        ]
-        products[char] = product
-    return products
+    functions = {}
+    for letter, real in (("s", ctypes.c_float), ("d", ctypes.c_double)):
+        matrix, vector = (pointer, size), (pointer, size)
+        gemm = [flag, flag, flag, size, size, size, real, *matrix, *matrix, real, *matrix]
+        gemv = [flag, flag, size, size, real, *matrix, *vector, real, *vector]
+        for name, kinds in ((f"{letter}gemm", gemm), (f"{letter}gemv", gemv)):
+            function = functions[name] = getattr(library, f"scipy_cblas_{name}64_")
+            function.restype, function.argtypes = None, kinds
+    return functions
 
 
-def _make_subtract_product(products: dict[str, Any]) -> SubtractProduct:
+def _make_subtract_product(functions: dict[str, Any]) -> SubtractProduct:
+    products = {"f": functions["sgemm"], "d": functions["dgemm"]}
+
     def subtract_product(c: HostArray, a: HostArray, b: HostArray) -> HostArray:
         """Consumes `c`: c - a b."""
-        left, right = (_layout(a), _layout(b)) if _fit(c, a, b) else (None, None)
+        left, right = (layout_of(a), layout_of(b)) if _fit(c, a, b) else (None, None)
         if left is None or right is None:
             c -= np.dot(a, b)
             return c
         (rows, inner), columns = a.shape, b.shape[1]
         product = partial(
             products[c.dtype.char],
-            *(_ROW_MAJOR, left[0], right[0], rows, columns, inner),
+            *(ROW_MAJOR, left[0], right[0], rows, columns, inner),
             *(-1.0, left[1], left[2], right[1], right[2]),
-            *(1.0, _address(c), columns),
+            *(1.0, address_of(c), columns),
         )
         if isinstance(c, Recorded):
             c.recording.does(product, reads=(a, b), writes=c)
@@ -104,19 +112,19 @@ def _fit(c: HostArray, a: HostArray, b: HostArray) -> bool:
     )
 
 
-def _layout(x: HostArray) -> tuple[int, int, int] | None:
+def layout_of(x: HostArray) -> tuple[int, int, int] | None:
     """Whether a matrix is stored by rows or by columns, where, and how long one of them is.
 
     None if neither, as for a part of a larger matrix.
     """
     if x.flags.c_contiguous:
-        return _PLAIN, _address(x), x.shape[1]
+        return PLAIN, address_of(x), x.shape[1]
     if x.flags.f_contiguous:
-        return _TRANSPOSED, _address(x.T), x.shape[0]
+        return TRANSPOSED, address_of(x.T), x.shape[0]
     return None
 
 
-def _address(x: Any) -> int:
+def address_of(x: Any) -> int:
     """Where a contiguous array begins."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(x))

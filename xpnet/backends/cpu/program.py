@@ -1,23 +1,27 @@
 """Recorded calls of NumPy made fewer: those that are loops over elements become functions of C.
 
 The arithmetic is the same to the last bit; gone is what each call costs, and the way through memory
-between two that follow each other. What is no such loop, and the products, stay NumPy's calls.
+between two that follow each other. Products are made by NumPy's own BLAS. What is left, such as
+exponentials and sums, stay calls of NumPy.
 """
 
 import ctypes
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from xpnet.backends.cpu.compiler import compiled
-from xpnet.backends.cpu.loops import Nest, Statement, nests_of, statement_of
+from xpnet.backends.cpu.loops import Nest, Statement, statement_of
+from xpnet.backends.cpu.products import Product, product_of
 from xpnet.backends.cpu.recording import Call
 from xpnet.backends.cpu.source import HEAD, Arguments, write_function
 from xpnet.typing import HostArray
+
+Part: TypeAlias = Call | list[Nest | Product]
+"""A call of NumPy, or what one function of C does."""
 
 
 class Program:
@@ -41,13 +45,7 @@ class Program:
 
     def __init__(self, calls: Sequence[Call], seen: Iterable[HostArray]) -> None:
         arguments = Arguments()
-        self._parts: list[Call | list[Nest]] = []
-        found = [(call, statement_of(call)) for call in calls]
-        for is_loop, group in groupby(found, lambda pair: pair[1] is not None):
-            if is_loop:
-                self._parts.append(nests_of(s for _, s in group if s is not None))
-            else:
-                self._parts += [call for call, _ in group]
+        self._parts = _parts_of(calls)
         looks = _Looks(self._parts, seen)
         functions = [
             write_function(f"f{number}", part, arguments, looks.need)
@@ -56,6 +54,7 @@ class Program:
         ]
         self.source = "\n".join([HEAD, *functions])
         self.arrays = arguments.arrays
+        self._addresses = arguments.addresses
 
     def compile(self) -> list[Call]:
         """The calls to make in the place of those before.
@@ -66,8 +65,7 @@ class Program:
             If the source cannot be compiled here.
         """
         library = compiled(self.source)
-        addresses = [x.__array_interface__["data"][0] for x in self.arrays]
-        table = (ctypes.c_void_p * len(addresses))(*addresses)
+        table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
         calls: list[Call] = []
         for number, part in enumerate(self._parts):
             if isinstance(part, list):
@@ -79,10 +77,32 @@ class Program:
         return calls
 
 
+def _parts_of(calls: Iterable[Call]) -> list[Part]:
+    """Calls that stay, and between them what C does."""
+    parts: list[Part] = []
+    for call in calls:
+        statement = statement_of(call)
+        found = product_of(call) if statement is None else statement
+        if found is None:
+            parts.append(call)
+            continue
+        if not parts or not isinstance(parts[-1], list):
+            parts.append([])
+        part: Any = parts[-1]
+        last = part[-1] if part else None
+        if not isinstance(found, Statement):
+            part.append(found)
+        elif isinstance(last, Nest) and last.admits(found):
+            last.statements.append(found)
+        else:
+            part.append(Nest(found))
+    return parts
+
+
 class _Looks:
     """Who looks at which memory."""
 
-    def __init__(self, parts: Iterable[Call | list[Nest]], seen: Iterable[HostArray]) -> None:
+    def __init__(self, parts: Iterable[Part], seen: Iterable[HostArray]) -> None:
         self._lookers: dict[tuple[int, int], set[int]] = {}
         for array in seen:
             self._note(array, 0)
@@ -91,10 +111,13 @@ class _Looks:
                 for array in _arrays_in(part):
                     self._note(array, 0)
                 continue
-            for nest in part:
-                for x in (x for s in nest.statements for x in s.reads):
-                    for array in x.arrays:
-                        self._note(array, id(nest))
+            for one in part:
+                if isinstance(one, Product):
+                    arrays = list(one.arrays)
+                else:
+                    arrays = [x for s in one.statements for read in s.reads for x in read.arrays]
+                for array in arrays:
+                    self._note(array, id(one))
 
     def _note(self, array: HostArray, who: int) -> None:
         self._lookers.setdefault(byte_bounds(array), set()).add(who)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from xpnet.backends.cpu.loops import Count, Nest, Operand, Statement
+from xpnet.backends.cpu.products import Product
 from xpnet.backends.language import PREAMBLE, TYPES
 from xpnet.typing import HostArray, Shape
 
@@ -32,38 +33,45 @@ IsKept: TypeAlias = Callable[[Nest, Statement], bool]
 
 
 class Arguments:
-    """The arrays that functions are given: a table, each memory and dtype once.
+    """The table of addresses that functions are given, each once.
 
     Attributes
     ----------
-    arrays
+    addresses
         In the order of the table.
+    arrays
+        Those that begin at some of them.
     """
 
     def __init__(self) -> None:
+        self.addresses: list[int] = []
         self.arrays: list[HostArray] = []
-        self._numbers: dict[Any, int] = {}
 
-    def number_of(self, array: HostArray) -> int:
-        """Where in the table an array stands."""
-        key = (array.__array_interface__["data"][0], array.dtype)
-        if key not in self._numbers:
-            self._numbers[key] = len(self.arrays)
-            self.arrays.append(array)
-        return self._numbers[key]
+    def number_of(self, address: int) -> int:
+        """Where in the table an address stands."""
+        if address not in self.addresses:
+            self.addresses.append(address)
+        return self.addresses.index(address)
+
+    def number_of_array(self, array: HostArray) -> int:
+        """Where in the table the address of an array's first element stands."""
+        self.arrays.append(array)
+        return self.number_of(array.__array_interface__["data"][0])
 
 
 def write_function(
-    name: str,
-    nests: Iterable[Nest],
-    arguments: Arguments,
-    is_kept: IsKept,
+    name: str, parts: Iterable[Nest | Product], arguments: Arguments, is_kept: IsKept
 ) -> str:
-    """A function of the table of arguments that does what some loops do, one after the other.
+    """A function of the table of arguments that makes loops and products, one after the other.
 
     `is_kept` says of a loop and a statement in it whether others look for the result in memory.
     """
-    body = [line for nest in nests for line in _Writer(nest, arguments, is_kept).lines()]
+    body: list[str] = []
+    for part in parts:
+        if isinstance(part, Product):
+            body.append(part.line(arguments.number_of))
+        else:
+            body += _Writer(part, arguments, is_kept).lines()
     return "\n".join([f"void {name}(char** a) {{", *(f"    {line}" for line in body), "}", ""])
 
 
@@ -174,12 +182,12 @@ class _Writer:
         return total
 
     def _pointer(self, array: HostArray) -> str:
-        number = self._arguments.number_of(array)
-        if ("pointer", number) not in self._names:
-            kind = _type_in_memory(array)
-            self._names["pointer", number] = f"p{number}"
-            self._scopes[0].append(f"{kind}* const p{number} = ({kind}*)a[{number}];")
-        return f"p{number}"
+        number, kind = self._arguments.number_of_array(array), _type_in_memory(array)
+        key = ("pointer", number, kind)
+        if key not in self._names:
+            self._names[key] = f"p{len(self._names)}"
+            self._scopes[0].append(f"{kind}* const {self._names[key]} = ({kind}*)a[{number}];")
+        return self._names[key]
 
     def _named(self, depth: int, kind: str, text: str) -> str:
         name = f"v{sum(map(len, self._scopes))}"

@@ -1,0 +1,97 @@
+"""Recorded products as calls of BLAS from C; see `xpnet.backends.cpu.program`."""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends.cpu.openblas import (
+    PLAIN,
+    ROW_MAJOR,
+    TRANSPOSED,
+    address_of,
+    find_blas,
+    layout_of,
+)
+from xpnet.backends.cpu.recording import Call
+from xpnet.backends.language import literal
+from xpnet.typing import HostArray
+
+_C_TYPES = {
+    ctypes.c_int: "int", ctypes.c_int64: "long long", ctypes.c_void_p: "void*",
+    ctypes.c_float: "float", ctypes.c_double: "double",
+}  # fmt: skip
+
+
+class Product:
+    """A call of a function of BLAS.
+
+    Attributes
+    ----------
+    arrays
+        What it looks at.
+    """
+
+    def __init__(self, function: Any, args: Sequence[Any], arrays: Sequence[HostArray]) -> None:
+        self.arrays = arrays
+        self._function = function
+        self._args = args
+
+    def line(self, number_of: Callable[[int], int]) -> str:
+        """The call in C; `number_of` gives addresses a place in the table of arguments."""
+        texts = []
+        for kind, x in zip(self._function.argtypes, self._args, strict=True):
+            if kind is ctypes.c_void_p:
+                texts.append(f"a[{number_of(x)}]")
+            elif kind in (ctypes.c_float, ctypes.c_double):
+                texts.append(literal(x, np.dtype("f4" if kind is ctypes.c_float else "f8")))
+            else:
+                texts.append(str(x))
+        kinds = ", ".join(_C_TYPES[kind] for kind in self._function.argtypes)
+        address = ctypes.cast(self._function, ctypes.c_void_p).value or 0
+        return f"((void (*)({kinds}))a[{number_of(address)}])({', '.join(texts)});"
+
+
+def product_of(call: Call) -> Product | None:
+    """A recorded call as a product; None if it is none that BLAS makes as NumPy does."""
+    arrays: Sequence[HostArray] = ()
+    if isinstance(call, partial) and call.func is np.dot and not call.keywords:
+        arrays = call.args
+        found = _by_blas(*arrays)
+        if found is None:
+            return None
+        call = found
+    if not isinstance(call, partial) or all(call.func is not f for f in find_blas().values()):
+        return None
+    return Product(call.func, call.args, arrays)
+
+
+def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> Call | None:
+    """The call that `numpy.dot` makes."""
+    functions, letter = find_blas(), {"f": "s", "d": "d"}.get(out.dtype.char)
+    if not functions or letter is None:
+        return None
+    if any(x.dtype != out.dtype or not x.dtype.isnative or not x.flags.aligned for x in (a, b)):
+        return None
+    # For lengths of 0 and 1, and for a matrix with itself, NumPy has ways of its own.
+    if min(*a.shape, *b.shape) < 2 or np.may_share_memory(a, b):
+        return None
+    if a.ndim == b.ndim == 2:
+        left, right = layout_of(a), layout_of(b)
+        if left is None or right is None:
+            return None
+        return partial(
+            functions[f"{letter}gemm"],
+            *(ROW_MAJOR, left[0], right[0], a.shape[0], b.shape[1], a.shape[1]),
+            *(1.0, *left[1:], *right[1:], 0.0, address_of(out), b.shape[1]),
+        )
+    if {a.ndim, b.ndim} != {1, 2} or not (a.flags.c_contiguous and b.flags.c_contiguous):
+        return None
+    matrix, vector, way = (a, b, PLAIN) if a.ndim == 2 else (b, a, TRANSPOSED)
+    return partial(
+        functions[f"{letter}gemv"],
+        *(ROW_MAJOR, way, *matrix.shape, 1.0, address_of(matrix), matrix.shape[1]),
+        *(address_of(vector), 1, 0.0, address_of(out), 1),
+    )
