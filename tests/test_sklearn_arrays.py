@@ -3,42 +3,28 @@
 import copy
 import io
 import pickle
-import warnings
 
 import joblib
 import numpy as np
 import pytest
 from array_api_compat import array_namespace, device
 from conftest import require
+from estimators import LABELS, TARGETS, WEIGHTS, X, quietly
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from xpnet.backends import backend_of, open_backend
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
-RNG = np.random.RandomState(0)
-X = RNG.normal(size=(60, 5))
-Y = {
-    "binary": (X[:, 0] > 0).astype(np.int64) * 3 - 1,
-    "multiclass": RNG.randint(3, size=60) * 2,
-    "multilabel": (X[:, :3] > 0).astype(np.int64),
-    "value": X[:, 0] + X[:, 1] ** 2,
-    "values": X[:, :2] ** 2,
-}
+# Labels that are not their own numbers in the order of the classes.
+Y = {**TARGETS, "binary": TARGETS["binary"] * 3 - 1, "multiclass": LABELS * 2}
 
 
 def make(case, **options):
     cls = MLPRegressor if case in ("value", "values") else MLPClassifier
     options = {"hidden_layer_sizes": (8,), "max_iter": 3, "batch_size": 16, **options}
     return cls(random_state=5, **options)
-
-
-def quietly(function, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return function(*args, **kwargs)
 
 
 def arrays(backend, case):
@@ -108,7 +94,7 @@ def test_integers_are_computed_with_in_the_dtype_of_the_library():
 
 
 def test_labels_that_are_strings_stay_on_the_host(training_backend):
-    names = np.array(["a", "b", "c"])[Y["multiclass"] // 2]
+    names = np.array(["a", "b", "c"])[LABELS]
     x, _ = arrays(training_backend, "multiclass")
     with training_backend.scope():
         model = quietly(make("multiclass", solver="lbfgs").fit, x, names)
@@ -177,7 +163,7 @@ def test_what_is_wrong_is_said_in_scikit_learns_words(training_backend):
         for wrong, message in (
             (backend.asarray(bad), "Input X contains NaN"),
             (x[:, 0], "Expected 2D array, got 1D array instead"),
-            (x[:, :2], "X has 2 features, but MLPClassifier is expecting 5 features as input"),
+            (x[:, :2], "X has 2 features, but MLPClassifier is expecting 6 features as input"),
             (x[:0, :], "Found array with 0 sample"),
         ):
             with pytest.raises(ValueError, match=message):
@@ -192,21 +178,19 @@ def test_what_is_wrong_is_said_in_scikit_learns_words(training_backend):
 
 def test_sample_weights_may_live_elsewhere(training_backend):
     x, y = arrays(training_backend, "multiclass")
-    weight = RNG.uniform(size=60)
-    expected = quietly(make("multiclass", solver="lbfgs").fit, X, Y["multiclass"], weight)
+    expected = quietly(make("multiclass", solver="lbfgs").fit, X, Y["multiclass"], WEIGHTS)
     with training_backend.scope():
-        for own in (weight, training_backend.asarray(weight)):
+        for own in (WEIGHTS, training_backend.asarray(WEIGHTS)):
             model = quietly(make("multiclass", solver="lbfgs", dtype="float64").fit, x, y, own)
             assert model.loss_ == pytest.approx(expected.loss_, rel=1e-9)
 
 
 def test_early_stopping_is_the_same_everywhere(training_backend):
     options = {"early_stopping": True, "max_iter": 30, "learning_rate_init": 0.02}
-    weight = RNG.uniform(size=60)
-    expected = quietly(make("binary", **options).fit, X, Y["binary"], weight)
+    expected = quietly(make("binary", **options).fit, X, Y["binary"], WEIGHTS)
     x, y = arrays(training_backend, "binary")
     with training_backend.scope():
-        model = quietly(make("binary", dtype="float64", **options).fit, x, y, weight)
+        model = quietly(make("binary", dtype="float64", **options).fit, x, y, WEIGHTS)
     assert model.validation_scores_ == pytest.approx(expected.validation_scores_)
     assert model.n_iter_ == expected.n_iter_
 

@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 import pytest
 from conftest import require
+from estimators import LABELS, VALUES, X, quietly
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 
 from xpnet import (
     SGD,
@@ -25,18 +26,6 @@ from xpnet import (
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.training.samples import dtype_name
-
-RNG = np.random.RandomState(0)
-X = RNG.normal(size=(120, 6))
-LABELS = (X[:, 0] + X[:, 1] > 0.8).astype(int) + (X[:, 2] > 0.5)
-VALUES = np.stack([X[:, 0] + X[:, 1] ** 2, np.sin(X[:, 2])], axis=1)
-
-
-def quietly(function, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return function(*args, **kwargs)
-
 
 # -- calls that fail ----------------------------------------------------------------------------
 
