@@ -12,6 +12,7 @@ from estimators import LABELS, VALUES, X, quietly
 from scipy.sparse import csr_matrix
 from sklearn.exceptions import NotFittedError
 
+import xpnet
 from xpnet import (
     SGD,
     Adam,
@@ -325,6 +326,28 @@ def test_more_combinations_that_make_no_sense():
         MLPRegressor(hidden_layer_sizes=(3.5,)).fit(X, VALUES)
     for sizes in ([3, 2], np.array([3, 2]), 3, ()):
         quietly(MLPRegressor(hidden_layer_sizes=sizes, max_iter=1).fit, X, VALUES)
+
+
+def test_a_callback_says_whether_to_end_in_the_same_words_as_for_fit():
+    class Answers(Callback):
+        def __init__(self, answer):
+            self.answer = answer
+
+        def on_epoch(self, network, record):
+            return self.answer
+
+    said = []
+    for train in (
+        lambda options: xpnet.fit(xpnet.mlp(6, 3), (X, LABELS), backend="numpy", **options),
+        lambda options: MLPClassifier(**options).fit(X, LABELS),
+    ):
+        with pytest.raises(TypeError, match="must return True to end the training") as raised:
+            train({"callbacks": [Answers(None), Answers("the end")]})
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    for answers, epochs in (([False, None], 4), ([None, np.True_, False], 1)):
+        model = MLPClassifier(max_iter=4, callbacks=list(map(Answers, answers)))
+        assert quietly(model.fit, X, LABELS).n_iter_ == epochs
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -15,7 +15,7 @@ from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
 from xpnet.training.batches import check_batch_size
-from xpnet.training.callbacks import Callback, overrides, saves
+from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.history import UNMEASURED, History
 from xpnet.training.interrupts import Interrupts
@@ -208,8 +208,8 @@ def fit(
     return network
 
 
-def _steps_per_call(backend: Backend, callbacks: list[Callback], saved: Snapshot | None) -> int:
-    if any(overrides(callback, "on_step") and callback.every_step for callback in callbacks):
+def _steps_per_call(backend: Backend, callbacks: CallbackList, saved: Snapshot | None) -> int:
+    if callbacks.want_every_step():
         return 1
     if saved is not None and saved.backend == backend.name:
         return saved.steps_per_call  # a compiler may give other last digits to other groups
@@ -218,7 +218,7 @@ def _steps_per_call(backend: Backend, callbacks: list[Callback], saved: Snapshot
 
 def _check_options(
     model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback]
-) -> list[Callback]:
+) -> CallbackList:
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
     if not isinstance(optimizer, Optimizer):
@@ -230,7 +230,7 @@ def _check_options(
     check_loss_fits(model, loss)
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
-    listed = list(callbacks)
+    listed = CallbackList(callbacks)
     for callback in listed:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be instances of Callback, got {callback!r}")
