@@ -21,6 +21,7 @@ from xpnet.training.history import UNMEASURED, History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
 from xpnet.training.network import Network
+from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
 from xpnet.training.resume import (
     check_same_training,
@@ -125,8 +126,8 @@ def fit(
     DataError
         If samples and targets do not fit each other or the model, or are not finite.
     ValueError
-        If an option is not allowed, the loss does not fit the outputs of the model, or the last
-        batch is too small for a layer (`BatchNorm`).
+        If an option is not allowed, or is 0 or infinite in the dtype; if the loss does not fit the
+        outputs of the model, or the last batch is too small for a layer (`BatchNorm`).
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
@@ -160,6 +161,7 @@ def fit(
     running = train_metrics == "running"
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
+    check_numbers(opened.dtype_name, model, loss, optimizer)
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
