@@ -10,6 +10,7 @@ import pytest
 from array_api_compat import array_namespace, device
 from conftest import require
 from estimators import LABELS, TARGETS, WEIGHTS, X, quietly
+from scipy import special
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
@@ -121,6 +122,30 @@ def test_the_backend_can_be_another_one(other_backend):
     np.testing.assert_allclose(backend.to_numpy(moved), reference.predict_proba(X), rtol=1e-6)
     options = {"backend": other_backend, "dtype": "float32", "solver": "lbfgs"}
     assert quietly(make("value", **options).fit, X, Y["value"]).predict(X).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", ["binary", "multiclass", "multilabel"])
+def test_tiny_probabilities_have_all_their_digits(training_backend, case, dtype):
+    """And their logarithms do, where they are rounded to 0 themselves."""
+    backend = type(training_backend)(None, dtype)
+    model = quietly(make(case, hidden_layer_sizes=(), max_iter=1, dtype=dtype).fit, X, Y[case])
+    x = np.linspace(-80, 80, 13)[:, None] * np.eye(1, 6)
+    weight = np.ones((6, 1)) * [1.0, -0.5, 0.25][: model.n_outputs_]
+    z = x @ weight
+    if case == "multiclass":
+        expected = special.log_softmax(z, axis=1)
+    else:
+        expected = special.log_expit(np.hstack([-z, z]) if case == "binary" else z)
+    with backend.scope():
+        model.coefs_ = [backend.asarray(weight, dtype=backend.dtype)]
+        model.intercepts_ = [backend.asarray(0 * weight[0], dtype=backend.dtype)]
+        x = backend.asarray(x, dtype=backend.dtype)
+        found = backend.to_numpy(model.predict_log_proba(x))
+        p = backend.to_numpy(model.predict_proba(x))
+    rtol = 2e-6 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(p, np.exp(expected), rtol=100 * rtol, atol=1e-37)
 
 
 def test_partial_fit_goes_on_as_without_a_break(training_backend):
