@@ -106,6 +106,26 @@ def test_labels_that_are_strings_stay_on_the_host(training_backend):
     assert model.classes_.tolist() == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("first", [7, 2**40 + 7], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "int64"])
+def test_labels_that_a_library_has_not_stay_what_they_are(training_backend, dtype, first):
+    """JAX has integers of 32 bits, and torch takes no elements from unsigned ones."""
+    if first > np.iinfo(dtype).max:
+        return
+    labels = np.array([first, first + 1, 9], dtype=dtype)[LABELS]
+    backend = type(training_backend)(None, "float32")
+    x = backend.asarray(X, dtype=backend.dtype)
+    model = quietly(make("multiclass", max_iter=60, learning_rate_init=0.02).fit, x, labels)
+    np.testing.assert_array_equal(backend.to_numpy(model.classes_), np.unique(labels))
+    predicted = backend.to_numpy(model.predict(x))
+    assert (predicted == labels).mean() > 0.9
+    assert model.score(x, labels) == (predicted == labels).mean()
+    np.testing.assert_array_equal(model.predict(X.astype(np.float32)), predicted)
+    assert backend.holds(model.classes_) or (backend.name, first) == ("jax", 2**40 + 7)
+    elsewhere = quietly(make("multiclass", max_iter=60, learning_rate_init=0.02).fit, X, labels)
+    assert (backend.to_numpy(elsewhere.predict(x)) == labels).mean() > 0.9
+
+
 def test_the_backend_can_be_another_one(other_backend):
     """Then arrays and predictions still follow the samples."""
     reference = quietly(make("multiclass").fit, X, Y["multiclass"])

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from xpnet.backends import Backend
 from xpnet.layers import log_softmax, softmax
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import home_of_array, hosted
+from xpnet.sklearn.inputs import hosted
 from xpnet.sklearn.problem import Problem, classification
 from xpnet.sklearn.targets import Labels
 from xpnet.training.prediction import (
@@ -22,7 +22,6 @@ from xpnet.training.prediction import (
     label_probabilities,
     log_label_probabilities,
 )
-from xpnet.training.samples import move
 from xpnet.typing import Array, HostArray, Namespace
 
 
@@ -116,7 +115,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Attributes
     ----------
     classes_
-        The classes, sorted. With the samples, unless they are strings.
+        The classes, sorted. With the samples, unless they are strings or numbers that the library
+        has not, such as 2**40 where integers have 32 bits.
     coefs_, intercepts_
         Weights (n_in, n_out) and biases (n_out,) of the layers, where the samples were.
     batch_norm_
@@ -295,11 +295,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
         super()._give(work, x, arrays)
-        self.classes_: Any = self._labels.classes
-        home = home_of_array(x, work.dtype_name)
-        if home is not None and self.classes_.dtype.kind in "biuf":
-            with home.scope():
-                self.classes_ = home.asarray(self.classes_)
+        self.classes_: Any = self._labels.placed(self._home(work, x))
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -310,10 +306,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _predict(self, X: Any, method: str) -> Any:
         kind = self._kind()
         home, predicted = self._outputs(X, PREDICTIONS[kind], method)
+        classes = self.classes_ if home.holds(self.classes_) else self._labels.placed(home)
         with home.scope():
-            classes = self.classes_
-            if home.name != "numpy" and hosted(classes).dtype.kind in "biuf":
-                classes = move(home, classes)
             return self._labels.decode(home, predicted, classes)
 
     def predict_proba(self, X: Any) -> Any:
