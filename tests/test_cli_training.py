@@ -172,7 +172,7 @@ def test_what_is_trained_is_said():
         (["--stop-after", "0"], "'--stop-after': 0 is not in the range x>=1"),
         (["--optimizer", "adagrad"], "'adagrad' is not one of 'sgd', 'momentum'"),
         (["--config", "none.toml"], "'--config': none.toml: there is no such file"),
-        (["--learning-rate", "1e-60"], "must be positive and finite in float32, where 1e-60 is 0"),
+        (["--learning-rate", "1e-60"], "must be 1.18e-38 or more in float32, where some"),
         (["--batch-norm", "--limit", "17"], "batch_size"),
         (["--epochs", "1", "--warmup", "0.99"], "leaves nothing of a run of 1: take a shorter one"),
     ],

@@ -671,7 +671,10 @@ def test_numbers_that_are_0_in_the_dtype_are_refused(optimizer, name, training_b
     backend = type(training_backend)(None, "float32")
     for value in (1e-50, 1e-40):
         tiny = replace(optimizer, **{name: value})
-        message = f"{type(optimizer).__name__}: {name}={value} is 0 in float32, or taken for 0"
+        message = (
+            f"{type(optimizer).__name__}: {name} must be 1.18e-38 or more in float32, where some "
+            f"libraries take {value} for 0, or give dtype='float64'"
+        )
         with backend.scope(), pytest.raises(ValueError, match=message):
             initial_state(backend, mlp(4, 3), tiny, 0)
         with training_backend.scope():

@@ -3,42 +3,29 @@
 import copy
 import io
 import pickle
-import warnings
 
 import joblib
 import numpy as np
 import pytest
 from array_api_compat import array_namespace, device
 from conftest import require
+from estimators import LABELS, TARGETS, WEIGHTS, X, quietly
+from scipy import special
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from xpnet.backends import backend_of, open_backend
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
-RNG = np.random.RandomState(0)
-X = RNG.normal(size=(60, 5))
-Y = {
-    "binary": (X[:, 0] > 0).astype(np.int64) * 3 - 1,
-    "multiclass": RNG.randint(3, size=60) * 2,
-    "multilabel": (X[:, :3] > 0).astype(np.int64),
-    "value": X[:, 0] + X[:, 1] ** 2,
-    "values": X[:, :2] ** 2,
-}
+# Labels that are not their own numbers in the order of the classes.
+Y = {**TARGETS, "binary": TARGETS["binary"] * 3 - 1, "multiclass": LABELS * 2}
 
 
 def make(case, **options):
     cls = MLPRegressor if case in ("value", "values") else MLPClassifier
     options = {"hidden_layer_sizes": (8,), "max_iter": 3, "batch_size": 16, **options}
     return cls(random_state=5, **options)
-
-
-def quietly(function, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return function(*args, **kwargs)
 
 
 def arrays(backend, case):
@@ -108,7 +95,7 @@ def test_integers_are_computed_with_in_the_dtype_of_the_library():
 
 
 def test_labels_that_are_strings_stay_on_the_host(training_backend):
-    names = np.array(["a", "b", "c"])[Y["multiclass"] // 2]
+    names = np.array(["a", "b", "c"])[LABELS]
     x, _ = arrays(training_backend, "multiclass")
     with training_backend.scope():
         model = quietly(make("multiclass", solver="lbfgs").fit, x, names)
@@ -117,6 +104,26 @@ def test_labels_that_are_strings_stay_on_the_host(training_backend):
     assert isinstance(predicted, np.ndarray)
     assert set(predicted) <= set(names)
     assert model.classes_.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("first", [7, 2**40 + 7], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "int64"])
+def test_labels_that_a_library_has_not_stay_what_they_are(training_backend, dtype, first):
+    """JAX has integers of 32 bits, and torch takes no elements from unsigned ones."""
+    if first > np.iinfo(dtype).max:
+        return
+    labels = np.array([first, first + 1, 9], dtype=dtype)[LABELS]
+    backend = type(training_backend)(None, "float32")
+    x = backend.asarray(X, dtype=backend.dtype)
+    model = quietly(make("multiclass", max_iter=60, learning_rate_init=0.02).fit, x, labels)
+    np.testing.assert_array_equal(backend.to_numpy(model.classes_), np.unique(labels))
+    predicted = backend.to_numpy(model.predict(x))
+    assert (predicted == labels).mean() > 0.9
+    assert model.score(x, labels) == (predicted == labels).mean()
+    np.testing.assert_array_equal(model.predict(X.astype(np.float32)), predicted)
+    assert backend.holds(model.classes_) or (backend.name, first) == ("jax", 2**40 + 7)
+    elsewhere = quietly(make("multiclass", max_iter=60, learning_rate_init=0.02).fit, X, labels)
+    assert (backend.to_numpy(elsewhere.predict(x)) == labels).mean() > 0.9
 
 
 def test_the_backend_can_be_another_one(other_backend):
@@ -135,6 +142,30 @@ def test_the_backend_can_be_another_one(other_backend):
     np.testing.assert_allclose(backend.to_numpy(moved), reference.predict_proba(X), rtol=1e-6)
     options = {"backend": other_backend, "dtype": "float32", "solver": "lbfgs"}
     assert quietly(make("value", **options).fit, X, Y["value"]).predict(X).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", ["binary", "multiclass", "multilabel"])
+def test_tiny_probabilities_have_all_their_digits(training_backend, case, dtype):
+    """And their logarithms do, where they are rounded to 0 themselves."""
+    backend = type(training_backend)(None, dtype)
+    model = quietly(make(case, hidden_layer_sizes=(), max_iter=1, dtype=dtype).fit, X, Y[case])
+    x = np.linspace(-80, 80, 13)[:, None] * np.eye(1, 6)
+    weight = np.ones((6, 1)) * [1.0, -0.5, 0.25][: model.n_outputs_]
+    z = x @ weight
+    if case == "multiclass":
+        expected = special.log_softmax(z, axis=1)
+    else:
+        expected = special.log_expit(np.hstack([-z, z]) if case == "binary" else z)
+    with backend.scope():
+        model.coefs_ = [backend.asarray(weight, dtype=backend.dtype)]
+        model.intercepts_ = [backend.asarray(0 * weight[0], dtype=backend.dtype)]
+        x = backend.asarray(x, dtype=backend.dtype)
+        found = backend.to_numpy(model.predict_log_proba(x))
+        p = backend.to_numpy(model.predict_proba(x))
+    rtol = 2e-6 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(p, np.exp(expected), rtol=100 * rtol, atol=1e-37)
 
 
 def test_partial_fit_goes_on_as_without_a_break(training_backend):
@@ -177,7 +208,7 @@ def test_what_is_wrong_is_said_in_scikit_learns_words(training_backend):
         for wrong, message in (
             (backend.asarray(bad), "Input X contains NaN"),
             (x[:, 0], "Expected 2D array, got 1D array instead"),
-            (x[:, :2], "X has 2 features, but MLPClassifier is expecting 5 features as input"),
+            (x[:, :2], "X has 2 features, but MLPClassifier is expecting 6 features as input"),
             (x[:0, :], "Found array with 0 sample"),
         ):
             with pytest.raises(ValueError, match=message):
@@ -192,21 +223,19 @@ def test_what_is_wrong_is_said_in_scikit_learns_words(training_backend):
 
 def test_sample_weights_may_live_elsewhere(training_backend):
     x, y = arrays(training_backend, "multiclass")
-    weight = RNG.uniform(size=60)
-    expected = quietly(make("multiclass", solver="lbfgs").fit, X, Y["multiclass"], weight)
+    expected = quietly(make("multiclass", solver="lbfgs").fit, X, Y["multiclass"], WEIGHTS)
     with training_backend.scope():
-        for own in (weight, training_backend.asarray(weight)):
+        for own in (WEIGHTS, training_backend.asarray(WEIGHTS)):
             model = quietly(make("multiclass", solver="lbfgs", dtype="float64").fit, x, y, own)
             assert model.loss_ == pytest.approx(expected.loss_, rel=1e-9)
 
 
 def test_early_stopping_is_the_same_everywhere(training_backend):
     options = {"early_stopping": True, "max_iter": 30, "learning_rate_init": 0.02}
-    weight = RNG.uniform(size=60)
-    expected = quietly(make("binary", **options).fit, X, Y["binary"], weight)
+    expected = quietly(make("binary", **options).fit, X, Y["binary"], WEIGHTS)
     x, y = arrays(training_backend, "binary")
     with training_backend.scope():
-        model = quietly(make("binary", dtype="float64", **options).fit, x, y, weight)
+        model = quietly(make("binary", dtype="float64", **options).fit, x, y, WEIGHTS)
     assert model.validation_scores_ == pytest.approx(expected.validation_scores_)
     assert model.n_iter_ == expected.n_iter_
 

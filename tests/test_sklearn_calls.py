@@ -2,15 +2,18 @@
 
 import copy
 import pickle
+import re
 import signal
 import warnings
 
 import numpy as np
 import pytest
 from conftest import require
+from estimators import LABELS, VALUES, X, quietly
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 
+import xpnet
 from xpnet import (
     SGD,
     Adam,
@@ -25,18 +28,6 @@ from xpnet import (
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.training.samples import dtype_name
-
-RNG = np.random.RandomState(0)
-X = RNG.normal(size=(120, 6))
-LABELS = (X[:, 0] + X[:, 1] > 0.8).astype(int) + (X[:, 2] > 0.5)
-VALUES = np.stack([X[:, 0] + X[:, 1] ** 2, np.sin(X[:, 2])], axis=1)
-
-
-def quietly(function, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return function(*args, **kwargs)
-
 
 # -- calls that fail ----------------------------------------------------------------------------
 
@@ -329,13 +320,51 @@ def test_more_combinations_that_make_no_sense():
     for cls, loss in ((MLPRegressor, Huber), (MLPClassifier, SoftmaxCrossEntropy)):
         with pytest.raises(TypeError, match=rf"one such as {loss.__name__}\(\), got the class"):
             cls(loss=loss).fit(X, LABELS)
-    for sizes in ((3.5,), (8, 4.0), [[3, 2]], ("8",)):
-        with pytest.raises(TypeError):
+    for sizes in ((3.5,), (8, 4.0), [[3, 2]], ("8",), ((3, 2), 4), (8, None)):
+        message = re.escape(f"hidden_layer_sizes must be integers, got {list(sizes)}")
+        with pytest.raises(TypeError, match=message):
             MLPRegressor(hidden_layer_sizes=sizes).fit(X, VALUES)
-    with pytest.raises(TypeError, match=r"hidden_layer_sizes must be integers, got \[3.5\]"):
-        MLPRegressor(hidden_layer_sizes=(3.5,)).fit(X, VALUES)
     for sizes in ([3, 2], np.array([3, 2]), 3, ()):
         quietly(MLPRegressor(hidden_layer_sizes=sizes, max_iter=1).fit, X, VALUES)
+
+
+def test_a_callback_says_whether_to_end_in_the_same_words_as_for_fit():
+    class Answers(Callback):
+        def __init__(self, answer):
+            self.answer = answer
+
+        def on_epoch(self, network, record):
+            return self.answer
+
+    said = []
+    for train in (
+        lambda options: xpnet.fit(xpnet.mlp(6, 3), (X, LABELS), backend="numpy", **options),
+        lambda options: MLPClassifier(**options).fit(X, LABELS),
+    ):
+        with pytest.raises(TypeError, match="must return True to end the training") as raised:
+            train({"callbacks": [Answers(None), Answers("the end")]})
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    for answers, epochs in (([False, None], 4), ([None, np.True_, False], 1)):
+        model = MLPClassifier(max_iter=4, callbacks=list(map(Answers, answers)))
+        assert quietly(model.fit, X, LABELS).n_iter_ == epochs
+
+
+def test_a_regressor_refuses_texts_and_times():
+    names = np.array(["1", "2", "3"])
+    for y, dtype in (
+        (names[LABELS], "<U1"),
+        (names[LABELS].tolist(), "<U1"),
+        (names.astype(bytes)[LABELS], "|S1"),
+        (LABELS.astype("datetime64[s]"), "datetime64[s]"),
+        (LABELS.astype("timedelta64[s]"), "timedelta64[s]"),
+    ):
+        message = re.escape(f"MLPRegressor takes real numbers for targets, and y has dtype {dtype}")
+        for call in (MLPRegressor().fit, MLPRegressor().partial_fit):
+            with pytest.raises(ValueError, match=message):
+                call(X, y)
+    for y in (LABELS > 0, LABELS.astype(np.uint8), VALUES.astype(object)):
+        quietly(MLPRegressor(max_iter=1).fit, X, y)
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

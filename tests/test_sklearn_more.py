@@ -4,16 +4,15 @@ import gc
 import pickle
 import subprocess
 import sys
-import warnings
 import weakref
 from textwrap import dedent
 
 import numpy as np
 import pytest
+from estimators import LABELS, VALUES, WEIGHTS, X, quietly
 from scipy import sparse
 from sklearn import config_context
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import ConfusionMatrixDisplay, log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -41,17 +40,6 @@ from xpnet.sklearn.lbfgs import FullBatch
 from xpnet.sklearn.problem import classification, regression
 from xpnet.sklearn.targets import Labels
 from xpnet.training.weighted import Weighted
-
-RNG = np.random.RandomState(0)
-X = RNG.normal(size=(120, 6))
-LABELS = (X[:, 0] + X[:, 1] > 0.8).astype(int) + (X[:, 2] > 0.5)
-VALUES = np.stack([X[:, 0] + X[:, 1] ** 2, np.sin(X[:, 2])], axis=1)
-
-
-def quietly(function, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return function(*args, **kwargs)
 
 
 def classifier(y=LABELS, **options):
@@ -84,8 +72,7 @@ def test_the_gradient_for_lbfgs_is_that_of_its_loss(case, weighted, monkeypatch)
     model = build_model((6, 5, 4, problem.n_outputs), "tanh")
     y, weight = np.asarray(target, dtype=int if problem.kind == "classes" else float), 120.0
     if weighted:
-        weights = RNG.uniform(0, 2, 120)
-        y, weight = Weighted(y, weights), float(weights.sum())
+        y, weight = Weighted(y, WEIGHTS), float(WEIGHTS.sum())
     function = FullBatch(backend, model, problem, 0.7, X, y, weight)
     rng = stream(0, case)
     flat = rng.normal(size=model.parameter_count)
@@ -122,13 +109,12 @@ def test_dropout_and_batch_norm():
 
 def test_class_weights_are_weights_of_samples():
     balanced = compute_class_weight("balanced", classes=np.unique(LABELS), y=LABELS)
-    own = RNG.uniform(size=120)
     expected = quietly(
-        MLPClassifier((16,), max_iter=5, random_state=0).fit, X, LABELS, balanced[LABELS] * own
+        MLPClassifier((16,), max_iter=5, random_state=0).fit, X, LABELS, balanced[LABELS] * WEIGHTS
     )
     for weight in ("balanced", dict(enumerate(balanced))):
         model = MLPClassifier((16,), max_iter=5, random_state=0, class_weight=weight)
-        quietly(model.fit, X, LABELS, own)
+        quietly(model.fit, X, LABELS, WEIGHTS)
         np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-12)
     with pytest.raises(ValueError, match="needs all samples"):
         MLPClassifier(class_weight="balanced").partial_fit(X, LABELS, classes=[0, 1, 2])
@@ -401,15 +387,14 @@ def test_polars_frames():
 def test_large_sparse_samples_are_made_dense_in_parts(solver, monkeypatch):
     data = sparse.random(120, 40, 0.2, "csr", random_state=0)
     options = {"solver": solver, "max_iter": 5, "batch_size": 32, "random_state": 0}
-    weight = RNG.uniform(size=120)
     found = []
     for limit in (2**28, 0):
         monkeypatch.setattr("xpnet.sklearn.inputs.LARGEST_LOADED", limit)
-        model = quietly(MLPClassifier((16,), **options).fit, data, LABELS, weight)
+        model = quietly(MLPClassifier((16,), **options).fit, data, LABELS, WEIGHTS)
         found.append((model.loss_, model.predict_proba(data)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-9)
-    dense = quietly(MLPClassifier((16,), **options).fit, data.toarray(), LABELS, weight)
+    dense = quietly(MLPClassifier((16,), **options).fit, data.toarray(), LABELS, WEIGHTS)
     np.testing.assert_allclose(dense.predict_proba(data.toarray()), found[0][1], rtol=1e-9)
 
 

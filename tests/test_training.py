@@ -711,7 +711,11 @@ def test_fit_refuses_what_is_no_pair(data):
         ({"device": ""}, ValueError, "device must be a name such as"),
         ({"optimizer": "sgd"}, TypeError, "optimizer must be one such as SGD"),
         ({"optimizer": SGD}, TypeError, "optimizer must be one such as SGD"),
-        ({"optimizer": SGD(1e-60)}, ValueError, "SGD: learning_rate=1e-60 is 0 in float32"),
+        (
+            {"optimizer": SGD(1e-60)},
+            ValueError,
+            "SGD: learning_rate must be 1.18e-38 or more in float32",
+        ),
         ({"loss": "ce"}, TypeError, "loss must be a function"),
         ({"callbacks": Callback()}, TypeError, "callbacks must be a list"),
         ({"callbacks": [print]}, TypeError, "callbacks must be instances of Callback"),

@@ -106,6 +106,7 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
     operations = 2
+    nonzero: ClassVar[tuple[str, ...]] = ("slope",)
 
     def __post_init__(self) -> None:
         slope = finite_number("LeakyReLU: slope", self.slope)
@@ -145,6 +146,7 @@ class ELU(Activation):
 
     alpha: float = 1.0
     operations = 4
+    nonzero: ClassVar[tuple[str, ...]] = ("alpha",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", finite_number("ELU: alpha", self.alpha, above=0))

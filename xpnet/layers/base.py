@@ -1,6 +1,6 @@
 """The contract of a layer: a frozen description, pure functions, an explicit cache."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
@@ -67,6 +67,10 @@ class Layer:
     `parameter_shapes` and `init`. The defaults describe an element-wise function.
     `xpnet.testing.check_layer` checks a layer of one's own.
     """
+
+    nonzero: ClassVar[tuple[str, ...]] = ()
+    """The numbers that must become neither 0 nor infinite in the dtype of a training; one that is
+    given as 0 may stay so. It is looked at before a training begins, and when a network is made."""
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """The shape of every trainable parameter by name; empty for a layer that has none."""

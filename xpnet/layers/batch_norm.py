@@ -1,6 +1,7 @@
 """Batch normalisation."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.initializers import ones, zeros
@@ -51,6 +52,9 @@ class BatchNorm(Layer):
     n_features: int
     momentum: float = 0.1
     epsilon: float = 1e-5
+
+    # Of a column that is constant the quotient would be 0 / 0.
+    nonzero: ClassVar[tuple[str, ...]] = ("momentum", "epsilon")
 
     def __post_init__(self) -> None:
         size = positive_integer("BatchNorm: n_features", self.n_features)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from xpnet.checks import finite_number
 from xpnet.typing import Array, Namespace
@@ -37,6 +37,9 @@ class MaxNorm:
     """
 
     limit: float
+
+    # A weight of zeros would be multiplied by 0 / 0.
+    nonzero: ClassVar[tuple[str, ...]] = ("limit",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "limit", finite_number("MaxNorm: limit", self.limit, above=0))

@@ -180,6 +180,12 @@ class Container(Layer):
         return {key: params[full] for key, full in self._keys[name]}
 
 
+def inner_layers(layer: Layer) -> Mapping[str, Layer]:
+    """The layers that a layer is made of, by name; none of one that has no such mapping."""
+    layers = getattr(layer, "layers", None)
+    return layers if isinstance(layers, Mapping) else {}
+
+
 def not_a_layer(given: Any) -> str:
     """What was given instead of a layer, for a message; of a class, how its instance is written."""
     if isinstance(given, type) and issubclass(given, Layer):

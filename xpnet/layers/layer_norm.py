@@ -1,6 +1,7 @@
 """Layer normalisation."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.initializers import ones, zeros
@@ -41,6 +42,9 @@ class LayerNorm(Layer):
 
     n_features: int
     epsilon: float = 1e-5
+
+    # Of a row that is constant the quotient would be 0 / 0.
+    nonzero: ClassVar[tuple[str, ...]] = ("epsilon",)
 
     def __post_init__(self) -> None:
         size = positive_integer("LayerNorm: n_features", self.n_features)

@@ -41,6 +41,10 @@ class Loss:
 
     target_kind: ClassVar[str]
 
+    nonzero: ClassVar[tuple[str, ...]] = ()
+    """The numbers that must become neither 0 nor infinite in the dtype of a training; one that is
+    given as 0 may stay so. It is looked at before a training begins."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         kind = getattr(cls, "target_kind", None)

@@ -49,6 +49,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
     positive_weight: float | tuple[float, ...] | None = None
 
     target_kind: ClassVar[str] = "multilabel"
+    nonzero: ClassVar[tuple[str, ...]] = ("positive_weight",)
 
     def __post_init__(self) -> None:
         check_fraction("BinaryCrossEntropy: label_smoothing", self.label_smoothing)

@@ -68,6 +68,8 @@ class Huber(ElementwiseLoss):
     delta: float = 1.0
 
     target_kind: ClassVar[str] = "values"
+    # With 0 there would be no slope, and nothing would be learnt.
+    nonzero: ClassVar[tuple[str, ...]] = ("delta",)
 
     def __post_init__(self) -> None:
         if not (is_weight(self.delta) and self.delta > 0):

@@ -76,7 +76,8 @@ class Optimizer:
     schedule: Schedule | ReduceOnPlateau | None = None
 
     nonzero: ClassVar[tuple[str, ...]] = ("learning_rate", "clip_norm", "clip_value")
-    """The options that must not become 0 in the dtype of a training: `initial_state` looks."""
+    """The options that must become neither 0 nor infinite in the dtype of a training: `fit` and
+    `initial_state` look."""
 
     # -- what an optimizer defines --------------------------------------------------------------
 

@@ -115,9 +115,10 @@ def layer_sizes(n_features: int, hidden: Any, n_outputs: int) -> list[int]:
         If one is no integer.
     """
     hidden = list(hidden) if hasattr(hidden, "__iter__") else [hidden]
-    if np.any(np.array(hidden) <= 0):
-        raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
     try:
-        return [n_features, *map(operator.index, hidden), n_outputs]
+        sizes = [operator.index(size) for size in hidden]
     except TypeError as error:
         raise TypeError(f"hidden_layer_sizes must be integers, got {hidden}") from error
+    if min(sizes, default=1) <= 0:
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+    return [n_features, *sizes, n_outputs]

@@ -29,6 +29,7 @@ from xpnet.sklearn.inputs import (
 )
 from xpnet.sklearn.problem import Problem, check_combination
 from xpnet.training.network import Network
+from xpnet.training.numbers import check_numbers
 from xpnet.training.prediction import Head, outputs_in_chunks
 from xpnet.training.samples import all_finite, move
 from xpnet.typing import Array, HostArray
@@ -138,6 +139,7 @@ class BaseMLP(BaseEstimator):
                     f"{problem.loss!r} does not"
                 )
             work = self._open(X)
+            check_numbers(work.dtype_name, problem.loss)
             with work.scope():
                 target = self._encode(y, problem)
                 held = self._load_held(work, validation_data, problem)

@@ -11,14 +11,17 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from xpnet.backends import Backend
-from xpnet.layers import softmax
-from xpnet.layers.activations import logistic
+from xpnet.layers import log_softmax, softmax
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import home_of_array, hosted
+from xpnet.sklearn.inputs import hosted
 from xpnet.sklearn.problem import Problem, classification
 from xpnet.sklearn.targets import Labels
-from xpnet.training.prediction import PREDICTIONS
-from xpnet.training.samples import move
+from xpnet.training.prediction import (
+    PREDICTIONS,
+    Head,
+    label_probabilities,
+    log_label_probabilities,
+)
 from xpnet.typing import Array, HostArray, Namespace
 
 
@@ -112,7 +115,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Attributes
     ----------
     classes_
-        The classes, sorted. With the samples, unless they are strings.
+        The classes, sorted. With the samples, unless they are strings or numbers that the library
+        has not, such as 2**40 where integers have 32 bits.
     coefs_, intercepts_
         Weights (n_in, n_out) and biases (n_out,) of the layers, where the samples were.
     batch_norm_
@@ -291,11 +295,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
         super()._give(work, x, arrays)
-        self.classes_: Any = self._labels.classes
-        home = home_of_array(x, work.dtype_name)
-        if home is not None and self.classes_.dtype.kind in "biuf":
-            with home.scope():
-                self.classes_ = home.asarray(self.classes_)
+        self.classes_: Any = self._labels.placed(self._home(work, x))
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -306,29 +306,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _predict(self, X: Any, method: str) -> Any:
         kind = self._kind()
         home, predicted = self._outputs(X, PREDICTIONS[kind], method)
+        classes = self.classes_ if home.holds(self.classes_) else self._labels.placed(home)
         with home.scope():
-            classes = self.classes_
-            if home.name != "numpy" and hosted(classes).dtype.kind in "biuf":
-                classes = move(home, classes)
             return self._labels.decode(home, predicted, classes)
 
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class, (N, classes); of several labels that of each by itself."""
-        return self._probabilities(X, "predict_proba", logarithm=False)
+        return self._probabilities(X, "predict_proba", softmax, label_probabilities)
 
     def predict_log_proba(self, X: Any) -> Any:
-        """The natural logarithm of `predict_proba`."""
-        return self._probabilities(X, "predict_log_proba", logarithm=True)
+        """The natural logarithm of `predict_proba`: finite also where that is rounded to 0."""
+        return self._probabilities(X, "predict_log_proba", log_softmax, log_label_probabilities)
 
-    def _probabilities(self, X: Any, method: str, *, logarithm: bool) -> Any:
+    def _probabilities(self, X: Any, method: str, of_classes: Head, of_labels: Head) -> Any:
         classes = self._kind() == "classes"
         two = getattr(self, "n_outputs_", 0) == 1 and self._labels.kind == "binary"
 
         def head(xp: Namespace, output: Array) -> Array:
-            p = softmax(xp, output) if classes else logistic(xp, output)
-            if two:
-                p = xp.concat([1 - p, p], axis=1)
-            return xp.log(p) if logarithm else p
+            if classes:
+                return of_classes(xp, output)
+            # 1 - p of a logit is p of its negative, and loses no digits.
+            return of_labels(xp, xp.concat([-output, output], axis=1) if two else output)
 
         return self._outputs(X, head, method)[1]
 

@@ -77,7 +77,8 @@ def check_pair(
     Raises
     ------
     ValueError
-        If they are no samples or targets, or do not fit each other.
+        If they are no samples or targets (texts where real numbers are wanted), or do not fit each
+        other.
     """
     y = hosted(y)
     if home_of_array(x) is None:
@@ -95,6 +96,13 @@ def check_pair(
             )
         y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(np.empty((x.shape[0], 0)), y)
+    if numeric and y.dtype.kind not in "biuf":
+        # NumPy makes numbers of times, and of texts that look like some.
+        raise ValueError(
+            f"{type(estimator).__name__} takes real numbers for targets, and y has dtype "
+            f"{y.dtype}: take MLPClassifier for classes, or make numbers of them, as by "
+            f"y.astype(float)"
+        )
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     return x, y

@@ -16,7 +16,7 @@ from xpnet.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnet.schedules import ReduceOnPlateau
 from xpnet.sklearn.objective import Objective
 from xpnet.sklearn.targets import Labels
-from xpnet.training.callbacks import Callback, overrides, saves
+from xpnet.training.callbacks import Callback, CallbackList, overrides, saves
 
 _OF_OPTIMIZER = ("schedule", "clip_norm")
 """Parameters of an estimator that are options of its optimizer."""
@@ -203,7 +203,7 @@ def _check_incremental(estimator: Any) -> None:
             )
 
 
-def check_callbacks(callbacks: Any, *, measured: bool) -> list[Callback]:
+def check_callbacks(callbacks: Any, *, measured: bool) -> CallbackList:
     """The callbacks as a list, checked; `measured` says whether there is `validation_data`.
 
     Raises
@@ -213,7 +213,7 @@ def check_callbacks(callbacks: Any, *, measured: bool) -> list[Callback]:
     TypeError
         If one is no callback.
     """
-    listed = list(callbacks or ())
+    listed = CallbackList(callbacks or ())
     figures = ["train_loss", *(["validation_loss", "validation_accuracy"] if measured else [])]
     for callback in listed:
         if not isinstance(callback, Callback):

@@ -93,6 +93,17 @@ class Labels:
             return codes
         return (codes == 1)[:, None]
 
+    def placed(self, home: Backend) -> Any:
+        """The classes where samples are; on the host if its library has not all of their values."""
+        if home.name == "numpy" or self.classes.dtype.kind not in "biuf":
+            return self.classes
+        # torch can do little with unsigned integers, but for bytes.
+        wide = self.classes.dtype.kind == "u" and self.classes.dtype.itemsize > 1
+        with home.scope():
+            there = home.asarray(self.classes.astype(np.int64) if wide else self.classes)
+            same = np.array_equal(home.to_numpy(there), self.classes)
+        return there if same else self.classes
+
     def decode(self, backend: Backend, predicted: Array, classes: Any) -> Any:
         """The labels of predictions: of classes (N,), or rows of 0 and 1 (N, outputs).
 
@@ -103,7 +114,7 @@ class Labels:
         predicted
             Integers.
         classes
-            `classes_` of the estimator: where it lives there as well, the result does.
+            Those of the estimator: where they live there as well, the result does.
         """
         xp = backend.xp
         if self.kind == "multilabel":

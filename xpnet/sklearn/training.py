@@ -13,7 +13,6 @@ from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets
 from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.training.batches import batches
-from xpnet.training.callbacks import overrides
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.network import Network
@@ -62,13 +61,12 @@ class Training:
         missing = ["test"] if sets.measured else ["validation", "test"]
         plateau = start_plateau(recipe.optimizer, missing)
         network = self._network()
+        self._hooks = self._callbacks.step_hooks()
         with ExitStack() as stack:
             interrupts = stack.enter_context(Interrupts())
             interrupts.watch()
-            for callback in self._callbacks:
-                stack.callback(callback.on_end, network)
-                steps = math.ceil(sets.n_samples / batch_size)
-                callback.on_start(network, epochs=epochs, steps=steps)
+            steps = math.ceil(sets.n_samples / batch_size)
+            self._callbacks.start(stack, network, epochs=epochs, steps=steps)
             est.n_iter_ = 0
             if est.early_stopping:
                 self._keep_best()
@@ -99,8 +97,7 @@ class Training:
     def _take_steps(self, interrupts: Interrupts) -> bool:
         """The steps of the next epoch; False if Ctrl-C came in between."""
         backend, sets, progress = self.backend, self.sets, self.progress
-        hooks = [c.on_step for c in self._callbacks if overrides(c, "on_step")]
-        every = any(overrides(c, "on_step") and c.every_step for c in self._callbacks)
+        per_call = 1 if self._callbacks.want_every_step() else backend.steps_per_call
         n = sets.n_samples
         order = np.arange(n)
         if self.estimator.shuffle:
@@ -109,12 +106,10 @@ class Training:
         shapes = self.engine.recipe.model.parameter_shapes().values()
         widest = max((s for s in shapes if len(s) == 2), key=math.prod)
         progress.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
-        for x, y, rows in batches(
-            backend, sets.x, sets.y, order, self._batch_size, 1 if every else backend.steps_per_call
-        ):
+        for x, y, rows in batches(backend, sets.x, sets.y, order, self._batch_size, per_call):
             backend.settle_threads(min(self._batch_size, 1024), *widest)
             progress.state = self.engine.run(progress.state, x, y, rows)
-            for hook in hooks:
+            for hook in self._hooks:
                 hook(progress.state, rows.shape[0])
             if interrupts.number is not None:
                 return False
@@ -242,16 +237,14 @@ class Training:
             return False
         network.set_arrays(self.progress.state)
         network.history.append(record)
-        answers = [callback.on_epoch(network, record) for callback in self._callbacks]
-        return any(answers)
+        return self._callbacks.epoch(network, record)
 
     def _end(self, network: Network) -> None:
         """Let the callbacks have the network, which they may change."""
         if not self._callbacks:
             return
         network.set_arrays(self.progress.state)
-        for callback in self._callbacks:
-            callback.on_finish(network)
+        self._callbacks.finish(network)
         put(self.progress.state, "", network.state_arrays())
 
 

@@ -1,7 +1,11 @@
 """What may happen beside the training: a progress bar, files, whatever a user wants."""
 
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
 
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
@@ -119,6 +123,53 @@ def overrides(callback: Callback, method: str) -> bool:
 def saves(callback: Callback) -> bool:
     """Whether it may want a snapshot of the training."""
     return overrides(callback, "wants_snapshot") or overrides(callback, "on_interrupt")
+
+
+class CallbackList(list[Callback]):
+    """The callbacks of a training, each told in its turn: by `fit`, and by an estimator.
+
+    What is saved, and Ctrl-C, are for `fit` alone to tell them of.
+    """
+
+    def start(self, stack: ExitStack, network: Network, *, epochs: int, steps: int) -> None:
+        """Tell them that the training begins; when the stack is left, that it is over."""
+        for callback in self:
+            # Those that are started are ended, in the reverse order, whatever happens.
+            stack.callback(callback.on_end, network)
+            callback.on_start(network, epochs=epochs, steps=steps)
+
+    def step_hooks(self) -> list[Callable[[State, int], None]]:
+        """What is called after steps: nothing where nobody asks for it."""
+        return [callback.on_step for callback in self if overrides(callback, "on_step")]
+
+    def want_every_step(self) -> bool:
+        """Whether steps are to be taken one in a call."""
+        return any(overrides(callback, "on_step") and callback.every_step for callback in self)
+
+    def epoch(self, network: Network, record: EpochRecord) -> bool:
+        """Tell all of them of an epoch; whether one of them asks to end the training with it.
+
+        Raises
+        ------
+        TypeError
+            If one answers neither True nor False nor None.
+        """
+        answers = [callback.on_epoch(network, record) for callback in self]
+        return any(map(_asks_to_stop, answers, self))
+
+    def finish(self, network: Network) -> None:
+        """Tell them that the last epoch is over; they may change the network."""
+        for callback in self:
+            callback.on_finish(network)
+
+
+def _asks_to_stop(answer: Any, callback: Callback) -> bool:
+    if answer is not None and not isinstance(answer, bool | np.bool_):
+        raise TypeError(
+            f"{type(callback).__name__}.on_epoch must return True to end the training, or False or "
+            f"None; got {answer!r}"
+        )
+    return bool(answer)
 
 
 class ProgressBar(Callback):

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from xpnet.backends import Backend
 from xpnet.data import Dataset
 from xpnet.initializers import INITIALIZERS
@@ -19,6 +17,7 @@ from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.fit import fit
 from xpnet.training.network import Network
+from xpnet.training.numbers import problem_in
 from xpnet.training.options import OptionError, check_option
 from xpnet.training.snapshot import Snapshot
 
@@ -131,22 +130,10 @@ class RunConfig:
                 object.__setattr__(self, field.name, check_option(field.name, value))
         self._complete("optimizer", OPTIMIZERS, _OF_OPTIMIZERS)
         self._complete("schedule", SCHEDULES, _OF_SCHEDULES)
-        with np.errstate(over="ignore"):
-            rate = float(np.asarray(self.learning_rate, dtype=self.dtype))
-        if not 0 < rate < math.inf:
-            raise OptionError(
-                "learning_rate",
-                f"must be positive and finite in {self.dtype}, where {self.learning_rate!r} is "
-                f"{rate:g}",
-            )
-        smallest = float(np.finfo(self.dtype).smallest_normal)
         for name in Optimizer.nonzero:
-            if (getattr(self, name) or smallest) < smallest:
-                raise OptionError(
-                    name,
-                    f"must be {smallest:.2g} or more in {self.dtype}, where some libraries take "
-                    f"{getattr(self, name)!r} for 0",
-                )
+            problem = problem_in(self.dtype, getattr(self, name) or 0.0)
+            if problem:
+                raise OptionError(name, problem)
         if self.clip_norm is not None and self.clip_value is not None:
             raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
         if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:

@@ -15,12 +15,13 @@ from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
 from xpnet.training.batches import check_batch_size
-from xpnet.training.callbacks import Callback, overrides, saves
+from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.history import UNMEASURED, History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
 from xpnet.training.network import Network
+from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
 from xpnet.training.resume import (
     check_same_training,
@@ -125,8 +126,8 @@ def fit(
     DataError
         If samples and targets do not fit each other or the model, or are not finite.
     ValueError
-        If an option is not allowed, the loss does not fit the outputs of the model, or the last
-        batch is too small for a layer (`BatchNorm`).
+        If an option is not allowed, or is 0 or infinite in the dtype; if the loss does not fit the
+        outputs of the model, or the last batch is too small for a layer (`BatchNorm`).
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
@@ -160,6 +161,7 @@ def fit(
     running = train_metrics == "running"
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
+    check_numbers(opened.dtype_name, model, loss, optimizer)
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
@@ -208,8 +210,8 @@ def fit(
     return network
 
 
-def _steps_per_call(backend: Backend, callbacks: list[Callback], saved: Snapshot | None) -> int:
-    if any(overrides(callback, "on_step") and callback.every_step for callback in callbacks):
+def _steps_per_call(backend: Backend, callbacks: CallbackList, saved: Snapshot | None) -> int:
+    if callbacks.want_every_step():
         return 1
     if saved is not None and saved.backend == backend.name:
         return saved.steps_per_call  # a compiler may give other last digits to other groups
@@ -218,7 +220,7 @@ def _steps_per_call(backend: Backend, callbacks: list[Callback], saved: Snapshot
 
 def _check_options(
     model: Any, optimizer: Any, loss: Any, callbacks: Iterable[Callback]
-) -> list[Callback]:
+) -> CallbackList:
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as Sequential(...) or mlp(...), got {model!r}")
     if not isinstance(optimizer, Optimizer):
@@ -230,7 +232,7 @@ def _check_options(
     check_loss_fits(model, loss)
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")
-    listed = list(callbacks)
+    listed = CallbackList(callbacks)
     for callback in listed:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be instances of Callback, got {callback!r}")

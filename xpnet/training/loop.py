@@ -14,7 +14,7 @@ from xpnet.errors import TrainingDiverged
 from xpnet.random import permutation
 from xpnet.schedules import Plateau
 from xpnet.training.batches import batches
-from xpnet.training.callbacks import Callback, overrides, saves
+from xpnet.training.callbacks import CallbackList, overrides, saves
 from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
@@ -77,7 +77,7 @@ class Loop:
         sets: Sets,
         network: Network,
         state: State,
-        callbacks: list[Callback],
+        callbacks: CallbackList,
         plateau: Plateau | None,
         training: Mapping[str, Any],
     ) -> None:
@@ -97,10 +97,7 @@ class Loop:
         The state is the snapshot's already. Signals are waited for where a callback wants that.
         """
         plan = self.plan
-        for callback in self.callbacks:
-            # Those that are started are ended, in the reverse order, whatever happens.
-            stack.callback(callback.on_end, self.network)
-            callback.on_start(self.network, epochs=plan.epochs, steps=plan.steps)
+        self.callbacks.start(stack, self.network, epochs=plan.epochs, steps=plan.steps)
         if saved is not None:
             self._go_on_from(saved)
         if any(overrides(callback, "on_interrupt") for callback in self.callbacks):
@@ -124,14 +121,11 @@ class Loop:
             self._take_steps(run, after_steps)
             self._finish_epoch(evaluate)
         if self._stopped or self.epoch >= self.plan.epochs:
-            for callback in self.callbacks:
-                callback.on_finish(self.network)
+            self.callbacks.finish(self.network)
 
     def _hooks(self) -> list[Callable[[State, int], None]]:
-        """What is done after each call that takes steps: nothing where nobody asks for it."""
-        hooks: list[Callable[[State, int], None]] = [
-            callback.on_step for callback in self.callbacks if overrides(callback, "on_step")
-        ]
+        """What is done after each call that takes steps."""
+        hooks = self.callbacks.step_hooks()
         if any(map(saves, self.callbacks)):
             hooks.append(self._count_and_save)
         return hooks
@@ -188,8 +182,7 @@ class Loop:
         self.epoch, self.step, self._seconds = self.epoch + 1, 0, 0.0
         if self._plateau is not None:
             follow_plateau(self.backend, self._plateau, self.state, record)
-        answers = [callback.on_epoch(self.network, record) for callback in self.callbacks]
-        self._stopped = any(map(_asks_to_stop, answers, self.callbacks))
+        self._stopped = self.callbacks.epoch(self.network, record)
         self._save_where_wanted()
         self._leave_if_interrupted()
 
@@ -297,15 +290,6 @@ class Loop:
         if name is not None:
             raise self._diverged(f"{name} became infinite or not a number", self.step)
         return snapshot
-
-
-def _asks_to_stop(answer: Any, callback: Callback) -> bool:
-    if answer is not None and not isinstance(answer, bool | np.bool_):
-        raise TypeError(
-            f"{type(callback).__name__}.on_epoch must return True to end the training, or False or "
-            f"None; got {answer!r}"
-        )
-    return bool(answer)
 
 
 def _shortest(x: HostArray) -> float:

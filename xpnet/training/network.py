@@ -15,6 +15,7 @@ from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, describe_lo
 from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
 from xpnet.training.evaluation import Evaluation, make_evaluator
 from xpnet.training.history import History
+from xpnet.training.numbers import check_numbers
 from xpnet.training.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
 from xpnet.training.report import Report, report_on_classes, report_on_labels, report_on_values
 from xpnet.training.samples import home_of, load_inputs
@@ -56,7 +57,8 @@ class Network:
     Raises
     ------
     ValueError
-        If there is no such kind of targets.
+        If there is no such kind of targets, or a number of a layer is 0 or infinite in the dtype of
+        the backend.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Network:
             raise ValueError(
                 f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {target_kind!r}"
             )
+        check_numbers(backend.dtype_name, model)
         self.model = model
         self.params = dict(params)
         self.backend = backend

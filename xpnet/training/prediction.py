@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import EVALUATION, Layer, softmax
-from xpnet.layers.activations import logistic
 from xpnet.metrics import predicted_classes, predicted_labels
 from xpnet.training.evaluation import chunk_rows, chunks
 from xpnet.typing import Array, Namespace
@@ -28,6 +27,19 @@ def outputs_in_chunks(
         yield rows, output
 
 
+def label_probabilities(xp: Namespace, output: Array) -> Array:
+    """1 / (1 + exp(-z)) of logits z, with all digits of the small ones too.
+
+    As exp(min(z, 0)) / (1 + exp(-abs(z))): a `Sigmoid` is right to a rounding of 1, and no further.
+    """
+    return xp.exp(xp.minimum(output, 0.0)) / (1 + xp.exp(-xp.abs(output)))
+
+
+def log_label_probabilities(xp: Namespace, output: Array) -> Array:
+    """The logarithm of `label_probabilities`, min(z, 0) - log(1 + exp(-abs(z))): finite."""
+    return xp.minimum(output, 0.0) - xp.log1p(xp.exp(-xp.abs(output)))
+
+
 PREDICTIONS: dict[str, Head] = {
     "classes": predicted_classes,
     "multilabel": predicted_labels,
@@ -35,5 +47,8 @@ PREDICTIONS: dict[str, Head] = {
 }
 """What is predicted, by the kind of targets."""
 
-PROBABILITIES: dict[str, Head] = {"classes": softmax, "multilabel": logistic}
+PROBABILITIES: dict[str, Head] = {
+    "classes": softmax,
+    "multilabel": label_probabilities,
+}
 """The probabilities, by the kind of targets; values have none."""

@@ -8,10 +8,12 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
+from xpnet.layers.container import inner_layers
 from xpnet.losses import Loss, LossFunction
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
+from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Namespace, Params, State
@@ -52,10 +54,10 @@ def initial_state(
     Raises
     ------
     ValueError
-        If a number of the optimizer that must not vanish is 0 in the dtype of the backend, or the
-        schedule gives no table for the run.
+        If a number of the model or the optimizer is 0 or infinite in the dtype of the backend (see
+        `check_numbers`), or the schedule gives no table for the run.
     """
-    _check_nonzero(optimizer, backend.dtype_name)
+    check_numbers(backend.dtype_name, model, optimizer)
     host = model.init(derive(seed, "initialization"))
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
     state |= {
@@ -72,19 +74,6 @@ def initial_state(
     if sum_losses:
         state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
     return state
-
-
-def _check_nonzero(optimizer: Optimizer, dtype: str) -> None:
-    """Check that what an optimizer divides or multiplies by is a number and not 0 in a dtype."""
-    # Smaller ones, which are not normal, XLA takes for 0 and NumPy does not.
-    smallest = float(np.finfo(dtype).smallest_normal)
-    for name in optimizer.nonzero:
-        value = getattr(optimizer, name)
-        if value is not None and value < smallest:
-            raise ValueError(
-                f"{type(optimizer).__name__}: {name}={value!r} is 0 in {dtype}, or taken for 0 by "
-                f"some libraries: give {smallest:.2g} or more"
-            )
 
 
 def make_step(
@@ -224,7 +213,7 @@ def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
     """
     layers = [model]
     for layer in layers:
-        layers += getattr(layer, "layers", {}).values()
+        layers += inner_layers(layer).values()
     parts = [*layers, *(getattr(layer, "constraint", None) for layer in layers), loss, optimizer]
     return all(part is None or type(part).__module__.startswith("xpnet.") for part in parts)
 
@@ -240,10 +229,12 @@ def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunct
     Raises
     ------
     ValueError
-        If the loss does not fit the outputs of the model.
+        If the loss does not fit the outputs of the model, or a number of it is 0 or infinite in the
+        dtype of the backend.
     """
     if not isinstance(loss, Loss):
         return loss
+    check_numbers(backend.dtype_name, loss)
 
     def asarray(values: Any) -> Array:
         return load_array(backend, np.asarray(values))

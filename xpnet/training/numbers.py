@@ -1,0 +1,73 @@
+"""Numbers of layers, losses and optimizers, which may vanish in the dtype of a training."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet.layers import Layer
+from xpnet.layers.container import inner_layers
+
+
+def check_numbers(dtype: str, *parts: Any) -> None:
+    """Check that what layers, losses or optimizers are made of are numbers in a dtype.
+
+    Each class names in `nonzero` those that must become neither 0 nor infinite: what is divided by,
+    such as the epsilon of a batch norm, and what a training would do nothing without.
+
+    Parameters
+    ----------
+    dtype
+        `"float32"` or `"float64"`.
+    parts
+        Models, with all layers inside of them, losses and optimizers.
+
+    Raises
+    ------
+    ValueError
+        If one is not; the message names the layer, the number, and what is allowed.
+    """
+    for part in parts:
+        for where, owner in _owners(part, ""):
+            for name in getattr(owner, "nonzero", ()):
+                for value in _numbers(getattr(owner, name)):
+                    problem = problem_in(dtype, value)
+                    if problem:
+                        how = "" if problem_in("float64", value) else ", or give dtype='float64'"
+                        kind = type(owner).__name__
+                        raise ValueError(f"{where}{kind}: {name} {problem}{how}")
+
+
+def problem_in(dtype: str, value: float) -> str:
+    """What is wrong with a number in a dtype, to be read after its name; nothing of 0 itself."""
+    limits = np.finfo(dtype)
+    # Smaller ones, which are not normal, XLA takes for 0 and NumPy does not.
+    smallest, largest = float(limits.smallest_normal), float(limits.max)
+    if 0 < abs(value) < smallest:
+        return (
+            f"must be {smallest:.3g} or more in {dtype}, where some libraries take {value!r} for 0"
+        )
+    if abs(value) > largest:
+        return f"must be {largest:.3g} or less in {dtype}, where {value!r} is infinite"
+    return ""
+
+
+def _owners(part: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Whatever may have numbers, and how a message says where it is."""
+    if not isinstance(part, Layer):
+        yield "", part
+        return
+    where = name and f"layer {name!r}: "
+    yield where, part
+    yield where, getattr(part, "constraint", None)
+    for inner, layer in inner_layers(part).items():
+        yield from _owners(layer, f"{name}.{inner}" if name else inner)
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """A number, those of a tuple, and of pairs of a class and a number the latter."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield item[1] if isinstance(item, tuple) else item
+    elif value is not None:
+        yield value
