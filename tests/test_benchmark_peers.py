@@ -152,13 +152,15 @@ def test_estimators_are_measured_side_by_side(monkeypatch):
     pytest.importorskip("sklearn")
     from benchmarking import estimators
 
-    solvers = {peer.name: dict(peer.options).get("solver") for peer in estimators.estimator_peers()}
-    assert solvers["sklearn-adam"] == solvers["xpnet-sklearn-adam"] == "adam"
-    monkeypatch.setattr(estimators, "SOLVERS", ())
+    ours, theirs = estimators.estimator_peers("adam")
+    assert (ours.name, theirs.name) == ("xpnet-sklearn-adam", "sklearn-adam")
+    assert dict(ours.options) == {"module": "xpnet.sklearn", "solver": "adam"}
+    monkeypatch.setattr(estimators, "SOLVERS", ("plain",))
     case, settings = Case((16,), 64), Settings(1, 1, pause=0.0)
     task = Task(case, "digits", epochs=2)
     (row,) = estimators.measure_estimators([case], task, settings, lambda text: None)
     assert row["solver"] == "plain"
     assert row["failure"] == ""
     assert min(row["ratio"]) > 0
+    assert min(row["accuracies"]) > 0.5
     assert len(estimators.estimator_lines([row])) == 3

@@ -1,4 +1,4 @@
-"""xpnet's `MLPClassifier` beside scikit-learn's: an epoch of `partial_fit` in float32."""
+"""xpnet's `MLPClassifier` beside scikit-learn's: an epoch of `fit` in float32."""
 
 import time
 import warnings
@@ -16,21 +16,22 @@ from xpnet.typing import HostArray
 CASES = (Case((100,), 64), Case((100,), 200))
 """What is measured where no case is asked for."""
 
-SOLVERS = ("adam", "sgd")
+
+SOLVERS = ("plain", "adam", "sgd")
+"""Plain SGD, and solvers with the default parameters."""
 
 
-def estimator_peers() -> list[Peer]:
-    """Both libraries with plain SGD, and by each solver with the default parameters."""
-    plain = [PEERS["xpnet-sklearn"], PEERS["sklearn"]]
-    return plain + [
+def estimator_peers(solver: str) -> list[Peer]:
+    """Both libraries with a solver."""
+    options = () if solver == "plain" else (("solver", solver),)
+    return [
         Peer(
             f"{peer.name}-{solver}",
             f"{peer.label}, {solver}",
-            peer.function,
-            options=(*peer.options, ("solver", solver)),
+            peer.function.replace(":run", ":fit"),
+            options=(*peer.options, *options),
         )
-        for solver in SOLVERS
-        for peer in plain
+        for peer in (PEERS["xpnet-sklearn"], PEERS["sklearn"])
     ]
 
 
@@ -40,11 +41,8 @@ def measure_estimators(
     """A row for each case and solver: seconds of an epoch, and how many times as fast xpnet is."""
     rows = []
     for case in cases:
-        peers = estimator_peers()
-        found = {one.peer.name: one for one in measure(peers, task.on(case), settings, say)}
-        for solver in ("plain", *SOLVERS):
-            end = "" if solver == "plain" else f"-{solver}"
-            ours, theirs = found[f"xpnet-sklearn{end}"], found[f"sklearn{end}"]
+        for solver in SOLVERS:
+            ours, theirs = measure(estimator_peers(solver), task.on(case), settings, say)
             row: dict[str, Any] = {"case": str(case), "solver": solver}
             row["failure"] = ours.failure or theirs.failure
             if not row["failure"]:
@@ -88,7 +86,7 @@ def measure_estimators_on_gpu(
     rows = []
     for case in cases:
         job = task.on(case).load()
-        for solver in SOLVERS:
+        for solver in SOLVERS[1:]:
             row: dict[str, Any] = {"case": str(case), "solver": solver, "failure": ""}
             rounds, accuracies = {}, []
             for name, more in (("xpnet", 20), ("sklearn", 1)):

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-from functools import lru_cache
 from pathlib import Path
 
 FLAGS = ("-O3", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-w")
@@ -42,15 +41,20 @@ def find_compiler() -> list[str]:
     raise CannotCompile("there is no C compiler (cc, gcc or clang)")
 
 
-@lru_cache(maxsize=64)
+LIBRARIES: dict[str, ctypes.CDLL] = {}
+"""What has been compiled, by its source; it stays loaded as long as the process lives."""
+
+
 def compiled(source: str) -> ctypes.CDLL:
-    """A library made of C source.
+    """A library made of C source, once for each source.
 
     Raises
     ------
     CannotCompile
         If there is no compiler, it fails, or the library cannot be loaded.
     """
+    if source in LIBRARIES:
+        return LIBRARIES[source]
     # Imported late: `import xpnet` shall be fast, and most trainings are too short to compile.
     import shlex
     import subprocess
@@ -67,7 +71,7 @@ def compiled(source: str) -> ctypes.CDLL:
                     start_new_session=True,  # or Ctrl-C would be the compiler's as well
                 )  # fmt: skip
                 if done.returncode == 0:
-                    return ctypes.CDLL(str(library))
+                    return LIBRARIES.setdefault(source, ctypes.CDLL(str(library)))
             first = (done.stderr.strip().splitlines() or ["it says nothing"])[0]
             raise CannotCompile(f"{shlex.join(command)} exits with {done.returncode}: {first}")
     except (OSError, subprocess.SubprocessError) as error:

@@ -76,6 +76,10 @@ class Operand:
         """Whether no element of one is another element of the other."""
         if self.place == other.place:
             return True
+        return self.is_elsewhere(other)
+
+    def is_elsewhere(self, other: "Operand") -> bool:
+        """Whether the memory of one is not that of the other."""
         return all(a[1] <= b[0] or b[1] <= a[0] for a in self._spans for b in other._spans)
 
     def is_addressable(self) -> bool:
@@ -143,6 +147,14 @@ class Nest:
         return all(
             all(mine.target.is_apart(x) for x in (other.target, *other.reads))
             and all(other.target.is_apart(x) for x in mine.reads)
+            for mine in self.statements
+        )
+
+    def lets_pass(self, other: Statement) -> bool:
+        """Whether a statement that follows may as well be done before."""
+        return all(
+            all(mine.target.is_elsewhere(x) for x in (other.target, *other.reads))
+            and all(other.target.is_elsewhere(x) for x in mine.reads)
             for mine in self.statements
         )
 

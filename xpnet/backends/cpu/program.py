@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.compiler import compiled
+from xpnet.backends.cpu.compiler import LIBRARIES, compiled
 from xpnet.backends.cpu.loops import Nest, Statement, statement_of
 from xpnet.backends.cpu.products import Product, product_of
 from xpnet.backends.cpu.recording import Call
@@ -56,6 +56,10 @@ class Program:
         self.arrays = arguments.arrays
         self._addresses = arguments.addresses
 
+    def is_compiled(self) -> bool:
+        """Whether this source has been compiled before, so that it takes no time."""
+        return self.source in LIBRARIES
+
     def compile(self) -> list[Call]:
         """The calls to make in the place of those before.
 
@@ -89,14 +93,24 @@ def _parts_of(calls: Iterable[Call]) -> list[Part]:
         if not parts or not isinstance(parts[-1], list):
             parts.append([])
         part: Any = parts[-1]
-        last = part[-1] if part else None
-        if not isinstance(found, Statement):
-            part.append(found)
-        elif isinstance(last, Nest) and last.admits(found):
-            last.statements.append(found)
+        if isinstance(found, Statement):
+            _put(found, part)
         else:
-            part.append(Nest(found))
+            part.append(found)
     return parts
+
+
+def _put(statement: Statement, part: list[Nest | Product]) -> None:
+    """Put a statement into the last loop that may have it, or into one of its own."""
+    for one in reversed(part):
+        if isinstance(one, Product):
+            break
+        if one.admits(statement):
+            one.statements.append(statement)
+            return
+        if not one.lets_pass(statement):
+            break
+    part.append(Nest(statement))
 
 
 class _Looks:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cpu.compiler import CannotCompile
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Call, Recording, Refused
 from xpnet.errors import one_line
@@ -34,7 +33,10 @@ is much, what is saved is little beside the arithmetic."""
 
 
 COMPILING_PAYS = 0.2
-"""Seconds that replays of a step take before it is compiled, which takes about as long."""
+"""Seconds that replays of a step take before it is compiled, which takes about as long.
+
+Writing its C takes a tenth of that; then it is known whether there was such a step before.
+"""
 
 MOST_CHANGES = 8
 """How often a state that is none of ours is taken for that of a new training."""
@@ -47,17 +49,20 @@ class _Tape:
     Attributes
     ----------
     seconds
-        How long its replays have taken, until compiling it was tried.
+        How long its replays have taken.
     program
-        What it was compiled to, once it has been.
+        Its calls as C, once that has been written.
+    is_tried, is_compiled
+        Whether to compile it has been tried, and it is what is called now.
     """
 
     rows: HostArray
     calls: list[Call]
     kept: list[HostArray]
     seconds: float = 0.0
-    is_tried: bool = False
     program: Program | None = None
+    is_tried: bool = False
+    is_compiled: bool = False
 
     def play(self, rows: HostArray) -> None:
         """Take the step for these rows, from and to the arrays that it was recorded with."""
@@ -98,43 +103,57 @@ class Replayer:
         if tape is not None and self._adopt(state):
             self._play(tape, groups)
             return dict(self._state)
-        for rows in groups:
+        for number, rows in enumerate(groups):
             seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
             if known and not self.reason and seen > WARM_UPS and rows.shape not in self._tapes:
                 state = self._record(state, x, y, rows)
+                if rows.shape in self._tapes:
+                    self._play(self._tapes[rows.shape], groups[number + 1 :])
+                    return dict(self._state)
             else:
                 state = self._step(state, x, y, rows)
         return dict(state)
 
     def _play(self, tape: _Tape, groups: HostArray) -> None:
-        """Replay steps; once they have taken long enough, compiled."""
-        if not tape.is_tried and tape.seconds > COMPILING_PAYS:
-            self._compile(tape, groups[0])
+        """Replay steps; compiled, once they have taken long enough."""
+        calls = None
+        if not tape.is_tried and len(groups) and tape.seconds > COMPILING_PAYS / 10:
+            try:
+                calls = self._compile_if_it_pays(tape)
+            except Exception as error:
+                self._give_up(tape, one_line(error) or type(error).__name__)
+        if calls is not None:
+            self._take_over(tape, calls, groups[0])
             groups = groups[1:]
         began = perf_counter()
         for rows in groups:
             tape.play(rows)
         tape.seconds += perf_counter() - began
 
-    def _compile(self, tape: _Tape, rows: HostArray) -> None:
-        """Replay a step, and once more compiled: what gives the same is used from then on."""
+    def _compile_if_it_pays(self, tape: _Tape) -> list[Call] | None:
+        if tape.program is None:
+            tape.program = Program(tape.calls, [*self._state.values(), *tape.kept])
+        if tape.seconds > COMPILING_PAYS or tape.program.is_compiled():
+            return tape.program.compile()
+        return None
+
+    def _take_over(self, tape: _Tape, calls: list[Call], rows: HostArray) -> None:
+        """Take a step by recorded and by compiled calls, used from now on if they give the same."""
         tape.is_tried = True
         before = {name: value.copy() for name, value in self._state.items()}
         tape.play(rows)
         after = {name: value.copy() for name, value in self._state.items()}
-        try:
-            program = Program(tape.calls, [*self._state.values(), *tape.kept])
-            compiled = _Tape(tape.rows, program.compile(), tape.kept)
-        except CannotCompile as error:
-            logger.info("steps are not compiled, which may be slower: %s", error)
-            return
         self._adopt(before)
-        compiled.play(rows)
+        _Tape(tape.rows, calls, tape.kept).play(rows)
         if all(value.tobytes() == self._state[name].tobytes() for name, value in after.items()):
-            tape.calls, tape.program = compiled.calls, program
+            tape.calls, tape.is_compiled = calls, True
         else:
             self._adopt(after)
-            logger.info("steps are not compiled, which may be slower: the results are others")
+            self._give_up(tape, "the results are others")
+
+    def _give_up(self, tape: _Tape, reason: str) -> None:
+        tape.is_tried = True
+        logger.info("steps are not compiled, which may be slower: %s", reason)
 
     def _are_known(self, x: HostArray, y: Any) -> bool:
         """Whether these are the samples of the call before; streamed ones are new each time."""
