@@ -245,6 +245,56 @@ def test_what_stays_a_call_of_numpy(name):
     assert statement_of(not_loops()[name]) is None
 
 
+def _reversed_then_written(x):
+    y = x * 1
+    z = y[::-1] * 2
+    y += 5
+    return [y, z]
+
+
+def _row_then_written(x):
+    y = x * 1
+    z = x + y[:1]
+    y -= z
+    return [y, z]
+
+
+def _written_then_reversed(x):
+    y = x * 1
+    y *= 3
+    return [y, y[::-1] - x, y.T @ x]
+
+
+def _passed_by_others(x):
+    y, small = x * 2, x[0] * 2
+    small += 1
+    z = y + small
+    small *= 3
+    return [y, z, small, z - y]
+
+
+def _twice_to_one_place(x):
+    y = x * 1
+    part = y[1:]
+    part += x[1:]
+    y -= 2
+    return [y, y[::-1] * 1]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "function",
+    [_reversed_then_written, _row_then_written, _written_then_reversed, _passed_by_others,
+     _twice_to_one_place],
+)  # fmt: skip
+def test_the_order_of_what_touches_the_same_memory(function):
+    inputs = [np.ones((8, 8))]
+    others = [np.random.default_rng(0).normal(size=(8, 8))]
+    _, _, results, expected = run_again(function, inputs, others)
+    for found, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 @needs_compiler
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_products_are_those_of_numpy(dtype):

@@ -88,7 +88,8 @@ class Backend:
         How many training steps are best taken in one call of what `repeat` returns.
     chunk_values
         About how many numbers the widest array may hold where many samples are evaluated in chunks:
-        8 MB in float32, what the caches of a CPU hold; more on a GPU, which has to be kept busy.
+        8 MB in float32, what the caches of a CPU hold; fewer with NumPy, which makes several such
+        arrays; more on a GPU, which has to be kept busy.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
     threads

@@ -25,6 +25,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     distribution = "numpy"
     steps_per_call = 16
+    chunk_values = 1_000_000
 
     @classmethod
     def probe(cls) -> Status:
