@@ -79,7 +79,7 @@ def test_a_streamed_training_is_the_resident_training(
 
 
 @pytest.mark.parametrize("dtype", [">i2", "float16", "bool"])
-@pytest.mark.parametrize("name", ["numpy", "torch"])
+@pytest.mark.parametrize("name", ["numpy", "torch", "array_api_strict"])
 def test_dtypes_that_are_converted_on_the_host_are_streamed(
     name, tmp_path, nothing_fits, monkeypatch, dtype
 ):
