@@ -1,7 +1,10 @@
 """Fixtures that all tests share: the backends, and MNIST where it is there."""
 
 import os
+import shutil
 import signal
+import sys
+import tempfile
 
 # Several test processes on a few cores: the threads of one BLAS would wait for those of another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -123,6 +126,28 @@ def mnist_dir() -> Path:
             pytest.fail(f"XPNET_REQUIRE asks for mnist, but: {message}")
         pytest.skip(message)
     return found[0].parent
+
+
+COMPILED = pytest.StashKey[str]()
+"""The folder of the programs that JAX has compiled, where this process has made it."""
+
+
+def pytest_configure(config):
+    """Let JAX compile a program once for all tests and all their processes.
+
+    What a test gets is the machine code that the same program, of the same JAX on the same
+    machine, was compiled to before: most of the time of the tests on JAX was spent on that.
+    """
+    # Loading what was compiled has crashed elsewhere: https://github.com/uwplasma/vmex/pull/142
+    if sys.platform == "linux" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="xpnet-tests-jax-")
+        config.stash[COMPILED] = os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_unconfigure(config):
+    if COMPILED in config.stash:
+        shutil.rmtree(config.stash[COMPILED], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items):

@@ -109,9 +109,14 @@ def test_equals_a_loop_written_in_torch(case, weighted):
     np.testing.assert_allclose(network.history["test_loss"], on_test, rtol=1e-12)
 
 
-@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weighted"])
-@each_loss
+@pytest.mark.parametrize(
+    ("case", "weights"),
+    [(case, WEIGHTS) for case in LOSSES]
+    + [(case, None) for case in ("smoothed", "several labels", "squared")],
+    ids=[f"{case}-weighted" for case in LOSSES] + ["smoothed", "several labels", "squared"],
+)
 def test_every_backend_gives_the_same_run(training_backend, case, weights):
+    """Each loss with weights, and one of each kind of targets without."""
     expected = train(case, dtype="float64", weights=weights)
     network = train(case, training_backend, weights=weights)
     for key in ("train_loss", "test_loss"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import require
 
 from xpnet import DataError, fit, load_dataset, mlp, open_backend, softmax_cross_entropy
 from xpnet.random import stream
@@ -63,11 +64,20 @@ def test_of_each_class_something_is_left_to_train_on():
     assert (len(train), len(kept)) == (1, 2)
 
 
-@pytest.mark.parametrize("kind", ["labels", "one-hot"])
-def test_a_fraction_is_the_same_as_two_sets(training_backend, kind):
-    y = Y if kind == "labels" else np.eye(10)[Y]
+def test_a_fraction_is_the_same_as_two_sets(training_backend):
+    check_that_a_fraction_is_two_sets(training_backend, Y)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_a_fraction_of_one_hot_rows_has_shares_of_each_class(name):
+    """The rows are chosen on the host, by the classes that are read from the device."""
+    require(name)
+    check_that_a_fraction_is_two_sets(open_backend(name, None, "float64"), np.eye(10)[Y])
+
+
+def check_that_a_fraction_is_two_sets(backend, y):
     train, kept = split_rows(Y, 200, 0.25, 3)
-    options = {**OPTIONS, "backend": training_backend}
+    options = {**OPTIONS, "backend": backend}
     network = fit(MODEL, (X, y), validation=0.25, test=(X[:9], y[:9]), **options)
     expected = fit(
         MODEL, (X[train], y[train]), validation=(X[kept], y[kept]), test=(X[:9], y[:9]), **options
