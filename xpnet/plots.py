@@ -257,19 +257,19 @@ def _draw_mistakes(
     if not len(images):
         figure.text(0.5, 0.4, "no mistakes", ha="center", va="center", fontsize=14, color=_INK)
         return figure
-    low, high = float(images.min()), float(images.max())
+    low, high, (height, width) = float(images.min()), float(images.max()), images.shape[1:]
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    for i, axes in zip(range(len(images)), figure.subplots(rows, columns).flat, strict=False):
-        axes.imshow(images[i], cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
-        axes.set_title(
-            f"{labels[i]} → {predicted[i]}  {100 * confidence[i]:.0f} %",
-            fontsize=7.5,
-            color=_INK,
-            pad=3,
-        )
-    for position, axes in enumerate(figure.axes):
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(visible=position < len(images), color="#cccccc")
+    axes = figure.subplots()  # one for all: matplotlib needs longer for axes than for images
+    for i, image in enumerate(images):
+        left, top = 1.15 * width * (i % columns), 1.35 * height * (i // columns)
+        box = _, right, bottom, _ = left, left + width, top + height, top
+        axes.imshow(image, "gray_r", vmin=low, vmax=high, interpolation="nearest", extent=box)
+        axes.fill([left, right, right, left], [top, top, bottom, bottom], fill=False, ec="#cccccc")
+        text = f"{labels[i]} → {predicted[i]}  {100 * confidence[i]:.0f} %"
+        axes.text(left + width / 2, top - height / 20, text, ha="center", fontsize=7.5, color=_INK)
+    ends = -width / 20, (1.15 * columns - 0.1) * width, (1.35 * rows - 0.3) * height, -height / 4
+    axes.axis(ends)
+    axes.set_axis_off()
     return figure
 
 
