@@ -253,7 +253,7 @@ def _draw_mistakes(
 ) -> "Figure":
     columns = 10 if len(images) > 10 else max(5, len(images))
     rows = max(1, -(-len(images) // columns))
-    figure = _figure(0.95 * columns, 1.13 * rows + 0.8, title)
+    figure = _figure(0.95 * columns, 1.12 * rows + 0.6, title)
     if not len(images):
         figure.text(0.5, 0.4, "no mistakes", ha="center", va="center", fontsize=14, color=_INK)
         return figure
