@@ -354,6 +354,13 @@ def test_which_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("XPNET_CC", f"{own} -O1")
     monkeypatch.setenv("CC", "none-such")
     assert find_compiler() == [own, "-O1"]
+    spaces = tmp_path / "a folder"
+    spaces.mkdir()
+    monkeypatch.setenv("XPNET_CC", own_there := a_compiler(spaces, "exit 0"))
+    assert find_compiler() == [own_there]
+    monkeypatch.setenv("XPNET_CC", 'cc "-O1')
+    with pytest.raises(CannotCompile, match="cannot be run"):
+        find_compiler()
     monkeypatch.setenv("XPNET_CC", "none-such -O1")
     with pytest.raises(CannotCompile, match="XPNET_CC is 'none-such -O1', which cannot be run"):
         find_compiler()
@@ -362,7 +369,7 @@ def test_which_compiler(monkeypatch, tmp_path):
         with pytest.raises(CannotCompile, match="XPNET_CC is empty"):
             find_compiler()
     monkeypatch.delenv("XPNET_CC")
-    monkeypatch.delenv("CC")
+    monkeypatch.setenv("CC", 'cc "-O1')
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotCompile, match="there is no C compiler"):
         find_compiler()
@@ -378,9 +385,14 @@ def test_a_compiler_that_knows_not_all_flags(monkeypatch, tmp_path):
     assert compiled("int answer(void) { return 42; }").answer() == 42
 
 
-def test_nothing_is_left_of_the_files(monkeypatch, tmp_path):
+@pytest.mark.parametrize("end", ["exit 1", "exec sleep 5"])
+def test_nothing_is_left_of_the_files(monkeypatch, tmp_path, end):
+    """Nor of the compiler's own, which it leaves behind if it is stopped."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, "exit 1"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = f'echo > "$TMPDIR/step.s"; printf "\\351" >&2; {end}'
+    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
+    monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
     with pytest.raises(CannotCompile):
         compiled("nothing")
     assert [path.name for path in tmp_path.iterdir()] == ["cc.sh"]
