@@ -232,6 +232,7 @@ def not_loops():
         "shifted in place": partial(np.add, x[1:], 1.0, out=x[:-1]),
         "reversed in place": partial(np.copyto, x, x[::-1]),
         "a function": np.exp, "a product": partial(np.dot, x, x),
+        "one truth for all": partial(np.copyto, x.copy(), x, where=np.True_),
         "indices to be checked": partial(x.take, np.zeros(6, "int64"), 0, x.copy(), "raise"),
         "sum": partial(np.add.reduce, x, axis=0, out=np.zeros((), "f4")),
         "unaligned": partial(np.negative, x, out=np.zeros(25, "uint8")[1:].view("f4")),
@@ -267,6 +268,13 @@ def test_products_are_those_of_numpy(dtype):
     left = sum(getattr(call, "func", None) is np.dot for call in calls)
     # Those that were named last, and vectors by rows of a transposed matrix.
     assert left == (5 if find_blas() else len(expected))
+
+
+@pytest.mark.parametrize("other", [2.0, np.asarray(2.0), np.ones((4, 4), "float32")])
+def test_products_that_stay_calls_of_numpy(other):
+    for x in (np.ones(4), np.asarray(3.0)):
+        out = np.asarray(np.dot(x, other))
+        assert products.product_of(partial(np.dot, x, other, out)) is None
 
 
 @needs_compiler
@@ -308,6 +316,54 @@ def test_what_nobody_looks_at_is_not_written():
     assert (middle == -1).all()
     assert (last == 2).all()
     assert made.source.count("] = ") == 1
+
+
+@needs_compiler
+def test_what_the_next_round_begins_with_is_written():
+    """Though nobody but the loop that writes it looks at it."""
+    total, x, double = np.zeros(5), np.ones(5), np.empty(5)
+    recorded = [partial(np.add, total, x, out=total), partial(np.multiply, total, 2.0, out=double)]
+    made = Program(recorded, [double])
+    (call,) = made.compile()
+    for _ in range(3):
+        call()
+    assert (double == 6).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_memory_seen_as_numbers_of_two_dtypes(size):
+    """C may take it that a float and an integer lie in two places, unless told otherwise."""
+
+    def function(x, counts):
+        y = x + 1
+        counts = y.view("int32") + counts
+        bits = y.view("int32")
+        bits += 5
+        return [y, counts, y * counts.astype("float32")]
+
+    inputs = [np.ones(1, "float32"), np.ones(size, "int32")]
+    others = [np.full(1, 0.3, "float32"), np.arange(size, dtype="int32")]
+    _, _, results, expected = run_again(function, inputs, others)
+    for found, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+@needs_compiler
+def test_truths_of_any_byte():
+    """As a view of a mask of 0 and 255 has them."""
+
+    def function(x):
+        return [x.astype("float32"), x.astype("int32"), x == np.ones(4, bool), x & x, x | x]
+
+    x = np.ones(4, bool)
+    _, calls, results = compile_calls(function, [x])
+    x.view("uint8")[...] = [0, 1, 2, 255]
+    for call in calls:
+        call()
+    for found, wanted in zip(results, function(x.copy()), strict=True):
+        np.testing.assert_array_equal(found.view("uint8"), wanted.view("uint8"), strict=True)
+    assert len(calls) == 1
 
 
 @needs_compiler
