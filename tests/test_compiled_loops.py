@@ -1,5 +1,7 @@
 """Recorded calls compiled as C, against the same functions of NumPy on other values."""
 
+import ctypes
+import math
 import random
 from functools import partial
 
@@ -439,6 +441,16 @@ def test_a_compiler_that_knows_not_all_flags(monkeypatch, tmp_path):
     monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
     monkeypatch.setattr(compiler, "LIBRARIES", {})
     assert compiled("int answer(void) { return 42; }").answer() == 42
+
+
+@needs_compiler
+def test_a_compiler_with_fast_arithmetic(monkeypatch):
+    """Some have it unless told otherwise; it would be the whole process's, NumPy's as well."""
+    monkeypatch.setenv("XPNET_CC", " ".join([*find_compiler(), "-ffast-math"]))
+    monkeypatch.setattr(compiler, "LIBRARIES", {})
+    is_nan = compiled("int is_nan(double x) { return x != x; }").is_nan
+    assert is_nan(ctypes.c_double(math.nan)) == 1
+    assert np.float32(1e-40) * np.float32(1) > 0
 
 
 @pytest.mark.parametrize("end", ["exit 1", "exec sleep 5"])
