@@ -1,5 +1,7 @@
 """Recorded calls compiled as C, against the same functions of NumPy on other values."""
 
+import ctypes
+import math
 import random
 from functools import partial
 
@@ -232,6 +234,7 @@ def not_loops():
         "shifted in place": partial(np.add, x[1:], 1.0, out=x[:-1]),
         "reversed in place": partial(np.copyto, x, x[::-1]),
         "a function": np.exp, "a product": partial(np.dot, x, x),
+        "one truth for all": partial(np.copyto, x.copy(), x, where=np.True_),
         "indices to be checked": partial(x.take, np.zeros(6, "int64"), 0, x.copy(), "raise"),
         "sum": partial(np.add.reduce, x, axis=0, out=np.zeros((), "f4")),
         "unaligned": partial(np.negative, x, out=np.zeros(25, "uint8")[1:].view("f4")),
@@ -319,6 +322,13 @@ def test_products_are_those_of_numpy(dtype):
     assert left == (5 if find_blas() else len(expected))
 
 
+@pytest.mark.parametrize("other", [2.0, np.asarray(2.0), np.ones((4, 4), "float32")])
+def test_products_that_stay_calls_of_numpy(other):
+    for x in (np.ones(4), np.asarray(3.0)):
+        out = np.asarray(np.dot(x, other))
+        assert products.product_of(partial(np.dot, x, other, out)) is None
+
+
 @needs_compiler
 def test_without_numpy_s_blas_products_are_calls(monkeypatch):
     monkeypatch.setattr(products, "find_blas", dict)
@@ -358,6 +368,54 @@ def test_what_nobody_looks_at_is_not_written():
     assert (middle == -1).all()
     assert (last == 2).all()
     assert made.source.count("] = ") == 1
+
+
+@needs_compiler
+def test_what_the_next_round_begins_with_is_written():
+    """Though nobody but the loop that writes it looks at it."""
+    total, x, double = np.zeros(5), np.ones(5), np.empty(5)
+    recorded = [partial(np.add, total, x, out=total), partial(np.multiply, total, 2.0, out=double)]
+    made = Program(recorded, [double])
+    (call,) = made.compile()
+    for _ in range(3):
+        call()
+    assert (double == 6).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_memory_seen_as_numbers_of_two_dtypes(size):
+    """C may take it that a float and an integer lie in two places, unless told otherwise."""
+
+    def function(x, counts):
+        y = x + 1
+        counts = y.view("int32") + counts
+        bits = y.view("int32")
+        bits += 5
+        return [y, counts, y * counts.astype("float32")]
+
+    inputs = [np.ones(1, "float32"), np.ones(size, "int32")]
+    others = [np.full(1, 0.3, "float32"), np.arange(size, dtype="int32")]
+    _, _, results, expected = run_again(function, inputs, others)
+    for found, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+@needs_compiler
+def test_truths_of_any_byte():
+    """As a view of a mask of 0 and 255 has them."""
+
+    def function(x):
+        return [x.astype("float32"), x.astype("int32"), x == np.ones(4, bool), x & x, x | x]
+
+    x = np.ones(4, bool)
+    _, calls, results = compile_calls(function, [x])
+    x.view("uint8")[...] = [0, 1, 2, 255]
+    for call in calls:
+        call()
+    for found, wanted in zip(results, function(x.copy()), strict=True):
+        np.testing.assert_array_equal(found.view("uint8"), wanted.view("uint8"), strict=True)
+    assert len(calls) == 1
 
 
 @needs_compiler
@@ -404,6 +462,13 @@ def test_which_compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("XPNET_CC", f"{own} -O1")
     monkeypatch.setenv("CC", "none-such")
     assert find_compiler() == [own, "-O1"]
+    spaces = tmp_path / "a folder"
+    spaces.mkdir()
+    monkeypatch.setenv("XPNET_CC", own_there := a_compiler(spaces, "exit 0"))
+    assert find_compiler() == [own_there]
+    monkeypatch.setenv("XPNET_CC", 'cc "-O1')
+    with pytest.raises(CannotCompile, match="cannot be run"):
+        find_compiler()
     monkeypatch.setenv("XPNET_CC", "none-such -O1")
     with pytest.raises(CannotCompile, match="XPNET_CC is 'none-such -O1', which cannot be run"):
         find_compiler()
@@ -412,7 +477,7 @@ def test_which_compiler(monkeypatch, tmp_path):
         with pytest.raises(CannotCompile, match="XPNET_CC is empty"):
             find_compiler()
     monkeypatch.delenv("XPNET_CC")
-    monkeypatch.delenv("CC")
+    monkeypatch.setenv("CC", 'cc "-O1')
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotCompile, match="there is no C compiler"):
         find_compiler()
@@ -428,9 +493,24 @@ def test_a_compiler_that_knows_not_all_flags(monkeypatch, tmp_path):
     assert compiled("int answer(void) { return 42; }").answer() == 42
 
 
-def test_nothing_is_left_of_the_files(monkeypatch, tmp_path):
+@needs_compiler
+def test_a_compiler_with_fast_arithmetic(monkeypatch):
+    """Some have it unless told otherwise; it would be the whole process's, NumPy's as well."""
+    monkeypatch.setenv("XPNET_CC", " ".join([*find_compiler(), "-ffast-math"]))
+    monkeypatch.setattr(compiler, "LIBRARIES", {})
+    is_nan = compiled("int is_nan(double x) { return x != x; }").is_nan
+    assert is_nan(ctypes.c_double(math.nan)) == 1
+    assert np.float32(1e-40) * np.float32(1) > 0
+
+
+@pytest.mark.parametrize("end", ["exit 1", "exec sleep 5"])
+def test_nothing_is_left_of_the_files(monkeypatch, tmp_path, end):
+    """Nor of the compiler's own, which it leaves behind if it is stopped."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, "exit 1"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = f'echo > "$TMPDIR/step.s"; printf "\\351" >&2; {end}'
+    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
+    monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
     with pytest.raises(CannotCompile):
         compiled("nothing")
     assert [path.name for path in tmp_path.iterdir()] == ["cc.sh"]

@@ -4,8 +4,15 @@ import ctypes
 import os
 from pathlib import Path
 
-FLAGS = ("-O3", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-fno-math-errno", "-w")
-"""Nothing that lets a result be another than IEEE 754 says, or than NumPy gives for integers."""
+FLAGS = (
+    "-O3", "-fPIC", "-shared", "-w", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",
+    "-fwrapv", "-fno-strict-aliasing",
+)  # fmt: skip
+"""Nothing that lets a result be another than IEEE 754 says, or than NumPy gives for integers.
+
+Some compilers have fast arithmetic unless told otherwise. Memory that is seen as numbers of two
+dtypes, as by `view`, is written and read in the order of the calls.
+"""
 
 FASTER = ("-march=native", "-fno-trapping-math")
 """Left out where the compiler knows them not."""
@@ -26,19 +33,31 @@ def find_compiler() -> list[str]:
     CannotCompile
         If there is none, or `XPNET_CC` is empty, which says that none shall be used.
     """
-    import shlex
     import shutil
 
     chosen = os.environ.get("XPNET_CC")
     if chosen is not None and not chosen.strip():
         raise CannotCompile("XPNET_CC is empty: no compiler is to be used")
     for text in (chosen, os.environ.get("CC"), "cc", "gcc", "clang"):
-        command = shlex.split(text or "")
+        command = _words(text or "")
         if command and shutil.which(command[0]):
             return command
-        if text is chosen is not None:
+        if chosen is not None:
             raise CannotCompile(f"XPNET_CC is {chosen!r}, which cannot be run")
     raise CannotCompile("there is no C compiler (cc, gcc or clang)")
+
+
+def _words(text: str) -> list[str]:
+    """A command and its arguments; a path may have spaces."""
+    import shlex
+    import shutil
+
+    if shutil.which(text):
+        return [text]
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quotation without end
+        return []
 
 
 LIBRARIES: dict[str, ctypes.CDLL] = {}
@@ -62,12 +81,15 @@ def compiled(source: str) -> ctypes.CDLL:
 
     command = find_compiler()
     try:
-        with tempfile.TemporaryDirectory(prefix="xpnet-") as folder:
+        # (Some systems do not remove a library that is loaded.)
+        with tempfile.TemporaryDirectory(prefix="xpnet-", ignore_cleanup_errors=True) as folder:
             library = Path(folder) / "step.so"
             for flags in ((*FLAGS, *FASTER), FLAGS):
                 done = subprocess.run(
                     [*command, *flags, "-x", "c", "-", "-o", str(library), "-lm"],
-                    input=source, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+                    input=source, capture_output=True, text=True, errors="replace",
+                    timeout=TIMEOUT, check=False,
+                    env={**os.environ, "TMPDIR": folder},  # where it leaves files if it is stopped
                     start_new_session=True,  # or Ctrl-C would be the compiler's as well
                 )  # fmt: skip
                 if done.returncode == 0:

@@ -1,7 +1,8 @@
 """Recorded calls of NumPy as loops over elements, for C: see `xpnet.backends.cpu.program`.
 
 Only that is taken which C gives to the same bit: arithmetic that IEEE 754 defines, comparisons,
-integers, copies. What is left, such as exponentials, stays a call of NumPy.
+integers, copies. What is left, such as exponentials, stays a call of NumPy. (Which NaN two of them
+give is as open as in IEEE 754.)
 """
 
 from collections.abc import Sequence
@@ -139,6 +140,16 @@ class Nest:
         self.axis = first.axis
         self.statements = [first]
 
+    @property
+    def arrays(self) -> list[HostArray]:
+        """What it looks at in memory; what its own statements have made before is at hand."""
+        made: set[Any] = set()
+        arrays: list[HostArray] = []
+        for statement in self.statements:
+            arrays += [a for x in statement.reads if x.place not in made for a in x.arrays]
+            made.add(statement.target.place)
+        return arrays
+
     def admits(self, other: Statement) -> bool:
         """Whether a statement can be done in the same loop as those before it."""
         if other.shape != self.shape or other.axis is not None or self.axis is not None:
@@ -238,6 +249,8 @@ def _copy(
         return None
     if where is True:
         return Statement(target, [value], "{0}")
+    if not isinstance(where, np.ndarray):
+        return None
     mask = Operand(where, target.shape)
     return Statement(target, [value, mask, Operand(target, target.shape)], "{1} ? {0} : {2}")
 

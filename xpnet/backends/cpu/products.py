@@ -73,10 +73,12 @@ def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> Call | None:
     functions, letter = find_blas(), {"f": "s", "d": "d"}.get(out.dtype.char)
     if not functions or letter is None:
         return None
-    if any(x.dtype != out.dtype or not x.dtype.isnative or not x.flags.aligned for x in (a, b)):
+    if not all(isinstance(x, np.ndarray) and x.dtype == out.dtype for x in (a, b)):
+        return None
+    if not all(x.dtype.isnative and x.flags.aligned for x in (a, b)):
         return None
     # For lengths of 0 and 1, and for a matrix with itself, NumPy has ways of its own.
-    if min(*a.shape, *b.shape) < 2 or np.may_share_memory(a, b):
+    if min([*a.shape, *b.shape], default=0) < 2 or np.may_share_memory(a, b):
         return None
     if a.ndim == b.ndim == 2:
         left, right = layout_of(a), layout_of(b)

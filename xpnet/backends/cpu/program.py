@@ -27,6 +27,8 @@ Part: TypeAlias = Call | list[Nest | Product]
 class Program:
     """Calls as C, and what is left of them.
 
+    It must live as long as they are called: C has arrays by their address alone.
+
     Parameters
     ----------
     calls
@@ -39,8 +41,6 @@ class Program:
     ----------
     source
         The C source.
-    arrays
-        What the functions have by their address alone: it must live as long as the calls.
     """
 
     def __init__(self, calls: Sequence[Call], seen: Iterable[HostArray]) -> None:
@@ -53,7 +53,6 @@ class Program:
             if isinstance(part, list)
         ]
         self.source = "\n".join([HEAD, *functions])
-        self.arrays = arguments.arrays
         self._addresses = arguments.addresses
 
     def is_compiled(self) -> bool:
@@ -114,35 +113,21 @@ def _put(statement: Statement, part: list[Nest | Product]) -> None:
 
 
 class _Looks:
-    """Who looks at which memory."""
+    """The memory that somebody looks at."""
 
     def __init__(self, parts: Iterable[Part], seen: Iterable[HostArray]) -> None:
-        self._lookers: dict[tuple[int, int], set[int]] = {}
-        for array in seen:
-            self._note(array, 0)
+        arrays = list(seen)
         for part in parts:
-            if not isinstance(part, list):
-                for array in _arrays_in(part):
-                    self._note(array, 0)
-                continue
-            for one in part:
-                if isinstance(one, Product):
-                    arrays = list(one.arrays)
-                else:
-                    arrays = [x for s in one.statements for read in s.reads for x in read.arrays]
-                for array in arrays:
-                    self._note(array, id(one))
+            if isinstance(part, list):
+                arrays += [array for one in part for array in one.arrays]
+            else:
+                arrays += _arrays_in(part)
+        self._spans = {byte_bounds(array) for array in arrays}
 
-    def _note(self, array: HostArray, who: int) -> None:
-        self._lookers.setdefault(byte_bounds(array), set()).add(who)
-
-    def need(self, nest: Nest, statement: Statement) -> bool:
-        """Whether anybody but the loop itself looks at what a statement of it writes."""
+    def need(self, statement: Statement) -> bool:
+        """Whether anybody looks at what a statement writes, but for its own loop after it."""
         low, high = byte_bounds(statement.target.array)
-        return any(
-            begin < high and low < end and who != {id(nest)}
-            for (begin, end), who in self._lookers.items()
-        )
+        return any(begin < high and low < end for begin, end in self._spans)
 
 
 def _arrays_in(value: Any) -> Iterator[HostArray]:

@@ -4,7 +4,8 @@ There is no address in it, only shapes and strides: who takes the same step with
 use what it was compiled to.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from xpnet.backends.cpu.loops import Count, Nest, Operand, Statement
@@ -29,7 +30,7 @@ LINE = 64
 """Bytes that come from memory together."""
 
 
-IsKept: TypeAlias = Callable[[Nest, Statement], bool]
+IsKept: TypeAlias = Callable[[Statement], bool]
 
 
 class Arguments:
@@ -39,13 +40,10 @@ class Arguments:
     ----------
     addresses
         In the order of the table.
-    arrays
-        Those that begin at some of them.
     """
 
     def __init__(self) -> None:
         self.addresses: list[int] = []
-        self.arrays: list[HostArray] = []
 
     def number_of(self, address: int) -> int:
         """Where in the table an address stands."""
@@ -55,7 +53,6 @@ class Arguments:
 
     def number_of_array(self, array: HostArray) -> int:
         """Where in the table the address of an array's first element stands."""
-        self.arrays.append(array)
         return self.number_of(array.__array_interface__["data"][0])
 
 
@@ -64,7 +61,7 @@ def write_function(
 ) -> str:
     """A function of the table of arguments that makes loops and products, one after the other.
 
-    `is_kept` says of a loop and a statement in it whether others look for the result in memory.
+    `is_kept` says of a statement whether somebody looks for its result in memory.
     """
     body: list[str] = []
     for part in parts:
@@ -115,7 +112,7 @@ class _Writer:
             text = statement.template.format(*values)
         value = self._named(len(self._axes), kind, f"({kind})({text})")
         self._names[target.place] = value
-        if self._is_kept(self._nest, statement):
+        if self._is_kept(statement):
             self._scopes[-1].append(f"{self._element(target)} = {value};")
 
     def _value(self, operand: Operand | str) -> str:
@@ -127,7 +124,10 @@ class _Writer:
         if operand.place not in self._names:
             depths = [d for d, (axis, _) in enumerate(self._axes) if operand.strides[axis]]
             depth = 1 + max(depths, default=-1 if operand.rows is None else 0)
-            self._names[operand.place] = self._named(depth, _type(operand), self._element(operand))
+            text = self._element(operand)
+            if operand.array.dtype.kind == "b":
+                text += " != 0"  # for a view of other bytes may be neither 0 nor 1
+            self._names[operand.place] = self._named(depth, _type(operand), text)
         return self._names[operand.place]
 
     def _count(self, count: Count) -> str:
@@ -138,12 +138,12 @@ class _Writer:
             self._scopes[0].append(f'int c{count} = {count}; __asm__("" : "+r"(c{count}));')
         return f"c{count}"
 
-    def _element(self, operand: Operand, **others: str) -> str:
+    def _element(self, operand: Operand, others: Mapping[int, str] = MappingProxyType({})) -> str:
         """An element in memory; `others` are indices in the place of the loop's, by their axis."""
         places = {axis: f"i{depth}" for depth, (axis, _) in enumerate(self._axes)}
         if operand.rows is not None:
             places[0] = self._row(operand, operand.rows)
-        places |= {int(axis[1:]): text for axis, text in others.items()}
+        places |= others
         steps = [(text, operand.strides[axis]) for axis, text in places.items()]
         terms = [f"{text} * {step}" for text, step in steps if step]
         return f"{self._pointer(operand.array)}[{' + '.join(terms) or '0'}]"
@@ -173,9 +173,9 @@ class _Writer:
         total = f"t{len(self._names)}"
         update = statement.template.format(total, "x")
         inner += [
-            f"{kind} {total} = {self._element(operand, **{f'_{axis}': '0'})};",
+            f"{kind} {total} = {self._element(operand, {axis: '0'})};",
             f"for (long long k = 1; k < {operand.array.shape[axis]}; k++) {{",
-            f"const {kind} x = {self._element(operand, **{f'_{axis}': 'k'})};",
+            f"const {kind} x = {self._element(operand, {axis: 'k'})};",
             f"{total} = {update};",
             "}",
         ]
