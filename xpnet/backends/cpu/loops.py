@@ -7,7 +7,7 @@ give is as open as in IEEE 754.)
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -38,6 +38,10 @@ _OF_FLOATS = {"divide", "sqrt", "sign", "absolute"}
 _OF_INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor"} | _SHIFTS
 
 
+Span: TypeAlias = tuple[int, int]
+"""The addresses of the first byte of an array, and of the first after it."""
+
+
 class Count(str):
     """By how many bits a number is shifted, as C writes it."""
 
@@ -53,6 +57,8 @@ class Operand:
         How far apart its elements are along each axis of the loop, in elements.
     rows
         Indices along the first axis that stand in the place of the loop's own, for `take`.
+    spans
+        From where to where its memory goes.
     """
 
     def __init__(self, array: HostArray, shape: Shape, rows: HostArray | None = None) -> None:
@@ -64,24 +70,19 @@ class Operand:
             0 if n == 1 else stride // array.itemsize
             for n, stride in zip(spread.shape, spread.strides, strict=True)
         )
-        self._spans = tuple(byte_bounds(x) for x in self.arrays)
+        self.spans = {byte_bounds(x) for x in self.arrays}
+        self._place = byte_bounds(array), self.strides, array.dtype
 
     @property
     def place(self) -> Any:
         """What two operands have in common if they are the same elements in the same order."""
         if self.rows is not None:
             return id(self)
-        return self._spans, self.strides, self.array.dtype
+        return self._place
 
     def is_apart(self, other: "Operand") -> bool:
         """Whether no element of one is another element of the other."""
-        if self.place == other.place:
-            return True
-        return self.is_elsewhere(other)
-
-    def is_elsewhere(self, other: "Operand") -> bool:
-        """Whether the memory of one is not that of the other."""
-        return all(a[1] <= b[0] or b[1] <= a[0] for a in self._spans for b in other._spans)
+        return self.place == other.place or _are_apart(self.spans, other.spans)
 
     def is_addressable(self) -> bool:
         """Whether C has the dtype, and every element lies where one may."""
@@ -109,6 +110,8 @@ class Statement:
         Of the one operand, which is reduced along it; None where nothing is.
     reads
         The operands that are arrays.
+    spans
+        From where to where the memory goes that it touches.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Statement:
         self.template = template
         self.axis = axis
         self.shape: Shape = target.shape
+        self.spans = self.target.spans.union(*(x.spans for x in self.reads))
 
     def is_sound(self) -> bool:
         """Whether C can address all, and no element is written before another one is read."""
@@ -138,7 +142,16 @@ class Nest:
     def __init__(self, first: Statement) -> None:
         self.shape = first.shape
         self.axis = first.axis
-        self.statements = [first]
+        self.statements: list[Statement] = []
+        self._written: set[Span] = set()
+        self._touched: set[Span] = set()
+        self.add(first)
+
+    def add(self, statement: Statement) -> None:
+        """Do one more statement in the loop."""
+        self.statements.append(statement)
+        self._written |= statement.target.spans
+        self._touched |= statement.spans
 
     @property
     def arrays(self) -> list[HostArray]:
@@ -163,11 +176,18 @@ class Nest:
 
     def lets_pass(self, other: Statement) -> bool:
         """Whether a statement that follows may as well be done before."""
-        return all(
-            all(mine.target.is_elsewhere(x) for x in (other.target, *other.reads))
-            and all(other.target.is_elsewhere(x) for x in mine.reads)
-            for mine in self.statements
+        return _are_apart(self._written, other.spans) and _are_apart(
+            self._touched, other.target.spans
         )
+
+
+def _are_apart(some: set[Span], others: set[Span]) -> bool:
+    """Whether no span of these has memory of those."""
+    for low, high in some:
+        for begin, end in others:
+            if begin < high and low < end:
+                return False
+    return True
 
 
 def statement_of(call: Call) -> Statement | None:

@@ -105,7 +105,7 @@ def _put(statement: Statement, part: list[Nest | Product]) -> None:
         if isinstance(one, Product):
             break
         if one.admits(statement):
-            one.statements.append(statement)
+            one.add(statement)
             return
         if not one.lets_pass(statement):
             break

@@ -35,8 +35,12 @@ is much, what is saved is little beside the arithmetic."""
 COMPILING_PAYS = 0.2
 """Seconds that replays of a step take before it is compiled, which takes about as long.
 
-Writing its C takes a tenth of that; then it is known whether there was such a step before.
+For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; then it is known
+whether there was such a step before.
 """
+
+CALLS_AS_LONG = 150
+"""So many calls take as long to compile as what is the same for all steps."""
 
 MOST_CHANGES = 8
 """How often a state that is none of ours is taken for that of a new training."""
@@ -63,6 +67,11 @@ class _Tape:
     program: Program | None = None
     is_tried: bool = False
     is_compiled: bool = False
+
+    @property
+    def pays(self) -> float:
+        """Seconds of replays after which compiling it pays."""
+        return COMPILING_PAYS * (1 + len(self.calls) / CALLS_AS_LONG)
 
     def play(self, rows: HostArray) -> None:
         """Take the step for these rows, from and to the arrays that it was recorded with."""
@@ -117,7 +126,7 @@ class Replayer:
     def _play(self, tape: _Tape, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
         calls = None
-        if not tape.is_tried and len(groups) and tape.seconds > COMPILING_PAYS / 10:
+        if not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
             try:
                 calls = self._compile_if_it_pays(tape)
             except Exception as error:
@@ -133,7 +142,7 @@ class Replayer:
     def _compile_if_it_pays(self, tape: _Tape) -> list[Call] | None:
         if tape.program is None:
             tape.program = Program(tape.calls, [*self._state.values(), *tape.kept])
-        if tape.seconds > COMPILING_PAYS or tape.program.is_compiled():
+        if tape.seconds > tape.pays or tape.program.is_compiled():
             return tape.program.compile()
         return None
 
