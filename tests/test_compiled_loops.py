@@ -3,6 +3,7 @@
 import ctypes
 import math
 import random
+import time
 from functools import partial
 
 import numpy as np
@@ -430,6 +431,12 @@ def test_rows_are_clipped_and_never_read_from_elsewhere():
 # -- the compiler ---------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch):
+    """What has failed in another test."""
+    monkeypatch.setattr(compiler, "FAILURES", {})
+
+
 def a_compiler(folder, text):
     path = folder / "cc.sh"
     path.write_text("#!/bin/sh\n" + text)
@@ -452,6 +459,19 @@ def test_a_compiler_that_fails(monkeypatch, tmp_path, script, message):
     monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
     with pytest.raises(CannotCompile, match=message):
         compiled(f"// {script}")
+
+
+def test_a_compiler_that_hangs_does_so_once_and_leaves_nothing_running(monkeypatch, tmp_path):
+    log, late = tmp_path / "log", tmp_path / "late"
+    script = f'echo started >> "{log}"; (sleep 1; echo > "{late}") & wait'
+    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
+    monkeypatch.setattr(compiler, "TIMEOUT", 0.3)
+    for source in ("// one", "// one", "// two"):
+        with pytest.raises(CannotCompile, match="TimeoutExpired"):
+            compiled(source)
+    assert log.read_text() == "started\n"
+    time.sleep(1.2)
+    assert not late.exists()
 
 
 def test_which_compiler(monkeypatch, tmp_path):

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 FLAGS = (
@@ -17,8 +19,8 @@ dtypes, as by `view`, is written and read in the order of the calls.
 FASTER = ("-march=native", "-fno-trapping-math")
 """Left out where the compiler knows them not."""
 
-TIMEOUT = 60
-"""Seconds that a compiler may take."""
+TIMEOUT = 30
+"""Seconds that a compiler may take. (Six were the most, for a network of thirty layers.)"""
 
 
 class CannotCompile(Exception):  # noqa: N818 - not an error: NumPy does the work
@@ -63,6 +65,9 @@ def _words(text: str) -> list[str]:
 LIBRARIES: dict[str, ctypes.CDLL] = {}
 """What has been compiled, by its source; it stays loaded as long as the process lives."""
 
+FAILURES: dict[str, str] = {}
+"""What went wrong, by the compiler's command: one that hangs should do so once."""
+
 
 def compiled(source: str) -> ctypes.CDLL:
     """A library made of C source, once for each source.
@@ -70,31 +75,50 @@ def compiled(source: str) -> ctypes.CDLL:
     Raises
     ------
     CannotCompile
-        If there is no compiler, it fails, or the library cannot be loaded.
+        If there is no compiler, it fails or has failed before, or the library cannot be loaded.
     """
     if source in LIBRARIES:
         return LIBRARIES[source]
     # Imported late: `import xpnet` shall be fast, and most trainings are too short to compile.
     import shlex
-    import subprocess
     import tempfile
+    from subprocess import SubprocessError
 
     command = find_compiler()
-    try:
-        # (Some systems do not remove a library that is loaded.)
-        with tempfile.TemporaryDirectory(prefix="xpnet-", ignore_cleanup_errors=True) as folder:
-            library = Path(folder) / "step.so"
-            for flags in ((*FLAGS, *FASTER), FLAGS):
-                done = subprocess.run(
-                    [*command, *flags, "-x", "c", "-", "-o", str(library), "-lm"],
-                    input=source, capture_output=True, text=True, errors="replace",
-                    timeout=TIMEOUT, check=False,
-                    env={**os.environ, "TMPDIR": folder},  # where it leaves files if it is stopped
-                    start_new_session=True,  # or Ctrl-C would be the compiler's as well
-                )  # fmt: skip
-                if done.returncode == 0:
-                    return LIBRARIES.setdefault(source, ctypes.CDLL(str(library)))
-            first = (done.stderr.strip().splitlines() or ["it says nothing"])[0]
-            raise CannotCompile(f"{shlex.join(command)} exits with {done.returncode}: {first}")
-    except (OSError, subprocess.SubprocessError) as error:
-        raise CannotCompile(f"{type(error).__name__}: {error}") from error
+    name = shlex.join(command)
+    if name not in FAILURES:
+        try:
+            # (Some systems do not remove a library that is loaded.)
+            with tempfile.TemporaryDirectory(prefix="xpnet-", ignore_cleanup_errors=True) as folder:
+                library = Path(folder) / "step.so"
+                for flags in ((*FLAGS, *FASTER), FLAGS):
+                    code, said = _run([*command, *flags], source, library)
+                    if code == 0:
+                        return LIBRARIES.setdefault(source, ctypes.CDLL(str(library)))
+                first = (said.strip().splitlines() or ["it says nothing"])[0]
+                FAILURES[name] = f"{name} exits with {code}: {first}"
+        except (OSError, SubprocessError) as error:
+            FAILURES[name] = f"{name}: {type(error).__name__}: {error}"
+    raise CannotCompile(FAILURES[name])
+
+
+def _run(command: list[str], source: str, library: Path) -> tuple[int, str]:
+    """Run a compiler; its exit code, and what it says."""
+    import subprocess
+
+    with subprocess.Popen(
+        [*command, "-x", "c", "-", "-o", str(library), "-lm"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        text=True, errors="replace",
+        env={**os.environ, "TMPDIR": str(library.parent)},  # where it leaves files if it is stopped
+        start_new_session=True,  # or Ctrl-C would be the compiler's as well
+    ) as process:  # fmt: skip
+        try:
+            _, said = process.communicate(source, timeout=TIMEOUT)
+        except BaseException:
+            # What it has started, which does the work, would go on.
+            with suppress(AttributeError, ProcessLookupError):  # as there are no groups on Windows
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            raise
+    return process.returncode, said

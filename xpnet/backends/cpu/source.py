@@ -21,7 +21,11 @@ HEAD = f"""#include <tgmath.h>
 #define XPNET_APART _Pragma("GCC ivdep")
 #endif
 """
-"""What stands before the functions. The elements of a loop after `XPNET_APART` touch no others."""
+"""What stands before the functions.
+
+The elements of a loop after `XPNET_APART` touch no others. (Clang takes it as leave to add up in
+another order as well: sums are not written in C.)
+"""
 
 AHEAD = 4
 """So many rows before it is read a row that is taken is asked for: memory is slow to answer."""
