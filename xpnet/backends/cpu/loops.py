@@ -82,7 +82,7 @@ class Operand:
 
     def is_apart(self, other: "Operand") -> bool:
         """Whether no element of one is another element of the other."""
-        return self.place == other.place or _are_apart(self.spans, other.spans)
+        return self.place == other.place or are_apart(self.spans, other.spans)
 
     def is_addressable(self) -> bool:
         """Whether C has the dtype, and every element lies where one may."""
@@ -176,12 +176,12 @@ class Nest:
 
     def lets_pass(self, other: Statement) -> bool:
         """Whether a statement that follows may as well be done before."""
-        return _are_apart(self._written, other.spans) and _are_apart(
+        return are_apart(self._written, other.spans) and are_apart(
             self._touched, other.target.spans
         )
 
 
-def _are_apart(some: set[Span], others: set[Span]) -> bool:
+def are_apart(some: set[Span], others: set[Span]) -> bool:
     """Whether no span of these has memory of those."""
     for low, high in some:
         for begin, end in others:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from xpnet.backends.cpu.compiler import LIBRARIES, compiled
-from xpnet.backends.cpu.loops import Nest, Statement, statement_of
+from xpnet.backends.cpu.loops import Nest, Span, Statement, statement_of
 from xpnet.backends.cpu.products import Product, product_of
 from xpnet.backends.cpu.recording import Call
 from xpnet.backends.cpu.source import HEAD, Arguments, write_function
@@ -46,9 +46,9 @@ class Program:
     def __init__(self, calls: Sequence[Call], seen: Iterable[HostArray]) -> None:
         arguments = Arguments()
         self._parts = _parts_of(calls)
-        looks = _Looks(self._parts, seen)
+        looked_at = _looked_at(self._parts, seen)
         functions = [
-            write_function(f"f{number}", part, arguments, looks.need)
+            write_function(f"f{number}", part, arguments, looked_at)
             for number, part in enumerate(self._parts)
             if isinstance(part, list)
         ]
@@ -112,22 +112,15 @@ def _put(statement: Statement, part: list[Nest | Product]) -> None:
     part.append(Nest(statement))
 
 
-class _Looks:
-    """The memory that somebody looks at."""
-
-    def __init__(self, parts: Iterable[Part], seen: Iterable[HostArray]) -> None:
-        arrays = list(seen)
-        for part in parts:
-            if isinstance(part, list):
-                arrays += [array for one in part for array in one.arrays]
-            else:
-                arrays += _arrays_in(part)
-        self._spans = {byte_bounds(array) for array in arrays}
-
-    def need(self, statement: Statement) -> bool:
-        """Whether anybody looks at what a statement writes, but for its own loop after it."""
-        low, high = byte_bounds(statement.target.array)
-        return any(begin < high and low < end for begin, end in self._spans)
+def _looked_at(parts: Iterable[Part], seen: Iterable[HostArray]) -> set[Span]:
+    """The memory that somebody looks at, other than loops at what they have just made."""
+    arrays = list(seen)
+    for part in parts:
+        if isinstance(part, list):
+            arrays += [array for one in part for array in one.arrays]
+        else:
+            arrays += _arrays_in(part)
+    return {byte_bounds(array) for array in arrays}
 
 
 def _arrays_in(value: Any) -> Iterator[HostArray]:

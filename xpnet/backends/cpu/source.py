@@ -4,11 +4,11 @@ There is no address in it, only shapes and strides: who takes the same step with
 use what it was compiled to.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
-from xpnet.backends.cpu.loops import Count, Nest, Operand, Statement
+from xpnet.backends.cpu.loops import Count, Nest, Operand, Span, Statement, are_apart
 from xpnet.backends.cpu.products import Product
 from xpnet.backends.language import PREAMBLE, TYPES
 from xpnet.typing import HostArray, Shape
@@ -34,26 +34,20 @@ LINE = 64
 """Bytes that come from memory together."""
 
 
-IsKept: TypeAlias = Callable[[Statement], bool]
-
-
 class Arguments:
-    """The table of addresses that functions are given, each once.
-
-    Attributes
-    ----------
-    addresses
-        In the order of the table.
-    """
+    """The table of addresses that functions are given, each once."""
 
     def __init__(self) -> None:
-        self.addresses: list[int] = []
+        self._numbers: dict[int, int] = {}
+
+    @property
+    def addresses(self) -> list[int]:
+        """In the order of the table."""
+        return list(self._numbers)
 
     def number_of(self, address: int) -> int:
         """Where in the table an address stands."""
-        if address not in self.addresses:
-            self.addresses.append(address)
-        return self.addresses.index(address)
+        return self._numbers.setdefault(address, len(self._numbers))
 
     def number_of_array(self, array: HostArray) -> int:
         """Where in the table the address of an array's first element stands."""
@@ -61,18 +55,18 @@ class Arguments:
 
 
 def write_function(
-    name: str, parts: Iterable[Nest | Product], arguments: Arguments, is_kept: IsKept
+    name: str, parts: Iterable[Nest | Product], arguments: Arguments, looked_at: set[Span]
 ) -> str:
     """A function of the table of arguments that makes loops and products, one after the other.
 
-    `is_kept` says of a statement whether somebody looks for its result in memory.
+    `looked_at` is the memory that somebody looks at; what is elsewhere need not be written.
     """
     body: list[str] = []
     for part in parts:
         if isinstance(part, Product):
             body.append(part.line(arguments.number_of))
         else:
-            body += _Writer(part, arguments, is_kept).lines()
+            body += _Writer(part, arguments, looked_at).lines()
     return "\n".join([f"void {name}(char** a) {{", *(f"    {line}" for line in body), "}", ""])
 
 
@@ -83,10 +77,10 @@ class _Writer:
     own. A line belongs to a scope, which lies within so many of the loops.
     """
 
-    def __init__(self, nest: Nest, arguments: Arguments, is_kept: IsKept) -> None:
+    def __init__(self, nest: Nest, arguments: Arguments, looked_at: set[Span]) -> None:
         self._nest = nest
         self._arguments = arguments
-        self._is_kept = is_kept
+        self._looked_at = looked_at
         operands = [x for s in nest.statements for x in (s.target, *s.reads)]
         apart = 1 if any(x.rows is not None for x in operands) else 0
         if nest.axis is not None:
@@ -116,7 +110,7 @@ class _Writer:
             text = statement.template.format(*values)
         value = self._named(len(self._axes), kind, f"({kind})({text})")
         self._names[target.place] = value
-        if self._is_kept(statement):
+        if not are_apart(self._looked_at, target.spans):
             self._scopes[-1].append(f"{self._element(target)} = {value};")
 
     def _value(self, operand: Operand | str) -> str:
