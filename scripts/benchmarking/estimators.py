@@ -3,12 +3,10 @@
 import time
 import warnings
 from collections.abc import Sequence
-from functools import partial
-from importlib import import_module
 from typing import Any
 
 from benchmarking.cases import Case, Job, Task
-from benchmarking.peers import PEERS, Peer
+from benchmarking.peers import PEERS, Peer, sklearn_mlp
 from benchmarking.runner import Say, Settings, measure
 from benchmarking.summary import quartiles, ratios
 from xpnet.typing import HostArray
@@ -28,7 +26,7 @@ def estimator_peers(solver: str) -> list[Peer]:
         Peer(
             f"{peer.name}-{solver}",
             f"{peer.label}, {solver}",
-            peer.function.replace(":run", ":fit"),
+            f"{sklearn_mlp.__name__}:fit",
             options=(*peer.options, *options),
         )
         for peer in (PEERS["xpnet-sklearn"], PEERS["sklearn"])
@@ -109,15 +107,8 @@ class _Fits:
     def __init__(self, name: str, job: Job, solver: str) -> None:
         self.job = job
         self.on_gpu = name == "xpnet"
-        module = import_module("xpnet.sklearn" if self.on_gpu else "sklearn.neural_network")
-        self.make = partial(
-            module.MLPClassifier,
-            hidden_layer_sizes=job.task.case.hidden,
-            solver=solver,
-            batch_size=job.batch_size,
-            random_state=0,
-            n_iter_no_change=1000,
-        )
+        module = "xpnet.sklearn" if self.on_gpu else "sklearn.neural_network"
+        self.make = sklearn_mlp.maker(job, module, solver=solver, n_iter_no_change=1000)
         self.x, self.y = self._moved(job.scaled(job.x)), self._moved(job.y)
 
     def _moved(self, array: HostArray) -> Any:

@@ -1,4 +1,4 @@
-"""How CUDA's C writes dtypes, functions and numbers; all of it is C++ as well."""
+"""How C, C++ and CUDA write dtypes, functions and numbers."""
 
 import math
 
@@ -14,7 +14,7 @@ TYPES: dict[DType, str] = {
         "uint32": "unsigned int", "int64": "long long", "uint64": "unsigned long long",
     }.items()
 }  # fmt: skip
-"""What CUDA calls a dtype."""
+"""What C calls a dtype."""
 
 LARGER, SMALLER = "({0} != {0} || {0} > {1} ? {0} : {1})", "({0} != {0} || {0} < {1} ? {0} : {1})"
 
@@ -37,20 +37,6 @@ WRAPPING = {"add", "subtract", "multiply", "negative"}
 
 PREAMBLE = """
 #define XPNET_INF (1e308 * 1e308)
-"""
-
-LANES = """
-template <typename T> __device__ inline T xpnet_lanes_sum(T x) {
-    for (int o = 16; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
-    return x;
-}
-template <typename T> __device__ inline T xpnet_lanes_max(T x) {
-    for (int o = 16; o > 0; o /= 2) {
-        const T other = __shfl_xor_sync(0xffffffffu, x, o);
-        x = (x != x || x > other ? x : other);
-    }
-    return x;
-}
 """
 
 

@@ -29,7 +29,7 @@ def run(job: Job, tick: Tick, *, module: str = "sklearn.neural_network") -> Host
 
     On pixels that were converted before: scikit-learn takes no others.
     """
-    model = _maker(job, module, **_PLAIN)()
+    model = maker(job, module, **_PLAIN)()
     x = job.scaled(job.x)
     classes = np.arange(job.sizes[-1])
     # It draws Glorot weights when it first sees data. Its optimizer keeps the arrays, so that the
@@ -54,7 +54,7 @@ def fit(
     By plain SGD, or by a solver with all parameters as they are by default.
     """
     options = _PLAIN if solver is None else {"solver": solver}
-    make = _maker(job, module, max_iter=EPOCHS_OF_A_FIT, **options)
+    make = maker(job, module, max_iter=EPOCHS_OF_A_FIT, **options)
     x = job.scaled(job.x)
     for _ in range(job.epochs):
         model = make()
@@ -67,7 +67,8 @@ def fit(
     return predicted
 
 
-def _maker(job: Job, module: str, **options: Any) -> Callable[[], Any]:
+def maker(job: Job, module: str, **options: Any) -> Callable[..., Any]:
+    """Makes classifiers for a case of the benchmark."""
     return partial(
         import_module(module).MLPClassifier,
         hidden_layer_sizes=job.task.case.hidden,

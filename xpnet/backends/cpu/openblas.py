@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cpu.recording import Recorded
+from xpnet.backends.cpu.recording import Call, Recorded
 from xpnet.typing import HostArray
 
 SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
 
 _WORTH_IT = 10_000
 """Fewer elements are subtracted in less time than the call of a C function from Python takes."""
+
+LETTERS = {"f": "s", "d": "d"}
+"""What the names of BLAS begin with, by the character of a dtype."""
 
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 """What C's interface calls the order of a matrix in memory, and whether it is transposed."""
@@ -74,21 +77,12 @@ def _load_functions(path: Path) -> dict[str, Any]:
 
 
 def _make_subtract_product(functions: dict[str, Any]) -> SubtractProduct:
-    products = {"f": functions["sgemm"], "d": functions["dgemm"]}
-
     def subtract_product(c: HostArray, a: HostArray, b: HostArray) -> HostArray:
         """Consumes `c`: c - a b."""
-        left, right = (layout_of(a), layout_of(b)) if _fit(c, a, b) else (None, None)
-        if left is None or right is None:
+        product = matrix_product(functions, -1.0, a, b, 1.0, c) if _fit(c, a, b) else None
+        if product is None:
             c -= np.dot(a, b)
             return c
-        (rows, inner), columns = a.shape, b.shape[1]
-        product = partial(
-            products[c.dtype.char],
-            *(ROW_MAJOR, left[0], right[0], rows, columns, inner),
-            *(-1.0, left[1], left[2], right[1], right[2]),
-            *(1.0, address_of(c), columns),
-        )
         if isinstance(c, Recorded):
             c.recording.does(product, reads=(a, b), writes=c)
         else:
@@ -112,7 +106,24 @@ def _fit(c: HostArray, a: HostArray, b: HostArray) -> bool:
     )
 
 
-def layout_of(x: HostArray) -> tuple[int, int, int] | None:
+def matrix_product(
+    functions: dict[str, Any], alpha: float, a: HostArray, b: HostArray, beta: float, c: HostArray
+) -> Call | None:
+    """The call for c = alpha a b + beta c, of matrices of one dtype, of which `c` is by rows.
+
+    None where BLAS does not take `a` or `b` as it lies. The arrays must outlive the call.
+    """
+    left, right = _layout(a), _layout(b)
+    if left is None or right is None:
+        return None
+    return partial(
+        functions[f"{LETTERS[c.dtype.char]}gemm"],
+        *(ROW_MAJOR, left[0], right[0], a.shape[0], b.shape[1], a.shape[1]),
+        *(alpha, *left[1:], *right[1:], beta, address_of(c), b.shape[1]),
+    )
+
+
+def _layout(x: HostArray) -> tuple[int, int, int] | None:
     """Whether a matrix is stored by rows or by columns, where, and how long one of them is.
 
     None if neither, as for a part of a larger matrix.

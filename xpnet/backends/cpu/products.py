@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.cpu.openblas import (
+    LETTERS,
     PLAIN,
     ROW_MAJOR,
     TRANSPOSED,
     address_of,
     find_blas,
-    layout_of,
+    matrix_product,
 )
 from xpnet.backends.cpu.recording import Call
 from xpnet.backends.language import literal
@@ -70,8 +71,8 @@ def product_of(call: Call) -> Product | None:
 
 def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> Call | None:
     """The call that `numpy.dot` makes."""
-    functions, letter = find_blas(), {"f": "s", "d": "d"}.get(out.dtype.char)
-    if not functions or letter is None:
+    functions = find_blas()
+    if not functions or out.dtype.char not in LETTERS:
         return None
     if not all(isinstance(x, np.ndarray) and x.dtype == out.dtype for x in (a, b)):
         return None
@@ -81,19 +82,12 @@ def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> Call | None:
     if min([*a.shape, *b.shape], default=0) < 2 or np.may_share_memory(a, b):
         return None
     if a.ndim == b.ndim == 2:
-        left, right = layout_of(a), layout_of(b)
-        if left is None or right is None:
-            return None
-        return partial(
-            functions[f"{letter}gemm"],
-            *(ROW_MAJOR, left[0], right[0], a.shape[0], b.shape[1], a.shape[1]),
-            *(1.0, *left[1:], *right[1:], 0.0, address_of(out), b.shape[1]),
-        )
+        return matrix_product(functions, 1.0, a, b, 0.0, out)
     if {a.ndim, b.ndim} != {1, 2} or not (a.flags.c_contiguous and b.flags.c_contiguous):
         return None
     matrix, vector, way = (a, b, PLAIN) if a.ndim == 2 else (b, a, TRANSPOSED)
     return partial(
-        functions[f"{letter}gemv"],
+        functions[f"{LETTERS[out.dtype.char]}gemv"],
         *(ROW_MAJOR, way, *matrix.shape, 1.0, address_of(matrix), matrix.shape[1]),
         *(address_of(vector), 1, 0.0, address_of(out), 1),
     )

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from xpnet.backends.cuda.nodes import Node
 from xpnet.backends.language import (
-    LANES,
     LARGER,
     PREAMBLE,
     SIGNED,
@@ -33,6 +32,21 @@ LONG_LOOP = 32
 
 MOST_WARPS = 2**16
 """So many elements at most are computed by a warp each."""
+
+LANES = """
+template <typename T> __device__ inline T xpnet_lanes_sum(T x) {
+    for (int o = 16; o > 0; o /= 2) x += __shfl_xor_sync(0xffffffffu, x, o);
+    return x;
+}
+template <typename T> __device__ inline T xpnet_lanes_max(T x) {
+    for (int o = 16; o > 0; o /= 2) {
+        const T other = __shfl_xor_sync(0xffffffffu, x, o);
+        x = (x != x || x > other ? x : other);
+    }
+    return x;
+}
+"""
+"""What the threads of a warp have together: the sum, and the largest, of a number of each."""
 
 Coordinate = tuple[str, int]
 """The text of an index, and how many loops deep the variables are that it is made of."""
