@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from compiling import needs_compiler
 
 from xpnet.backends.cpu import compiler, products
 from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
@@ -15,17 +16,6 @@ from xpnet.backends.cpu.loops import statement_of
 from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Recording
-
-
-def has_compiler():
-    try:
-        find_compiler()
-    except CannotCompile:
-        return False
-    return True
-
-
-needs_compiler = pytest.mark.skipif(not has_compiler(), reason="there is no C compiler")
 
 
 def compile_calls(function, inputs, *, seen=None):

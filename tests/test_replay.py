@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from compiling import HAS_COMPILER, needs_compiler
 
 from xpnet import SGD, Callback, Dense, Flatten, Layer, Sequential, Tanh, fit, mlp, open_backend
 from xpnet.backends.base import one_by_one
 from xpnet.backends.cpu import loops, replay
-from xpnet.backends.cpu.compiler import CannotCompile, find_compiler
 from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.recording import Recorded, Recording, Refused
 from xpnet.backends.cpu.replay import WARM_UPS, Replayer
@@ -20,16 +20,6 @@ from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
 from xpnet.training.step import initial_state, is_pure, make_step
 from xpnet.training.weighted import Weighted
-
-
-def _compiler():
-    try:
-        return find_compiler()
-    except CannotCompile:
-        return None
-
-
-CC = _compiler()
 
 
 @pytest.fixture(autouse=True)
@@ -72,16 +62,22 @@ def assert_same_bits(a, b):
         assert left.tobytes() == right.tobytes(), name
 
 
-def run_both(step, make_state, x, y, groups):
-    """Compare states by single steps and by replays after each group; one that compiles follows."""
+def replay_beside(step, make_state, x, y, groups):
+    """Compare states by single steps and by replays after each group."""
     replayed, expected = Replayer(step), make_state()
     state = make_state()
     for group in groups:
         state = replayed(state, x, y, group)
         expected = one_by_one(step)(expected, x, y, group)
         assert_same_bits(state, expected)
+    return replayed
+
+
+def run_both(step, make_state, x, y, groups):
+    """The same, where a step that is tried to be compiled has to be."""
+    replayed = replay_beside(step, make_state, x, y, groups)
     # (Where there is no compiler, NumPy replays all.)
-    assert all(t.is_compiled for t in replayed._tapes.values() if t.is_tried) or not CC
+    assert all(t.is_compiled for t in replayed._tapes.values() if t.is_tried) or not HAS_COMPILER
     return replayed
 
 
@@ -332,7 +328,7 @@ def test_fit_gives_the_same_network(monkeypatch):
 # -- what is compiled -----------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not CC, reason="there is no C compiler")
+@needs_compiler
 def test_a_step_is_compiled_once_its_replays_have_taken_long(monkeypatch):
     step, make_state = steps_of(mlp(12, 9, 4))
     replayed, state, x_y = Replayer(step), make_state(), samples()
@@ -350,16 +346,12 @@ def test_a_step_is_compiled_once_its_replays_have_taken_long(monkeypatch):
     assert len(tape.calls) == 7 or not find_blas()
 
 
-@pytest.mark.skipif(not CC, reason="there is no C compiler")
+@needs_compiler
 def test_what_gives_other_bits_is_not_used(monkeypatch, caplog):
     monkeypatch.setitem(loops._FUNCTIONS, "subtract", "{0} - {1} * 1.0000002f")
     step, make_state = steps_of(mlp(12, 9, 4))
-    replayed, state, expected = Replayer(step), make_state(), make_state()
     with caplog.at_level("INFO", logger="xpnet"):
-        for group in rows_of(12, 8).reshape(4, 3, 8):
-            state = replayed(state, *SAMPLES, group)
-            expected = one_by_one(step)(expected, *SAMPLES, group)
-            assert_same_bits(state, expected)
+        replayed = replay_beside(step, make_state, *SAMPLES, rows_of(12, 8).reshape(4, 3, 8))
     (tape,) = replayed._tapes.values()
     assert tape.is_tried
     assert not tape.is_compiled
@@ -369,12 +361,8 @@ def test_what_gives_other_bits_is_not_used(monkeypatch, caplog):
 def test_without_a_compiler_all_is_as_before(monkeypatch, caplog):
     monkeypatch.setenv("XPNET_CC", "")
     step, make_state = steps_of(mlp(12, 9, 4, dropout=0.2))
-    replayed, state, expected = Replayer(step), make_state(), make_state()
     with caplog.at_level("INFO", logger="xpnet"):
-        for group in rows_of(15, 8).reshape(5, 3, 8):
-            state = replayed(state, *SAMPLES, group)
-            expected = one_by_one(step)(expected, *SAMPLES, group)
-            assert_same_bits(state, expected)
+        replayed = replay_beside(step, make_state, *SAMPLES, rows_of(15, 8).reshape(5, 3, 8))
     assert replayed.reason == ""
     assert [r.message for r in caplog.records if "compiled" in r.message] == [
         "steps are not compiled, which may be slower: XPNET_CC is empty: no compiler is to be used"
