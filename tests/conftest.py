@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 
 # Several test processes on a few cores: the threads of one BLAS would wait for those of another.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -143,6 +144,21 @@ def pytest_configure(config):
         folder = tempfile.mkdtemp(prefix="xpnet-tests-jax-")
         config.stash[COMPILED] = os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--budget", type=float, metavar="SECONDS", help="skip what has not begun after so long"
+    )
+
+
+STARTED = time.monotonic()
+
+
+def pytest_runtest_setup(item):
+    budget = item.config.getoption("budget")
+    if budget is not None and time.monotonic() - STARTED > budget:
+        pytest.skip(f"the budget of time, {budget:g} s, is used up")
 
 
 def pytest_unconfigure(config):

@@ -3,6 +3,8 @@
 import warnings
 
 import numpy as np
+import pytest
+import sklearn
 from sklearn.exceptions import ConvergenceWarning
 
 RNG = np.random.RandomState(0)
@@ -21,6 +23,13 @@ TARGETS = {
     "counts": RNG.poisson(2, size=120).astype(float),
 }
 """For `X`, by their kind."""
+
+
+def skip_before(version, what):
+    """Skip where the scikit-learn that is compared with is older, and another in this."""
+    installed = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
+    if installed < version:
+        pytest.skip(f"scikit-learn {sklearn.__version__} {what}")
 
 
 def quietly(function, *args, **kwargs):

@@ -499,7 +499,7 @@ def xp(request):
 
 
 def host(x):
-    return np.from_dlpack(x)
+    return x if isinstance(x, np.ndarray) else np.from_dlpack(x)
 
 
 def given(xp, values):

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import require
 
 import xpnet
 from xpnet import (
@@ -94,6 +95,7 @@ def test_copies(training_backend):
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_joblib(name, tmp_path):
+    require(name)
     joblib = pytest.importorskip("joblib")
     network = train(open_backend(name))
     joblib.dump(network, tmp_path / "network.joblib")

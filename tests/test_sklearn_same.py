@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from estimators import TARGETS as Y
-from estimators import WEIGHTS, X, quietly
+from estimators import WEIGHTS, X, quietly, skip_before
 from scipy import sparse
 from sklearn import neural_network as theirs
 from sklearn.datasets import load_iris, make_classification
@@ -196,6 +196,8 @@ def words(item):
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("case", Y)
 def test_attributes_have_the_same_names_and_types(case, early):
+    if case == "strings" and early:
+        skip_before((1, 9), "cannot stop early on labels that are text")
     found = []
     for module in (ours, theirs):
         model = make(module, case, max_iter=3, early_stopping=early, random_state=0)
@@ -236,6 +238,8 @@ ERRORS = {
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_have_the_same_words(kind, case):
+    if case == "no weights":
+        skip_before((1, 9), "takes weights that are all 0")
     options, *data = ERRORS[case]
     said = []
     for module in (ours, theirs):
