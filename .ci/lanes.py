@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "lanes"
 WINDOWS = os.name == "nt"
 PROGRAMS = "Scripts" if WINDOWS else "bin"
+EXTRAS_OF_OLDEST = (
+    "plot", "image", "torch", "jax", "sklearn", "tensorboard", "onnx", "strict", "test",
+)  # fmt: skip
 
 
 class LaneError(Exception):
@@ -197,32 +201,52 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
     )  # fmt: skip
     # No slower than twice what it was, over the matrix products alone.
     call(python, "scripts/benchmark.py", "--quick")
-    required = ["torch", "jax", "array_api_strict"]
-    if Path(os.environ.get("XPNET_DATA_DIR", "")).is_dir():
-        required.append("mnist")
-    else:
-        result.notes.append("without MNIST: XPNET_DATA_DIR names no folder")
+    data = os.environ.get("XPNET_DATA_DIR", "")
+    if not Path(data).is_dir():
+        fetch = "import xpnet; xpnet.load_dataset('mnist')"
+        call(python, "-c", fetch, env=clean_environment())
+        where = "from xpnet.data.mnist import cache_folder; print(cache_folder())"
+        data = subprocess.check_output([python, "-c", where], cwd=ROOT, text=True).strip()
+    needed = {"XPNET_DATA_DIR": data, "XPNET_REQUIRE": "torch,jax,array_api_strict,mnist"}
     with reported(lane, result, True) as options:
-        call(
-            python, "-m", "pytest", "-q", "-n", "auto", *options,
-            env={**os.environ, "XPNET_REQUIRE": ",".join(required)},
-        )  # fmt: skip
+        call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment(**needed))
 
 
 def oldest(lane: Lane, result: Result, whole: bool) -> None:
-    python = environment(
-        BUILD / "oldest", "--constraint", ROOT / ".ci" / "oldest.txt", "--editable", ".[test,jax]",
-        python=oldest_python(),
-    )  # fmt: skip
-    with reported(lane, result, whole) as options:
-        call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment())
-
-
-def oldest_python() -> str:
-    found = find_python("3.11")
-    if found is None:
+    python = find_python("3.11")
+    if python is None:
         raise NotHereError("there is no Python 3.11, the oldest that xpnet runs on")
-    return found
+    check_oldest()
+    # The oldest torch is a download of 3 GB, and takes as long as all else.
+    extras = "test,jax,torch" if whole else "test,jax"
+    if not whole:
+        result.notes.append("without torch, which `.ci/run all` installs")
+    constraint = ROOT / ".ci" / "oldest.txt"
+    inside = environment(
+        BUILD / "oldest", "--constraint", constraint, "--editable", f".[{extras}]", python=python
+    )
+    with reported(lane, result, whole) as options:
+        call(inside, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment())
+
+
+def check_oldest() -> None:
+    """Check that the constraints are the lower bounds of what is installed with them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = {}
+    for extra in ("", *EXTRAS_OF_OLDEST):
+        listed = project["optional-dependencies"][extra] if extra else project["dependencies"]
+        for requirement in listed:
+            name, sign, bound = requirement.partition(">=")
+            if sign:
+                bounds[name.lower()] = bound
+    text = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", text.lower(), flags=re.MULTILINE))
+    wrong = [
+        f"{name}>={bound}" for name, bound in bounds.items()
+        if re.sub(r"(\.0)+$", "", pins.get(name, "")) != re.sub(r"(\.0)+$", "", bound)
+    ]  # fmt: skip
+    if wrong:
+        raise LaneError(f".ci/oldest.txt has no such pin as pyproject.toml's {', '.join(wrong)}")
 
 
 def wheel(lane: Lane, result: Result, whole: bool) -> None:
