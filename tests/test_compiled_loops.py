@@ -1,17 +1,13 @@
 """Recorded calls compiled as C, against the same functions of NumPy on other values."""
 
-import ctypes
-import math
 import random
-import time
 from functools import partial
 
 import numpy as np
 import pytest
 from compiling import needs_compiler
 
-from xpnet.backends.cpu import compiler, products
-from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
+from xpnet.backends.cpu import products
 from xpnet.backends.cpu.loops import statement_of
 from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.program import Program
@@ -416,111 +412,3 @@ def test_rows_are_clipped_and_never_read_from_elsewhere():
     rows[...] = [-5, 10**12, 3, -(10**12), 1]
     call()
     np.testing.assert_array_equal(result, x[[0, 3, 3, 0, 1]])
-
-
-# -- the compiler ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch):
-    """What has failed in another test."""
-    monkeypatch.setattr(compiler, "FAILURES", {})
-
-
-def a_compiler(folder, text):
-    path = folder / "cc.sh"
-    path.write_text("#!/bin/sh\n" + text)
-    path.chmod(0o755)
-    return str(path)
-
-
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        ("echo 'no such thing' >&2; exit 3", "exits with 3: no such thing"),
-        ("exit 1", "it says nothing"),
-        ("exit 0", "OSError"),  # and has written nothing
-        ('while [ "$1" != -o ]; do shift; done; echo text > "$2"', "OSError"),
-        ("sleep 5", "TimeoutExpired"),
-    ],
-)
-def test_a_compiler_that_fails(monkeypatch, tmp_path, script, message):
-    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
-    monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
-    with pytest.raises(CannotCompile, match=message):
-        compiled(f"// {script}")
-
-
-def test_a_compiler_that_hangs_does_so_once_and_leaves_nothing_running(monkeypatch, tmp_path):
-    log, late = tmp_path / "log", tmp_path / "late"
-    script = f'echo started >> "{log}"; (sleep 1; echo > "{late}") & wait'
-    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
-    monkeypatch.setattr(compiler, "TIMEOUT", 0.3)
-    for source in ("// one", "// one", "// two"):
-        with pytest.raises(CannotCompile, match="TimeoutExpired"):
-            compiled(source)
-    assert log.read_text() == "started\n"
-    time.sleep(1.2)
-    assert not late.exists()
-
-
-def test_which_compiler(monkeypatch, tmp_path):
-    own = a_compiler(tmp_path, "exit 0")
-    monkeypatch.setenv("CC", own)
-    monkeypatch.delenv("XPNET_CC", raising=False)
-    assert find_compiler() == [own]
-    monkeypatch.setenv("XPNET_CC", f"{own} -O1")
-    monkeypatch.setenv("CC", "none-such")
-    assert find_compiler() == [own, "-O1"]
-    spaces = tmp_path / "a folder"
-    spaces.mkdir()
-    monkeypatch.setenv("XPNET_CC", own_there := a_compiler(spaces, "exit 0"))
-    assert find_compiler() == [own_there]
-    monkeypatch.setenv("XPNET_CC", 'cc "-O1')
-    with pytest.raises(CannotCompile, match="cannot be run"):
-        find_compiler()
-    monkeypatch.setenv("XPNET_CC", "none-such -O1")
-    with pytest.raises(CannotCompile, match="XPNET_CC is 'none-such -O1', which cannot be run"):
-        find_compiler()
-    for empty in ("", " "):
-        monkeypatch.setenv("XPNET_CC", empty)
-        with pytest.raises(CannotCompile, match="XPNET_CC is empty"):
-            find_compiler()
-    monkeypatch.delenv("XPNET_CC")
-    monkeypatch.setenv("CC", 'cc "-O1')
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(CannotCompile, match="there is no C compiler"):
-        find_compiler()
-
-
-@needs_compiler
-def test_a_compiler_that_knows_not_all_flags(monkeypatch, tmp_path):
-    """Such as one without `-march=native`: what makes it faster only is left out."""
-    real = " ".join(find_compiler())
-    script = f'for x; do [ "$x" != -march=native ] || exit 1; done; exec {real} "$@"'
-    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
-    monkeypatch.setattr(compiler, "LIBRARIES", {})
-    assert compiled("int answer(void) { return 42; }").answer() == 42
-
-
-@needs_compiler
-def test_a_compiler_with_fast_arithmetic(monkeypatch):
-    """Some have it unless told otherwise; it would be the whole process's, NumPy's as well."""
-    monkeypatch.setenv("XPNET_CC", " ".join([*find_compiler(), "-ffast-math"]))
-    monkeypatch.setattr(compiler, "LIBRARIES", {})
-    is_nan = compiled("int is_nan(double x) { return x != x; }").is_nan
-    assert is_nan(ctypes.c_double(math.nan)) == 1
-    assert np.float32(1e-40) * np.float32(1) > 0
-
-
-@pytest.mark.parametrize("end", ["exit 1", "exec sleep 5"])
-def test_nothing_is_left_of_the_files(monkeypatch, tmp_path, end):
-    """Nor of the compiler's own, which it leaves behind if it is stopped."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    script = f'echo > "$TMPDIR/step.s"; printf "\\351" >&2; {end}'
-    monkeypatch.setenv("XPNET_CC", a_compiler(tmp_path, script))
-    monkeypatch.setattr(compiler, "TIMEOUT", 0.5)
-    with pytest.raises(CannotCompile):
-        compiled("nothing")
-    assert [path.name for path in tmp_path.iterdir()] == ["cc.sh"]

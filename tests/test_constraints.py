@@ -34,6 +34,23 @@ def test_long_columns_are_scaled_and_short_ones_left_alone(training_backend):
     assert np.linalg.norm(found, axis=0).max() <= 3 * (1 + 1e-15)
 
 
+@pytest.mark.parametrize("limit", [1e-10, 3.0, 1e25])
+def test_columns_whose_squares_overflow(training_backend, limit):
+    """Of a column beyond the range of squares, directions stay, as in float64."""
+    scales = np.asarray([1.0, 1e10, 1e15, 1e20, 1e30, 1e38, 0.0])
+    weight = (stream(0, "w").uniform(-3, 3, (30, 7)) * scales).astype("float32")
+    wide = weight.astype("float64")
+    norms = np.sqrt(np.sum(wide * wide, axis=0))
+    expected = wide * (limit / np.maximum(norms, limit))
+    xp = training_backend.xp
+    with training_backend.scope():
+        own = training_backend.asarray(weight, dtype=xp.float32, copy=True)
+        found = training_backend.to_numpy(MaxNorm(limit)(xp, own))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    short = (norms <= limit) & (scales <= 1e10)
+    np.testing.assert_array_equal(found[:, short], weight[:, short])
+
+
 def test_a_weight_that_is_no_number_stays_one():
     weight = np.ones((3, 2))
     weight[1, 0] = np.nan

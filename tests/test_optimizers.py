@@ -269,6 +269,52 @@ def test_it_writes_in_place(optimizer):
     assert all({**after, **after_slots}[name] is array for name, array in arrays.items())
 
 
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e20])
+@pytest.mark.parametrize("scale", [0.0, 1e-44, 1e-30, 1.0, 1e13, 1e19, 3e38])
+def test_a_norm_whose_square_overflows(training_backend, scale, limit):
+    """Against the same in float64 with Python's own `math.hypot`, which cannot."""
+    xp = training_backend.xp
+    values = {"weight": [[1.0, -0.5, 0.25], [1e-3, 0.0, -1.0]], "bias": [0.75, -1e-6]}
+    # (Numbers below the smallest normal one are 0 to some libraries.)
+    hosts = {name: (np.asarray(x) * scale).astype("float32") for name, x in values.items()}
+    norm = math.hypot(*(x for host in hosts.values() for x in host.ravel().tolist()))
+    factor = min(limit / (norm + 1e-6), 1.0)
+    with training_backend.scope():
+        float32 = {"dtype": xp.float32}
+        params = {name: training_backend.asarray(0 * x, **float32) for name, x in hosts.items()}
+        grads = {name: training_backend.asarray(x, **float32) for name, x in hosts.items()}
+        rate = training_backend.asarray(np.float32(1.0), **float32)
+        found, _ = SGD(1.0, clip_norm=limit).update(xp, params, grads, {}, rate)
+    for name, x in hosts.items():
+        expected = -x.astype("float64") * factor
+        own = training_backend.to_numpy(found[name])
+        np.testing.assert_allclose(own, expected, rtol=1e-5, atol=2e-38)
+
+
+def test_many_gradients_near_the_largest_number():
+    """Here the norm itself is beyond float32."""
+    grads = {"w": np.full((1000, 1000), 3e38, "float32"), "empty": np.zeros((0, 3), "float32")}
+    params = {name: np.zeros_like(x) for name, x in grads.items()}
+    found, _ = SGD(1.0, clip_norm=2.0).update(np, params, grads, {}, np.asarray(1, "float32"))
+    np.testing.assert_allclose(found["w"], -2e-3, rtol=1e-5)
+    only = {"empty": grads["empty"]}
+    SGD(1.0, clip_norm=2.0).update(np, dict(only), only, {}, np.asarray(1, "float32"))
+
+
+def test_where_nothing_overflows_clipping_has_the_bits_of_the_formula():
+    for limit in (0.5, 100.0):
+        for scale in (1e-3, 1.0, 1e10):
+            grads = {n: (scale * x).astype("float32") for n, x in draw("gradient").items()}
+            norm = np.sqrt(sum(np.sum(x * x) for x in grads.values()))
+            factor = np.minimum(limit / (norm + np.float32(1e-6)), np.float32(1))
+            params = {name: np.zeros_like(x) for name, x in grads.items()}
+            found, _ = SGD(1.0, clip_norm=limit).update(
+                np, params, dict(grads), {}, np.asarray(1, "float32")
+            )
+            for name, x in grads.items():
+                np.testing.assert_array_equal(-found[name], x * factor, strict=True)
+
+
 @each
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 1.0}, {"clip_value": 1.0}])
 def test_nan_comes_through(training_backend, optimizer, options):

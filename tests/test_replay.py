@@ -507,3 +507,46 @@ def test_refused_says_what():
         r[0] = 1
     with pytest.raises(Refused, match="__float__"):
         float(r[0:1, 0])
+
+
+# -- rows that are not there --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_out_of_range_are_what_they_are_to_a_step(weighted):
+    """Before steps are recorded, when they are, and when they are compiled: as NumPy counts."""
+    step, make_state = steps_of(mlp(12, 9, 4))
+    x, y = samples()
+    if weighted:
+        y = Weighted(y, np.linspace(0.5, 1.5, 30, dtype="float32"))
+    replayed, state, expected = Replayer(step), make_state(), make_state()
+    for i, group in enumerate(rows_of(36, 6).reshape(12, 3, 6)):
+        group[1, 2] = (-1, 29, -30, 3)[i % 4]
+        state = replayed(state, x, y, group)
+        expected = one_by_one(step)(expected, x, y, group)
+        assert_same_bits(state, expected)
+        for wrong in (30, -31, 2**40, -(2**40)):
+            with pytest.raises(IndexError, match="out of bounds"):
+                replayed({k: v.copy() for k, v in state.items()}, x, y, np.asarray([[0, wrong]]))
+        replayed._changes = 0  # states of others, which a loop of one's own has not
+    assert replayed.reason == ""
+
+
+def test_rows_that_the_targets_do_not_have_are_an_error():
+    step, make_state = steps_of(mlp(12, 9, 4))
+    (x, y), state, replayed = samples(), make_state(), Replayer(step)
+    y = y[:20]
+    for group in rows_of(8, 6, n=20)[:, None, :]:
+        state = replayed(state, x, y, group)
+    assert replayed._tapes
+    with pytest.raises(IndexError, match="out of bounds"):
+        replayed(state, x, y, np.full((1, 6), 20))
+
+
+def test_so_many_sizes_of_batch_are_recorded_and_no_more(monkeypatch):
+    monkeypatch.setattr(replay, "MOST_TAPES", 2)
+    step, make_state = steps_of(mlp(12, 9, 4))
+    groups = [rows_of(1, size) for size in (3, 4, 5, 6) * 4]
+    replayed = run_both(step, make_state, *samples(), groups)
+    assert set(replayed._tapes) == {(3,), (4,)}
+    assert replayed.reason == ""

@@ -33,6 +33,29 @@ def subtract_product(xp: Namespace, c: Array, a: Array, b: Array) -> Array:
     return c
 
 
+def unit_of_squares(xp: Namespace, largest: Array) -> Array:
+    """What to divide numbers by before their squares are added up, so that no sum overflows.
+
+    1, which changes no bit, where the largest magnitude is 2 to the power of 40 or less: so many
+    squares of it are within float32. Beyond that a part of the largest magnitude, and not itself,
+    because XLA divides by multiplying, and the reciprocal of the largest number is 0 to it. Squares
+    may still vanish: those of numbers that are nothing beside what a norm is compared with.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of `largest`.
+    largest
+        The largest magnitude, or several; floating point, any shape.
+
+    Returns
+    -------
+    unit
+        Same shape and dtype. A norm of what has been divided by it is to be multiplied by it.
+    """
+    return xp.where(largest > 2.0**40, largest * 2.0**-20, xp.ones_like(largest))
+
+
 def erf(xp: Namespace, x: Array) -> Array:
     """The error function, 2 / sqrt(π) times the integral of exp(-t²) from 0 to x.
 

@@ -1,8 +1,8 @@
 """PyTorch, as an array library: no autograd."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -91,11 +91,26 @@ class TorchBackend(Backend):
         known = isinstance(error, self._torch.cuda.OutOfMemoryError)
         return said or known or super().out_of_memory(error)
 
+    def compile(
+        self, function: Callable[..., Any], *, consumes: bool = False
+    ) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            # In a loop of one's own the caller's autocast may have been entered after the scope.
+            with self._without_autocast():
+                return function(*args, **options)
+
+        return run
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         before = self._torch.get_num_threads()
-        # Not inference_mode: its arrays could never take part in the caller's own autograd.
-        with self._torch.no_grad(), self._in_tf32() if self.tf32 else nullcontext():
+        with ExitStack() as stack:
+            if self._torch.is_inference_mode_enabled():
+                # Its arrays could never take part in the caller's own autograd, nor be trained on.
+                stack.enter_context(self._torch.inference_mode(False))
+            stack.enter_context(self._torch.no_grad())
+            stack.enter_context(self._without_autocast())
+            stack.enter_context(self._in_tf32() if self.tf32 else nullcontext())
             if self.threads is None:
                 yield
                 return
@@ -104,6 +119,15 @@ class TorchBackend(Backend):
                 yield
             finally:
                 self._torch.set_num_threads(before)
+
+    def _without_autocast(self) -> AbstractContextManager[Any]:
+        """Products in the dtype of their arrays, whatever the caller has set for his own."""
+        kind = self.device.type
+        with suppress(RuntimeError):  # a kind of device that has none
+            if self._torch.is_autocast_enabled(kind):
+                off: AbstractContextManager[Any] = self._torch.autocast(kind, enabled=False)
+                return off
+        return nullcontext()
 
     @contextmanager
     def _in_tf32(self) -> Iterator[None]:

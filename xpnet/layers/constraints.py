@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from xpnet.checks import finite_number
+from xpnet.operations import unit_of_squares
 from xpnet.typing import Array, Namespace
 
 Constraint: TypeAlias = Callable[[Namespace, Array], Array]
@@ -46,9 +47,11 @@ class MaxNorm:
 
     def __call__(self, xp: Namespace, weight: Array) -> Array:
         """Consumes `weight`."""
+        unit = unit_of_squares(xp, xp.max(xp.abs(weight), axis=0, keepdims=True))
+        weight /= unit
         norms = xp.sqrt(xp.sum(weight * weight, axis=0, keepdims=True))
-        # Exactly 1 up to the limit, and never a division by 0.
-        weight *= self.limit / xp.maximum(norms, self.limit)
+        # Exactly the unit up to the limit, and never a division by 0.
+        weight *= self.limit / xp.maximum(norms, self.limit / unit)
         return weight
 
 

@@ -1,11 +1,13 @@
 """What an optimizer is: how one parameter is updated, and what is the same for all of them."""
 
 from dataclasses import KW_ONLY, dataclass, fields
+from functools import reduce
 from typing import ClassVar
 
 from array_api_compat import device
 
 from xpnet.checks import finite_number
+from xpnet.operations import unit_of_squares
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.typing import Array, Grads, Namespace, Params
 
@@ -38,7 +40,7 @@ class Optimizer:
         as `("fc1.weight",)`.
     clip_norm
         If the norm of all gradients together, the root of the sum of all squares, is more than
-        this, they are scaled down to it. None for no limit.
+        this, they are scaled down to it; that it would overflow is no matter. None for no limit.
     clip_value
         Every element of the gradients is limited to -clip_value ... clip_value. None for no limit.
     ema
@@ -255,11 +257,19 @@ class Optimizer:
                 for name, gradient in grads.items()
             }
         if self.clip_norm is not None:
-            norm = xp.sqrt(sum(xp.sum(gradient * gradient) for gradient in grads.values()))
-            # As in torch: the small number keeps a norm of 0 from dividing.
-            factor = xp.minimum(self.clip_norm / (norm + 1e-6), 1.0)
-            return {name: gradient * factor for name, gradient in grads.items()}
+            return self._clipped_by_norm(xp, grads, self.clip_norm)
         return grads
+
+    def _clipped_by_norm(self, xp: Namespace, grads: Grads, limit: float) -> Grads:
+        sizes = [xp.max(xp.abs(gradient)) for gradient in grads.values() if 0 not in gradient.shape]
+        if not sizes:
+            return grads
+        unit = unit_of_squares(xp, reduce(xp.maximum, sizes))
+        grads = {name: gradient / unit for name, gradient in grads.items()}
+        norm = xp.sqrt(sum(xp.sum(gradient * gradient) for gradient in grads.values()))
+        # As in torch: the small number keeps a norm of 0 from dividing.
+        factor = xp.minimum(limit / (norm + 1e-6 / unit), unit)
+        return {name: gradient * factor for name, gradient in grads.items()}
 
     def _decays(self, name: str, parameter: Array) -> bool:
         if self.decayed == "weights":

@@ -2,9 +2,13 @@
 
 import ctypes
 import os
-import signal
-from contextlib import suppress
+import threading
+from collections.abc import Iterable
 from pathlib import Path
+
+from xpnet.backends.cpu.library import Libraries, NotALibraryError, load
+from xpnet.backends.cpu.running import MisbehavesError, Stopped, must_stop, run, signals_noted
+from xpnet.backends.cpu.scratch import scratch_folder
 
 FLAGS = (
     "-O3", "-fPIC", "-shared", "-w", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",
@@ -22,13 +26,26 @@ FASTER = ("-march=native", "-fno-trapping-math")
 TIMEOUT = 30
 """Seconds that a compiler may take. (Six were the most, for a network of thirty layers.)"""
 
+MOST_FAILURES = 3
+"""After so many sources in a row that it could not compile, a compiler is asked no more."""
+
+MOST_REMEMBERED = 100
+"""Of so many sources it is remembered that they could not be compiled."""
+
 
 class CannotCompile(Exception):  # noqa: N818 - not an error: NumPy does the work
     """There is no C compiler, or it fails; the message says which."""
 
 
+class NotNow(CannotCompile):
+    """It may work later: another thread is compiling, or the program is told to end."""
+
+
 def find_compiler() -> list[str]:
-    """The command of the C compiler: what the variable `XPNET_CC` says, or `CC`, or `cc`.
+    """The command of the C compiler: what the variable `XPNET_CC` says, or `cc`, `gcc` or `clang`.
+
+    `CC` is not looked at: it may name a compiler for another machine, or one that puts checks into
+    what it compiles. Nor is the current folder, where `PATH` names it.
 
     Raises
     ------
@@ -37,16 +54,25 @@ def find_compiler() -> list[str]:
     """
     import shutil
 
+    if os.name != "posix":
+        raise CannotCompile("steps are compiled on Linux, macOS and other POSIX systems alone")
     chosen = os.environ.get("XPNET_CC")
-    if chosen is not None and not chosen.strip():
+    if chosen is None:
+        folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        path = os.pathsep.join(folder for folder in folders if Path(folder).is_absolute())
+        for name in ("cc", "gcc", "clang"):
+            found = shutil.which(name, path=path)
+            if found:
+                return [found]
+        raise CannotCompile("there is no C compiler (cc, gcc or clang)")
+    if not chosen.strip():
         raise CannotCompile("XPNET_CC is empty: no compiler is to be used")
-    for text in (chosen, os.environ.get("CC"), "cc", "gcc", "clang"):
-        command = _words(text or "")
-        if command and shutil.which(command[0]):
-            return command
-        if chosen is not None:
-            raise CannotCompile(f"XPNET_CC is {chosen!r}, which cannot be run")
-    raise CannotCompile("there is no C compiler (cc, gcc or clang)")
+    command = _words(chosen)
+    found = shutil.which(command[0]) if command else None
+    if not found:
+        raise CannotCompile(f"XPNET_CC is {chosen!r}, which cannot be run")
+    # A link stays one: some compilers look at the name that they were called by.
+    return [str(Path(found).absolute()), *command[1:]]
 
 
 def _words(text: str) -> list[str]:
@@ -62,63 +88,76 @@ def _words(text: str) -> list[str]:
         return []
 
 
-LIBRARIES: dict[str, ctypes.CDLL] = {}
-"""What has been compiled, by its source; it stays loaded as long as the process lives."""
+LIBRARIES = Libraries()
+"""What has been compiled, by its source."""
 
-FAILURES: dict[str, str] = {}
-"""What went wrong, by the compiler's command: one that hangs should do so once."""
+FAILURES: dict[tuple[str, str], str] = {}
+"""What went wrong, by the compiler's command and the source."""
+
+IN_A_ROW: dict[str, int] = {}
+"""How many sources a compiler has failed at since it worked; not there before the first."""
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
-def compiled(source: str) -> ctypes.CDLL:
-    """A library made of C source, once for each source.
+def compiled(source: str, names: Iterable[str]) -> ctypes.CDLL:
+    """A library made of C source, with functions of these names, compiled once if it is in use.
 
     Raises
     ------
+    NotNow
+        If another thread is compiling, or a signal came meanwhile.
     CannotCompile
         If there is no compiler, it fails or has failed before, or the library cannot be loaded.
     """
-    if source in LIBRARIES:
-        return LIBRARIES[source]
-    # Imported late: `import xpnet` shall be fast, and most trainings are too short to compile.
     import shlex
-    import tempfile
-    from subprocess import SubprocessError
 
     command = find_compiler()
-    name = shlex.join(command)
-    if name not in FAILURES:
-        try:
-            # (Some systems do not remove a library that is loaded.)
-            with tempfile.TemporaryDirectory(prefix="xpnet-", ignore_cleanup_errors=True) as folder:
-                library = Path(folder) / "step.so"
-                for flags in ((*FLAGS, *FASTER), FLAGS):
-                    code, said = _run([*command, *flags], source, library)
-                    if code == 0:
-                        return LIBRARIES.setdefault(source, ctypes.CDLL(str(library)))
-                first = (said.strip().splitlines() or ["it says nothing"])[0]
-                FAILURES[name] = f"{name} exits with {code}: {first}"
-        except (OSError, SubprocessError) as error:
-            FAILURES[name] = f"{name}: {type(error).__name__}: {error}"
-    raise CannotCompile(FAILURES[name])
+    # Nobody waits for another thread's compiler: he who asks can go on without.
+    if must_stop() or not _ONE_AT_A_TIME.acquire(blocking=False):
+        raise NotNow("another thread is compiling, or the program ends")
+    try:
+        library = LIBRARIES.get(source)
+        if library is None:
+            library = _compile_once(command, shlex.join(command), source, names)
+            LIBRARIES.add(source, library)
+        return library
+    finally:
+        _ONE_AT_A_TIME.release()
 
 
-def _run(command: list[str], source: str, library: Path) -> tuple[int, str]:
-    """Run a compiler; its exit code, and what it says."""
-    import subprocess
+def _compile_once(command: list[str], name: str, source: str, names: Iterable[str]) -> ctypes.CDLL:
+    """Compile, unless this source or too many others have failed; failures are remembered."""
+    if (name, source) in FAILURES:
+        raise CannotCompile(FAILURES[name, source])
+    if IN_A_ROW.get(name, 0) >= MOST_FAILURES:
+        raise CannotCompile(f"{name} has failed too often")
+    try:
+        library = _compile(command, source, names)
+    except Stopped as error:
+        raise NotNow(str(error)) from error
+    except (CannotCompile, MisbehavesError, NotALibraryError, OSError) as error:
+        # One that has never worked and hangs would do so again, and that takes long.
+        is_broken = isinstance(error, MisbehavesError) and name not in IN_A_ROW
+        IN_A_ROW[name] = MOST_FAILURES if is_broken else IN_A_ROW.get(name, 0) + 1
+        message = f"{name}: {error}"
+        while len(FAILURES) >= MOST_REMEMBERED:
+            FAILURES.pop(next(iter(FAILURES)))
+        FAILURES[name, source] = message
+        raise CannotCompile(message) from error
+    IN_A_ROW[name] = 0
+    return library
 
-    with subprocess.Popen(
-        [*command, "-x", "c", "-", "-o", str(library), "-lm"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True, errors="replace",
-        env={**os.environ, "TMPDIR": str(library.parent)},  # where it leaves files if it is stopped
-        start_new_session=True,  # or Ctrl-C would be the compiler's as well
-    ) as process:  # fmt: skip
-        try:
-            _, said = process.communicate(source, timeout=TIMEOUT)
-        except BaseException:
-            # What it has started, which does the work, would go on.
-            with suppress(AttributeError, ProcessLookupError):  # as there are no groups on Windows
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            raise
-    return process.returncode, said
+
+def _compile(command: list[str], source: str, names: Iterable[str]) -> ctypes.CDLL:
+    # The signals outermost: one of them may end the process, when all else has been put away.
+    with signals_noted() as came, scratch_folder() as folder:
+        text, library = folder / "step.c", folder / "step.so"
+        text.write_text(source, encoding="utf-8")
+        for flags in ((*FLAGS, *FASTER), FLAGS):
+            full = [*command, *flags, "-x", "c", str(text), "-o", str(library), "-lm"]
+            code, said = run(full, folder, TIMEOUT, came)
+            if code == 0:
+                return load(library, names)
+    first = (said.strip().splitlines() or ["it says nothing"])[0]
+    raise CannotCompile(f"it exits with {code}: {first[:200]}")

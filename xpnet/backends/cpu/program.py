@@ -47,12 +47,13 @@ class Program:
         arguments = Arguments()
         self._parts = _parts_of(calls)
         looked_at = _looked_at(self._parts, seen)
-        functions = [
-            write_function(f"f{number}", part, arguments, looked_at)
+        functions = {
+            f"f{number}": write_function(f"f{number}", part, arguments, looked_at)
             for number, part in enumerate(self._parts)
             if isinstance(part, list)
-        ]
-        self.source = "\n".join([HEAD, *functions])
+        }
+        self.source = "\n".join([HEAD, *functions.values()])
+        self._names = list(functions)
         self._addresses = arguments.addresses
 
     def is_compiled(self) -> bool:
@@ -65,14 +66,15 @@ class Program:
         Raises
         ------
         CannotCompile
-            If the source cannot be compiled here.
+            If the source cannot be compiled here; `NotNow` if it may be later.
         """
-        library = compiled(self.source)
+        # Held: a library is unloaded when nobody does.
+        self._library = library = compiled(self.source, self._names)
         table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
         calls: list[Call] = []
         for number, part in enumerate(self._parts):
             if isinstance(part, list):
-                function = getattr(library, f"f{number}")
+                function = library[f"f{number}"]
                 function.restype = None
                 calls.append(partial(function, table))
             else:

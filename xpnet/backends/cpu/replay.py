@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backends.base import one_by_one
+from xpnet.backends.cpu.compiler import NotNow
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Call, Recording, Refused
 from xpnet.errors import one_line
@@ -38,6 +40,9 @@ COMPILING_PAYS = 0.2
 For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; then it is known
 whether there was such a step before.
 """
+
+MOST_TAPES = 16
+"""For so many sizes of batch steps are recorded: what each of them makes stays in memory."""
 
 CALLS_AS_LONG = 150
 """So many calls take as long to compile as what is the same for all steps."""
@@ -108,13 +113,17 @@ class Replayer:
     def __call__(self, state: State, x: HostArray, y: Any, groups: HostArray) -> State:
         known = self._are_known(x, y)
         self._look_whose(state)
+        if not _are_in_range(groups, x, y):
+            # As it is written a step counts back, or raises; a recorded one takes what is nearest.
+            return one_by_one(self._step)(state, x, y, groups)
         tape = self._tapes.get(groups.shape[1:]) if known else None
         if tape is not None and self._adopt(state):
             self._play(tape, groups)
             return dict(self._state)
         for number, rows in enumerate(groups):
             seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
-            if known and not self.reason and seen > WARM_UPS and rows.shape not in self._tapes:
+            new = rows.shape not in self._tapes and len(self._tapes) < MOST_TAPES
+            if known and not self.reason and seen > WARM_UPS and new:
                 state = self._record(state, x, y, rows)
                 if rows.shape in self._tapes:
                     self._play(self._tapes[rows.shape], groups[number + 1 :])
@@ -129,6 +138,8 @@ class Replayer:
         if not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
             try:
                 calls = self._compile_if_it_pays(tape)
+            except NotNow:
+                pass  # the next group asks again
             except Exception as error:
                 self._give_up(tape, one_line(error) or type(error).__name__)
         if calls is not None:
@@ -258,6 +269,15 @@ class Replayer:
         for name, value in {name: value.copy() for name, value in changed.items()}.items():
             np.copyto(own[name], value)
         return True
+
+
+def _are_in_range(groups: HostArray, x: HostArray, y: Any) -> bool:
+    """Whether all rows are there, counted from the first."""
+    if not groups.size:
+        return True
+    arrays = [x, *y] if isinstance(y, tuple) else [x, y]
+    count = min(array.shape[0] for array in arrays)
+    return bool(np.minimum.reduce(groups, None) >= 0 and np.maximum.reduce(groups, None) < count)
 
 
 def _inputs(recording: Recording, y: Any) -> Any:

@@ -1,0 +1,144 @@
+"""A compiler run as a program of its own, which can neither hang the training nor outlive it."""
+
+import atexit
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+MOST_OUTPUT = 2**20
+"""So many bytes a compiler may say; it was told to warn of nothing."""
+
+_LOOK = 0.05
+"""Seconds between two looks at whether to go on waiting."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: somebody wants to end
+    """A signal came, or the process ends, while the compiler ran."""
+
+
+class MisbehavesError(Exception):
+    """The compiler takes too long, or talks without end."""
+
+
+def run(
+    command: Sequence[str], folder: Path, timeout: float, came: Sequence[int]
+) -> tuple[int, str]:
+    """Run a compiler; its exit code, and what it says.
+
+    It is stopped by a signal, which `came` then has (see `signals_noted`), and, where this is not
+    the main thread, by the end of that.
+
+    Raises
+    ------
+    Stopped
+        If it was.
+    MisbehavesError
+        If it takes longer than `timeout` seconds, or says more than `MOST_OUTPUT` bytes.
+    OSError
+        If it cannot be started.
+    """
+    import subprocess
+
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "TMPDIR": str(folder)},  # where it leaves files if it is stopped
+        start_new_session=True,  # or Ctrl-C would be the compiler's as well
+    ) as process:  # fmt: skip
+        _RUNNING[process] = (os.getpid(), folder)
+        try:
+            said = _listen(process, came, time.monotonic() + timeout, timeout)
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            _RUNNING.pop(process, None)
+    return process.returncode, said.decode(errors="replace")
+
+
+def must_stop() -> bool:
+    """Whether the process is about to end: it waits for this thread alone."""
+    return not threading.main_thread().is_alive()
+
+
+def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> bytes:
+    """What the compiler says until it has ended. What it has started may hold the pipe longer."""
+    import selectors
+
+    said, has_ended = b"", False
+    pipe = process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if came or must_stop():
+                raise Stopped("the program is told to end")
+            if time.monotonic() > until:
+                raise MisbehavesError(f"it takes more than {timeout:g} seconds")
+            with suppress(BlockingIOError):
+                while part := os.read(pipe, 2**16):
+                    said += part
+                    if len(said) > MOST_OUTPUT:
+                        raise MisbehavesError(f"it says more than {MOST_OUTPUT} bytes")
+                # It is closed: there is nothing more to be told of, only the end to be waited for.
+                if pipe in selector.get_map():
+                    selector.unregister(pipe)
+            if has_ended:
+                return said
+            if pipe in selector.get_map():
+                selector.select(_LOOK)
+            else:
+                time.sleep(_LOOK / 10)
+            has_ended = process.poll() is not None
+
+
+@contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """A context in which SIGINT and SIGTERM are noted, in the list that it gives.
+
+    When it is left they are sent again, and answered as they would have been. They reach the main
+    thread alone; elsewhere nothing is done, and a signal that the process ignores stays ignored.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler not in (None, signal.SIG_IGN):
+                with suppress(ValueError):  # the main thread of a subinterpreter
+                    signal.signal(number, lambda number, _: came.append(number))
+                    before[number] = handler
+    try:
+        yield came
+    finally:
+        for noted, handler in before.items():
+            signal.signal(noted, handler)
+        for noted in came:
+            signal.raise_signal(noted)
+
+
+def _kill(process: Any) -> None:
+    """End a compiler with all that it has started, which does the work and would go on."""
+    if process.returncode is None:  # else its number may be that of others
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+
+
+_RUNNING: dict[Any, tuple[int, Path]] = {}
+"""What runs at this moment, by which process, and where."""
+
+
+@atexit.register
+def _kill_all() -> None:
+    """At the end of the process a thread that it does not wait for may still be compiling."""
+    import shutil
+
+    for process, (owner, folder) in list(_RUNNING.items()):
+        if owner == os.getpid():  # and not the parent of this process
+            _kill(process)
+            shutil.rmtree(folder, ignore_errors=True)
