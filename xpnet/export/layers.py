@@ -49,7 +49,16 @@ def checked_dtype(network: Network, dtype: str | None) -> str:
     ------
     ValueError
         If there is no such dtype.
+    TypeError
+        If the network is none.
     """
+    if not isinstance(network, Network):
+        advice = ""
+        if hasattr(network, "to_network"):
+            advice = ": give what its to_network() returns"
+        elif hasattr(network, "named_steps"):
+            advice = ": give its last step, which is what was trained"
+        raise TypeError(f"network must be a Network, got {type(network).__name__}{advice}")
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     return dtype or network.backend.dtype_name
