@@ -354,6 +354,17 @@ def test_files_that_are_not_pytorchs(tmp_path):
     NETWORK.save(tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="a network that xpnet saved: read it with xpnet"):
         read(tmp_path / "a.safetensors")
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    brain = {name: torch.asarray(x).bfloat16() for name, x in to_torch_state_dict(NETWORK).items()}
+    save_file(brain, tmp_path / "b.safetensors")
+    with pytest.raises(CheckpointError, match=r"give what safetensors.torch.load_file\(path\) ret"):
+        read(tmp_path / "b.safetensors", NETWORK.model)
+
+
+def test_pickles_and_other_things_are_no_state_dicts(tmp_path):
+    read = xpnet.Network.from_torch
     (tmp_path / "a.pt").write_bytes(pickle.dumps(Opened()))
     with pytest.raises(CheckpointError, match=r"torch.load\(..., weights_only=True\)"):
         read(tmp_path / "a.pt", NETWORK.model)

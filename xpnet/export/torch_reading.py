@@ -120,6 +120,10 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], str | Non
         raise CheckpointError(f"{path}: there is no such file") from error
     # AttributeError, TypeError: the file holds a dtype that NumPy has not, such as bfloat16.
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, AttributeError | TypeError):
+            advice = (
+                ": of dtypes that NumPy has not give what safetensors.torch.load_file(path) returns"
+            )
         raise CheckpointError(
             f"{path}: not a readable safetensors file ({quoted_text(error)}){advice}"
         ) from error
