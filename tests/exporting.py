@@ -44,7 +44,8 @@ def example_network(example, dtype):
 def small(**layers):
     """An untrained network of these layers for rows of five floats."""
     model = Sequential(**layers)
-    return network_of(model, model.init(0), sample_shape=(5,), input_dtype="float32")
+    arrays = {**model.init(0), **model.buffers()}
+    return network_of(model, arrays, sample_shape=(5,), input_dtype="float32")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ ENDINGS = {
     type=click.Choice(INPUT_DTYPES),
     help="ONNX: dtype of the input; that of the training samples if not given.",
 )
-@click.option("--opset", type=int, help="ONNX: version of the operators; 17 if not given.")
+@click.option("--opset", type=int, help="ONNX: version of the operators, from 9; 17 if not given.")
 def export(
     run: Path, file: Path, kind: str | None, force: bool, dtype: str | None, **options: Any
 ) -> None:

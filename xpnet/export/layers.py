@@ -1,5 +1,6 @@
 """What the exports have in common: the layers of a network one by one, and their arrays."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from xpnet.backends import DTYPES
 from xpnet.errors import ExportError
-from xpnet.layers import Layer
+from xpnet.layers import Layer, describe_layer
 from xpnet.training import Network
 from xpnet.typing import HostArray
 
@@ -49,7 +50,16 @@ def checked_dtype(network: Network, dtype: str | None) -> str:
     ------
     ValueError
         If there is no such dtype.
+    TypeError
+        If the network is none.
     """
+    if not isinstance(network, Network):
+        advice = ""
+        if hasattr(network, "to_network"):
+            advice = ": give what its to_network() returns"
+        elif hasattr(network, "named_steps"):
+            advice = ": give its last step, which is what was trained"
+        raise TypeError(f"network must be a Network, got {type(network).__name__}{advice}")
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     return dtype or network.backend.dtype_name
@@ -95,6 +105,33 @@ class Place:
 
     def _full(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key
+
+
+def describe_network(network: Network, dtype: str) -> str:
+    """What is needed of a network beside its arrays, as JSON.
+
+    Raises
+    ------
+    ExportError
+        If the options of a layer of one's own are not JSON values.
+    """
+    try:
+        return json.dumps(
+            {
+                "xpnet": installed_version(),
+                "model": describe_layer(network.model),
+                "dtype": dtype,
+                "sample_shape": network.sample_shape,
+                "input_dtype": network.input_dtype,
+                "pixel_maximum": network.pixel_maximum,
+                "target_kind": network.target_kind,
+            },
+            allow_nan=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            f"the options of a layer are not JSON values ({error}): define its config()"
+        ) from error
 
 
 def number(value: float) -> str:

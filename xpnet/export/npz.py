@@ -1,29 +1,46 @@
 """Networks as .npz files, which NumPy alone reads."""
 
 import io
-import json
+import math
 import os
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import write_atomically
-from xpnet.errors import ExportError
-from xpnet.export.layers import checked_dtype, host_arrays, installed_version
-from xpnet.layers import describe_layer
+from xpnet.backends import Backend
+from xpnet.checkpoint import check_arrays, write_atomically
+from xpnet.errors import CheckpointError, ExportError
+from xpnet.export.layers import checked_dtype, describe_network, host_arrays
+from xpnet.export.reading import (
+    check_fit,
+    compare_shapes,
+    listed,
+    make_network,
+    quoted_text,
+    read_description,
+)
+from xpnet.layers import Layer
 from xpnet.training import Network
+from xpnet.typing import HostArray, Shape
 
 DESCRIPTION = "xpnet"
 """The entry that holds what is needed beside the arrays, as JSON text."""
+
+LARGEST_RATIO = 100
+"""How far a file may be compressed; weights hardly can."""
 
 
 def to_npz(network: Network, path: str | os.PathLike[str], *, dtype: str | None = None) -> None:
     """Write the parameters and buffers of a network by their names, and a description as JSON.
 
-    `numpy.load(path, allow_pickle=False)` reads it. The entry `xpnet` is text, an array without
-    axes: JSON with `xpnet` (the version), `model` (the layers, in order, with their options),
-    `dtype`, `sample_shape`, `input_dtype`, `pixel_maximum` and `target_kind`; see `Network` for
-    these. The same network gives the same bytes.
+    `numpy.load(path, allow_pickle=False)` reads it, and so does `Network.from_npz`. The entry
+    `xpnet` is text, an array without axes: JSON with `xpnet` (the version), `model` (the layers, in
+    order, with their options), `dtype`, `sample_shape`, `input_dtype`, `pixel_maximum` and
+    `target_kind`; see `Network` for these. The same network gives the same bytes.
 
     Parameters
     ----------
@@ -47,7 +64,7 @@ def to_npz(network: Network, path: str | os.PathLike[str], *, dtype: str | None 
     arrays = host_arrays(network, dtype)
     if DESCRIPTION in arrays:
         raise ExportError(f"an array called {DESCRIPTION!r} would hide the description: rename it")
-    arrays[DESCRIPTION] = np.asarray(_description(network, checked_dtype(network, dtype)))
+    arrays[DESCRIPTION] = np.asarray(describe_network(network, checked_dtype(network, dtype)))
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
         for name, array in arrays.items():
@@ -58,21 +75,111 @@ def to_npz(network: Network, path: str | os.PathLike[str], *, dtype: str | None 
     write_atomically(path, content.getvalue())
 
 
-def _description(network: Network, dtype: str) -> str:
+def from_npz(
+    path: str | os.PathLike[str],
+    *,
+    model: Layer | None = None,
+    backend: str | Backend = "numpy",
+    device: str | None = None,
+    dtype: str | None = None,
+    **attributes: Any,
+) -> Network:
+    """`Network.from_npz`, which says more."""
+    where = str(path)
+    with _opened(path) as file:
+        headers = {name: _header(file, info) for name, info in _entries(file, where).items()}
+        described: dict[str, Any] = {}
+        if DESCRIPTION in headers:
+            text_shape, text_dtype = headers.pop(DESCRIPTION)
+            if text_shape != () or text_dtype.kind != "U":
+                raise CheckpointError(f"{where}: the entry {DESCRIPTION!r} is not a text")
+            text = str(_array(file, DESCRIPTION))
+            model, described = read_description(where, text, model)
+        if model is None:
+            raise CheckpointError(
+                f"{where}: xpnet did not write it, and it does not say of which layers it is: give "
+                f"the model, from_npz(..., model=...)"
+            )
+        # Before the buffers are made, whose sizes are then known to be sound.
+        shapes = {name: shape for name, (shape, _) in headers.items()}
+        wanted: dict[str, Shape] = dict(model.parameter_shapes())
+        wrong = compare_shapes(shapes, wanted)
+        missing = [name for name in wanted if name not in shapes]
+        check_fit(where, missing, (), wrong)
+        wanted |= {name: value.shape for name, value in model.buffers().items()}
+        missing = [name for name in wanted if name not in shapes]
+        unexpected = [name for name in shapes if name not in wanted]
+        check_fit(where, missing, unexpected, compare_shapes(shapes, wanted))
+        arrays = {name: _array(file, name) for name in wanted}
+    check_arrays(where, arrays, wanted)
+    attributes = {**described, **attributes}
+    return make_network(
+        where, model, arrays, attributes, backend=backend, device=device, dtype=dtype
+    )
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
+    """An .npz file; whatever is wrong with it is said by a `CheckpointError`."""
     try:
-        return json.dumps(
-            {
-                "xpnet": installed_version(),
-                "model": describe_layer(network.model),
-                "dtype": dtype,
-                "sample_shape": network.sample_shape,
-                "input_dtype": network.input_dtype,
-                "pixel_maximum": network.pixel_maximum,
-                "target_kind": network.target_kind,
-            },
-            allow_nan=False,
+        with zipfile.ZipFile(path) as file:
+            yield file
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file") from error
+    # RuntimeError: encrypted; NotImplementedError: an unknown compression; zlib.error, EOFError:
+    # cut or changed; SyntaxError and the like: the header of an array is not one.
+    except (
+        zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, KeyError,
+        RuntimeError, NotImplementedError, SyntaxError, OverflowError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{path}: not a readable .npz file ({quoted_text(error)})") from error
+
+
+def _entries(file: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInfo]:
+    """The entries by the names of their arrays."""
+    entries = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
+    foreign = [i.filename for i in file.infolist() if not i.filename.endswith(".npy")]
+    if foreign:
+        hint = ""
+        if any(name.endswith(".pkl") for name in foreign):
+            hint = (
+                ": a file of PyTorch can run code when it is read; read it with torch.load(..., "
+                "weights_only=True), and give what that returns to Network.from_torch"
+            )
+        raise CheckpointError(f"{where}: is not an .npz file, it holds {listed(foreign)}{hint}")
+    if len(entries) != len(file.infolist()):
+        raise CheckpointError(f"{where}: holds two arrays of the same name")
+    written = sum(info.compress_size for info in entries.values())
+    size = sum(info.file_size for info in entries.values())
+    actual = os.fstat(file.fp.fileno()).st_size if file.fp else 0
+    if size > LARGEST_RATIO * min(written, actual) + 2**20:
+        raise CheckpointError(
+            f"{where}: its {actual:,} bytes would become {size:,}: no weights can be packed so "
+            f"densely; it is damaged, or made to fill the memory"
         )
-    except (TypeError, ValueError) as error:
-        raise ExportError(
-            f"the options of a layer are not JSON values ({error}): define its config()"
-        ) from error
+    return entries
+
+
+def _header(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[Shape, np.dtype[Any]]:
+    """The shape and dtype of an array, which is not read."""
+    with file.open(info) as entry:
+        # A header has less than 64 KiB, whatever length it says itself.
+        head = io.BytesIO(entry.read(2**16))
+    version = np.lib.format.read_magic(head)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(head)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(head)
+    if dtype.hasobject:
+        raise ValueError(f"{info.filename}: holds Python objects, which can run code")
+    if head.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+        raise ValueError(f"{info.filename}: has not the size that its header says")
+    return shape, dtype
+
+
+def _array(file: zipfile.ZipFile, name: str) -> HostArray:
+    with file.open(f"{name}.npy") as entry:
+        array: HostArray = np.lib.format.read_array(entry, allow_pickle=False)
+    return array

@@ -11,13 +11,18 @@ from xpnet.checkpoint import write_atomically
 from xpnet.errors import ExportError, one_line
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
 from xpnet.export.onnx_graph import Graph
+from xpnet.export.onnx_heads import Output, check_head, estimator_outputs, network_outputs
 from xpnet.export.onnx_layers import ONNX_LAYERS, OnnxExporter
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import Shape
 
-OLDEST_OPSET = 17
-"""The first with LayerNormalization."""
+OLDEST_OPSET = 9
+"""The first with Where, and in which a file's constants are not inputs as well."""
+
+DEFAULT_OPSET = 17
+"""What is written if nothing is asked for: the first with LayerNormalization, which every ONNX
+Runtime from 1.12 on reads."""
 
 LARGEST = 2**31 - 1
 """How many bytes an ONNX file may have: what Protocol Buffers, in which it is written, can hold."""
@@ -27,15 +32,17 @@ INPUT_DTYPES = (*INTEGERS, "bool", "float16", "float32", "float64")
 """What the input of a graph may be."""
 
 
-def to_onnx(network: Network, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write a network as an ONNX file; an existing file is replaced at once or not at all.
+def to_onnx(network: Any, path: str | os.PathLike[str], **options: Any) -> None:
+    """Write a network, or a fitted estimator, as an ONNX file.
+
+    An existing file is replaced at once or not at all.
 
     Needs `pip install 'xpnet[onnx]'`.
 
     Parameters
     ----------
     network
-        The network, on any backend.
+        A network on any backend, or a fitted estimator of `xpnet.sklearn`.
     path
         The file, usually ending in `.onnx`.
     options
@@ -43,7 +50,7 @@ def to_onnx(network: Network, path: str | os.PathLike[str], **options: Any) -> N
 
     Raises
     ------
-    ExportError, ValueError, ImportError
+    ExportError, ValueError, TypeError, ImportError
         As `build_onnx` does.
     OSError
         If the file cannot be written.
@@ -52,12 +59,12 @@ def to_onnx(network: Network, path: str | os.PathLike[str], **options: Any) -> N
 
 
 def build_onnx(
-    network: Network,
+    network: Any,
     *,
     probabilities: bool = False,
     input_dtype: str | None = None,
     dtype: str | None = None,
-    opset: int = OLDEST_OPSET,
+    opset: int = DEFAULT_OPSET,
     layers: Mapping[type[Layer], OnnxExporter] | None = None,
 ) -> Any:
     """A network as an `onnx.ModelProto`: the same function of the samples as `Network.predict`.
@@ -69,12 +76,18 @@ def build_onnx(
     Every other tensor is called after the layer that it is the output of, and every constant like
     the parameter or buffer that it is.
 
+    A fitted `MLPClassifier` or `MLPRegressor` answers as it does by scikit-learn's converter,
+    skl2onnx, with `zipmap=False`. The input is called `X`. A classifier has two outputs: `label`,
+    the classes (N,) as int64 or strings (of several labels int64 rows of 0 and 1), and
+    `probabilities` (N, classes). A regressor has `variable`, always (N, outputs).
+
     Parameters
     ----------
     network
-        The network, on any backend.
+        A network on any backend, or a fitted estimator of `xpnet.sklearn`.
     probabilities
-        Whether the output is what `predict_proba` gives, and not what the model gives.
+        Whether the output is what `predict_proba` gives, and not what the model gives. A classifier
+        gives both its answers whatever is said here.
     input_dtype
         What the input holds, such as `"uint8"`. If None, what the network was trained on; floating
         point then comes in the dtype of the graph.
@@ -82,7 +95,7 @@ def build_onnx(
         `"float32"` or `"float64"`, in which the graph computes; the network's own if None. In
         float64 some layers are made of several operators, see `xpnet.export.onnx_layers`.
     opset
-        The version of the operators, from 17.
+        The version of the operators, from 9. Layers whose operator is newer are made of others.
     layers
         How layers of one's own are exported: a function `(place, layer, x) -> tensor` by type,
         where `place` is an `OnnxPlace`; see there.
@@ -95,24 +108,35 @@ def build_onnx(
     Raises
     ------
     ExportError
-        If a layer cannot be exported, the shape or dtype of the samples is not known, the file
-        would be larger than ONNX files can be (2 GiB), or a layer's own function made a graph that
-        is not right.
+        If a layer cannot be exported, or not in this opset, the shape or dtype of the samples or
+        the shape of the output is not known, the file would be larger than ONNX files can be
+        (2 GiB), or a layer's own function made a graph that is not right; if the classes of an
+        estimator are no strings and not in int64.
     ValueError
         If an option is not allowed.
+    TypeError
+        If it is neither a network nor an estimator.
     ImportError
         If onnx is not installed.
     """
     onnx = _import_onnx()
     _check_opset(onnx, opset)
+    estimator = network if hasattr(network, "to_network") else None
+    network = network if estimator is None else estimator.to_network()
     dtype = checked_dtype(network, dtype)
     input_dtype = _input_dtype(network, input_dtype, dtype)
-    head = _head(network, probabilities)
+    check_head(network, probabilities)
     shape = _sample_shape(network)
     _check_size(network, dtype)
     graph = Graph(dtype, opset, host_arrays(network, dtype), {**ONNX_LAYERS, **(layers or {})})
-    output = _fill(graph, network, shape, input_dtype, head)
-    model = _to_proto(onnx, graph, network, shape, input_dtype, output)
+    # First of all names, so that a layer of the same name gives way to the input.
+    given = graph.unique("input" if estimator is None else "X")
+    x = _add_model(graph, network, given, shape, input_dtype)
+    if estimator is None:
+        outputs = network_outputs(graph, network, x, probabilities)
+    else:
+        outputs = estimator_outputs(graph, estimator, network, x)
+    model = _to_proto(onnx, graph, network, Output(given, input_dtype, shape), outputs)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -120,33 +144,25 @@ def build_onnx(
     return model
 
 
-def _fill(
-    graph: Graph, network: Network, shape: Shape, input_dtype: str, head: tuple[str, str | None]
-) -> str:
-    """Put all nodes into the graph; returns the name of its output."""
-    # First of all names, so that a layer of the same name gives way to the input.
-    x = graph.unique("input")
+def _add_model(graph: Graph, network: Network, x: str, shape: Shape, input_dtype: str) -> str:
+    """Put what is done to samples, and the model, into the graph; returns the model's output."""
+    name = x
     if input_dtype != graph.dtype:
-        x = graph.add("Cast", [x], "input.cast", to=_tensor_type(graph.dtype))
+        x = graph.add("Cast", [x], f"{name}.cast", to=_tensor_type(graph.dtype))
     if input_dtype in INTEGERS:
         factor = np.asarray(1 / network.pixel_maximum, dtype=graph.dtype)
-        x = graph.add("Mul", [x, graph.constant("input.factor", factor)], "input.normalized")
-    wanted = network.model.input_shape()
-    if wanted is not None and len(wanted) == 1 and len(shape) > 1:
-        x = graph.add("Flatten", [x], "input.flat", axis=1)
-    x = graph.layer("", network.model, x)
-    name, operator = head
-    if operator is not None:
-        axis = {"axis": -1} if operator == "Softmax" else {}
-        x = graph.add(operator, [x], f"{name}.{operator.lower()}", **axis)
-    return graph.rename_output(x, name)
+        x = graph.add("Mul", [x, graph.constant(f"{name}.factor", factor)], f"{name}.normalized")
+    taken = _taken(network, shape)
+    if len(taken) < len(shape):
+        x = graph.add("Flatten", [x], f"{name}.flat", axis=1)
+    graph.shapes[x] = taken
+    return graph.layer("", network.model, x)
 
 
 def _to_proto(
-    onnx: Any, graph: Graph, network: Network, shape: Shape, input_dtype: str, output: str
+    onnx: Any, graph: Graph, network: Network, given: Output, outputs: list[Output]
 ) -> Any:
     helper = onnx.helper
-    result = network.model.output_shape(_taken(network, shape))
     proto = helper.make_graph(
         [
             helper.make_node(
@@ -155,17 +171,12 @@ def _to_proto(
             for node in graph.nodes
         ],
         "xpnet",
-        [helper.make_tensor_value_info("input", _tensor_type(input_dtype), ["batch", *shape])],
-        [
-            helper.make_tensor_value_info(
-                output,
-                _tensor_type(graph.dtype),
-                None if result is None else ["batch", *result],
-            )
-        ],
+        [_value_info(helper, given)],
+        [_value_info(helper, output) for output in outputs],
         [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
     )
     operators = [helper.make_opsetid("", graph.opset)]
+    names = ", ".join(output.name for output in outputs)
     model = helper.make_model(
         proto,
         opset_imports=operators,
@@ -173,10 +184,16 @@ def _to_proto(
         ir_version=helper.find_min_ir_version_for(operators),
         producer_name="xpnet",
         producer_version=installed_version(),
-        doc_string=_describe(network, input_dtype, output),
+        doc_string=_describe(network, given.dtype, names),
     )
-    helper.set_model_props(model, {"target_kind": network.target_kind, "output": output})
+    helper.set_model_props(model, {"target_kind": network.target_kind, "output": names})
     return model
+
+
+def _value_info(helper: Any, value: Output) -> Any:
+    return helper.make_tensor_value_info(
+        value.name, _tensor_type(value.dtype), ["batch", *value.shape]
+    )
 
 
 def _describe(network: Network, input_dtype: str, output: str) -> str:
@@ -202,8 +219,10 @@ def _import_onnx() -> Any:
 
 
 def _tensor_type(dtype: str) -> int:
-    from onnx import helper
+    from onnx import TensorProto, helper
 
+    if dtype == "string":
+        return int(TensorProto.STRING)
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
@@ -228,18 +247,6 @@ def _input_dtype(network: Network, given: str | None, dtype: str) -> str:
             "which are divided by its pixel_maximum, or 'float32' for numbers as they are"
         )
     return known if known in (*INTEGERS, "bool") else dtype
-
-
-def _head(network: Network, probabilities: bool) -> tuple[str, str | None]:
-    """The name of the output, and the operator that makes it from that of the model."""
-    if not probabilities:
-        return ("values" if network.target_kind == "values" else "logits"), None
-    if network.target_kind == "values":
-        raise ValueError(
-            "probabilities: this network was trained on real numbers and gives values, not "
-            "probabilities"
-        )
-    return "probabilities", "Softmax" if network.target_kind == "classes" else "Sigmoid"
 
 
 def _sample_shape(network: Network) -> Shape:

@@ -3,7 +3,7 @@
 A function `(place, layer, x) -> tensor` for each, named in `ONNX_LAYERS`. In float64 fewer
 operators are of use: attributes such as a slope or an epsilon are float32 always,
 LayerNormalization may compute in float32, and runtimes lack Elu, Softplus and Erf. There layers are
-made of parts.
+made of parts, as they are where the opset is from before their operator.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.export.onnx_erf import add_erf
-from xpnet.export.onnx_graph import OnnxPlace
+from xpnet.export.onnx_graph import NEGATIVE_AXES, OnnxPlace
 from xpnet.layers import (
     ELU,
     GELU,
@@ -47,8 +47,19 @@ def _operator(name: str, **attributes: Any) -> OnnxExporter:
 
 
 def _dense(place: OnnxPlace, layer: Dense, x: str) -> str:
-    bias = [place.parameter("bias")] if layer.bias else []
-    return place.node("Gemm", x, place.parameter("weight"), *bias)
+    weight = place.parameter("weight")
+    if layer.bias:
+        return place.node("Gemm", x, weight, place.parameter("bias"))
+    # Until 11 Gemm has to have a bias.
+    return place.node("Gemm" if place.opset >= 11 else "MatMul", x, weight)
+
+
+def _softmax(place: OnnxPlace, layer: Softmax, x: str) -> str:
+    # Until 13 all axes from this one on are one: of the last that is the same.
+    axis = place.last_axis(x)
+    if axis is None:
+        place.need_opset(NEGATIVE_AXES, "the last axis of samples of unknown shape")
+    return place.node("Softmax", x, axis=axis)
 
 
 def _leaky_relu(place: OnnxPlace, layer: LeakyReLU, x: str) -> str:
@@ -100,7 +111,8 @@ def _gelu(place: OnnxPlace, layer: GELU, x: str) -> str:
 
 
 def _batch_norm(place: OnnxPlace, layer: BatchNorm, x: str) -> str:
-    if place.dtype == "float32":
+    # Until 14 it trains or not by the number of its outputs, which ONNX's own evaluator ignores.
+    if place.dtype == "float32" and place.opset >= 14:
         arrays = [place.parameter(key) for key in ("scale", "bias", "mean", "variance")]
         return place.node("BatchNormalization", x, *arrays, epsilon=layer.epsilon)
     centred = place.node("Sub", x, place.parameter("mean"), part="centred")
@@ -108,7 +120,7 @@ def _batch_norm(place: OnnxPlace, layer: BatchNorm, x: str) -> str:
 
 
 def _layer_norm(place: OnnxPlace, layer: LayerNorm, x: str) -> str:
-    if place.dtype == "float32":
+    if place.dtype == "float32" and place.opset >= 17:
         arrays = [place.parameter(key) for key in ("scale", "bias")]
         return place.node("LayerNormalization", x, *arrays, axis=-1, epsilon=layer.epsilon)
     centred = place.node("Sub", x, _row_mean(place, x, "mean"), part="centred")
@@ -126,9 +138,10 @@ def _scaled(place: OnnxPlace, centred: str, variance: str, epsilon: float) -> st
 
 
 def _row_mean(place: OnnxPlace, x: str, part: str) -> str:
+    # Of rows, whose axis 1 every opset has.
     if place.opset < 18:
-        return place.node("ReduceMean", x, part=part, axes=[-1])
-    return place.node("ReduceMean", x, place.constant("axes", np.asarray([-1])), part=part)
+        return place.node("ReduceMean", x, part=part, axes=[1])
+    return place.node("ReduceMean", x, place.constant("axes", np.asarray([1])), part=part)
 
 
 def _nothing(place: OnnxPlace, layer: Dropout, x: str) -> str:
@@ -161,7 +174,7 @@ ONNX_LAYERS: dict[type[Layer], OnnxExporter] = {
     Sequential: _sequential,
     SiLU: _silu,
     Sigmoid: _operator("Sigmoid"),
-    Softmax: _operator("Softmax", axis=-1),
+    Softmax: _softmax,
     Softplus: _softplus,
     Tanh: _operator("Tanh"),
 }

@@ -5,16 +5,26 @@ Nothing here needs PyTorch: a state dict is written as a safetensors file, and a
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 
 from xpnet.checkpoint import write_atomically
 from xpnet.errors import ExportError
-from xpnet.export.layers import checked_dtype, host_arrays, installed_version, number
+from xpnet.export.layers import (
+    checked_dtype,
+    describe_network,
+    host_arrays,
+    installed_version,
+    number,
+)
 from xpnet.export.torch_layers import TORCH_LAYERS, TorchExporter, TorchModule, export_layer
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import HostArray
 
 Layers = Mapping[type[Layer], TorchExporter]
+
+DESCRIPTION = "network"
+"""The metadata of a file that hold what is needed beside the arrays, as JSON text."""
 
 
 def to_torch_state_dict(
@@ -60,8 +70,10 @@ def save_torch(
 ) -> None:
     """Write `to_torch_state_dict` as a safetensors file, which can run no code.
 
-    `model.load_state_dict(safetensors.torch.load_file(path))` loads it. An existing file is
-    replaced at once or not at all. Parameters and errors are those of `to_torch_state_dict`.
+    `model.load_state_dict(safetensors.torch.load_file(path))` loads it, and so does
+    `Network.from_torch`: under `network` the metadata has what is needed beside the arrays, as in
+    `to_npz`. An existing file is replaced at once or not at all. Parameters and errors are those of
+    `to_torch_state_dict`.
 
     Raises
     ------
@@ -72,6 +84,9 @@ def save_torch(
 
     state = to_torch_state_dict(network, dtype=dtype, layers=layers)
     metadata = {"format": "pt", "producer": f"xpnet {installed_version()}"}
+    # Of a layer of one's own there may be none: then the model is given to Network.from_torch.
+    with suppress(ExportError):
+        metadata[DESCRIPTION] = describe_network(network, checked_dtype(network, dtype))
     write_atomically(path, save(state, metadata=metadata))
 
 
@@ -107,8 +122,21 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
 
 
 def _module(network: Network, dtype: str | None, layers: Layers | None) -> TorchModule:
-    module = TorchModule(host_arrays(network, dtype), {**TORCH_LAYERS, **(layers or {})})
-    module.code = export_layer(module, "", network.model)
+    return make_module(network.model, host_arrays(network, dtype), layers)
+
+
+def make_module(
+    model: Layer, arrays: dict[str, HostArray], layers: Layers | None = None
+) -> TorchModule:
+    """The module of a model whose arrays are these.
+
+    Raises
+    ------
+    ExportError
+        If a layer cannot be exported, or its function leaves an array out.
+    """
+    module = TorchModule(arrays, {**TORCH_LAYERS, **(layers or {})})
+    module.code = export_layer(module, "", model)
     unused = set(module.arrays) - module.used
     if unused:
         raise ExportError(

@@ -14,6 +14,7 @@ from xpnet.layers import Layer, describe_layer
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, describe_loss, target_kind
 from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
 from xpnet.training.evaluation import Evaluation, make_evaluator
+from xpnet.training.foreign import Foreign
 from xpnet.training.history import History
 from xpnet.training.numbers import check_numbers
 from xpnet.training.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
@@ -25,7 +26,7 @@ from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Shape, State
 
 
-class Network:
+class Network(Foreign):
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
 
     It can be pickled, for other processes and caches; files to keep are written by `save`.
