@@ -7,6 +7,7 @@ from xpnet.backends import BACKENDS, DTYPES
 from xpnet.checks import finite_number
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
+from xpnet.layers.dropout import rate_problem
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
 from xpnet.training.history import UNMEASURED
@@ -106,11 +107,15 @@ def _choice(name: str, value: Any) -> str:
 
 def _number(name: str, value: Any) -> float:
     try:
-        return finite_number(name, value, **NUMBERS[name])
+        number = finite_number(name, value, **NUMBERS[name])
     except OverflowError as error:  # an integer beyond all floats
         raise OptionError(name, "must be finite") from error
     except ValueError as error:
         raise OptionError(name, str(error).removeprefix(f"{name} ")) from error
+    problem = rate_problem(number) if name == "dropout" else ""
+    if problem:
+        raise OptionError(name, problem)
+    return number
 
 
 def _integer(name: str, value: Any) -> int:
