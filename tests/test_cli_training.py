@@ -95,6 +95,22 @@ def test_the_command_line_is_the_python_api():
     assert Path("run/model.safetensors").read_bytes() == Path("by-hand.safetensors").read_bytes()
 
 
+def test_the_last_batch_is_left_out_by_an_option():
+    train(*PLAIN, "--drop-last", "--out", "run", "--quiet")
+    folder = Path("run")
+    network = xpnet.load(folder)
+    expected = RunConfig(**read_config(folder / "config.toml"))
+    assert expected.drop_last
+    data = xpnet.load_dataset("digits")
+    again = expected.fit(data, xpnet.open_backend("numpy"))
+    np.testing.assert_array_equal(network.params["fc1.weight"], again.params["fc1.weight"])
+    options = {**expected.fit_options(), "drop_last": False}
+    other = xpnet.fit(
+        expected.model(data), data.limited(expected.limit), backend="numpy", **options
+    )
+    assert (network.params["fc1.weight"] != other.params["fc1.weight"]).any()
+
+
 def test_a_plain_run_is_plain_gradient_descent():
     """Nothing that was added since has changed what `xpnet train` does by itself."""
     train(*PLAIN, "--out", "run", "--quiet")

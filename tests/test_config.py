@@ -85,7 +85,8 @@ def test_the_network_and_the_rest():
     data = xpnet.load_dataset("digits")
     config = RunConfig(
         hidden=[32, 16], activation="gelu", batch_norm=True, dropout=0.25, init="orthogonal",
-        epochs=3, batch_size=9, seed=4, label_smoothing=0.1, validation=0.2, patience=3,
+        epochs=3, batch_size=9, drop_last=True, seed=4, label_smoothing=0.1, validation=0.2,
+        patience=3,
     )  # fmt: skip
     assert config.model(data) == xpnet.mlp(
         64, 32, 16, 10, activation=xpnet.GELU(), batch_norm=True, dropout=0.25,
@@ -94,7 +95,7 @@ def test_the_network_and_the_rest():
     assert config.describe(data) == "64-32-16-10, batch norm, gelu, dropout 0.25, 2,826 parameters"
     assert config.fit_options() == {
         "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
-        "validation": 0.2, "seed": 4, "train_metrics": "evaluated",
+        "validation": 0.2, "seed": 4, "train_metrics": "evaluated", "drop_last": True,
     }  # fmt: skip
     assert config.early_stopping().patience == 3
     assert RunConfig().early_stopping() is None
@@ -187,6 +188,7 @@ _CONFIGS = st.builds(
     learning_rate=st.floats(1e-30, 1e30),
     l2=_NUMBER,
     batch_norm=st.booleans(),
+    drop_last=st.booleans(),
     validation=_NUMBER,
     patience=st.none() | st.integers(1, 99),
     optimizer=st.sampled_from(list(OPTIMIZERS)),

@@ -94,6 +94,7 @@ _HELP: dict[str, dict[str, str]] = {
     TRAINING: {
         "epochs": "How often to go through the training set.",
         "batch_size": "Samples in each step; as many as there are for full-batch gradient descent.",
+        "drop_last": "Leave out a last batch that is smaller.",
         "seed": "Same seed, same run.",
         "label_smoothing": "Part of each target that is spread over all classes, from 0 to below "
         "1.",

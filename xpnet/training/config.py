@@ -52,7 +52,7 @@ class RunConfig:
         The numbers of features of the hidden layers; none for softmax regression.
     activation, batch_norm, dropout, init
         As in `mlp`; names from `xpnet.layers.ACTIVATIONS` and `xpnet.initializers.INITIALIZERS`.
-    epochs, batch_size, seed
+    epochs, batch_size, drop_last, seed
         As in `fit`.
     label_smoothing
         As in `SoftmaxCrossEntropy`.
@@ -96,6 +96,7 @@ class RunConfig:
     init: str = "he_normal"
     epochs: int = 20
     batch_size: int = 64
+    drop_last: bool = False
     seed: int = 0
     label_smoothing: float = 0.0
     train_metrics: str = "evaluated"
@@ -261,6 +262,7 @@ class RunConfig:
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
+            "drop_last": self.drop_last,
             "optimizer": self.build_optimizer(),
             "loss": SoftmaxCrossEntropy(self.label_smoothing),
             "validation": self.validation,

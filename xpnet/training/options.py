@@ -72,7 +72,7 @@ INTEGERS: dict[str, int] = {
 }
 """The options that are integers, with the smallest that is allowed."""
 
-FLAGS = ("batch_norm", "tf32", "tensorboard")
+FLAGS = ("batch_norm", "drop_last", "tf32", "tensorboard")
 """The options that are on or off."""
 
 TEXTS = ("dataset", "device", "data_dir")
