@@ -197,6 +197,15 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward")
 
+    def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
+        """The gradient with respect to the input alone, of a layer that is not trained.
+
+        This default, which calls `backward`, is right for every layer. One whose gradients of
+        parameters cost something defines its own.
+        """
+        dx, _ = self.backward(xp, params, cache, dy)
+        return dx
+
     def descend(
         self,
         xp: Namespace,
@@ -234,9 +243,10 @@ class Layer:
         super().__init_subclass__(**options)
         # Another backward, also that of a mixin, must not come with a descend that knows
         # nothing of it.
-        for base in cls.__mro__:
-            if "descend" in vars(base):
-                break
-            if "backward" in vars(base):
-                cls.descend = Layer.descend  # type: ignore[method-assign]
-                break
+        for name in ("descend", "input_gradient"):
+            for base in cls.__mro__:
+                if name in vars(base):
+                    break
+                if "backward" in vars(base):
+                    setattr(cls, name, vars(Layer)[name])
+                    break

@@ -33,6 +33,7 @@ from xpnet.training.resume import (
 from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
+from xpnet.training.starting import Names, start_from, with_pixels_of
 from xpnet.training.step import check_loss_fits, initial_state, is_pure, make_step
 
 
@@ -56,6 +57,9 @@ def fit(
     stop_after: int | None = None,
     train_metrics: str = "evaluated",
     drop_last: bool = False,
+    start: Network | None = None,
+    freeze: Names | None = None,
+    fresh: Names | None = None,
 ) -> Network:
     """Train a network.
 
@@ -117,6 +121,18 @@ def fit(
     drop_last
         Whether a last batch that is smaller than the others is left out: in each epoch other
         samples are, and figures that are measured are those of all.
+    start
+        A trained network, of any backend and dtype, whose parameters and buffers the training
+        begins with; it stays as it is. All must be in the model, by name and shape. Without it
+        they are drawn by the seed. A history begins anew. A training that goes on (`resume`) has
+        its parameters already, and needs no `start`.
+    freeze
+        The names of layers that are not trained, such as `("fc1", "block.fc2")`: parameters and
+        buffers stay as they are. These layers are as in evaluation: a batch norm takes its running
+        statistics, dropout does nothing.
+    fresh
+        The names of layers that do not begin as those of `start`, such as a new last layer. If
+        given, layers of `start` that the model has not are left out.
 
     Returns
     -------
@@ -156,7 +172,7 @@ def fit(
     if not isinstance(drop_last, bool):
         raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
     seed = seed_sequence(seed)
-    given = given_samples(data, test, validation, sample_weight)
+    given = with_pixels_of(given_samples(data, test, validation, sample_weight), start)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     if sample_weight is not None and not accepts_weight(loss):
         raise TypeError(
@@ -169,6 +185,10 @@ def fit(
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
     check_numbers(opened.dtype_name, model, loss, optimizer)
+    begin = start_from(
+        model, seed, opened.dtype_name, start,
+        freeze=freeze, fresh=fresh, resumed=saved is not None,
+    )  # fmt: skip
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
@@ -176,7 +196,7 @@ def fit(
         stack.enter_context(telling_of_memory(opened, batch_size))
         stack.enter_context(opened.scope())
         sets = load_sets(opened, model, given, seed, loss)
-        check_batch_size(model, sets.n_samples, batch_size, drop_last=drop_last)
+        check_batch_size(begin.model, sets.n_samples, batch_size, drop_last=drop_last)
         _check_accuracy(callbacks, optimizer, sets.kind)
         visited = visited_samples(sets.n_samples, batch_size, drop_last=drop_last)
         steps = math.ceil(visited / batch_size)
@@ -192,22 +212,15 @@ def fit(
             input_dtype=dtype_name(sets.x),
         )
         state = initial_state(
-            opened, model, optimizer, seed,
-            epochs=epochs, steps_per_epoch=steps, sum_losses=running,
+            opened, begin.model, optimizer, seed,
+            epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,
         )  # fmt: skip
         training: dict[str, Any] = {}
         if saved is not None or any(map(saves, callbacks)):
             training = describe_training(
-                opened,
-                model,
-                optimizer,
-                loss,
-                seed,
-                batch_size,
-                sets,
-                train_metrics,
+                opened, model, optimizer, loss, seed, batch_size, sets, train_metrics,
                 drop_last=drop_last,
-            )
+            ) | begin.described_for(saved)  # fmt: skip
         if saved is not None:
             check_same_training(opened, saved, training, state, keepers(callbacks, plateau))
             state = load_state(opened, saved, state)
@@ -221,8 +234,9 @@ def fit(
         loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
         loop.start(stack, interrupts, saved)
         step = make_step(
-            opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed, sum_losses=running
-        )
+            opened, begin.model, loss, optimizer,
+            pixel_maximum=maximum, seed=seed, sum_losses=running,
+        )  # fmt: skip
         evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
         loop.run(step, evaluate)
     return network
