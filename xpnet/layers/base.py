@@ -21,6 +21,9 @@ class Context(NamedTuple):
         The number of the first row in the whole batch, where this is a part of a batch.
     path
         The names of the layer, from the outermost container inwards.
+    present
+        Which samples of the batch are there for what is computed of all of them: an array (B,) of
+        1, and of 0 for samples of weight 0; None for all.
     """
 
     training: bool = False
@@ -28,10 +31,12 @@ class Context(NamedTuple):
     step: Array | int = 0
     row_offset: Array | int = 0
     path: tuple[str, ...] = ()
+    present: Array | None = None
 
     def inside(self, name: str) -> "Context":
         """The context of a layer of this name."""
-        return Context(self.training, self.seed, self.step, self.row_offset, (*self.path, name))
+        path = (*self.path, name)
+        return Context(self.training, self.seed, self.step, self.row_offset, path, self.present)
 
     def keep_mask(self, xp: Namespace, x: Array, rate: float) -> Array:
         """Which elements of `x` dropout keeps in this layer and step; see `random.keep_mask`.

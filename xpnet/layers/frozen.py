@@ -4,8 +4,7 @@ import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
+from xpnet.initializers import zeros
 from xpnet.layers.base import EVALUATION, Context, Layer
 from xpnet.layers.container import Container
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
@@ -29,7 +28,7 @@ class Frozen(Layer):
 
     def buffers(self) -> dict[str, HostArray]:
         shapes = self.layer.parameter_shapes()
-        return {name: np.zeros(shape) for name, shape in shapes.items()} | self.layer.buffers()
+        return {name: zeros(shape) for name, shape in shapes.items()} | self.layer.buffers()
 
     def input_shape(self) -> Shape | None:
         return self.layer.input_shape()

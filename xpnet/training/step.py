@@ -132,17 +132,21 @@ def make_step(
     plain, averaged = optimizer.is_plain and penalty is None, optimizer.ema is not None
     scheduled = isinstance(optimizer.schedule, Schedule)
     has_buffers, constrained = bool(model.buffers()), model.has_constraint()
+    # Layers that look at the batch as a whole do without the samples of weight 0.
+    looks_at_batch = model.smallest_batch() > 1
+    smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
 
     def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
         """The loss of a batch, its gradient by the output, the cache, and the samples' weights."""
         batch = xp.take(x, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
+        weight = xp.take(y.weight, rows, axis=0) if isinstance(y, Weighted) else None
+        if weight is not None and looks_at_batch:
+            ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
         output, cache = model.forward(xp, arrays, batch, ctx)
         if isinstance(y, Weighted):
-            weight = xp.take(y.weight, rows, axis=0)
             value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
         else:
-            weight = None
             value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
         return value, d_output, cache, weight
 
