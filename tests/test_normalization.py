@@ -23,6 +23,7 @@ from xpnet import (
 from xpnet.backends import open_backend
 from xpnet.backends.cuda.graph import GraphRunner, GraphUse
 from xpnet.layers import EVALUATION, Context
+from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy
 from xpnet.parity import compare_backends
 from xpnet.random import derive, permutation, stream
@@ -372,16 +373,18 @@ def test_the_state_of_a_network_without_buffers_has_none():
     assert not [key for key in state if key.startswith("buffer/")]
 
 
-def test_recorded_groups_keep_the_buffers_where_they_are():
+@pytest.mark.parametrize("frozen", [(), ("fc1", "bn1")], ids=["", "frozen"])
+def test_recorded_groups_keep_the_buffers_where_they_are(frozen):
     """The logic of CUDA graphs with a step that makes new buffers, on a pretended device."""
     from test_cuda_graph import Device
 
     backend, device = open_backend("numpy", None, "float64"), Device()
     rows = np.arange(12).reshape(3, 4)
     x, y = stream(0, "x").normal(size=(12, 64)), np.arange(12) % 10
-    step = make_step(backend, MODEL, softmax_cross_entropy, SGD(0.1))
-    expected = initial_state(backend, MODEL, SGD(0.1), 0)
-    state = initial_state(backend, MODEL, SGD(0.1), 0)
+    model = freeze_layers(MODEL, frozen)
+    step = make_step(backend, model, softmax_cross_entropy, SGD(0.1))
+    expected = initial_state(backend, model, SGD(0.1), 0)
+    state = initial_state(backend, model, SGD(0.1), 0)
     run = GraphRunner(step, lambda: device)
     places = {name: id(value) for name, value in state.items()}
     for _ in range(2):  # as often as a group is run step by step before it is recorded
