@@ -27,6 +27,7 @@ from xpnet.schedules import (
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import read_config, read_options, write_config
 from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NUMBERS, TEXTS, OptionError
+from xpnet.training.options import NAMES as NAMES_OF_LAYERS
 from xpnet.training.resumed import open_run
 from xpnet.training.run_folder import RunFolder
 
@@ -147,6 +148,10 @@ def test_the_network_and_the_rest():
         ("dropout", {"dropout": 1.0}, "must be at least 0 and below 1, got 1.0"),
         ("dropout", {"dropout": 1 - 1e-9}, "is nearest to 1, which drops everything"),
         ("dropout", {"dropout": 1e-9}, "is nearest to 0, which drops nothing"),
+        ("freeze", {"freeze": "fc1"}, "a list of names of layers, such as fc1; got 'fc1'"),
+        ("freeze", {"freeze": ("fc1", 2)}, "a list of names of layers"),
+        ("fresh", {"fresh": ("fc1",)}, "needs a network to begin with: give start as well"),
+        ("start", {"start": ""}, "a text that is not empty"),
         ("hidden", {"hidden": (8, 0)}, "a list of integers from 1"),
         ("hidden", {"hidden": 8}, "a list of integers from 1 .*; got 8"),
         ("epochs", {"epochs": 2.0}, "must be an integer from 1 upwards, got 2.0"),
@@ -164,7 +169,7 @@ def test_options_that_are_refused(name, options, message):
 
 
 def test_every_option_is_checked():
-    tables = [CHOICES, NUMBERS, INTEGERS, FLAGS, TEXTS, ("hidden",)]
+    tables = [CHOICES, NUMBERS, INTEGERS, FLAGS, TEXTS, NAMES_OF_LAYERS, ("hidden",)]
     assert sorted(name for table in tables for name in table) == sorted(NAMES)
     for name in NAMES:
         with pytest.raises(OptionError, match=name):
@@ -189,6 +194,7 @@ _CONFIGS = st.builds(
     l2=_NUMBER,
     batch_norm=st.booleans(),
     drop_last=st.booleans(),
+    freeze=st.none() | st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)),
     validation=_NUMBER,
     patience=st.none() | st.integers(1, 99),
     optimizer=st.sampled_from(list(OPTIMIZERS)),

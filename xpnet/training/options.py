@@ -75,7 +75,10 @@ INTEGERS: dict[str, int] = {
 FLAGS = ("batch_norm", "drop_last", "tf32", "tensorboard")
 """The options that are on or off."""
 
-TEXTS = ("dataset", "device", "data_dir")
+TEXTS = ("dataset", "device", "data_dir", "start")
+
+NAMES = ("freeze", "fresh")
+"""The options that are names of layers."""
 
 
 def check_option(name: str, value: Any) -> Any:
@@ -92,6 +95,7 @@ def check_option(name: str, value: Any) -> Any:
         (INTEGERS, _integer),
         (dict.fromkeys(FLAGS), _flag),
         (dict.fromkeys(TEXTS), _text),
+        (dict.fromkeys(NAMES), _names),
         ({"hidden": None}, _sizes),
     ]
     check = next(check for names, check in kinds if name in names)
@@ -135,6 +139,13 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise OptionError(name, f"must be a text that is not empty, got {value!r}")
     return value
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    fits = isinstance(value, list | tuple) and all(isinstance(n, str) and n for n in value)
+    if not fits:
+        raise OptionError(name, f"must be a list of names of layers, such as fc1; got {value!r}")
+    return tuple(value)
 
 
 def _sizes(name: str, value: Any) -> tuple[int, ...]:
