@@ -86,12 +86,13 @@ def test_train_writes_a_run_folder(tmp_path):
     assert summary["configuration"] == {
         "dataset": "digits", "limit": None, "validation": None, "hidden": [128],
         "activation": "relu", "batch_norm": False, "dropout": 0.0, "init": "he_normal",
-        "epochs": 3, "batch_size": 64, "seed": 7, "label_smoothing": 0.0,
+        "epochs": 3, "batch_size": 64, "drop_last": False, "seed": 7, "label_smoothing": 0.0,
         "train_metrics": "evaluated", "optimizer": "sgd",
         "learning_rate": 0.1, "momentum": None, "weight_decay": 0.0, "l2": 0.0, "clip_norm": None,
         "clip_value": None, "ema": None, "schedule": "constant", "warmup": 0.0,
         "schedule_every": None, "schedule_factor": None, "schedule_final": None,
-        "schedule_patience": None, "patience": None, "backend": "numpy", "device": None,
+        "schedule_patience": None, "patience": None, "start": None, "freeze": None, "fresh": None,
+         "backend": "numpy", "device": None,
         "dtype": "float32", "tf32": False, "threads": None, "data_dir": None,
         "checkpoint_every": 1, "tensorboard": False,
     }  # fmt: skip

@@ -95,6 +95,53 @@ def test_the_command_line_is_the_python_api():
     assert Path("run/model.safetensors").read_bytes() == Path("by-hand.safetensors").read_bytes()
 
 
+def test_the_last_batch_is_left_out_by_an_option():
+    train(*PLAIN, "--drop-last", "--out", "run", "--quiet")
+    folder = Path("run")
+    network = xpnet.load(folder)
+    expected = RunConfig(**read_config(folder / "config.toml"))
+    assert expected.drop_last
+    data = xpnet.load_dataset("digits")
+    again = expected.fit(data, xpnet.open_backend("numpy"))
+    np.testing.assert_array_equal(network.params["fc1.weight"], again.params["fc1.weight"])
+    options = {**expected.fit_options(), "drop_last": False}
+    other = xpnet.fit(
+        expected.model(data), data.limited(expected.limit), backend="numpy", **options
+    )
+    assert (network.params["fc1.weight"] != other.params["fc1.weight"]).any()
+
+
+def test_a_run_begins_with_another_and_goes_on_without_it():
+    train(*PLAIN, "--batch-norm", "--out", "first", "--quiet")
+    first = xpnet.load("first")
+    tuning = [*PLAIN, "--batch-norm", "--start", "first", "--freeze", "fc1,bn1", "--seed", "5"]
+    output = train(*tuning, "--out", "whole").output
+    assert f"begins:  as {Path('first').absolute()}, frozen: fc1, bn1" in output
+    network = xpnet.fit(
+        first.model, xpnet.load_dataset("digits").limited(200), epochs=6, batch_size=16, seed=5,
+        start=first, freeze=("fc1", "bn1"), backend="numpy", callbacks=[],
+    )  # fmt: skip
+    network.save("by-hand.safetensors")
+    assert Path("whole/model.safetensors").read_bytes() == Path("by-hand.safetensors").read_bytes()
+    train(*tuning, "--out", "run", "--stop-after", "2", "--quiet")
+    shutil.rmtree("first")
+    xp("train", "--resume", "run", "--quiet")
+    assert_same("run", "whole")
+    assert 'freeze = ["fc1", "bn1"]' in Path("run/config.toml").read_text(encoding="utf-8")
+
+
+def test_a_start_that_does_not_fit_says_so():
+    train(*PLAIN, "--epochs", "1", "--out", "first", "--quiet")
+    other = ["--hidden", "12", "--out", "second", "--quiet"]
+    output = train(*other, "--start", "first", code=2).output
+    assert "fc1.weight is 64 x 16 there and 64 x 12 in the model" in " ".join(output.split())
+    assert "did you mean 'fc2'?" in train(*other, "--freeze", "fc3", code=2).output
+    assert "--fresh" in train(*other, "--fresh", "fc2", code=2).output
+    assert "there is no such file" in train(*other, "--start", "nothing", code=1).output
+    assert not Path("second").exists()
+    train(*other, "--start", "first", "--fresh", "fc1,fc2", "--epochs", "1")
+
+
 def test_a_plain_run_is_plain_gradient_descent():
     """Nothing that was added since has changed what `xpnet train` does by itself."""
     train(*PLAIN, "--out", "run", "--quiet")

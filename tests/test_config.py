@@ -27,6 +27,7 @@ from xpnet.schedules import (
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import read_config, read_options, write_config
 from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NUMBERS, TEXTS, OptionError
+from xpnet.training.options import NAMES as NAMES_OF_LAYERS
 from xpnet.training.resumed import open_run
 from xpnet.training.run_folder import RunFolder
 
@@ -85,7 +86,8 @@ def test_the_network_and_the_rest():
     data = xpnet.load_dataset("digits")
     config = RunConfig(
         hidden=[32, 16], activation="gelu", batch_norm=True, dropout=0.25, init="orthogonal",
-        epochs=3, batch_size=9, seed=4, label_smoothing=0.1, validation=0.2, patience=3,
+        epochs=3, batch_size=9, drop_last=True, seed=4, label_smoothing=0.1, validation=0.2,
+        patience=3,
     )  # fmt: skip
     assert config.model(data) == xpnet.mlp(
         64, 32, 16, 10, activation=xpnet.GELU(), batch_norm=True, dropout=0.25,
@@ -94,7 +96,7 @@ def test_the_network_and_the_rest():
     assert config.describe(data) == "64-32-16-10, batch norm, gelu, dropout 0.25, 2,826 parameters"
     assert config.fit_options() == {
         "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
-        "validation": 0.2, "seed": 4, "train_metrics": "evaluated",
+        "validation": 0.2, "seed": 4, "train_metrics": "evaluated", "drop_last": True,
     }  # fmt: skip
     assert config.early_stopping().patience == 3
     assert RunConfig().early_stopping() is None
@@ -143,6 +145,13 @@ def test_the_network_and_the_rest():
         ("patience", {"patience": 3}, "needs a validation set: give validation as well"),
         ("validation", {"validation": 1}, "must be above 0 and below 1, got 1"),
         ("patience", {"validation": 0.1, "patience": 0}, "an integer from 1 upwards, got 0"),
+        ("dropout", {"dropout": 1.0}, "must be at least 0 and below 1, got 1.0"),
+        ("dropout", {"dropout": 1 - 1e-9}, "is nearest to 1, which drops everything"),
+        ("dropout", {"dropout": 1e-9}, "is nearest to 0, which drops nothing"),
+        ("freeze", {"freeze": "fc1"}, "a list of names of layers, such as fc1; got 'fc1'"),
+        ("freeze", {"freeze": ("fc1", 2)}, "a list of names of layers"),
+        ("fresh", {"fresh": ("fc1",)}, "needs a network to begin with: give start as well"),
+        ("start", {"start": ""}, "a text that is not empty"),
         ("hidden", {"hidden": (8, 0)}, "a list of integers from 1"),
         ("hidden", {"hidden": 8}, "a list of integers from 1 .*; got 8"),
         ("epochs", {"epochs": 2.0}, "must be an integer from 1 upwards, got 2.0"),
@@ -160,7 +169,7 @@ def test_options_that_are_refused(name, options, message):
 
 
 def test_every_option_is_checked():
-    tables = [CHOICES, NUMBERS, INTEGERS, FLAGS, TEXTS, ("hidden",)]
+    tables = [CHOICES, NUMBERS, INTEGERS, FLAGS, TEXTS, NAMES_OF_LAYERS, ("hidden",)]
     assert sorted(name for table in tables for name in table) == sorted(NAMES)
     for name in NAMES:
         with pytest.raises(OptionError, match=name):
@@ -184,6 +193,8 @@ _CONFIGS = st.builds(
     learning_rate=st.floats(1e-30, 1e30),
     l2=_NUMBER,
     batch_norm=st.booleans(),
+    drop_last=st.booleans(),
+    freeze=st.none() | st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1)),
     validation=_NUMBER,
     patience=st.none() | st.integers(1, 99),
     optimizer=st.sampled_from(list(OPTIMIZERS)),

@@ -21,6 +21,7 @@ from xpnet.backends.cuda.nodes import Node
 from xpnet.backends.cuda.source import LONG_LOOP, write_kernel
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
+from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy
 from xpnet.operations import subtract_product
 from xpnet.optimizers import SGD, Adam, Lion, Momentum
@@ -127,7 +128,8 @@ def take_steps(model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=Fal
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, size=(60, n_in)).astype(np.uint8)
     y = rng.integers(0, 10, size=60)
-    y = Weighted(y, rng.uniform(size=60)) if weighted else y
+    # A third of the weights are 0: those samples are not there for a batch norm.
+    y = Weighted(y, np.maximum(rng.uniform(-0.5, 1, size=60), 0)) if weighted else y
     backend, switch, kernels = NumpyBackend(None, "float64"), Switch(), {}
     backend.xp = switch.namespace(EAGER) if cupy else EAGER
     step = make_step(backend, model, softmax_cross_entropy, optimizer, pixel_maximum=255, seed=1)
@@ -149,6 +151,8 @@ def take_steps(model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=Fal
         (RICH, Adam(0.01, clip_norm=1.0, weight_decay=0.1)),
         (RICH, Momentum(0.1, schedule=Cosine(), clip_value=0.01, l2=0.01)),
         (mlp(30, 10), Lion(0.01)),
+        (freeze_layers(RICH, ("fc1", "bn1")), Adam(0.01, ema=0.9)),
+        (freeze_layers(mlp(30, 9, 8, 10), ("fc2",)), SGD(0.1)),
     ],
 )
 def test_steps_equal_those_without(cupy, model, optimizer, weighted):

@@ -1,5 +1,6 @@
 """The contract that every layer keeps. A new layer needs one row in `LAYER_EXAMPLES`."""
 
+import json
 from dataclasses import dataclass
 
 import array_api_extra.testing as xpt
@@ -508,10 +509,42 @@ def test_dropout_differs_by_layer_step_and_seed():
         assert 0.4 < (other == first).mean() < 0.6
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1, 1.0, 0.9999999, 2, float("nan"), "0.5", None])
+@pytest.mark.parametrize("rate", [-0.1, 1, 1.0, 2, float("nan"), "0.5", None, True])
 def test_dropout_refuses_rates(rate):
-    with pytest.raises(ValueError, match="rate must be from 0 to below 1, got"):
+    with pytest.raises(ValueError, match="rate must be at least 0 and below 1, got"):
         Dropout(rate)
+
+
+@pytest.mark.parametrize("rate", [1 - 1e-9, 0.9999999, 1 - 2**-17, 1e-300, 1e-9, 2**-17])
+def test_dropout_refuses_rates_that_are_drawn_as_another_kind(rate):
+    """Below 1 and not 0, but of all masks none would keep anything, or none would drop anything."""
+    what = "everything" if rate > 0.5 else "nothing"
+    with pytest.raises(
+        ValueError, match=f"Dropout: rate is drawn .* drops {what}: it must be 0, or"
+    ):
+        Dropout(rate)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rate", [0.99999, 1 - 2**-16, 2**-16, 1e-5])
+def test_dropout_at_the_ends_keeps_the_expectation(rate, dtype):
+    """Where one element in 2**16 is kept, or dropped: input and gradient are scaled exactly."""
+    x = np.ones((256, 4096), dtype=dtype)
+    layer = Dropout(rate)
+    y, cache = layer.forward(np, {}, x, LAYER_EXAMPLES[0].context())
+    dropped = 1 - 2**-16 if rate > 0.5 else 2**-16
+    assert y.dtype == dtype
+    assert set(np.unique(y)) == {0, np.asarray(1 / (1 - dropped), dtype=dtype)[()]}
+    # 16 elements in the mean, five times the root of it.
+    rare = np.count_nonzero(y) if rate > 0.5 else np.count_nonzero(y == 0)
+    assert rare == pytest.approx(16, abs=20)
+    assert rare > 0
+    np.testing.assert_array_equal(layer.backward(np, {}, cache, x)[0], y)
+
+
+def test_a_rate_of_numpy_is_a_number_in_the_file():
+    rate = np.float32(0.25)
+    assert json.dumps(Dropout(rate).config()) == '{"rate": 0.25}'
 
 
 def test_dropout_without_a_seed_says_so():

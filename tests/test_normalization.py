@@ -23,6 +23,7 @@ from xpnet import (
 from xpnet.backends import open_backend
 from xpnet.backends.cuda.graph import GraphRunner, GraphUse
 from xpnet.layers import EVALUATION, Context
+from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy
 from xpnet.parity import compare_backends
 from xpnet.random import derive, permutation, stream
@@ -162,6 +163,108 @@ class NoStep(xpnet.Callback):
         raise AssertionError("a step was taken")
 
 
+# -- samples of weight 0 --------------------------------------------------------------------------
+
+WEIGHTS = np.where(stream(0, "there").uniform(size=300) < 0.3, 0.0, 1.0)
+
+
+def test_samples_that_are_not_there_are_in_no_statistic(backend):
+    """Against torch: statistics of the others, gradients of all, and the running statistics."""
+    torch = pytest.importorskip("torch")
+    layer, rng = BatchNorm(4), stream(0, "masked")
+    x, dy = rng.normal(size=(2, 9, 4))
+    there = np.array([1, 0, 1, 1, 0, 0, 1, 1, 0]) == 1
+    given = layer.init(0) | layer.buffers()
+    given["scale"], given["bias"] = rng.normal(size=(2, 4))
+    with torch.enable_grad():  # a backend's scope is without
+        tx, scale, bias = (
+            torch.tensor(v, requires_grad=True) for v in (x, given["scale"], given["bias"])
+        )
+        norm = torch.nn.BatchNorm1d(4).double()
+        norm(tx[there])
+        mean, variance = tx[there].mean(0), tx[there].var(0, unbiased=False)
+        ty = (tx - mean) / torch.sqrt(variance + norm.eps) * scale + bias
+        ty.backward(torch.tensor(dy))
+
+    arrays = {name: backend.asarray(value) for name, value in given.items()}
+    present = backend.asarray(there.astype(np.float64))
+    ctx = Context(training=True, present=present).inside("bn")
+    y, cache = layer.forward(backend.xp, arrays, backend.asarray(x), ctx)
+    dx, grads = layer.backward(backend.xp, arrays, cache, backend.asarray(dy))
+    buffers = {name: arrays[name] for name in layer.buffers()}
+    moved = layer.update_buffers(backend.xp, buffers, cache)
+    for found, expected in (
+        (y, ty.detach()), (dx, tx.grad), (grads["scale"], scale.grad), (grads["bias"], bias.grad),
+        (moved["mean"], norm.running_mean), (moved["variance"], norm.running_var),
+    ):  # fmt: skip
+        np.testing.assert_allclose(
+            backend.to_numpy(found), expected.numpy(), rtol=1e-10, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.2), Adam(0.02)], ids=str)
+def test_a_training_with_weights_of_0_is_that_of_the_others(training_backend, optimizer):
+    """All samples in one batch, whose loss is divided by their number: of the others, so much."""
+    options = {
+        "batch_size": 300, "epochs": 4, "dtype": "float64", "backend": training_backend,
+        "optimizer": optimizer,
+    }  # fmt: skip
+    x, y = DIGITS.train.images.reshape(300, 64) / 16, DIGITS.train.labels.astype(np.int64)
+    there = WEIGHTS > 0
+    network = fit(MODEL, (x, y), sample_weight=WEIGHTS, **options)
+    less = np.full(there.sum(), there.mean())
+    expected = fit(MODEL, (x[there], y[there]), sample_weight=less, **options)
+    for name, value in host(expected).items():
+        np.testing.assert_allclose(host(network)[name], value, rtol=1e-7, atol=1e-10, err_msg=name)
+    # What is in the samples that are not there is of no interest.
+    x[~there] = 7.0
+    again = fit(MODEL, (x, y), sample_weight=WEIGHTS, **options)
+    for name, value in host(expected).items():
+        np.testing.assert_allclose(host(again)[name], value, rtol=1e-7, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("n_there", [0, 1])
+def test_fewer_than_two_samples_move_no_statistics(backend, n_there):
+    layer = BatchNorm(4)
+    arrays = {n: backend.asarray(v) for n, v in (layer.init(0) | layer.buffers()).items()}
+    x = backend.asarray(stream(0, "x").normal(size=(5, 4)))
+    present = backend.asarray((np.arange(5) < n_there).astype(np.float64))
+    y, cache = layer.forward(backend.xp, arrays, x, Context(training=True, present=present))
+    buffers = {name: arrays[name] for name in layer.buffers()}
+    for name, value in layer.update_buffers(backend.xp, buffers, cache).items():
+        np.testing.assert_array_equal(backend.to_numpy(value), layer.buffers()[name])
+    assert np.isfinite(backend.to_numpy(y)).all()
+    assert not backend.to_numpy(y)[:n_there].any()  # what is its own mean is nothing but the bias
+
+
+def test_an_estimator_with_weights_of_0_is_that_of_the_others():
+    pytest.importorskip("sklearn")
+    from xpnet.sklearn import MLPClassifier
+
+    x, y = DIGITS.train.images.reshape(300, 64) / 16, DIGITS.train.labels.astype(np.int64)
+    there = WEIGHTS > 0
+    options = {
+        "batch_norm": True,
+        "max_iter": 5,
+        "batch_size": 300,
+        "random_state": 0,
+        "alpha": 0.1,
+    }
+    estimators = [
+        MLPClassifier((8,), dtype="float64", **{**options, "batch_size": len(part)})
+        for part in (x, x[there])
+    ]
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        estimators[0].fit(x, y, sample_weight=WEIGHTS)
+    with pytest.warns(UserWarning, match="Maximum iterations"):
+        estimators[1].fit(x[there], y[there])
+    for found, expected in zip(*(e.coefs_ for e in estimators), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-10)
+    for name in ("mean", "variance"):
+        found, expected = (e.batch_norm_[0][name] for e in estimators)
+        np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
 # -- a whole training -------------------------------------------------------------------------
 
 
@@ -270,16 +373,18 @@ def test_the_state_of_a_network_without_buffers_has_none():
     assert not [key for key in state if key.startswith("buffer/")]
 
 
-def test_recorded_groups_keep_the_buffers_where_they_are():
+@pytest.mark.parametrize("frozen", [(), ("fc1", "bn1")], ids=["", "frozen"])
+def test_recorded_groups_keep_the_buffers_where_they_are(frozen):
     """The logic of CUDA graphs with a step that makes new buffers, on a pretended device."""
     from test_cuda_graph import Device
 
     backend, device = open_backend("numpy", None, "float64"), Device()
     rows = np.arange(12).reshape(3, 4)
     x, y = stream(0, "x").normal(size=(12, 64)), np.arange(12) % 10
-    step = make_step(backend, MODEL, softmax_cross_entropy, SGD(0.1))
-    expected = initial_state(backend, MODEL, SGD(0.1), 0)
-    state = initial_state(backend, MODEL, SGD(0.1), 0)
+    model = freeze_layers(MODEL, frozen)
+    step = make_step(backend, model, softmax_cross_entropy, SGD(0.1))
+    expected = initial_state(backend, model, SGD(0.1), 0)
+    state = initial_state(backend, model, SGD(0.1), 0)
     run = GraphRunner(step, lambda: device)
     places = {name: id(value) for name, value in state.items()}
     for _ in range(2):  # as often as a group is run step by step before it is recorded

@@ -295,6 +295,12 @@ def test_masks_drop_at_their_rate(rate):
         assert (~part).mean() == pytest.approx(fraction, abs=5 * error)
 
 
+@pytest.mark.parametrize("rate", [-0.1, 1, 1 - 1e-9, 1.5])
+def test_masks_at_other_rates_are_refused(rate):
+    with pytest.raises(ValueError, match="rate must be from 0 to 1 - 2"):
+        keep_mask(np, (3, 4), 0, np.zeros((2, 3)), rate)
+
+
 def test_masks_are_not_correlated():
     """Between rows, columns, steps and keys, at one half, where elements are fair coins."""
     n = 512

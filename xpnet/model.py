@@ -100,6 +100,13 @@ class Sequential(Container):
                 return None, grads
         return d, grads
 
+    def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
+        for (name, layer), layer_cache in zip(
+            reversed(self._layers.items()), reversed(cache), strict=True
+        ):
+            dy = layer.input_gradient(xp, self._of(name, params), layer_cache, dy)
+        return dy
+
     def descend(
         self,
         xp: Namespace,

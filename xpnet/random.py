@@ -184,7 +184,14 @@ def keep_mask(
     keep
         Booleans of the shape of `x`, on its device; the same bits on every array library. A
         namespace with a `keep_mask` of its own is asked first (see `xpnet.operations`).
+
+    Raises
+    ------
+    ValueError
+        If the rate is, when it is rounded, below 0 or not below 1.
     """
+    if not 0 <= dropped_fraction(rate) < 1:  # the limit would be no number of 32 bits
+        raise ValueError(f"keep_mask: rate must be from 0 to 1 - 2**-16, got {rate!r}")
     own = getattr(xp, "keep_mask", None)
     mask = None if own is None else own(key, step, x, rate, row_offset)
     if mask is not None:

@@ -14,7 +14,7 @@ from xpnet.cli.help import Option
 from xpnet.data import DATASETS
 from xpnet.errors import XpnetError
 from xpnet.training.config import RunConfig
-from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NUMBERS, OptionError
+from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NAMES, NUMBERS, OptionError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -34,6 +34,13 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
             f"{value!r} is not a comma list of integers from 1 to 2**31 - 1, such as 128 or 256,64"
         )
     return sizes
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """Parse a comma list of names; what they may be is looked at with the model."""
+    if value is None:
+        return None
+    return tuple(filter(None, (part.strip() for part in value.split(","))))
 
 
 def sizes_option(default: str) -> Callable[[_F], _F]:
@@ -74,6 +81,7 @@ dtype_option = click.option(
 
 DATA, NETWORK, TRAINING = "Data", "Network", "Training"
 OPTIMIZER, SCHEDULE, ENDING, COMPUTING = "Optimizer", "Schedule", "Early stopping", "Computing"
+TUNING = "Fine-tuning"
 
 _HELP: dict[str, dict[str, str]] = {
     DATA: {
@@ -94,6 +102,7 @@ _HELP: dict[str, dict[str, str]] = {
     TRAINING: {
         "epochs": "How often to go through the training set.",
         "batch_size": "Samples in each step; as many as there are for full-batch gradient descent.",
+        "drop_last": "Leave out a last batch that is smaller.",
         "seed": "Same seed, same run.",
         "label_smoothing": "Part of each target that is spread over all classes, from 0 to below "
         "1.",
@@ -126,6 +135,11 @@ _HELP: dict[str, dict[str, str]] = {
     ENDING: {
         "patience": "End after so many epochs without a better loss on the validation set, with "
         "the best parameters.",
+    },
+    TUNING: {
+        "start": "Begin with this network instead of random numbers: a run folder or a file.",
+        "freeze": "Layers that are not trained, separated by commas, such as fc1,bn1.",
+        "fresh": "With --start: layers that begin anew all the same, such as the last one.",
     },
     COMPUTING: {
         "backend": "Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
@@ -168,6 +182,10 @@ def _option(section: str, name: str, text: str) -> Callable[[_F], _F]:
         options |= {"type": int, "metavar": "N"}
     elif name == "hidden":
         options |= {"callback": _sizes, "metavar": "N,N,..."}
+    elif name in NAMES:
+        options |= {"callback": _names, "metavar": "NAME,..."}
+    elif name == "start":
+        options |= {"type": click.Path(), "metavar": "RUN"}
     elif name == "data_dir":
         options["type"] = click.Path(file_okay=False)
     return click.option(f"--{flag}", **options)
@@ -196,15 +214,17 @@ def run_options(*sections: str, without: tuple[str, ...] = ()) -> Callable[[_F],
 def given_options(dataset: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, by the names of `RunConfig`."""
     given = {name: value for name, value in options.items() if value is not None}
-    if given.get("data_dir") is not None:
-        given["data_dir"] = str(Path(given["data_dir"]).absolute())
+    for name in ("data_dir", "start"):
+        if given.get(name) is not None:
+            given[name] = str(Path(given[name]).absolute())
     return given if dataset is None else {"dataset": full_name(dataset), **given}
 
 
 def placed(config: RunConfig) -> RunConfig:
     """The configuration with whole paths, which mean the same from another folder."""
     data_dir = config.data_dir and str(Path(config.data_dir).absolute())
-    return replace(config, dataset=full_name(config.dataset), data_dir=data_dir)
+    start = config.start and str(Path(config.start).absolute())
+    return replace(config, dataset=full_name(config.dataset), data_dir=data_dir, start=start)
 
 
 def full_name(dataset: str) -> str:

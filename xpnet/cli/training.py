@@ -141,6 +141,10 @@ def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot
     click.echo(f"backend: {describe_backend(opened)}")
     click.echo(f"data:    {data.limited(config.limit).describe()}")
     click.echo(f"model:   {config.describe(data)}")
+    if config.start is not None or config.freeze:
+        begins = "as drawn by the seed" if config.start is None else f"as {config.start}"
+        frozen = f", frozen: {', '.join(config.freeze)}" if config.freeze else ""
+        click.echo(f"begins:  {begins}{frozen}")
     optimizer = config.build_optimizer()
     if optimizer != SGD(optimizer.learning_rate):
         click.echo(f"steps:   {optimizer!r}")

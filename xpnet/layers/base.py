@@ -21,6 +21,9 @@ class Context(NamedTuple):
         The number of the first row in the whole batch, where this is a part of a batch.
     path
         The names of the layer, from the outermost container inwards.
+    present
+        Which samples of the batch are there for what is computed of all of them: an array (B,) of
+        1, and of 0 for samples of weight 0; None for all.
     """
 
     training: bool = False
@@ -28,10 +31,12 @@ class Context(NamedTuple):
     step: Array | int = 0
     row_offset: Array | int = 0
     path: tuple[str, ...] = ()
+    present: Array | None = None
 
     def inside(self, name: str) -> "Context":
         """The context of a layer of this name."""
-        return Context(self.training, self.seed, self.step, self.row_offset, (*self.path, name))
+        path = (*self.path, name)
+        return Context(self.training, self.seed, self.step, self.row_offset, path, self.present)
 
     def keep_mask(self, xp: Namespace, x: Array, rate: float) -> Array:
         """Which elements of `x` dropout keeps in this layer and step; see `random.keep_mask`.
@@ -197,6 +202,15 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define backward")
 
+    def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
+        """The gradient with respect to the input alone, of a layer that is not trained.
+
+        This default, which calls `backward`, is right for every layer. One whose gradients of
+        parameters cost something defines its own.
+        """
+        dx, _ = self.backward(xp, params, cache, dy)
+        return dx
+
     def descend(
         self,
         xp: Namespace,
@@ -234,9 +248,10 @@ class Layer:
         super().__init_subclass__(**options)
         # Another backward, also that of a mixin, must not come with a descend that knows
         # nothing of it.
-        for base in cls.__mro__:
-            if "descend" in vars(base):
-                break
-            if "backward" in vars(base):
-                cls.descend = Layer.descend  # type: ignore[method-assign]
-                break
+        for name in ("descend", "input_gradient"):
+            for base in cls.__mro__:
+                if name in vars(base):
+                    break
+                if "backward" in vars(base):
+                    setattr(cls, name, vars(Layer)[name])
+                    break

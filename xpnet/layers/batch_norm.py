@@ -1,13 +1,16 @@
 """Batch normalisation."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.initializers import ones, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.random import Seed
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+
+_ORDINARY = 4
+"""The length of the cache of a training step in which all samples are there."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,9 @@ class BatchNorm(Layer):
     variance of each column of the batch. In evaluation they are the running ones, the buffers,
     which each training step moves: running += momentum (batch - running), with the unbiased
     variance of the batch, v B / (B - 1). This is what `torch.nn.BatchNorm1d` does.
+
+    Samples of weight 0 are not there (`Context.present`): m, v and B are of the others, as with a
+    mask in Keras. Where there are fewer than two others the running ones stay.
 
     Parameters
     ----------
@@ -77,12 +83,16 @@ class BatchNorm(Layer):
         return {"mean": zeros((self.n_features,)), "variance": ones((self.n_features,))}
 
     def update_buffers(self, xp: Namespace, buffers: Params, cache: Cache) -> dict[str, Array]:
-        normal, _, mean, variance = cache
-        count = normal.shape[0]
-        batch = {"mean": mean, "variance": variance * (count / (count - 1))}
-        return {
-            name: value + self.momentum * (batch[name] - value) for name, value in buffers.items()
-        }
+        normal, _, mean, variance, *masked = cache
+        momentum: Any = self.momentum
+        if masked:
+            _, count = masked
+            unbiased = count / xp.maximum(count - 1, 1.0)
+            momentum = xp.astype(count > 1, count.dtype) * momentum
+        else:
+            unbiased = normal.shape[0] / (normal.shape[0] - 1)
+        batch = {"mean": mean, "variance": variance * unbiased}
+        return {name: value + momentum * (batch[name] - value) for name, value in buffers.items()}
 
     def smallest_batch(self) -> int:
         return 2
@@ -111,27 +121,40 @@ class BatchNorm(Layer):
                 "BatchNorm: a batch of one sample has no variance to train with; take a batch "
                 "size that leaves no last batch of one sample"
             )
-        mean = xp.mean(x, axis=0)
-        normal = x - mean
-        variance = xp.mean(normal * normal, axis=0)
+        masked: Cache = ()
+        if ctx.present is None:
+            mean = xp.mean(x, axis=0)
+            normal = x - mean
+            variance = xp.mean(normal * normal, axis=0)
+        else:
+            present, count = ctx.present[:, None], xp.maximum(xp.sum(ctx.present), 1.0)
+            mean = xp.sum(x * present, axis=0) / count
+            normal = x - mean
+            variance = xp.sum(normal * normal * present, axis=0) / count
+            masked = (present, count)
         inverse = 1 / xp.sqrt(variance + self.epsilon)
         normal *= inverse
         y = normal * params["scale"]
         y += params["bias"]
-        return y, (normal, inverse, mean, variance)
+        return y, (normal, inverse, mean, variance, *masked)
 
     def backward(
         self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
     ) -> tuple[Array | None, Grads]:
-        normal, inverse, *batch = cache
+        normal, inverse, *batch = cache[:_ORDINARY]
         grads = {"scale": xp.sum(dy * normal, axis=0), "bias": xp.sum(dy, axis=0)}
         if not need_dx:
             return None, grads
         factor = params["scale"] * inverse
         if not batch:  # of an evaluation
             return dy * factor, grads
-        count = normal.shape[0]
-        dx = dy - grads["bias"] / count
-        dx -= normal * (grads["scale"] / count)
+        if len(cache) > _ORDINARY:
+            present, count = cache[_ORDINARY:]
+            dx = dy - present * (grads["bias"] / count)
+            dx -= present * normal * (grads["scale"] / count)
+        else:
+            count = normal.shape[0]
+            dx = dy - grads["bias"] / count
+            dx -= normal * (grads["scale"] / count)
         dx *= factor
         return dx, grads

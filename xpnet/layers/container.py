@@ -15,7 +15,8 @@ from xpnet.typing import Array, Cache, HostArray, Namespace, Params, Shape
 class Container(Layer):
     """A layer made of named layers, after which parameters and buffers are called.
 
-    Subclasses define `forward`, `backward`, `descend`, `output_shape` and `inner_shapes`. Their
+    Subclasses define `forward`, `backward`, `descend`, `output_shape` and `inner_shapes`, and where
+    it is cheaper than `backward`, `input_gradient`. Their
     cache is the tuple of the caches of the layers, in order.
 
     Parameters
@@ -73,6 +74,15 @@ class Container(Layer):
     def inner_shapes(self, shape: Shape | None) -> Iterator[tuple[str, Layer, Shape | None]]:
         """Each layer with its name and the shape of its input, for an input of this shape."""
         raise NotImplementedError(f"{type(self).__name__} must define inner_shapes")
+
+    def with_layers(self, layers: Mapping[str, Layer]) -> "Container":
+        """The same container of other layers, which have the same names in the same order.
+
+        A container whose constructor takes more than its layers by name defines its own.
+        """
+        kind: Any = type(self)
+        again: Container = kind(**layers)
+        return again
 
     def summary(self) -> str:
         """A table of the layers, those inside of containers too.

@@ -148,6 +148,9 @@ class Dense(Layer):
         dx = xp.matmul(dy, params["weight"].T) if need_dx else None
         return dx, grads
 
+    def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
+        return xp.matmul(dy, params["weight"].T)
+
     def descend(
         self,
         xp: Namespace,

@@ -1,9 +1,8 @@
 """Dropout."""
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 
+from xpnet.checks import finite_number
 from xpnet.layers.base import Context, Layer
 from xpnet.random import dropped_fraction
 from xpnet.typing import Array, Cache, Grads, Namespace, Params
@@ -21,7 +20,7 @@ class Dropout(Layer):
     ----------
     rate
         The probability of dropping, from 0 (the identity) to below 1; rounded to a multiple of
-        2**-16, and the scale with it.
+        2**-16, and the scale with it. One that is not 0 must not be rounded to 0 or 1.
 
     Notes
     -----
@@ -43,9 +42,11 @@ class Dropout(Layer):
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.rate, Real) and math.isfinite(self.rate)
-        if not is_number or self.rate < 0 or not dropped_fraction(self.rate) < 1:
-            raise ValueError(f"Dropout: rate must be from 0 to below 1, got {self.rate!r}")
+        rate = finite_number("Dropout: rate", self.rate, at_least=0, below=1)
+        problem = rate_problem(rate)
+        if problem:
+            raise ValueError(f"Dropout: rate {problem}")
+        object.__setattr__(self, "rate", rate)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         if not ctx.training or self.rate == 0:
@@ -60,3 +61,15 @@ class Dropout(Layer):
         if not need_dx:
             return None, {}
         return (dy * cache[0] if cache else dy), {}
+
+
+def rate_problem(rate: float) -> str:
+    """What is wrong with a rate from 0 to below 1, to be read after its name; mostly nothing."""
+    dropped = dropped_fraction(rate)
+    if rate and dropped in (0, 1):
+        what = "everything" if dropped else "nothing"
+        return (
+            f"is drawn as a multiple of 2**-16, of which {rate!r} is nearest to {dropped:g}, which "
+            f"drops {what}: it must be 0, or from 2**-16 to 1 - 2**-16"
+        )
+    return ""

@@ -96,6 +96,13 @@ class Residual(Container):
                 parts.append(dx)
         return (self._joined(parts, dy) if need_dx else None), grads
 
+    def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
+        parts = [
+            layer.input_gradient(xp, self._of(name, params), layer_cache, dy)
+            for (name, layer), layer_cache in zip(self._layers.items(), cache, strict=True)
+        ]
+        return self._joined(parts, dy)
+
     def descend(
         self,
         xp: Namespace,

@@ -90,7 +90,13 @@ def _after(groups: Iterator[Array], skip: int) -> Iterator[Array]:
 
 
 def shuffled_batches(
-    backend: Backend, n_samples: int, batch_size: int, *, seed: Seed, epoch: int
+    backend: Backend,
+    n_samples: int,
+    batch_size: int,
+    *,
+    seed: Seed,
+    epoch: int,
+    drop_last: bool = False,
 ) -> Iterator[Array]:
     """The mini-batches of an epoch, in the order in which `fit` takes them: for a loop of your own.
 
@@ -104,12 +110,14 @@ def shuffled_batches(
         The seed of the run.
     epoch
         The number of the epoch, from 1; each has an order of its own.
+    drop_last
+        Whether a last batch that would be smaller is left out.
 
     Yields
     ------
     rows
         Row numbers, shape (batch_size,), on the device, as `step(state, x, y, rows)` takes them;
-        the last batch is smaller where the size does not divide.
+        the last batch is smaller where the size does not divide, if it is not left out.
 
     Examples
     --------
@@ -121,21 +129,37 @@ def shuffled_batches(
     n_samples = positive_integer("n_samples", n_samples)
     batch_size = positive_integer("batch_size", batch_size)
     order = backend.asarray(permutation(seed, epoch, n_samples), dtype=backend.index_dtype)
-    return (order[rows] for rows in chunks(n_samples, batch_size))
+    visited = visited_samples(n_samples, batch_size, drop_last=drop_last)
+    return (order[rows] for rows in chunks(visited, batch_size))
 
 
-def check_batch_size(model: Layer, n_samples: int, batch_size: int) -> None:
-    """Check that no batch of an epoch is too small for a layer of the model.
+def visited_samples(n_samples: int, batch_size: int, *, drop_last: bool) -> int:
+    """How many samples an epoch takes steps on: all, or those of whole batches."""
+    return n_samples // batch_size * batch_size if drop_last else n_samples
+
+
+def check_batch_size(
+    model: Layer, n_samples: int, batch_size: int, *, drop_last: bool | None = None
+) -> None:
+    """Check that an epoch has batches, and none that is too small for a layer of the model.
+
+    `drop_last` is None where a last batch cannot be left out.
 
     Raises
     ------
     ValueError
-        If one is.
+        If one is, or there is no whole batch and no other is wanted.
     """
-    last = n_samples % batch_size or batch_size
+    if drop_last and batch_size > n_samples:
+        raise ValueError(
+            f"drop_last=True leaves nothing to train on, for {n_samples} samples make no batch of "
+            f"batch_size {batch_size}: take a batch size up to {n_samples}, or drop_last=False"
+        )
+    last = batch_size if drop_last else n_samples % batch_size or batch_size
     if last < model.smallest_batch():
+        how = "drop_last=True" if drop_last is False and last < batch_size else "leave samples out"
         raise ValueError(
             f"batch_size {batch_size} leaves {last} of {n_samples} samples for the last batch, but "
             f"the model needs {model.smallest_batch()} or more (batch norm takes the variance of a "
-            f"batch): take another batch size, or leave samples out"
+            f"batch): take another batch size, or {how}"
         )

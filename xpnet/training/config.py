@@ -19,6 +19,7 @@ from xpnet.training.fit import fit
 from xpnet.training.network import Network
 from xpnet.training.numbers import problem_in
 from xpnet.training.options import OptionError, check_option
+from xpnet.training.saved import load
 from xpnet.training.snapshot import Snapshot
 
 _OF_OPTIMIZERS = {
@@ -52,7 +53,7 @@ class RunConfig:
         The numbers of features of the hidden layers; none for softmax regression.
     activation, batch_norm, dropout, init
         As in `mlp`; names from `xpnet.layers.ACTIVATIONS` and `xpnet.initializers.INITIALIZERS`.
-    epochs, batch_size, seed
+    epochs, batch_size, drop_last, seed
         As in `fit`.
     label_smoothing
         As in `SoftmaxCrossEntropy`.
@@ -70,6 +71,10 @@ class RunConfig:
     patience
         After how many epochs without a better loss on the validation set the training ends, and the
         network has the best parameters; after none if None.
+    start
+        The file of a network, or a run folder, that the training begins with; none if None.
+    freeze, fresh
+        As in `fit`: names of layers, which `mlp` calls `fc1`, `bn1`, `fc2`, ...
     backend, device, dtype, tf32, threads
         As in `open_backend`.
     data_dir
@@ -96,6 +101,7 @@ class RunConfig:
     init: str = "he_normal"
     epochs: int = 20
     batch_size: int = 64
+    drop_last: bool = False
     seed: int = 0
     label_smoothing: float = 0.0
     train_metrics: str = "evaluated"
@@ -114,6 +120,9 @@ class RunConfig:
     schedule_final: float | None = None
     schedule_patience: int | None = None
     patience: int | None = None
+    start: str | None = None
+    freeze: tuple[str, ...] | None = None
+    fresh: tuple[str, ...] | None = None
     backend: str = "auto"
     device: str | None = None
     dtype: str = "float32"
@@ -157,6 +166,9 @@ class RunConfig:
                 "patience", "needs a validation set: give validation as well, such as 0.1"
             )
 
+        if self.fresh is not None and self.start is None:
+            raise OptionError("fresh", "needs a network to begin with: give start as well")
+
     def _complete(
         self, choice: str, classes: Mapping[str, type], options: Mapping[str, str]
     ) -> None:
@@ -197,7 +209,8 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values."""
-        return {**asdict(self), "hidden": list(self.hidden)}
+        values = asdict(self)
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
     # -- what it stands for ---------------------------------------------------------------------
 
@@ -244,8 +257,15 @@ class RunConfig:
         resume: Snapshot | None = None,
         stop_after: int | None = None,
     ) -> Network:
-        """Train on a data set; see `xpnet.fit`."""
+        """Train on a data set; see `xpnet.fit`. What goes on needs no file of `start` any more.
+
+        Raises
+        ------
+        CheckpointError
+            If that file cannot be read.
+        """
         stopping = self.early_stopping()
+        start = None if self.start is None or resume is not None else load(self.start)
         return fit(
             self.model(data),
             data.limited(self.limit),
@@ -253,6 +273,9 @@ class RunConfig:
             callbacks=callbacks if stopping is None else (stopping, *callbacks),
             resume=resume,
             stop_after=stop_after,
+            start=start,
+            freeze=self.freeze,
+            fresh=self.fresh,
             **self.fit_options(),
         )
 
@@ -261,6 +284,7 @@ class RunConfig:
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
+            "drop_last": self.drop_last,
             "optimizer": self.build_optimizer(),
             "loss": SoftmaxCrossEntropy(self.label_smoothing),
             "validation": self.validation,

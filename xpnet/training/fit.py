@@ -2,24 +2,24 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import Any
 
 from xpnet.backends import Backend, backend_of, open_backend
 from xpnet.checks import positive_integer
 from xpnet.data import Dataset
-from xpnet.errors import OutOfMemory, XpnetError, one_line
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
-from xpnet.training.batches import check_batch_size
+from xpnet.training.batches import check_batch_size, visited_samples
 from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.history import UNMEASURED, History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
+from xpnet.training.memory import telling_of_memory
 from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
@@ -33,6 +33,7 @@ from xpnet.training.resume import (
 from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
+from xpnet.training.starting import Names, start_from, with_pixels_of
 from xpnet.training.step import check_loss_fits, initial_state, is_pure, make_step
 
 
@@ -55,14 +56,18 @@ def fit(
     resume: str | os.PathLike[str] | Snapshot | None = None,
     stop_after: int | None = None,
     train_metrics: str = "evaluated",
+    drop_last: bool = False,
+    start: Network | None = None,
+    freeze: Names | None = None,
+    fresh: Names | None = None,
 ) -> Network:
     """Train a network.
 
     Every epoch visits all samples once, in a new random order, in mini-batches; the last batch
-    is smaller where the batch size does not divide their number. `batch_size` at or above that
-    number is full-batch gradient descent. After each epoch the loss and the accuracy are measured
-    on the whole training set (unless `train_metrics` says otherwise), on the validation set and on
-    the test set.
+    is smaller where the batch size does not divide their number, or left out (`drop_last`).
+    `batch_size` at or above that number is full-batch gradient descent. After each epoch the loss
+    and the accuracy are measured on the whole training set (unless `train_metrics` says otherwise),
+    on the validation set and on the test set.
 
     Parameters
     ----------
@@ -113,6 +118,21 @@ def fit(
         `"running"`: the loss is the mean over the samples of the losses that their batches had in
         the epoch, before each step and with dropout, which costs next to nothing; there is no
         accuracy. `"none"`: neither.
+    drop_last
+        Whether a last batch that is smaller than the others is left out: in each epoch other
+        samples are, and figures that are measured are those of all.
+    start
+        A trained network, of any backend and dtype, whose parameters and buffers the training
+        begins with; it stays as it is. All must be in the model, by name and shape. Without it
+        they are drawn by the seed. A history begins anew. A training that goes on (`resume`) has
+        its parameters already, and needs no `start`.
+    freeze
+        The names of layers that are not trained, such as `("fc1", "block.fc2")`: parameters and
+        buffers stay as they are. These layers are as in evaluation: a batch norm takes its running
+        statistics, dropout does nothing.
+    fresh
+        The names of layers that do not begin as those of `start`, such as a new last layer. If
+        given, layers of `start` that the model has not are left out.
 
     Returns
     -------
@@ -127,7 +147,8 @@ def fit(
         If samples and targets do not fit each other or the model, or are not finite.
     ValueError
         If an option is not allowed, or is 0 or infinite in the dtype; if the loss does not fit the
-        outputs of the model, or the last batch is too small for a layer (`BatchNorm`).
+        outputs of the model, or the last batch is too small for a layer (`BatchNorm`), or none is
+        left.
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
@@ -148,8 +169,10 @@ def fit(
     epochs = positive_integer("epochs", epochs)
     batch_size = positive_integer("batch_size", batch_size)
     stop_after = epochs if stop_after is None else positive_integer("stop_after", stop_after)
+    if not isinstance(drop_last, bool):
+        raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
     seed = seed_sequence(seed)
-    given = given_samples(data, test, validation, sample_weight)
+    given = with_pixels_of(given_samples(data, test, validation, sample_weight), start)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     if sample_weight is not None and not accepts_weight(loss):
         raise TypeError(
@@ -162,16 +185,21 @@ def fit(
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
     check_numbers(opened.dtype_name, model, loss, optimizer)
+    begin = start_from(
+        model, seed, opened.dtype_name, start,
+        freeze=freeze, fresh=fresh, resumed=saved is not None,
+    )  # fmt: skip
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
         interrupts = stack.enter_context(Interrupts())
-        stack.enter_context(_telling_of_memory(opened, batch_size))
+        stack.enter_context(telling_of_memory(opened, batch_size))
         stack.enter_context(opened.scope())
         sets = load_sets(opened, model, given, seed, loss)
-        check_batch_size(model, sets.n_samples, batch_size)
+        check_batch_size(begin.model, sets.n_samples, batch_size, drop_last=drop_last)
         _check_accuracy(callbacks, optimizer, sets.kind)
-        steps = math.ceil(sets.n_samples / batch_size)
+        visited = visited_samples(sets.n_samples, batch_size, drop_last=drop_last)
+        steps = math.ceil(visited / batch_size)
         maximum, kind = sets.pixel_maximum, sets.kind
         network = Network(
             model,
@@ -184,14 +212,15 @@ def fit(
             input_dtype=dtype_name(sets.x),
         )
         state = initial_state(
-            opened, model, optimizer, seed,
-            epochs=epochs, steps_per_epoch=steps, sum_losses=running,
+            opened, begin.model, optimizer, seed,
+            epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,
         )  # fmt: skip
         training: dict[str, Any] = {}
         if saved is not None or any(map(saves, callbacks)):
             training = describe_training(
-                opened, model, optimizer, loss, seed, batch_size, sets, train_metrics
-            )
+                opened, model, optimizer, loss, seed, batch_size, sets, train_metrics,
+                drop_last=drop_last,
+            ) | begin.described_for(saved)  # fmt: skip
         if saved is not None:
             check_same_training(opened, saved, training, state, keepers(callbacks, plateau))
             state = load_state(opened, saved, state)
@@ -199,12 +228,15 @@ def fit(
         network.set_arrays(state)
         per_call = _steps_per_call(opened, callbacks, saved)
         pure = is_pure(model, loss, optimizer)
-        plan = Plan(epochs, batch_size, seed, stop_after, steps, per_call, pure, train_metrics)
+        plan = Plan(
+            epochs, batch_size, seed, stop_after, steps, per_call, pure, train_metrics, visited
+        )
         loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
         loop.start(stack, interrupts, saved)
         step = make_step(
-            opened, model, loss, optimizer, pixel_maximum=maximum, seed=seed, sum_losses=running
-        )
+            opened, begin.model, loss, optimizer,
+            pixel_maximum=maximum, seed=seed, sum_losses=running,
+        )  # fmt: skip
         evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
         loop.run(step, evaluate)
     return network
@@ -296,20 +328,3 @@ def _where_it_lives(
         return None
     source.reason = "the training samples live there"
     return source
-
-
-@contextmanager
-def _telling_of_memory(backend: Backend, batch_size: int) -> Iterator[None]:
-    """Turn the library's error for memory that is used up into one that says what to do."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, XpnetError) or not backend.out_of_memory(error):
-            raise
-        what = one_line(error)[:300] or type(error).__name__
-        narrower = "dtype='float32', " if backend.dtype_name == "float64" else ""
-        raise OutOfMemory(
-            f"not enough memory on {backend.device_name()}: {what}. Take a smaller batch_size "
-            f"(it is {batch_size}), {narrower}or smaller layers; or, if it is the samples, leave "
-            f"them in their file: of a numpy.memmap of more than 256 MiB only batches are read"
-        ) from error

@@ -47,6 +47,8 @@ class Plan:
         Whether a step is known to depend on nothing but arrays.
     train_metrics
         Where the figures of the training set come from; see `fit`.
+    visited
+        How many samples an epoch takes steps on.
     """
 
     epochs: int
@@ -57,6 +59,7 @@ class Plan:
     steps_per_call: int
     pure: bool
     train_metrics: str
+    visited: int
 
 
 class Loop:
@@ -159,6 +162,7 @@ class Loop:
     def _order(self) -> HostArray:
         """The rows of the samples in the order of the next epoch."""
         order = permutation(self.plan.seed, self.epoch + 1, self.sets.n_samples)
+        order = order[: self.plan.visited]
         return order if self.sets.rows is None else self.sets.rows[order]
 
     def _count_and_save(self, state: State, count: int) -> None:
@@ -199,7 +203,7 @@ class Loop:
             figures[f"{name}_accuracy"] = None if found is None else found.accuracy
         if self.plan.train_metrics == "running":
             total = float(self.backend.to_numpy(self.state[LOSS_SUM]))
-            figures["train_loss"] = total / sets.n_samples
+            figures["train_loss"] = total / self.plan.visited
             self.state[LOSS_SUM] = self.backend.asarray(0.0, dtype=self.backend.dtype)
         return EpochRecord(
             epoch=self.epoch + 1,

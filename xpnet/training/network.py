@@ -287,7 +287,9 @@ class Network(Foreign):
 
     def set_arrays(self, state: State) -> None:
         """Take the arrays of the network from a state, or from what `state_arrays` gave."""
-        self.params, self.buffers = trained_params(state), select(state, "buffer/")
+        arrays = {**trained_params(state), **select(state, "buffer/")}  # all of a frozen layer
+        self.params = {name: arrays.pop(name) for name in self.model.parameter_shapes()}
+        self.buffers = arrays
 
     def copy(self) -> "Network":
         """The same network with arrays of its own, as a callback may want to keep it."""

@@ -7,6 +7,7 @@ from xpnet.backends import BACKENDS, DTYPES
 from xpnet.checks import finite_number
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
+from xpnet.layers.dropout import rate_problem
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
 from xpnet.training.history import UNMEASURED
@@ -71,10 +72,13 @@ INTEGERS: dict[str, int] = {
 }
 """The options that are integers, with the smallest that is allowed."""
 
-FLAGS = ("batch_norm", "tf32", "tensorboard")
+FLAGS = ("batch_norm", "drop_last", "tf32", "tensorboard")
 """The options that are on or off."""
 
-TEXTS = ("dataset", "device", "data_dir")
+TEXTS = ("dataset", "device", "data_dir", "start")
+
+NAMES = ("freeze", "fresh")
+"""The options that are names of layers."""
 
 
 def check_option(name: str, value: Any) -> Any:
@@ -91,6 +95,7 @@ def check_option(name: str, value: Any) -> Any:
         (INTEGERS, _integer),
         (dict.fromkeys(FLAGS), _flag),
         (dict.fromkeys(TEXTS), _text),
+        (dict.fromkeys(NAMES), _names),
         ({"hidden": None}, _sizes),
     ]
     check = next(check for names, check in kinds if name in names)
@@ -106,11 +111,15 @@ def _choice(name: str, value: Any) -> str:
 
 def _number(name: str, value: Any) -> float:
     try:
-        return finite_number(name, value, **NUMBERS[name])
+        number = finite_number(name, value, **NUMBERS[name])
     except OverflowError as error:  # an integer beyond all floats
         raise OptionError(name, "must be finite") from error
     except ValueError as error:
         raise OptionError(name, str(error).removeprefix(f"{name} ")) from error
+    problem = rate_problem(number) if name == "dropout" else ""
+    if problem:
+        raise OptionError(name, problem)
+    return number
 
 
 def _integer(name: str, value: Any) -> int:
@@ -130,6 +139,13 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise OptionError(name, f"must be a text that is not empty, got {value!r}")
     return value
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    fits = isinstance(value, list | tuple) and all(isinstance(n, str) and n for n in value)
+    if not fits:
+        raise OptionError(name, f"must be a list of names of layers, such as fc1; got {value!r}")
+    return tuple(value)
 
 
 def _sizes(name: str, value: Any) -> tuple[int, ...]:

@@ -80,6 +80,8 @@ def describe_training(
     batch_size: int,
     sets: Sets,
     train_metrics: str,
+    *,
+    drop_last: bool = False,
 ) -> dict[str, Any]:
     """What is trained and how, as JSON values: all that must be the same when it goes on."""
     import json
@@ -93,6 +95,7 @@ def describe_training(
         "dtype": backend.dtype_name,
         "pixel_maximum": sets.pixel_maximum,
         "train_metrics": train_metrics,
+        "drop_last": drop_last or None,  # as in a snapshot from before there was any
         "training set": _describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }

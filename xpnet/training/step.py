@@ -38,6 +38,7 @@ def initial_state(
     epochs: int | None = None,
     steps_per_epoch: int | None = None,
     sum_losses: bool = False,
+    arrays: Mapping[str, HostArray] | None = None,
 ) -> State:
     """All that a training step changes, on the backend's device, before the first step.
 
@@ -51,6 +52,9 @@ def initial_state(
     run is: `epochs` and `steps_per_epoch`. With `sum_losses` there is `loss_sum`, the sum of the
     losses of all samples that steps were taken on, for `make_step(..., sum_losses=True)`.
 
+    `arrays` are the parameters and buffers to begin with, by name, on the host; those that the
+    model begins with, drawn by the seed, if None.
+
     Raises
     ------
     ValueError
@@ -58,11 +62,11 @@ def initial_state(
         `check_numbers`), or the schedule gives no table for the run.
     """
     check_numbers(backend.dtype_name, model, optimizer)
-    host = model.init(derive(seed, "initialization"))
+    if arrays is None:
+        arrays = {**model.init(derive(seed, "initialization")), **model.buffers()}
+    host = {name: arrays[name] for name in model.parameter_shapes()}
     state = {f"param/{name}": load_array(backend, value) for name, value in host.items()}
-    state |= {
-        f"buffer/{name}": load_array(backend, value) for name, value in model.buffers().items()
-    }
+    state |= {f"buffer/{name}": load_array(backend, arrays[name]) for name in model.buffers()}
     slots = optimizer.init(backend.xp, select(state, "param/"))
     state |= {f"opt/{name}": value for name, value in slots.items()}
     if optimizer.ema is not None:
@@ -128,17 +132,21 @@ def make_step(
     plain, averaged = optimizer.is_plain and penalty is None, optimizer.ema is not None
     scheduled = isinstance(optimizer.schedule, Schedule)
     has_buffers, constrained = bool(model.buffers()), model.has_constraint()
+    # Layers that look at the batch as a whole do without the samples of weight 0.
+    looks_at_batch = model.smallest_batch() > 1
+    smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
 
     def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
         """The loss of a batch, its gradient by the output, the cache, and the samples' weights."""
         batch = xp.take(x, rows, axis=0)
         batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
+        weight = xp.take(y.weight, rows, axis=0) if isinstance(y, Weighted) else None
+        if weight is not None and looks_at_batch:
+            ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
         output, cache = model.forward(xp, arrays, batch, ctx)
         if isinstance(y, Weighted):
-            weight = xp.take(y.weight, rows, axis=0)
             value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
         else:
-            weight = None
             value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
         return value, d_output, cache, weight
 

@@ -1,0 +1,119 @@
+"""Layers that are not trained."""
+
+import difflib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from xpnet.initializers import zeros
+from xpnet.layers.base import EVALUATION, Context, Layer
+from xpnet.layers.container import Container
+from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+
+
+@dataclass(frozen=True)
+class Frozen(Layer):
+    """A layer as it is in evaluation, in training as well: with parameters that are buffers.
+
+    So it has no gradients, and nothing of what is done to trained parameters reaches it: no update,
+    no decay, no share in a norm, no average, no constraint, no array of the optimizer. Its own
+    buffers stay as they are too.
+
+    Parameters
+    ----------
+    layer
+        The layer. What it begins with is to be given by who trains: `buffers` has zeros.
+    """
+
+    layer: Layer
+
+    def buffers(self) -> dict[str, HostArray]:
+        shapes = self.layer.parameter_shapes()
+        return {name: zeros(shape) for name, shape in shapes.items()} | self.layer.buffers()
+
+    def input_shape(self) -> Shape | None:
+        return self.layer.input_shape()
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        return self.layer.output_shape(shape)
+
+    def flops(self, shape: Shape) -> int:
+        return self.layer.flops(shape)
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        return self.layer.forward(xp, params, x, EVALUATION)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        return (self.layer.input_gradient(xp, params, cache, dy) if need_dx else None), {}
+
+
+def freeze_layers(model: Layer, names: Collection[str]) -> Layer:
+    """The model for a training in which the layers of these names are not trained.
+
+    Its arrays have the same names, but those of frozen layers are all buffers.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer of a name, or nothing is left to train.
+    """
+    check_layer_names("freeze", model, names)
+    if not names:
+        return model
+    frozen = _with_frozen(model, frozenset(names), "")
+    if not frozen.parameter_shapes():
+        raise ValueError(
+            f"freeze={tuple(names)} leaves nothing to train: leave a layer with parameters out of "
+            f"it; of the model there are {', '.join(model.parameter_shapes()) or 'none'}"
+        )
+    return frozen
+
+
+def check_layer_names(option: str, model: Layer, names: Collection[str]) -> None:
+    """Check that all are names of layers of the model, such as `fc1` or `block.fc1`.
+
+    Raises
+    ------
+    TypeError
+        If they are no collection of texts.
+    ValueError
+        If there is no layer of a name.
+    """
+    if not isinstance(names, tuple | list | set | frozenset) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise TypeError(f"{option} must be names of layers, such as ('fc1', 'fc2'); got {names!r}")
+    known = list(_layer_names(model, ""))
+    for name in names:
+        if name in known:
+            continue
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        if name in model.parameter_shapes():
+            hint = f"that is a parameter: name its layer, {name.rpartition('.')[0]!r}. "
+        raise ValueError(
+            f"{option}: the model has no layer {name!r}: {hint}Its layers are "
+            f"{', '.join(known) or 'without names: it is not made of layers'}"
+        )
+
+
+def _layer_names(layer: Layer, name: str) -> Iterator[str]:
+    if isinstance(layer, Container):
+        for inner, part in layer.layers.items():
+            full = f"{name}.{inner}" if name else inner
+            yield full
+            yield from _layer_names(part, full)
+
+
+def _with_frozen(layer: Layer, names: frozenset[str], name: str) -> Layer:
+    if name in names:
+        return Frozen(layer)
+    if not isinstance(layer, Container):
+        return layer
+    parts = {
+        inner: _with_frozen(part, names, f"{name}.{inner}" if name else inner)
+        for inner, part in layer.layers.items()
+    }
+    same = all(parts[inner] is part for inner, part in layer.layers.items())
+    return layer if same else layer.with_layers(parts)
