@@ -151,7 +151,7 @@ def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapp
         monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
     monkeypatch.setattr("xpnet.plots._PART_VALUES", 64 * 100)
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: drawn.append(figure))
     counts = network.confusion_matrix(split.images, split.labels)
     draw_run(tmp_path, network, split, counts, "digits")
     sheet = drawn[-1]

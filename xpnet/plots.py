@@ -4,17 +4,19 @@ Each function returns a `matplotlib.figure.Figure`; call its `savefig` to write 
 state of matplotlib is used, so that nothing here opens a window or needs a display.
 """
 
+import io
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpnet.data import Split
-from xpnet.errors import RunError
+from xpnet.files import write_atomically
+from xpnet.fonts import box_unknown_characters
 from xpnet.parity import ParityReport
+from xpnet.training.checkpoints import cannot_write
 from xpnet.training.evaluation import chunks
 from xpnet.training.history import History
 from xpnet.training.network import Network
@@ -41,7 +43,7 @@ def draw_run(
     counts: HostArray,
     title: str,
 ) -> None:
-    """Draw `curves.png`, `confusion.png` and `mistakes.png` into a folder.
+    """Write `curves.png`, `confusion.png` and `mistakes.png`, each whole or not at all.
 
     Parameters
     ----------
@@ -74,13 +76,13 @@ def draw_run(
             split.images[shown], split.labels[shown], probabilities, title
         )
     for name, figure in figures.items():
+        box_unknown_characters(figure)
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
         try:
-            with warnings.catch_warnings():
-                # A title in a script that the font has not is drawn as boxes; so be it.
-                warnings.filterwarnings("ignore", "Glyph .* missing from font")
-                figure.savefig(Path(folder) / name)
+            write_atomically(Path(folder) / name, content.getvalue())
         except OSError as error:
-            raise RunError(f"{Path(folder) / name}: cannot be written: {error}") from error
+            raise cannot_write(Path(folder) / name, error) from error
 
 
 def plot_curves(history: History, *, title: str = "") -> "Figure":

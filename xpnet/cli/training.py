@@ -19,6 +19,7 @@ from xpnet.cli.options import (
     usage_errors,
 )
 from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.streams import tell
 from xpnet.data import Dataset, load_dataset
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
@@ -97,7 +98,7 @@ def train(
     if folder.finished:
         _finish(config, folder, network, data, started)
     else:
-        click.echo(
+        tell(
             f"stopped after epoch {len(network.history)} of {config.epochs}; "
             f"go on with: {folder.resume_with}"
         )
@@ -138,15 +139,15 @@ def _open_folder(
 
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
-    click.echo(f"backend: {describe_backend(opened)}")
-    click.echo(f"data:    {data.limited(config.limit).describe()}")
-    click.echo(f"model:   {config.describe(data)}")
+    tell(f"backend: {describe_backend(opened)}")
+    tell(f"data:    {data.limited(config.limit).describe()}")
+    tell(f"model:   {config.describe(data)}")
     optimizer = config.build_optimizer()
     if optimizer != SGD(optimizer.learning_rate):
-        click.echo(f"steps:   {optimizer!r}")
+        tell(f"steps:   {optimizer!r}")
     if saved is not None:
         within = f" and step {saved.step} of the next" if saved.step else ""
-        click.echo(f"goes on: after epoch {saved.epoch} of {config.epochs}{within}")
+        tell(f"goes on: after epoch {saved.epoch} of {config.epochs}{within}")
 
 
 def _where_saved(folder: RunFolder) -> tuple[str, ...]:
@@ -175,7 +176,7 @@ def _finish(
     errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
-    click.echo(
+    tell(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
         f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: {folder.path}"
     )

@@ -7,9 +7,9 @@ import zipfile
 
 import numpy as np
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import ExportError
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
+from xpnet.files import write_atomically
 from xpnet.layers import describe_layer
 from xpnet.training import Network
 

@@ -6,10 +6,10 @@ Nothing here needs PyTorch: a state dict is written as a safetensors file, and a
 import os
 from collections.abc import Mapping
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import ExportError
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version, number
 from xpnet.export.torch_layers import TORCH_LAYERS, TorchExporter, TorchModule, export_layer
+from xpnet.files import write_atomically
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import HostArray

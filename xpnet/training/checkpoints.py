@@ -135,5 +135,5 @@ class Checkpoint(Callback):
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error for a folder that cannot be written."""
+    """The error for a file or a folder that cannot be written."""
     return RunError(f"{path}: cannot be written: {error.strerror or error}")

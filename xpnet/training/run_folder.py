@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import RunError
+from xpnet.files import write_atomically
 from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, read_config, write_config
