@@ -57,7 +57,7 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
         If it cannot be written, or is a link.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _BINARY
-    with os.fdopen(_above_streams(os.open(path, flags, 0o666)), "ab", buffering=0) as file:
+    with os.fdopen(above_streams(os.open(path, flags, 0o666)), "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         content = line.encode()
         try:
@@ -97,13 +97,13 @@ def open_new(path: Path) -> int:
     OSError
         If it cannot be made, or something of this name is there.
     """
-    return _above_streams(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666))
+    return above_streams(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666))
 
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
-def _above_streams(descriptor: int) -> int:
+def above_streams(descriptor: int) -> int:
     """The same file as no standard stream: what is printed to a closed one would land in it."""
     passed = []
     try:

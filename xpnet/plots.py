@@ -4,7 +4,6 @@ Each function returns a `matplotlib.figure.Figure`; call its `savefig` to write 
 state of matplotlib is used, so that nothing here opens a window or needs a display.
 """
 
-import io
 import math
 import os
 from pathlib import Path
@@ -13,10 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpnet.data import Split
-from xpnet.files import write_atomically
-from xpnet.fonts import box_unknown_characters
+from xpnet.figures import save_figure
 from xpnet.parity import ParityReport
-from xpnet.training.checkpoints import cannot_write
 from xpnet.training.evaluation import chunks
 from xpnet.training.history import History
 from xpnet.training.network import Network
@@ -76,13 +73,7 @@ def draw_run(
             split.images[shown], split.labels[shown], probabilities, title
         )
     for name, figure in figures.items():
-        box_unknown_characters(figure)
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        try:
-            write_atomically(Path(folder) / name, content.getvalue())
-        except OSError as error:
-            raise cannot_write(Path(folder) / name, error) from error
+        save_figure(figure, Path(folder) / name)
 
 
 def plot_curves(history: History, *, title: str = "") -> "Figure":

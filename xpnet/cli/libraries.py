@@ -1,6 +1,5 @@
 """The commands around array libraries: backends, parity, conformance."""
 
-import io
 import json
 import math
 from pathlib import Path
@@ -81,15 +80,14 @@ def parity(
     show(f"model: {config.describe(data)}, {dtype}")
     with usage_errors():
         report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)
-    show(report)
     if json_file is not None:
         _write_json(json_file, report.to_dict())
     if plot_file is not None:
         from xpnet import plots
+        from xpnet.figures import save_figure
 
-        image = io.BytesIO()
-        plots.plot_parity(report).savefig(image, format="png")
-        _write_file(plot_file, image.getvalue())
+        save_figure(plots.plot_parity(report), plot_file)
+    show(report)
     if not report.holds:
         raise SystemExit(1)
 
@@ -129,9 +127,9 @@ def conformance(
     if namespace is None:
         raise click.UsageError("give a NAMESPACE, such as array_api_strict or dask.array")
     report = check_namespace(namespace, dtype=dtype)
-    show(report)
     if json_file is not None:
         _write_json(json_file, report.to_dict())
+    show(report)
     if not report.conforms:
         raise SystemExit(1)
 

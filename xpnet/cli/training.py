@@ -89,25 +89,28 @@ def train(
     folder = _open_folder(config, data, resume, out, force)
     if not quiet:
         _describe(config, opened, data, saved)
+        if resume is not None and saved is None:
+            tell("begins anew: it was ended before its first checkpoint")
     callbacks = (folder,) if quiet else (folder, ProgressBar())
-    try:
-        with usage_errors():
-            network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
-    if folder.finished:
-        _finish(config, folder, network, data, started)
-    else:
-        tell(
-            f"stopped after epoch {len(network.history)} of {config.epochs}; "
-            f"go on with: {folder.resume_with}"
-        )
+    with folder:
+        try:
+            with usage_errors():
+                network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
+        if folder.finished:
+            _finish(config, folder, network, data, started)
+        else:
+            tell(
+                f"stopped after epoch {len(network.history)} of {config.epochs}; "
+                f"go on with: {folder.resume_with}"
+            )
 
 
 def _resumed(
     run: Path, given: dict[str, Any], stop_after: int | None, others: Any
-) -> tuple[RunConfig, Snapshot]:
-    """A run that goes on: its configuration, and where it is."""
+) -> tuple[RunConfig, Snapshot | None]:
+    """A run that goes on: its configuration, and where it is; None where it begins anew."""
     if others:
         raise click.UsageError(
             "--resume goes on in the folder of the run, with its options: leave out --config, "
@@ -115,9 +118,10 @@ def _resumed(
         )
     with usage_errors():
         config, snapshot = open_run(run, given)
-    if stop_after is not None and stop_after <= snapshot.epoch:
+    done = 0 if snapshot is None else snapshot.epoch
+    if stop_after is not None and stop_after <= done:
         raise click.BadParameter(
-            f"{snapshot.epoch} epochs are done already: give a larger number than {stop_after}",
+            f"{done} epochs are done already: give a larger number than {stop_after}",
             param_hint="'--stop-after'",
         )
     return config, snapshot

@@ -1,7 +1,12 @@
-"""Text in pictures that the fonts have not all characters of. Needs matplotlib."""
+"""Pictures as files. Needs matplotlib, which has drawn them."""
 
+import io
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xpnet.errors import RunError
+from xpnet.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -9,7 +14,24 @@ if TYPE_CHECKING:
 _BOX = "\u25a1"
 
 
-def box_unknown_characters(figure: "Figure") -> None:
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a picture as PNG, whole or not at all.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written. The old file stays as it is.
+    """
+    _box_unknown_characters(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    try:
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _box_unknown_characters(figure: "Figure") -> None:
     """Put boxes in the place of characters that no font has, such as those of a script.
 
     matplotlib would draw them so itself, with a warning of each. To switch off a warning for a
