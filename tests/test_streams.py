@@ -17,19 +17,7 @@ from xpnet.cli import main
 from xpnet.streams import Forgiving, say
 
 SAMPLES = np.eye(12), np.arange(12) % 3
-TRAIN = [
-    "train",
-    "digits",
-    "--hidden",
-    "4",
-    "--epochs",
-    "2",
-    "--backend",
-    "numpy",
-    "--threads",
-    "1",
-    "--out",
-]
+TRAIN = ["train", "digits", "--hidden", "4", "--epochs", "2", "--backend", "numpy", "--out"]
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX: descriptors, /dev/full")
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -82,21 +70,15 @@ def test_a_stream_that_is_given(make):
 
 
 @each_stream
-def test_an_estimator_that_says_what_it_does(monkeypatch, make):
+@pytest.mark.filterwarnings("ignore")  # that it has not converged
+@pytest.mark.parametrize("solver", ["sgd", "lbfgs"])
+def test_an_estimator_that_says_what_it_does(monkeypatch, make, solver):
     pytest.importorskip("sklearn")
     from xpnet.sklearn import MLPClassifier
 
-    x, y = np.repeat(SAMPLES[0], 4, axis=0), np.repeat(SAMPLES[1], 4)
-    for solver in ("sgd", "lbfgs"):
-        model = MLPClassifier((4,), solver=solver, verbose=True, max_iter=2, tol=10.0)
-        with monkeypatch.context() as patch, pytest.MonkeyPatch.context():
-            patch.setattr(sys, "stdout", make())
-            model.set_params(tol=1e-9, max_iter=5, n_iter_no_change=3)
-            try:
-                model.fit(x, y)
-            except Warning:
-                pass  # that it has not converged, which is an error in these tests
-        assert model.loss_ > 0
+    model = MLPClassifier((4,), solver=solver, verbose=True, max_iter=3)
+    monkeypatch.setattr(sys, "stdout", make())
+    assert model.fit(*SAMPLES).n_iter_ > 0
 
 
 def test_a_stream_that_takes_it_gets_it(capsys):
@@ -149,12 +131,10 @@ def test_a_pager_that_was_quit(tmp_path):
 
 @posix
 @full
-@pytest.mark.parametrize(
-    "arguments", [["backends"], ["--help"], ["conformance", "--list"]], ids=str
-)
+@pytest.mark.parametrize("arguments", ["--help", "conformance --list"])
 def test_output_that_is_what_the_command_is_for(arguments):
     """It has not arrived: the exit code says so, and one line on standard error."""
-    done = shell(">/dev/full", *arguments)
+    done = shell(">/dev/full", *arguments.split())
     assert (done.returncode, done.stderr) == (1, "error: output: No space left on device\n")
 
 

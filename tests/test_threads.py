@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from xpnet import Callback, fit, mlp, open_backend
 from xpnet.backends import numpy as numpy_backend
+from xpnet.backends.cpu import threads
 from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, slowdown
 from xpnet.cli import main
 
@@ -24,6 +25,19 @@ def two_threads():
         if blas_threads() != 2:
             pytest.skip("this NumPy's BLAS has one thread only")
         yield
+
+
+@pytest.fixture
+def two_for_all():
+    """Two threads, which any thread may make other than two; threadpoolctl lets only one do so."""
+    before = threads._limits()
+    threads._set_limits(2)
+    try:
+        if blas_threads() != 2:
+            pytest.skip("this NumPy's BLAS has one thread only")
+        yield
+    finally:
+        threads._set_limits(before)
 
 
 @pytest.fixture
@@ -57,8 +71,8 @@ def overlapping(first, second, read):
 
     def run():
         with first:
-            entered.set()
             seen.append(read())
+            entered.set()
             assert ready.wait(10)
         left.set()
 
@@ -77,12 +91,12 @@ def overlapping(first, second, read):
     ("first", "second", "expected"),
     [(1, None, [1, 2, 2]), (1, 1, [1, 1, 2]), (None, 1, [2, 1, 2]), (None, None, [2, 2, 2])],
 )
-def test_scopes_that_overlap_leave_the_number_as_it_was(two_threads, first, second, expected):
-    scopes = [open_backend("numpy", threads=threads).scope() for threads in (first, second)]
+def test_scopes_that_overlap_leave_the_number_as_it_was(two_for_all, first, second, expected):
+    scopes = [open_backend("numpy", threads=number).scope() for number in (first, second)]
     assert overlapping(*scopes, blas_threads) == expected
 
 
-def test_trainings_that_overlap_leave_the_number_as_it_was(two_threads):
+def test_trainings_that_overlap_leave_the_number_as_it_was(two_for_all):
     """One ends in the middle of another, in which a network also predicts."""
     network = fit(mlp(12, 3), SAMPLES, epochs=1, backend=open_backend("numpy", threads=1))
 
@@ -96,19 +110,19 @@ def test_trainings_that_overlap_leave_the_number_as_it_was(two_threads):
             network.predict(SAMPLES[0])
             thread.join()
 
-    for threads in (None, 1, 2):
-        backend = open_backend("numpy", threads=threads)
+    for number in (None, 1, 2):
+        backend = open_backend("numpy", threads=number)
         fit(mlp(12, 3), SAMPLES, epochs=2, backend=backend, callbacks=[Nest()])
         assert blas_threads() == 2
 
 
-def test_what_the_host_program_sets_meanwhile_stays(two_threads):
+def test_what_the_host_program_sets_meanwhile_stays(two_for_all):
     with open_backend("numpy", threads=2).scope(), open_backend("numpy").scope():
-        threadpool_limits(1, user_api="blas")
+        threads._set_limits(1)
     assert blas_threads() == 1
 
 
-def test_threads_settled_in_a_scope_are_those_of_this_thread_alone(two_threads):
+def test_threads_settled_in_a_scope_are_those_of_this_thread_alone(two_for_all):
     entered, ready = threading.Event(), threading.Event()
 
     def run():

@@ -1,8 +1,8 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from array_api_compat import is_numpy_array
@@ -73,8 +73,7 @@ class NumpyBackend(Backend):
     def product_threads(self) -> int | None:
         return blas_threads()
 
-    def scope(self) -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        stack.enter_context(quiet_numpy())
-        stack.enter_context(BLAS_THREADS.held(self.threads))
-        return stack
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        with quiet_numpy(), BLAS_THREADS.held(self.threads):
+            yield

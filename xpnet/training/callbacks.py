@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -195,16 +196,20 @@ class ProgressBar(Callback):
 
         done = len(network.history)
         self._epochs, self._steps = epochs, steps
-        self._bar = tqdm(
+        make_bar = partial(
+            tqdm,
             total=epochs * steps,
             initial=done * steps,
             desc=f"epoch {min(done + 1, epochs)}/{epochs}",
             unit=" steps",
             file=Forgiving(self._file or sys.stderr),
-            disable=None,  # on whatever is not a terminal
             leave=False,
             dynamic_ncols=True,
         )
+        try:
+            self._bar = make_bar(disable=None)  # on whatever is not a terminal
+        except (OSError, ValueError):  # it flushes sys.stderr itself
+            self._bar = make_bar(disable=True)
 
     def on_step(self, state: State, count: int) -> None:
         self._bar.update(count)

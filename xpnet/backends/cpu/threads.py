@@ -40,9 +40,20 @@ def _limits() -> tuple[int, ...]:
 
 
 def _set_limits(limits: int | tuple[int, ...]) -> None:
+    import threadpoolctl
+
     each = repeat(limits) if isinstance(limits, int) else limits
-    for library, number in zip(_controller().lib_controllers, each, strict=False):
-        library.set_num_threads(number)
+    # Since version 3.8 the first thread that sets a number is the only one whose calls do anything,
+    # until it says that it is done. What it has set must be taken back by another, if that is last.
+    ownership = getattr(threadpoolctl, "CONTROLLING_THREAD_OWNERSHIP", None)
+    if ownership is not None:
+        ownership.increment()
+    try:
+        for library, number in zip(_controller().lib_controllers, each, strict=False):
+            library.set_num_threads(number)
+    finally:
+        if ownership is not None:
+            ownership.decrement()
 
 
 BLAS_THREADS = SharedSetting(_limits, _set_limits)
