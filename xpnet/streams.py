@@ -50,6 +50,16 @@ class Forgiving:
     __hash__ = None  # type: ignore[assignment]
 
 
+def can_flush(stream: IO[str] | None) -> bool:
+    """Whether a stream takes what has been written to it; None has nothing to take."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def say(line: str) -> None:
     """Print a line to standard output if that can be."""
     Forgiving(sys.stdout).write(f"{line}\n")

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import click
 
-from xpnet.streams import Forgiving
+from xpnet.streams import Forgiving, can_flush
 
 
 def tell(line: str, *, err: bool = False) -> None:
@@ -50,10 +50,7 @@ def occupy_descriptors() -> None:
 def drop_what_cannot_be_written() -> None:
     """Before the process ends: else Python tries once more, complains, and exits with 120."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
+        if not can_flush(stream):
             with suppress(OSError, ValueError):
                 number = stream.fileno()
                 null = os.open(os.devnull, os.O_WRONLY)

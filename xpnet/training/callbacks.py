@@ -3,12 +3,11 @@
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpnet.streams import Forgiving
+from xpnet.streams import Forgiving, can_flush
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.typing import State
@@ -196,20 +195,17 @@ class ProgressBar(Callback):
 
         done = len(network.history)
         self._epochs, self._steps = epochs, steps
-        make_bar = partial(
-            tqdm,
+        self._bar = tqdm(
             total=epochs * steps,
             initial=done * steps,
             desc=f"epoch {min(done + 1, epochs)}/{epochs}",
             unit=" steps",
             file=Forgiving(self._file or sys.stderr),
+            # On whatever is not a terminal; and where tqdm, which flushes sys.stderr, would fail.
+            disable=None if can_flush(sys.stderr) else True,
             leave=False,
             dynamic_ncols=True,
         )
-        try:
-            self._bar = make_bar(disable=None)  # on whatever is not a terminal
-        except (OSError, ValueError):  # it flushes sys.stderr itself
-            self._bar = make_bar(disable=True)
 
     def on_step(self, state: State, count: int) -> None:
         self._bar.update(count)
