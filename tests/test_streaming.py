@@ -338,7 +338,7 @@ def as_python_2(content, shape):
 
 
 def test_headers_of_python_2_are_read_without_a_warning(tmp_path):
-    """Warnings are errors here, and none may be switched off: threads share what is done of them."""
+    """Warnings are errors here, and none may be switched off: threads share their fate."""
     path, content = tmp_path / "x.npy", as_python_2(npy_bytes(PIXELS), PIXELS.shape)
     path.write_bytes(content)
     assert b"(103L, 4L, 4L)" in content
