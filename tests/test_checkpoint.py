@@ -4,15 +4,9 @@ import errno
 import itertools
 import json
 import os
-import random
-import signal
-import stat
 import struct
 import subprocess
 import sys
-import textwrap
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpnet
-from xpnet.checkpoint import check_arrays, read_checkpoint, write_atomically, write_checkpoint
+from xpnet.checkpoint import check_arrays, read_checkpoint, write_checkpoint
 from xpnet.errors import CheckpointError
 
 ARRAYS = {
@@ -321,94 +315,6 @@ def test_weights_must_be_finite_floating_point_numbers(value):
     assert (
         problem == f"param/fc1.bias ({bias.dtype}) holds what are not finite floating-point numbers"
     )
-
-
-# -- writing --------------------------------------------------------------------------------------
-
-
-def fail(error):
-    def function(*args, **kwargs):
-        raise error
-
-    return function
-
-
-@pytest.mark.parametrize("existing", [True, False], ids=["over a file", "a new file"])
-@pytest.mark.parametrize(
-    ("owner", "name", "error"),
-    [
-        (os, "fsync", OSError(errno.ENOSPC, "No space left on device")),
-        (Path, "replace", OSError(errno.ENOSPC, "No space left on device")),
-        (Path, "chmod", PermissionError(errno.EPERM, "Operation not permitted")),
-        (os, "fsync", KeyboardInterrupt()),
-    ],
-    ids=["fsync", "replace", "chmod", "interrupted"],
-)
-def test_a_failure_leaves_the_old_file_and_no_other(
-    path, monkeypatch, owner, name, error, existing
-):
-    if existing:
-        path.write_bytes(b"old")
-    monkeypatch.setattr(owner, name, fail(error))
-    with pytest.raises(type(error)):
-        write_atomically(path, b"new" * 1000)
-    monkeypatch.undo()
-    assert [p.name for p in path.parent.iterdir()] == [path.name] * existing
-    assert not existing or path.read_bytes() == b"old"
-
-
-def test_what_cannot_be_written_is_an_oserror(path):
-    with pytest.raises(OSError, match="No such file"):
-        write_checkpoint(path.parent / "missing" / "model.safetensors", ARRAYS, {})
-    path.mkdir()
-    with pytest.raises(OSError):
-        write_atomically(path, b"new")
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_writing_replaces_the_file_and_leaves_no_other(path):
-    for data in (b"first, the longer", b"second", b""):
-        write_atomically(str(path), data)
-        assert path.read_bytes() == data
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a umask")
-@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_the_umask_is_heeded_and_kept(path, umask, mode):
-    before = os.umask(umask)
-    try:
-        write_atomically(path, b"new")
-        assert os.umask(umask) == umask
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_process_killed_while_writing_leaves_a_whole_file(tmp_path):
-    code = """
-        import itertools, sys
-        from xpnet.checkpoint import write_atomically
-        for content in itertools.cycle([b"a" * 16_000_000, b"b" * 16_000_000]):
-            write_atomically(sys.argv[1], content)
-    """
-    delays = random.Random(0)
-    for number in range(4):
-        path = tmp_path / str(number)
-        command = [sys.executable, "-c", textwrap.dedent(code), path]
-        with subprocess.Popen(command) as process:
-            try:
-                deadline = time.monotonic() + 60
-                while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-                    time.sleep(0.002)
-                time.sleep(delays.uniform(0, 0.1))
-            finally:
-                process.kill()
-        assert process.returncode == -signal.SIGKILL
-        content = path.read_bytes()
-        assert len(content) == 16_000_000
-        assert content == content[:1] * len(content)
 
 
 def test_a_program_that_only_loads(tmp_path):

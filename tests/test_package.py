@@ -14,14 +14,14 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"checks", "errors", "typing"},
+    {"checks", "errors", "files", "streams", "typing"},
     {"random", "backends", "operations"},
     {"initializers", "checkpoint", "data", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},
     {"metrics"},
     {"training"},
-    {"conformance", "export", "parity", "testing"},
+    {"conformance", "export", "figures", "parity", "testing"},
     {"plots"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},
@@ -103,6 +103,18 @@ def test_scikit_learn_is_imported_by_its_estimators_alone():
         if unit(path) != "sklearn":
             used = {module.split(".")[0] for module in imports(path, everywhere=True)}
             assert not used & {"sklearn", "scipy"}, path
+
+
+@each_file
+def test_nothing_of_the_process_is_changed_that_other_threads_see(path):
+    """Until Python 3.14 warnings are switched off for all threads, and perhaps for ever; a umask is
+    the process's, as is its current folder.
+    """
+    refused = {"catch_warnings", "simplefilter", "filterwarnings", "umask", "chdir"}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not used & refused
 
 
 def test_backends_import_nothing_that_uses_them():

@@ -1,5 +1,7 @@
 """Pictures: what they show, read back from matplotlib's own objects."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from matplotlib.transforms import Bbox
 
 from xpnet import fit, load_dataset, mlp
 from xpnet.data import Split
+from xpnet.errors import RunError
+from xpnet.figures import save_figure
 from xpnet.parity import TOLERANCES, ParityReport, ParityRow
 from xpnet.plots import draw_run, plot_confusion, plot_curves, plot_mistakes, plot_parity
 from xpnet.training import EpochRecord, History
@@ -151,7 +155,7 @@ def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapp
         monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
     monkeypatch.setattr("xpnet.plots._PART_VALUES", 64 * 100)
     drawn = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: drawn.append(figure))
     counts = network.confusion_matrix(split.images, split.labels)
     draw_run(tmp_path, network, split, counts, "digits")
     sheet = drawn[-1]
@@ -161,3 +165,38 @@ def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapp
     assert len(axes.images) == 40
     for image, wanted in zip(axes.images, other.images, strict=True):
         np.testing.assert_array_equal(image.get_array(), wanted.get_array())
+
+
+PICTURES = ("confusion.png", "curves.png", "mistakes.png")
+
+
+@pytest.mark.parametrize("failing", PICTURES)
+def test_pictures_are_replaced_whole_or_not_at_all(tmp_path, monkeypatch, failing):
+    """Where the disk is full, in the picture that is being written; links are not followed."""
+    data = load_dataset("digits").limited(60)
+    network = fit(mlp(64, 10), data, epochs=1, backend="numpy")
+    counts = network.confusion_matrix(data.train.images, data.train.labels)
+    for name in PICTURES:
+        (tmp_path / name).write_bytes(b"the old picture")
+    real = Path.replace
+
+    def full(self, target):
+        if target.name == failing:
+            raise OSError(28, "No space left on device")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    # A script that no font of matplotlib's has: drawn as boxes, without a warning.
+    with pytest.raises(RunError, match=f"{failing}: cannot be written: No space left on device"):
+        draw_run(tmp_path, network, data.train, counts, "数字")
+    for name in PICTURES:
+        content = (tmp_path / name).read_bytes()
+        assert content == b"the old picture" or content.endswith(b"IEND\xaeB`\x82")
+    assert (tmp_path / failing).read_bytes() == b"the old picture"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PICTURES)
+
+
+def test_characters_that_the_font_has_stay_as_they_are(tmp_path):
+    figure = plot_curves(history(), title="Größe 数 → −1")
+    save_figure(figure, tmp_path / "a.png")
+    assert figure.get_suptitle() == "Größe □ → −1"

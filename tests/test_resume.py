@@ -426,11 +426,13 @@ def test_a_run_folder_goes_on(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-    for name in (".checkpoint.safetensors.x1y2z3", ".mine", "other"):
+    left = f".checkpoint.safetensors.{'0123456789abcdef'}.xpnet-part"
+    for name in (left, ".checkpoint.safetensors.original", ".mine", "other"):
         (tmp_path / name).touch()
     fit(MODEL, (X, Y), backend="numpy", callbacks=[Checkpoint(tmp_path)], **OPTIONS)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [".mine", "best.safetensors", "checkpoint.safetensors", "other"]
+    assert names[0] == ".checkpoint.safetensors.original"
+    assert names[1:] == [".mine", "best.safetensors", "checkpoint.safetensors", "other"]
 
 
 def test_a_run_folder_is_not_replaced_by_mistake(tmp_path):

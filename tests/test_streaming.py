@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import warnings
 import weakref
 
 import numpy as np
@@ -326,6 +328,41 @@ def test_npy_files_that_are_wrong_are_refused(tmp_path):
             assert str(info.value).startswith(f"{path}: ")
     with pytest.raises(DataError, match="cannot be read"):
         read_npy(tmp_path / "missing.npy")
+
+
+def as_python_2(content, shape):
+    """The same file with integers as Python 2 wrote them; the header is as long as before."""
+    old = ", ".join(f"{n}L" for n in shape)
+    new = content.replace(str(shape).encode(), f"({old})".encode())
+    return new.replace(b" " * len(shape) + b"\n", b"\n", 1)
+
+
+def test_headers_of_python_2_are_read_without_a_warning(tmp_path):
+    """Warnings are errors here, and none may be switched off: threads share their fate."""
+    path, content = tmp_path / "x.npy", as_python_2(npy_bytes(PIXELS), PIXELS.shape)
+    path.write_bytes(content)
+    assert b"(103L, 4L, 4L)" in content
+    np.testing.assert_array_equal(read_npy(path), PIXELS)
+    with pytest.warns(UserWarning, match="Python 2"):
+        np.load(path)
+
+
+def test_threads_that_read_leave_the_warning_filters_alone(tmp_path):
+    np.save(tmp_path / "x.npy", PIXELS[:2])
+    before, interval = list(warnings.filters), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [
+            threading.Thread(target=lambda: [read_npy(tmp_path / "x.npy") for _ in range(50)])
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert warnings.filters == before
 
 
 def test_a_npy_file_cut_or_damaged_anywhere_is_refused_or_read(tmp_path):

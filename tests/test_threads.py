@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from xpnet import Callback, fit, mlp, open_backend
 from xpnet.backends import numpy as numpy_backend
-from xpnet.backends.cpu.threads import Trials, blas_threads, slowdown
+from xpnet.backends.cpu import threads
+from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, slowdown
 from xpnet.cli import main
 
 SAMPLES = np.eye(12), np.arange(12) % 3
@@ -23,6 +25,19 @@ def two_threads():
         if blas_threads() != 2:
             pytest.skip("this NumPy's BLAS has one thread only")
         yield
+
+
+@pytest.fixture
+def two_for_all():
+    """Two threads, which any thread may make other than two; threadpoolctl lets only one do so."""
+    before = threads._limits()
+    threads._set_limits(2)
+    try:
+        if blas_threads() != 2:
+            pytest.skip("this NumPy's BLAS has one thread only")
+        yield
+    finally:
+        threads._set_limits(before)
 
 
 @pytest.fixture
@@ -48,6 +63,100 @@ def test_the_number_holds_inside_the_scope_only(two_threads):
     assert threads_in_scope(backend) == 1
     assert blas_threads() == 2
     assert threads_in_scope(open_backend("numpy")) == 2
+
+
+def overlapping(first, second, read):
+    """What `read` gives in, between and after two scopes of two threads; the first ends first."""
+    entered, left, seen = threading.Event(), threading.Event(), []
+
+    def run():
+        with first:
+            seen.append(read())
+            entered.set()
+            assert ready.wait(10)
+        left.set()
+
+    ready, thread = threading.Event(), threading.Thread(target=run)
+    thread.start()
+    assert entered.wait(10)
+    with second:
+        ready.set()
+        assert left.wait(10)
+        seen.append(read())
+    thread.join()
+    return [*seen, read()]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [(1, None, [1, 2, 2]), (1, 1, [1, 1, 2]), (None, 1, [2, 1, 2]), (None, None, [2, 2, 2])],
+)
+def test_scopes_that_overlap_leave_the_number_as_it_was(two_for_all, first, second, expected):
+    scopes = [open_backend("numpy", threads=number).scope() for number in (first, second)]
+    assert overlapping(*scopes, blas_threads) == expected
+
+
+def test_trainings_that_overlap_leave_the_number_as_it_was(two_for_all):
+    """One ends in the middle of another, in which a network also predicts."""
+    network = fit(mlp(12, 3), SAMPLES, epochs=1, backend=open_backend("numpy", threads=1))
+
+    class Nest(Callback):
+        def on_epoch(self, trained, record):
+            backend = open_backend("numpy", threads=1)
+            thread = threading.Thread(
+                target=lambda: fit(mlp(12, 3), SAMPLES, epochs=1, backend=backend)
+            )
+            thread.start()
+            network.predict(SAMPLES[0])
+            thread.join()
+
+    for number in (None, 1, 2):
+        backend = open_backend("numpy", threads=number)
+        fit(mlp(12, 3), SAMPLES, epochs=2, backend=backend, callbacks=[Nest()])
+        assert blas_threads() == 2
+
+
+def test_what_the_host_program_sets_meanwhile_stays(two_for_all):
+    with open_backend("numpy", threads=2).scope(), open_backend("numpy").scope():
+        threads._set_limits(1)
+    assert blas_threads() == 1
+
+
+def test_threads_settled_in_a_scope_are_those_of_this_thread_alone(two_for_all):
+    entered, ready = threading.Event(), threading.Event()
+
+    def run():
+        with BLAS_THREADS.held(None):
+            entered.set()
+            ready.wait(10)
+
+    thread = threading.Thread(target=run)
+    with BLAS_THREADS.held(None):
+        thread.start()
+        assert entered.wait(10)
+        BLAS_THREADS.change(1)
+        assert blas_threads() == 1
+    assert blas_threads() == 2
+    BLAS_THREADS.change(1)  # outside of a scope: nothing
+    assert blas_threads() == 2
+    ready.set()
+    thread.join()
+
+
+def test_torch_is_left_as_it_was_by_scopes_that_overlap():
+    require("torch")
+    import torch
+
+    before = torch.get_num_threads()
+    chosen = before + 1
+    scopes = [open_backend("torch", threads=chosen).scope() for _ in range(2)]
+    assert overlapping(*scopes, torch.get_num_threads) == [chosen, chosen, before]
+    # A thread that is new has the number of before, as well.
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [before]
 
 
 def test_torch_has_the_number_too():

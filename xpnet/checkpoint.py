@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import CheckpointError
+from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
 SCHEMA = 1
@@ -136,52 +137,6 @@ def check_arrays(
             )
     if problems:
         raise CheckpointError(f"{path}: does not fit the model: " + "; ".join(problems))
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file such that at every moment the old or the new content is there, whole.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; the old file is untouched and no temporary file is left.
-    """
-    import tempfile
-
-    path = Path(path)
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    except OSError as error:
-        # The name of the temporary file is not one that the caller knows.
-        raise type(error)(error.errno, error.strerror, str(path)) from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes the file readable by its owner alone; open() would heed the umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name of a file on the disk, where the system lets one open a folder."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # a file system without it, as some in a network
-    finally:
-        os.close(descriptor)
 
 
 def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]) -> str:

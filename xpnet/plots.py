@@ -6,14 +6,13 @@ state of matplotlib is used, so that nothing here opens a window or needs a disp
 
 import math
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpnet.data import Split
-from xpnet.errors import RunError
+from xpnet.figures import save_figure
 from xpnet.parity import ParityReport
 from xpnet.training.evaluation import chunks
 from xpnet.training.history import History
@@ -41,7 +40,7 @@ def draw_run(
     counts: HostArray,
     title: str,
 ) -> None:
-    """Draw `curves.png`, `confusion.png` and `mistakes.png` into a folder.
+    """Write `curves.png`, `confusion.png` and `mistakes.png`, each whole or not at all.
 
     Parameters
     ----------
@@ -74,13 +73,7 @@ def draw_run(
             split.images[shown], split.labels[shown], probabilities, title
         )
     for name, figure in figures.items():
-        try:
-            with warnings.catch_warnings():
-                # A title in a script that the font has not is drawn as boxes; so be it.
-                warnings.filterwarnings("ignore", "Glyph .* missing from font")
-                figure.savefig(Path(folder) / name)
-        except OSError as error:
-            raise RunError(f"{Path(folder) / name}: cannot be written: {error}") from error
+        save_figure(figure, Path(folder) / name)
 
 
 def plot_curves(history: History, *, title: str = "") -> "Figure":

@@ -1,8 +1,8 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from array_api_compat import is_numpy_array
@@ -12,7 +12,7 @@ from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
 from xpnet.backends.cpu.functions import FUNCTIONS
 from xpnet.backends.cpu.openblas import find_subtract_product
 from xpnet.backends.cpu.replay import Replayer
-from xpnet.backends.cpu.threads import Trials, blas_threads, is_too_slow, limit_blas, slowdown
+from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 
@@ -62,7 +62,7 @@ class NumpyBackend(Backend):
         slower = 1.0 if threads == 1 else slowdown(rows, inner, columns, threads)
         if is_too_slow(slower):
             self.threads = 1
-            limit_blas(1)  # from here to the end of the scope
+            BLAS_THREADS.change(1)  # from here to the end of the scope
             logger.warning(
                 "other work keeps the cores busy: a product takes %.0f times as long with %d "
                 "threads as with 1, so 1 is used (threads=%d insists; with a number of threads, "
@@ -73,8 +73,7 @@ class NumpyBackend(Backend):
     def product_threads(self) -> int | None:
         return blas_threads()
 
-    def scope(self) -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        stack.enter_context(quiet_numpy())
-        stack.enter_context(limit_blas(self.threads))
-        return stack
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        with quiet_numpy(), BLAS_THREADS.held(self.threads):
+            yield

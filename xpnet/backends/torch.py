@@ -1,6 +1,5 @@
 """PyTorch, as an array library: no autograd."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from array_api_compat import is_torch_array
 
 from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, with_overrides
+from xpnet.backends.shared import SharedSetting
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable
 from xpnet.typing import Array, HostArray
@@ -57,12 +57,9 @@ class TorchBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
         if isinstance(x, np.ndarray) and not x.flags.writeable:
-            copy = True if copy is None else copy
-            with warnings.catch_warnings():
-                # torch would let the tensor write to a read-only array, and warns of it; the
-                # tensor that leaves this function is a copy.
-                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-                return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+            # torch would let the tensor write to a read-only array, and warns of it. (Not that
+            # warning switched off for a moment: other threads would see it.)
+            x, copy = np.array(x), None
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
 
     def to_numpy(self, x: Array) -> HostArray:
@@ -103,22 +100,15 @@ class TorchBackend(Backend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        before = self._torch.get_num_threads()
         with ExitStack() as stack:
             if self._torch.is_inference_mode_enabled():
                 # Its arrays could never take part in the caller's own autograd, nor be trained on.
                 stack.enter_context(self._torch.inference_mode(False))
             stack.enter_context(self._torch.no_grad())
             stack.enter_context(self._without_autocast())
-            stack.enter_context(self._in_tf32() if self.tf32 else nullcontext())
-            if self.threads is None:
-                yield
-                return
-            self._torch.set_num_threads(self.threads)
-            try:
-                yield
-            finally:
-                self._torch.set_num_threads(before)
+            stack.enter_context(_THREADS.held(self.threads))
+            stack.enter_context(_TF32.held(self.tf32 or None))
+            yield
 
     def _without_autocast(self) -> AbstractContextManager[Any]:
         """Products in the dtype of their arrays, whatever the caller has set for his own."""
@@ -128,23 +118,6 @@ class TorchBackend(Backend):
                 off: AbstractContextManager[Any] = self._torch.autocast(kind, enabled=False)
                 return off
         return nullcontext()
-
-    @contextmanager
-    def _in_tf32(self) -> Iterator[None]:
-        switch, before = self._torch.backends.cuda.matmul, {}
-        for name in ("allow_tf32", "fp32_precision"):
-            # The second is new in torch 2.9; the first cannot be read if only that has been set.
-            with suppress(AttributeError, RuntimeError):
-                before[name] = getattr(switch, name)
-        try:
-            if "allow_tf32" in before:
-                switch.allow_tf32 = True
-            else:
-                switch.fp32_precision = "tf32"
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(switch, name, value)
 
     def has_tf32(self) -> bool:
         cuda = self._torch.cuda
@@ -163,6 +136,46 @@ class TorchBackend(Backend):
         if self.device.type == "cuda":
             return int(self._torch.cuda.max_memory_allocated(self.device))
         return None
+
+
+def _get_threads() -> int:
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+# OpenMP has a number for each thread, which a new thread has from the last call of all.
+_THREADS = SharedSetting(_get_threads, _set_threads, per_thread=True)
+
+
+def _get_tf32() -> dict[str, Any]:
+    import torch
+
+    switch, found = torch.backends.cuda.matmul, {}
+    for name in ("allow_tf32", "fp32_precision"):
+        # The second is new in torch 2.9; the first cannot be read if only that has been set.
+        with suppress(AttributeError, RuntimeError):
+            found[name] = getattr(switch, name)
+    return found
+
+
+def _set_tf32(values: dict[str, Any] | bool) -> None:
+    import torch
+
+    if isinstance(values, bool):
+        old = "allow_tf32" in _get_tf32()
+        values = {"allow_tf32": True} if old else {"fp32_precision": "tf32"}
+    for name, value in values.items():
+        setattr(torch.backends.cuda.matmul, name, value)
+
+
+_TF32 = SharedSetting(_get_tf32, _set_tf32)
 
 
 def _subtract_product(c: Array, a: Array, b: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from xpnet.cli.streams import drop_what_cannot_be_written, occupy_descriptors, tell
 from xpnet.errors import BackendUnavailable, OutOfMemory, TrainingDiverged, XpnetError
 
 _CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
@@ -32,6 +33,18 @@ class _Commands(click.Group):
     An error is one message, without a traceback for a mistake.
     """
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        occupy_descriptors()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # of click's own words, such as --help
+            if not kwargs.get("standalone_mode", True):
+                raise
+            tell(f"error: output: {error.strerror or error}", err=True)
+            raise SystemExit(1) from None
+        finally:
+            drop_what_cannot_be_written()
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -50,18 +63,18 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except XpnetError as error:
-            click.echo(f"error: {error}", err=True)
+            tell(f"error: {error}", err=True)
             ctx.exit(next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1))
         except KeyboardInterrupt as error:
-            click.echo(f"interrupted{': ' * bool(error.args)}{error}", err=True)
+            tell(f"interrupted{': ' * bool(error.args)}{error}", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             raise  # click ends quietly where the reader of a pipe has gone
         except OSError as error:
-            click.echo(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            tell(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
             ctx.exit(1)
         except MemoryError as error:
-            click.echo(f"error: not enough memory ({error}): use smaller layers", err=True)
+            tell(f"error: not enough memory ({error}): use smaller layers", err=True)
             ctx.exit(_CODES[OutOfMemory])
 
 

@@ -1,6 +1,5 @@
 """The commands around array libraries: backends, parity, conformance."""
 
-import io
 import json
 import math
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import click
 
 from xpnet.backends import DTYPES, open_backend, probe_backends
-from xpnet.checkpoint import write_atomically
 from xpnet.cli.help import SectionedCommand
 from xpnet.cli.options import (
     DATA,
@@ -22,8 +20,10 @@ from xpnet.cli.options import (
     run_options,
     usage_errors,
 )
+from xpnet.cli.streams import show
 from xpnet.data import load_dataset
 from xpnet.errors import RunError
+from xpnet.files import write_atomically
 from xpnet.training.config import RunConfig
 
 
@@ -33,7 +33,7 @@ def backends() -> None:
     for name, status in probe_backends().items():
         usable = "usable" if status.usable else "not usable"
         detail = status.device if status.usable else status.reason
-        click.echo(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")
+        show(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")
 
 
 @click.command(cls=SectionedCommand)
@@ -76,19 +76,18 @@ def parity(
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
     data = load_dataset(config.dataset, data_dir=config.data_dir).limited(config.limit)
-    click.echo(f"data:  {data.describe()}")
-    click.echo(f"model: {config.describe(data)}, {dtype}")
+    show(f"data:  {data.describe()}")
+    show(f"model: {config.describe(data)}, {dtype}")
     with usage_errors():
         report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)
-    click.echo(report)
     if json_file is not None:
         _write_json(json_file, report.to_dict())
     if plot_file is not None:
         from xpnet import plots
+        from xpnet.figures import save_figure
 
-        image = io.BytesIO()
-        plots.plot_parity(report).savefig(image, format="png")
-        _write_file(plot_file, image.getvalue())
+        save_figure(plots.plot_parity(report), plot_file)
+    show(report)
     if not report.holds:
         raise SystemExit(1)
 
@@ -120,17 +119,17 @@ def conformance(
     )
 
     if list_needed:
-        click.echo("functions: " + ", ".join(needed_functions()))
-        click.echo("arrays:    " + ", ".join(needed_operators()))
-        click.echo("dtypes:    " + ", ".join(needed_dtypes()))
+        show("functions: " + ", ".join(needed_functions()))
+        show("arrays:    " + ", ".join(needed_operators()))
+        show("dtypes:    " + ", ".join(needed_dtypes()))
         return
     _check_folders(json_file)
     if namespace is None:
         raise click.UsageError("give a NAMESPACE, such as array_api_strict or dask.array")
     report = check_namespace(namespace, dtype=dtype)
-    click.echo(report)
     if json_file is not None:
         _write_json(json_file, report.to_dict())
+    show(report)
     if not report.conforms:
         raise SystemExit(1)
 

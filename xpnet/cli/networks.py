@@ -11,6 +11,7 @@ from xpnet.cli.options import (
     device_option,
 )
 from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.streams import show, tell
 from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import read_image
 from xpnet.errors import DataError, RunError
@@ -44,13 +45,13 @@ def evaluate(
     RUN is a run folder or a model.safetensors file.
     """
     network = load(run, backend=backend, device=device)
-    click.echo(f"backend: {describe_backend(network.backend)}")
+    show(f"backend: {describe_backend(network.backend)}")
     data = _load_data(run, dataset, data_dir)
     part = data.train if split == "train" else data.test
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
     network.pixel_maximum = data.pixel_maximum
-    click.echo(f"{data.name} {split} set: {network.evaluate(part.images, part.labels)}")
+    show(f"{data.name} {split} set: {network.evaluate(part.images, part.labels)}")
 
 
 @click.command()
@@ -68,12 +69,12 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
         try:
             pixels = read_image(path, shape, maximum=1.0, invert=invert)
         except DataError as error:
-            click.echo(f"error: {error}", err=True)
+            tell(f"error: {error}", err=True)
             failed = True
             continue
         probabilities = network.predict_proba(pixels[None, ...])[0]
         best = int(probabilities.argmax())
-        click.echo(f"{path}: {best}  ({100 * float(probabilities[best]):.1f} %)")
+        show(f"{path}: {best}  ({100 * float(probabilities[best]):.1f} %)")
     if failed:
         raise SystemExit(1)
 
@@ -91,7 +92,7 @@ def plot(run: Path, data_dir: Path | None) -> None:
     counts = network.confusion_matrix(split.images, split.labels)
     if not draw_pictures(run, network, data, counts):
         raise SystemExit(1)
-    click.echo(f"pictures of {data.name}: {run}")
+    tell(f"pictures of {data.name}: {run}")
 
 
 def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:

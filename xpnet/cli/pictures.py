@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import click
-
+from xpnet.cli.streams import tell
 from xpnet.data import Dataset, Split
 from xpnet.training import Network
 from xpnet.typing import HostArray
@@ -25,6 +24,6 @@ def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArr
         hint = "they need pip install 'xpnet[plot]'"
         if error.name is None or error.name.partition(".")[0] != "matplotlib":
             hint = str(error)
-        click.echo(f"pictures left out: {hint}", err=True)
+        tell(f"pictures left out: {hint}", err=True)
         return False
     return True

@@ -19,6 +19,7 @@ from xpnet.cli.options import (
     usage_errors,
 )
 from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.streams import tell
 from xpnet.data import Dataset, load_dataset
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
@@ -88,25 +89,28 @@ def train(
     folder = _open_folder(config, data, resume, out, force)
     if not quiet:
         _describe(config, opened, data, saved)
+        if resume is not None and saved is None:
+            tell("begins anew: it was ended before its first checkpoint")
     callbacks = (folder,) if quiet else (folder, ProgressBar())
-    try:
-        with usage_errors():
-            network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
-    if folder.finished:
-        _finish(config, folder, network, data, started)
-    else:
-        click.echo(
-            f"stopped after epoch {len(network.history)} of {config.epochs}; "
-            f"go on with: {folder.resume_with}"
-        )
+    with folder:
+        try:
+            with usage_errors():
+                network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
+        if folder.finished:
+            _finish(config, folder, network, data, started)
+        else:
+            tell(
+                f"stopped after epoch {len(network.history)} of {config.epochs}; "
+                f"go on with: {folder.resume_with}"
+            )
 
 
 def _resumed(
     run: Path, given: dict[str, Any], stop_after: int | None, others: Any
-) -> tuple[RunConfig, Snapshot]:
-    """A run that goes on: its configuration, and where it is."""
+) -> tuple[RunConfig, Snapshot | None]:
+    """A run that goes on: its configuration, and where it is; None where it begins anew."""
     if others:
         raise click.UsageError(
             "--resume goes on in the folder of the run, with its options: leave out --config, "
@@ -114,9 +118,10 @@ def _resumed(
         )
     with usage_errors():
         config, snapshot = open_run(run, given)
-    if stop_after is not None and stop_after <= snapshot.epoch:
+    done = 0 if snapshot is None else snapshot.epoch
+    if stop_after is not None and stop_after <= done:
         raise click.BadParameter(
-            f"{snapshot.epoch} epochs are done already: give a larger number than {stop_after}",
+            f"{done} epochs are done already: give a larger number than {stop_after}",
             param_hint="'--stop-after'",
         )
     return config, snapshot
@@ -138,19 +143,19 @@ def _open_folder(
 
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
-    click.echo(f"backend: {describe_backend(opened)}")
-    click.echo(f"data:    {data.limited(config.limit).describe()}")
-    click.echo(f"model:   {config.describe(data)}")
+    tell(f"backend: {describe_backend(opened)}")
+    tell(f"data:    {data.limited(config.limit).describe()}")
+    tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:
         begins = "as drawn by the seed" if config.start is None else f"as {config.start}"
         frozen = f", frozen: {', '.join(config.freeze)}" if config.freeze else ""
-        click.echo(f"begins:  {begins}{frozen}")
+        tell(f"begins:  {begins}{frozen}")
     optimizer = config.build_optimizer()
     if optimizer != SGD(optimizer.learning_rate):
-        click.echo(f"steps:   {optimizer!r}")
+        tell(f"steps:   {optimizer!r}")
     if saved is not None:
         within = f" and step {saved.step} of the next" if saved.step else ""
-        click.echo(f"goes on: after epoch {saved.epoch} of {config.epochs}{within}")
+        tell(f"goes on: after epoch {saved.epoch} of {config.epochs}{within}")
 
 
 def _where_saved(folder: RunFolder) -> tuple[str, ...]:
@@ -179,7 +184,7 @@ def _finish(
     errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
-    click.echo(
+    tell(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
         f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: {folder.path}"
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from xpnet.data.stored import is_large
 from xpnet.errors import DataError
+from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
 _DTYPES: dict[int, np.dtype] = {
@@ -93,7 +94,7 @@ def write_idx(path: str | os.PathLike[str], values: HostArray) -> None:
     content = idx_header(values) + values.astype(values.dtype.newbyteorder(">")).tobytes()
     path = Path(path)
     # A fixed time stamp makes equal arrays equal files.
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 def idx_header(values: HostArray) -> bytes:

@@ -1,7 +1,7 @@
 """A picture from a file, as the network was trained to see it. Needs Pillow."""
 
+import math
 import os
-import warnings
 
 import numpy as np
 
@@ -48,10 +48,10 @@ def read_image(
         raise DataError("reading pictures needs Pillow: pip install 'xpnet[image]'") from error
     paper = 255 if invert else 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            file = Image.open(path)
-        with file:
+        with Image.open(path) as file:
+            # Pillow warns of it, once; threads share what becomes of a warning.
+            if math.prod(file.size) > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise Image.DecompressionBombError(f"{file.size[0]} x {file.size[1]} pixels")
             if file.mode == "F":
                 raise ValueError("grey values in floating point have no agreed white")
             picture = ImageOps.exif_transpose(file).convert("RGBA")

@@ -3,9 +3,10 @@
 Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 """
 
+import io
 import math
 import os
-import warnings
+import re
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,9 @@ from numpy.lib import format as npy
 from xpnet.data.stored import is_large
 from xpnet.errors import DataError
 from xpnet.typing import HostArray, Shape
+
+_LONGEST_HEADER = 1 << 16
+"""Bytes; NumPy refuses a header of more than 10,000."""
 
 
 def read_npy(path: str | os.PathLike[str]) -> HostArray:
@@ -59,13 +63,11 @@ def read_npy(path: str | os.PathLike[str]) -> HostArray:
 def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
     fix = "write it with numpy.save"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
-            version = npy.read_magic(file)
-            if version == (1, 0):
-                return npy.read_array_header_1_0(file)
-            if version == (2, 0):
-                return npy.read_array_header_2_0(file)
+        version = npy.read_magic(file)
+        if version == (1, 0):
+            return npy.read_array_header_1_0(_without_long(file, 2))
+        if version == (2, 0):
+            return npy.read_array_header_2_0(_without_long(file, 4))
     except OSError:
         raise
     except Exception as error:  # NumPy parses the header as Python, and raises what that raises
@@ -73,6 +75,16 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
         raise DataError(f"{path}: not a .npy file, or a damaged one ({reason}); {fix}") from error
     # Version 3 is for names of fields.
     raise DataError(f"{path}: .npy files of version {version} do not hold plain numbers; {fix}")
+
+
+def _without_long(file: IO[bytes], size: int) -> IO[bytes]:
+    """The header, its length first, with integers as in Python 3 where Python 2 wrote `3L`.
+
+    NumPy would warn of these, and to switch off a warning for a moment is to do so for all threads.
+    """
+    length = file.read(size)
+    header = file.read(min(int.from_bytes(length, "little"), _LONGEST_HEADER))
+    return io.BytesIO(length + re.sub(rb"(?<=\d)L\b", b" ", header))
 
 
 def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.checkpoint import check_arrays, write_atomically
+from xpnet.checkpoint import check_arrays
 from xpnet.errors import CheckpointError, ExportError
 from xpnet.export.layers import checked_dtype, describe_network, host_arrays
 from xpnet.export.reading import (
@@ -23,6 +23,7 @@ from xpnet.export.reading import (
     quoted_text,
     read_description,
 )
+from xpnet.files import write_atomically
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import HostArray, Shape

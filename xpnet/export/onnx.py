@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import ExportError, one_line
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
 from xpnet.export.onnx_graph import Graph
 from xpnet.export.onnx_heads import Output, check_head, estimator_outputs, network_outputs
 from xpnet.export.onnx_layers import ONNX_LAYERS, OnnxExporter
+from xpnet.files import write_atomically
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import Shape

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import ExportError
 from xpnet.export.layers import (
     checked_dtype,
@@ -17,6 +16,7 @@ from xpnet.export.layers import (
     number,
 )
 from xpnet.export.torch_layers import TORCH_LAYERS, TorchExporter, TorchModule, export_layer
+from xpnet.files import write_atomically
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import HostArray

@@ -13,6 +13,7 @@ from xpnet.layers import Context
 from xpnet.model import Sequential
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
+from xpnet.streams import say
 from xpnet.training.evaluation import chunk_rows, chunks
 from xpnet.training.step import loaded_loss, penalized
 from xpnet.training.weighted import Weighted, rows_of
@@ -130,7 +131,7 @@ def minimise(
 
         def callback(intermediate_result: Any) -> None:  # the name is SciPy's
             if estimator.verbose:
-                print(f"loss = {intermediate_result.fun:.8f}")
+                say(f"loss = {intermediate_result.fun:.8f}")
             if after_iteration is not None:
                 after_iteration(function.unpack(intermediate_result.x))
 

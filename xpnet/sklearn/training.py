@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets
 from xpnet.sklearn.problem import check_callbacks, rate_mode
+from xpnet.streams import say
 from xpnet.training.batches import batches
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
@@ -126,7 +127,7 @@ class Training:
         est.loss_ = np.float64(backend.to_numpy(state[LOSS_SUM])) / sets.n_samples
         est.loss_curve_.append(est.loss_)
         if est.verbose:
-            print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
+            say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         found = None
         if sets.measured and sets.held is not None:
             found = self.engine.evaluate(self.arrays(), sets.held.x, sets.held.y)
@@ -154,7 +155,7 @@ class Training:
             score = self._validation_score()
             est.validation_scores_.append(score)
             if est.verbose:
-                print(f"Validation score: {score:f}")
+                say(f"Validation score: {score:f}")
             worse = score < est.best_validation_score_ + est.tol
             if score > est.best_validation_score_:
                 est.best_validation_score_ = score
@@ -185,7 +186,7 @@ class Training:
             self._set_rate(self.progress.rate / 5)
             message += f" Setting learning rate to {self.progress.rate:f}"
         if est.verbose:
-            print(message)
+            say(message)
         return over
 
     def _set_rate(self, rate: float) -> None:

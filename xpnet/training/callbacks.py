@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpnet.streams import Forgiving, can_flush
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.typing import State
@@ -175,6 +176,8 @@ def _asks_to_stop(answer: Any, callback: Callback) -> bool:
 class ProgressBar(Callback):
     """A progress bar while training, and one line an epoch.
 
+    Where the stream is closed or full, the training goes on without.
+
     Parameters
     ----------
     file
@@ -185,6 +188,7 @@ class ProgressBar(Callback):
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self._file = file
+        self._bar: Any = None
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         from tqdm import tqdm
@@ -196,8 +200,9 @@ class ProgressBar(Callback):
             initial=done * steps,
             desc=f"epoch {min(done + 1, epochs)}/{epochs}",
             unit=" steps",
-            file=self._file or sys.stderr,
-            disable=None,  # on whatever is not a terminal
+            file=Forgiving(self._file or sys.stderr),
+            # On whatever is not a terminal; and where tqdm, which flushes sys.stderr, would fail.
+            disable=None if can_flush(sys.stderr) else True,
             leave=False,
             dynamic_ncols=True,
         )
@@ -208,8 +213,9 @@ class ProgressBar(Callback):
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
         # Where a training went on within an epoch, fewer steps of it have been seen.
         self._bar.update(record.epoch * self._steps - self._bar.n)
-        self._bar.write(str(record), file=self._file or sys.stdout)
+        self._bar.write(str(record), file=Forgiving(self._file or sys.stdout))
         self._bar.set_description(f"epoch {min(record.epoch + 1, self._epochs)}/{self._epochs}")
 
     def on_end(self, network: Network) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

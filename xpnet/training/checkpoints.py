@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 
 from xpnet.checks import positive_integer
 from xpnet.errors import RunError
+from xpnet.files import remove_temporaries
 from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import Monitor
+from xpnet.training.folder_lock import FolderLock
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
 from xpnet.training.snapshot import CHECKPOINT, Snapshot
@@ -25,6 +27,9 @@ class Checkpoint(Callback):
     `best.safetensors`, for `load`, is the network of the epoch with the best figure so far; there
     is none where the training has no set for such a figure. Each replaces the one before at once,
     so that a process that is killed leaves the old file or the new one, whole.
+
+    While the training runs it has the folder to itself: another one that would write there, in this
+    process or any other, is refused. A process that was killed keeps nobody out.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ class Checkpoint(Callback):
         If a number is not a positive integer, or the figure is none.
     RunError
         In the training, if the folder cannot be written, such as on a full disk. The old files
-        stay as they are.
+        stay as they are. Before the first step, if another training has the folder.
     """
 
     every_step = False
@@ -75,6 +80,7 @@ class Checkpoint(Callback):
             None if every_steps is None else positive_integer("every_steps", every_steps)
         )
         self.configuration = configuration
+        self._lock: FolderLock | None = None
         self._monitor = Monitor(monitor, mode)
         if monitor.startswith("train_"):
             self.monitor = monitor  # asked for, unlike the default: so `fit` sees that it is there
@@ -88,10 +94,12 @@ class Checkpoint(Callback):
         self.saved_to = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if self._lock is None:
+                self._lock = FolderLock(self.path)
             # A process that was killed while it wrote has left its temporary file.
-            for name in self.files:
-                for left in self.path.glob(f".{name}.*"):
-                    left.unlink()
+            remove_temporaries(self.path, self.files)
+        except RunError:
+            raise
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
@@ -102,6 +110,15 @@ class Checkpoint(Callback):
             except OSError as error:
                 raise cannot_write(self.path, error) from error
         return None
+
+    def on_end(self, network: Network) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let others write to the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _improved(self, record: EpochRecord) -> bool:
         """Whether it is the best so far, which is then remembered."""
@@ -135,5 +152,5 @@ class Checkpoint(Callback):
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error for a folder that cannot be written."""
+    """The error for a file or a folder that cannot be written."""
     return RunError(f"{path}: cannot be written: {error.strerror or error}")

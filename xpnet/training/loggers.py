@@ -5,8 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import RunError
+from xpnet.files import append_line, write_atomically
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord, History
 from xpnet.training.network import Network
@@ -46,8 +46,7 @@ class _LineLogger(Callback):
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
         try:
-            with self.path.open("a", encoding="utf-8", newline="") as file:
-                file.write(self.line(record))
+            append_line(self.path, self.line(record))
         except OSError as error:
             raise self._cannot_write(error) from error
 

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from xpnet.errors import CheckpointError
 from xpnet.schedules import Schedule
 from xpnet.training.config import RunConfig
+from xpnet.training.config_file import CONFIG, read_config
 from xpnet.training.options import OptionError
+from xpnet.training.run_folder import only_begun
 from xpnet.training.snapshot import Snapshot, read_snapshot
 
 MAY_CHANGE = (
@@ -17,8 +20,12 @@ MAY_CHANGE = (
 """The options that a run may go on with others of than it was begun with."""
 
 
-def open_run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> tuple[RunConfig, Snapshot]:
-    """What a run goes on from, and its configuration.
+def open_run(
+    path: str | os.PathLike[str], given: Mapping[str, Any]
+) -> tuple[RunConfig, Snapshot | None]:
+    """The configuration of a run, and what it goes on from.
+
+    That is None for a run that was killed before its first checkpoint: it begins anew.
 
     Parameters
     ----------
@@ -36,6 +43,12 @@ def open_run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> tuple[Ru
     OptionError
         If an option differs that must not; the message has all of them.
     """
+    if only_begun(path) and os.path.lexists(Path(path) / CONFIG):
+        try:
+            config = RunConfig(**read_config(Path(path) / CONFIG))
+        except OptionError as error:
+            raise CheckpointError(error.problem) from error
+        return _changed(config, given, 0), None
     snapshot = read_snapshot(path)
     if snapshot.configuration is None:
         raise CheckpointError(
@@ -46,12 +59,17 @@ def open_run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> tuple[Ru
         config = RunConfig.from_dict(snapshot.configuration)
     except OptionError as error:
         raise CheckpointError(f"{path}: the configuration is not that of a run: {error}") from error
+    return _changed(config, given, snapshot.epoch), snapshot
+
+
+def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunConfig:
+    """The configuration with those options that may change."""
     _check_same(config, given)
     new = {name: value for name, value in given.items() if name in MAY_CHANGE}
-    _check_epochs(config, new.get("epochs", config.epochs), snapshot.epoch)
+    _check_epochs(config, new.get("epochs", config.epochs), finished)
     if new.get("backend", config.backend) != config.backend:
         new = {"device": None, "threads": None, **new}
-    return replace(config, **new), snapshot
+    return replace(config, **new)
 
 
 def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:

@@ -7,10 +7,10 @@ import os
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from xpnet.checkpoint import write_atomically
 from xpnet.errors import RunError
+from xpnet.files import write_atomically
 from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, read_config, write_config
@@ -36,6 +36,9 @@ class RunFolder(Checkpoint):
     interrupted leaves the epochs it finished. `checkpoint.safetensors` and `best.safetensors` are
     written as `Checkpoint` does. When a training goes on, the files become those of one that was
     never stopped.
+
+    As a context manager it keeps the folder to itself (see `Checkpoint`) also after the training,
+    until the context is left.
 
     Where a configuration is given, `config.toml` has it, and logs for TensorBoard are written to
     the folder `tensorboard` if it asks for them.
@@ -65,7 +68,8 @@ class RunFolder(Checkpoint):
         If logs for TensorBoard are asked for and tensorboardX is not installed.
     RunError
         If the folder holds a run and neither `force` nor `resume` is given, holds none that could
-        go on, or is not a folder; when the training starts, if it cannot be written.
+        go on, or is not a folder; when the training starts, if it cannot be written, or another
+        training has it. What the same run left that was killed before its first checkpoint is none.
     """
 
     files = FILES
@@ -80,16 +84,42 @@ class RunFolder(Checkpoint):
         **options: Any,
     ) -> None:
         self._set_up(path, resume, config, options)
+        self._force = force
         there = self._files()
         if os.path.lexists(self.path) and not os.path.isdir(self.path):  # noqa: PTH112
             raise RunError(f"{self.path}: there is a file of this name; give another folder")
         if resume and CHECKPOINT not in there:
-            raise RunError(f"{self.path}: no run that could go on: there is no {CHECKPOINT}")
-        if there and not force and not resume:
+            if not self._is_my_beginning(there):
+                raise RunError(f"{self.path}: no run that could go on: there is no {CHECKPOINT}")
+            self._resume = False
+        self._check_free()
+
+    def _check_free(self) -> None:
+        """Check that nothing is there that must not be replaced."""
+        there = self._files()
+        if there and not (self._force or self._resume or self._is_my_beginning(there)):
             raise RunError(
                 f"{self.path}: holds a run already ({', '.join(there)}); "
                 f"give another folder, or --force to replace it"
             )
+
+    def _is_my_beginning(self, there: list[str]) -> bool:
+        """Whether this very run left these files when it was killed before its first checkpoint."""
+        if not only_begun(self.path):
+            return False
+        if CONFIG not in there:
+            return (self.path / HISTORY).stat().st_size == 0
+        if self._named:
+            return True
+        return self._config is not None and _content(self.path / CONFIG) == self._config.encode()
+
+    def __enter__(self) -> Self:
+        self._entered = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._entered = False
+        self._let_go()
 
     def _set_up(
         self,
@@ -108,6 +138,8 @@ class RunFolder(Checkpoint):
             self._board = TensorBoard(TENSORBOARD) if config.tensorboard else None
         Checkpoint.__init__(self, path, **options)
         self._resume, self.finished = resume, False
+        self._named = resume  # whether it was said that this run is meant
+        self._force = self._entered = False
 
     def _files(self) -> list[str]:
         """The files of a run that the folder holds."""
@@ -117,20 +149,23 @@ class RunFolder(Checkpoint):
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         self.finished = False
         super().on_start(network, epochs=epochs, steps=steps)
+        self._check_free()  # again: now that no other training can write there
         if self._resume and len(read_snapshot(self.path).records) != len(network.history):
             raise RunError(
                 f"{self.path}: the run there would be replaced: give fit(..., resume=path) as well"
             )
         stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else FILES
         try:
-            for name in set(stale) & set(self._files()):
+            # The checkpoint first: who is killed here must not go on with the run of before.
+            there = set(stale) & set(self._files())
+            for name in sorted(there, key=lambda name: name != CHECKPOINT):
                 (self.path / name).unlink()
-            if not self._resume:
-                for events in (self.path / TENSORBOARD).glob("events.out.tfevents.*"):
-                    events.unlink()
+            self._clear_board()
             if self._config is not None:
                 write_atomically(self.path / CONFIG, self._config.encode())
                 self.resume_with = f"xpnet train --resume {shlex.quote(str(self.path))}"
+        except RunError:
+            raise
         except OSError as error:
             raise cannot_write(self.path, error) from error
         # Of a run that goes on, what came after its checkpoint will be trained again.
@@ -139,6 +174,21 @@ class RunFolder(Checkpoint):
         if self._board is not None:
             self._board.logdir = self.path / TENSORBOARD
             self._board.on_start(network, epochs=epochs, steps=steps)
+
+    def _clear_board(self) -> None:
+        """Remove the logs of the run that is replaced; what a link points to is not the run's."""
+        logs = self.path / TENSORBOARD
+        if logs.is_symlink() and self._board is not None:
+            if self._resume:
+                raise RunError(
+                    f"{logs}: is a link, and logs are not written to where it points: put the "
+                    f"folder itself there, or remove the link"
+                )
+            logs.unlink()
+        if not self._resume and not logs.is_symlink():
+            for events in logs.glob("events.out.tfevents.*"):
+                if events.is_file() or events.is_symlink():
+                    events.unlink()
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
         self._history.on_epoch(network, record)
@@ -152,10 +202,14 @@ class RunFolder(Checkpoint):
         self.finished = True
 
     def on_end(self, network: Network) -> None:
-        if self._board is not None:
-            self._board.on_end(network)
-        if self.finished:
-            self._save(network)
+        try:
+            if self._board is not None:
+                self._board.on_end(network)
+            if self.finished:
+                self._save(network)
+        finally:
+            if not self._entered:
+                self._let_go()
 
     def _save(self, network: Network) -> None:
         try:
@@ -250,6 +304,19 @@ class NumberedRunFolder(RunFolder):
                 raise cannot_write(self.path, error) from error
             break
         super().on_start(network, epochs=epochs, steps=steps)
+
+
+def _content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
+
+
+def only_begun(path: str | os.PathLike[str]) -> bool:
+    """Whether a run folder has nothing but what is written before the first checkpoint."""
+    there = {name for name in FILES if os.path.lexists(Path(path) / name)}
+    return bool(there) and there <= {CONFIG, HISTORY}
 
 
 def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:

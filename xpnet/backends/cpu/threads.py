@@ -8,11 +8,13 @@ microseconds. Two threads can take a hundred times as long as one. This is found
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
+
+from xpnet.backends.shared import SharedSetting
 
 _SECONDS = 0.012
 """How long each number of threads is tried: longer than a time slice of the system."""
@@ -32,13 +34,30 @@ def blas_threads() -> int:
     return max((library["num_threads"] for library in _controller().info()), default=1)
 
 
-def limit_blas(threads: int | None) -> AbstractContextManager[Any]:
-    """Make products with so many threads, until the context that is returned is left.
+def _limits() -> tuple[int, ...]:
+    """The number of each library of products that is loaded."""
+    return tuple(library.num_threads for library in _controller().lib_controllers)
 
-    None changes nothing; what is changed inside of the context is taken back all the same.
-    """
-    limit: AbstractContextManager[Any] = _controller().limit(limits=threads, user_api="blas")
-    return limit
+
+def _set_limits(limits: int | tuple[int, ...]) -> None:
+    import threadpoolctl
+
+    each = repeat(limits) if isinstance(limits, int) else limits
+    # Since version 3.8 the first thread that sets a number is the only one whose calls do anything,
+    # until it says that it is done. What it has set must be taken back by another, if that is last.
+    ownership = getattr(threadpoolctl, "CONTROLLING_THREAD_OWNERSHIP", None)
+    if ownership is not None:
+        ownership.increment()
+    try:
+        for library, number in zip(_controller().lib_controllers, each, strict=False):
+            library.set_num_threads(number)
+    finally:
+        if ownership is not None:
+            ownership.decrement()
+
+
+BLAS_THREADS = SharedSetting(_limits, _set_limits)
+"""How many threads make products: the libraries have one number for the process."""
 
 
 class Trials:
@@ -80,9 +99,9 @@ def slowdown(rows: int, inner: int, columns: int, threads: int) -> float:
     def product() -> None:
         np.matmul(a, b)
 
-    with limit_blas(threads):
+    with BLAS_THREADS.held(threads):
         with_all = _mean_seconds(product)
-    with limit_blas(1):
+    with BLAS_THREADS.held(1):
         with_one = _mean_seconds(product)
     return with_all / with_one
 

@@ -1,0 +1,142 @@
+"""Files that are written to the end or not at all.
+
+Nothing of the process is changed for it, since other threads would see it: a file is made with the
+mode that it shall have, and not by a umask that is put back.
+"""
+
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+_ENDING = ".xpnet-part"
+_RANDOM = 16  # hexadecimal digits
+_SHOWN = 40  # characters of the name, of which each may take four bytes of the 255 there are
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file such that at every moment the old or the new content is there, whole.
+
+    A link of this name is replaced, and what it points to stays as it is. A device or a pipe, such
+    as `/dev/stdout`, is written to.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the old file is untouched and no temporary file is left.
+    """
+    path = Path(path)
+    if _is_device(path):
+        path.write_bytes(content)
+        return
+    temporary = path.with_name(_temporary_name(path.name))
+    try:
+        descriptor = open_new(temporary)
+    except OSError as error:
+        # The name of the temporary file is not one that the caller knows.
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def append_line(path: str | os.PathLike[str], line: str) -> None:
+    """Write a line to the end of a file, or nothing; a link is not followed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, or is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _BINARY
+    with os.fdopen(above_streams(os.open(path, flags, 0o666)), "ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        content = line.encode()
+        try:
+            written = file.write(content)
+            while written < len(content):  # the disk is full, or a limit is reached: the rest fails
+                written += file.write(content[written:])
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), before)
+            raise
+
+
+def remove_temporaries(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove what a process that was killed had begun to write as one of these files.
+
+    That is a file whose name has the very form of `write_atomically`; never a link or a folder.
+
+    Raises
+    ------
+    OSError
+        If one cannot be removed.
+    """
+    for name in names:
+        form = re.compile(rf"\.{re.escape(name[:_SHOWN])}\.[0-9a-f]{{{_RANDOM}}}{_ENDING}")
+        with os.scandir(folder) as entries:
+            left = [entry for entry in entries if form.fullmatch(entry.name)]
+        for entry in left:
+            if entry.is_file(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def open_new(path: Path) -> int:
+    """The descriptor of a file that was not there, for writing, with the mode of any new file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made, or something of this name is there.
+    """
+    return above_streams(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666))
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows
+
+
+def above_streams(descriptor: int) -> int:
+    """The same file as no standard stream: what is printed to a closed one would land in it."""
+    passed = []
+    try:
+        while descriptor <= 2:
+            passed.append(descriptor)
+            descriptor = os.dup(descriptor)
+    finally:
+        for other in passed:
+            os.close(other)
+    return descriptor
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name[:_SHOWN]}.{os.urandom(_RANDOM // 2).hex()}{_ENDING}"
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # not there, a link to nowhere, or a name that cannot be
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name of a file on the disk, where the system lets one open a folder."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # a file system without it, as some in a network
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,220 @@
+"""One folder, one training: a lock that ends with the process that holds it.
+
+The system's own lock on a file is let go of when its process ends, in whatever way, so there is
+none to be cleaned away after a kill or a failure of power. In the file is who holds it: for the
+message, and where the system's lock does not reach, on another machine that shares the folder or on
+a file system without locks.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from xpnet.errors import RunError
+from xpnet.files import above_streams
+
+LOCK = ".xpnet-lock"
+"""What the file is called; it is there only while a training runs, or after one was killed."""
+
+_PATIENCE = 0.25
+"""Seconds in which a lock that another has but for a moment is tried again."""
+
+
+_HELD: set[Path] = set()
+"""The files of this process, where the file system has no locks."""
+
+
+_UNKNOWN = {"process": "?", "host": "?", "since": "?"}
+
+
+class FolderLock:
+    """Has a folder to itself, from when it is made until `release`.
+
+    Parameters
+    ----------
+    folder
+        The folder, which must be there.
+
+    Raises
+    ------
+    RunError
+        If another training has it, in this process or any other; or had it on a machine of which
+        this one cannot know. The message is one sentence, with what can be done.
+    OSError
+        If the file cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._surely, self._descriptor = folder / LOCK, True, -1
+        self._descriptor = self._acquire()
+        try:
+            self._check_owner()
+            _HELD.add(self._path.absolute())
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, json.dumps(_this_process()).encode())
+        except BaseException:
+            descriptor, self._descriptor = self._descriptor, -1
+            _close(descriptor)  # and the file stays: it is the other one's
+            raise
+
+    def release(self) -> None:
+        """Let go of the folder; the file is removed."""
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        _HELD.discard(self._path.absolute())
+        if sys.platform == "win32":  # a file that is open cannot be removed there
+            _close(descriptor)
+            descriptor = -1
+        with suppress(OSError):
+            self._path.unlink()
+        if descriptor >= 0:
+            _close(descriptor)
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.release()
+
+    def _acquire(self) -> int:
+        """The descriptor of the file, locked, and still the one of that name."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            descriptor = _open(self._path)
+            try:
+                try:
+                    locked = _lock(descriptor)
+                except OSError:  # a file system without locks
+                    locked, self._surely = True, False
+                if locked and _is_still(descriptor, self._path):
+                    return descriptor
+                owner = _read_owner(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+            if time.monotonic() > deadline:
+                raise RunError(f"{self._path.parent}: {_describe(owner)}")
+            time.sleep(0.02)
+
+    def _check_owner(self) -> None:
+        """Of a lock that the system has given: whether its last owner is really gone."""
+        owner, me = _read_owner(self._descriptor), _this_process()
+        if not owner:
+            return
+        same_host = owner.get("host") == me["host"]
+        same_boot = me["boot"] is not None and owner.get("boot") == me["boot"]
+        if not same_host and not same_boot:
+            raise RunError(
+                f"{self._path.parent}: a training on another machine ({_who(owner)}) has not let "
+                f"go of this folder, and whether it still runs cannot be known here: if not, "
+                f"remove {self._path}"
+            )
+        rebooted = not same_boot and me["boot"] is not None
+        if not self._surely and not rebooted and _lives(owner, self._path):
+            raise RunError(f"{self._path.parent}: {_describe(owner)}")
+
+
+def _describe(owner: dict[str, Any]) -> str:
+    mine = owner.get("process") == os.getpid() and owner.get("host") == platform.node()
+    who = "another training of this process" if mine else f"another process ({_who(owner)})"
+    return f"{who} is training in this folder: wait until it has ended, or give another folder"
+
+
+def _who(owner: dict[str, Any]) -> str:
+    if not owner:
+        return "it is just beginning"
+    said = "number {process} on {host}, since {since}".format_map({**_UNKNOWN, **owner})
+    return "".join(c if c.isprintable() else "?" for c in said)[:200]
+
+
+def _lives(owner: dict[str, Any], path: Path) -> bool:
+    """Whether the process of this machine still is there, and not this one with an old number."""
+    number = owner.get("process")
+    if number == os.getpid():
+        return path.absolute() in _HELD
+    try:
+        os.kill(number, 0)  # type: ignore[arg-type]
+    except PermissionError:
+        return True
+    except (OSError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _this_process() -> dict[str, Any]:
+    """Who it is that has a folder: what another one can find out, too."""
+    boot = None  # the same in all containers of a machine, and another after each start
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return {
+        "process": os.getpid(),
+        "host": platform.node(),
+        "boot": boot,
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+
+
+def _read_owner(descriptor: int) -> dict[str, Any]:
+    """Who is named in the file; nobody, where it is just being made or was let go of."""
+    try:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        owner = json.loads(os.read(descriptor, 4096))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return owner if isinstance(owner, dict) else {}
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return above_streams(os.open(path, flags, 0o666))
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Whether the file has not been removed, by who let go of it, between opening and locking."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    _BEHIND = 1 << 30  # a byte beyond the content, which others may still read
+
+    def _lock(descriptor: int) -> bool:
+        os.lseek(descriptor, _BEHIND, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _close(descriptor: int) -> None:
+        with suppress(OSError):
+            os.lseek(descriptor, _BEHIND, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        os.close(descriptor)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> bool:
+        try:
+            # Not lockf: a process does not lock itself out with it.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _close(descriptor: int) -> None:
+        with suppress(OSError):
+            # Not by closing alone: a process that was forked meanwhile has it open, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
