@@ -247,7 +247,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        if self.class_weight == "balanced":
+        given = self.class_weight
+        if "balanced" in (given if isinstance(given, list) else [given]):
             raise ValueError(
                 "class_weight='balanced' needs all samples, and partial_fit has a part of them: "
                 "give a dictionary, such as that of sklearn.utils.class_weight."
@@ -291,8 +292,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.class_weight is None:
             return weight
         own = weights_by_class(self.class_weight, y, self._labels.classes, weight)
-        if not np.isfinite(own).all():
-            raise ValueError(f"class_weight must be of finite numbers, got {self.class_weight!r}")
         return in_range(own if weight is None else own * weight)
 
     def _held_score(

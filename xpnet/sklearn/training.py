@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets
 from xpnet.sklearn.problem import check_callbacks, rate_mode
-from xpnet.training.batches import batches, counting
+from xpnet.training.batches import VARYING_GROUP, batches, counting
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.network import Network
@@ -20,9 +20,6 @@ from xpnet.training.prediction import PREDICTIONS, outputs_in_chunks
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
 from xpnet.training.step import LOSS_SUM, put, select, trained_params
 from xpnet.typing import Array, HostArray, State
-
-_VARYING = 16
-"""The most steps in a call where epochs have different numbers of them, so that few sizes occur."""
 
 _SMALLEST_RATE = 1e-6
 """An adaptive learning rate that is not above this ends the training, as in scikit-learn."""
@@ -113,7 +110,7 @@ class Training:
         order = counting(order, self._batch_size, sets.counts)
         self._n_taken = len(order)
         if self._n_taken < n:
-            per_call = min(per_call, _VARYING)
+            per_call = min(per_call, VARYING_GROUP)
         shapes = self.engine.recipe.model.parameter_shapes().values()
         widest = max((s for s in shapes if len(s) == 2), key=math.prod)
         progress.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
@@ -133,10 +130,10 @@ class Training:
         self.progress.epochs += 1
         est.n_iter_ += 1
         est.t_ += self._n_taken
-        self._count_left_out()
         # NumPy's number, as scikit-learn has it: programs round it by its method.
         est.loss_ = np.float64(backend.to_numpy(state[LOSS_SUM])) / self._n_taken
         est.loss_curve_.append(est.loss_)
+        self._count_left_out()
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         found = None

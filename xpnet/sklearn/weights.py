@@ -75,13 +75,22 @@ def weights_by_class(
     ValueError
         If `class_weight` does not fit the classes.
     """
+    if y.ndim == 1 and isinstance(class_weight, list):
+        raise ValueError(
+            "class_weight is a list, which is for several labels: give a dictionary from the "
+            "classes to numbers, or 'balanced'"
+        )
     if y.ndim == 1:
-        if isinstance(class_weight, list):
-            raise ValueError(
-                "class_weight is a list, which is for several labels: give a dictionary from the "
-                "classes to numbers, or 'balanced'"
-            )
-        return _of_column(class_weight, y, classes, weight)
+        found = _of_column(class_weight, y, classes, weight)
+    else:
+        found = _of_labels(class_weight, y, weight)
+    if not np.isfinite(found).all():
+        raise ValueError(f"class_weight must be of finite numbers, got {class_weight!r}")
+    return found
+
+
+def _of_labels(class_weight: Any, y: Any, weight: HostArray | None) -> HostArray:
+    """The product of the weights by each label, of which 0 and 1 are always known."""
     n_labels = y.shape[1]
     if isinstance(class_weight, dict):
         raise ValueError(

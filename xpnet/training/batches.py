@@ -13,6 +13,10 @@ from xpnet.training.samples import Streamed
 from xpnet.training.weighted import rows_of
 from xpnet.typing import Array, HostArray, Namespace
 
+VARYING_GROUP = 16
+"""The most batches at a time where epochs have different numbers of them, so that few sizes of
+groups occur: a compiler works anew for each."""
+
 _GROUP_BYTES = 16 * 2**20
 """About how many bytes of samples are read from a file at once, where a batch is not larger."""
 
