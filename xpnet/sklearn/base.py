@@ -25,6 +25,7 @@ from xpnet.sklearn.inputs import (
     dtype_of,
     home_of_array,
     load_samples,
+    warn_of_other_scale,
 )
 from xpnet.sklearn.problem import Problem, check_combination
 from xpnet.sklearn.weights import check_weights, in_dtype
@@ -149,10 +150,10 @@ class BaseMLP(BaseEstimator):
                     )
             with work.scope():
                 target = self._encode(y, problem)
-                held = self._load_held(work, validation, problem)
-                given = Given(
-                    load_samples(work, X), target, weight, own_weight, held, first, incremental
-                )
+                x, held = load_samples(work, X), self._load_held(work, validation, problem)
+                if held is not None:
+                    warn_of_other_scale(work, x, held.x)
+                given = Given(x, target, weight, own_weight, held, first, incremental)
                 fitting = Fitting(self, work, problem, given)
                 arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
                 self._give(work, X, arrays)

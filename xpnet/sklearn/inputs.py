@@ -4,6 +4,7 @@ Arrays of other libraries than NumPy stay where they are. What is wrong with one
 scikit-learn, which is shown a copy on the host.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from xpnet.typing import Array, HostArray
 
 _FORMATS = ["csr", "csc"]
 _REAL = "real floating"
+_FAR, _LOOKED_AT = 10, 4096
 
 
 def home_of_array(x: Any, dtype: str = "float32") -> Backend | None:
@@ -139,6 +141,25 @@ def validation_set(
             f"X_val and y_val, and may have sample_weight_val"
         )
     return (X_val, y_val, sample_weight_val) if given else None
+
+
+def warn_of_other_scale(work: Backend, x: Any, held: Any) -> None:
+    """Warn if samples to validate on are far from all that is trained on, in most features."""
+    if isinstance(x, Streamed) or isinstance(held, Streamed):
+        return
+    xp = work.xp
+    x, held = [part[:: -(-part.shape[0] // _LOOKED_AT), ...] for part in (x, held)]
+    mean = xp.mean(x, axis=0)
+    reach = xp.max(xp.abs(x - mean), axis=0)
+    far = xp.mean(xp.abs(held - mean), axis=0) > _FAR * reach
+    varying = work.to_numpy(reach) > 0
+    if varying.any() and work.to_numpy(far)[varying].mean() > 0.5:
+        warnings.warn(
+            "The samples to validate on are of another scale than those to train on. In a "
+            "pipeline validation_data is not transformed by the steps before: give X_val and "
+            "y_val, with Pipeline(..., transform_input=['X_val'])",
+            stacklevel=5,  # the line that calls fit
+        )
 
 
 def dtype_of(x: Any, dtype: str | None) -> str:

@@ -144,13 +144,11 @@ class Loop:
             *max(weights, key=math.prod, default=(1, 1)),
         )
         self._started = time.perf_counter() - self._seconds
-        per_call = plan.steps_per_call
-        if sets.counts is not None:
+        order, per_call = self._order(), plan.steps_per_call
+        if self._n_steps < plan.steps:
             per_call = min(per_call, VARYING_GROUP)
-        # The order is not bound to a name: those of two epochs would be in memory at a time.
-        groups = batches(
-            backend, sets.x, sets.y, self._order(), plan.batch_size, per_call, skip=self.step
-        )
+        groups = batches(backend, sets.x, sets.y, order, plan.batch_size, per_call, skip=self.step)
+        del order  # of two epochs they would be in memory at a time
         for x, y, rows in groups:
             backend.settle_threads(*sizes)
             state = run(state, x, y, rows)
