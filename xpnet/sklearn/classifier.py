@@ -15,7 +15,7 @@ from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.inputs import hosted, validation_set
 from xpnet.sklearn.problem import Problem, classification
 from xpnet.sklearn.targets import Labels
-from xpnet.sklearn.weights import in_range, weights_by_class
+from xpnet.sklearn.weights import check_class_weight_of_parts, in_range, weights_by_class
 from xpnet.training.prediction import (
     PREDICTIONS,
     Head,
@@ -89,8 +89,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `classes_`; for two, rows (N, 1) of 0 and 1; for several labels, rows (N, labels).
     class_weight
         What the samples of a class count for: a dictionary from classes to numbers, or
-        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples. For several
-        labels a list of dictionaries, one for each label, whose numbers are multiplied.
+        `"balanced"`, for N / (C N_c), in which samples count by their weights. They are multiplied
+        with the weights of samples, and weigh no validation set. For several labels a list of
+        dictionaries, one for each label, whose numbers are multiplied.
     backend, device
         Where the work is done, as in `xpnet.open_backend`; if None, where the samples are.
     dtype
@@ -213,7 +214,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y
             Their classes (N,), numbers or strings; or rows of 0 and 1 (N, labels).
         sample_weight
-            What each sample counts for, (N,).
+            What each sample counts for, (N,): a batch whose weights are all 0 is left out.
         validation_data
             A pair like (X, y), to measure the loss on after each epoch, or (X, y, sample_weight).
             With early stopping it is used in the place of a part of the samples.
@@ -247,13 +248,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        given = self.class_weight
-        if "balanced" in (given if isinstance(given, list) else [given]):
-            raise ValueError(
-                "class_weight='balanced' needs all samples, and partial_fit has a part of them: "
-                "give a dictionary, such as that of sklearn.utils.class_weight."
-                "compute_class_weight('balanced', ...)"
-            )
+        check_class_weight_of_parts(self.class_weight)
         with self._all_or_nothing():
             self._check_classes(hosted(classes), hosted(y))
             self._fit(X, y, sample_weight, None, incremental=True)

@@ -166,7 +166,7 @@ n_features_in_, feature_names_in_
         y
             Real numbers, (N,) or (N, outputs).
         sample_weight
-            What each sample counts for, (N,).
+            What each sample counts for, (N,): a batch whose weights are all 0 is left out.
         validation_data
             A pair like (X, y), to measure the loss on after each epoch, or (X, y, sample_weight).
             With early stopping it is used in the place of a part of the samples.

@@ -53,6 +53,22 @@ def in_dtype(weight: HostArray, dtype: str) -> HostArray:
     return rounded
 
 
+def check_class_weight_of_parts(class_weight: Any) -> None:
+    """Check that a `class_weight` does without seeing all samples.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if "balanced" in (class_weight if isinstance(class_weight, list) else [class_weight]):
+        raise ValueError(
+            "class_weight='balanced' needs all samples, and partial_fit has a part of them: give a "
+            "dictionary, such as that of sklearn.utils.class_weight.compute_class_weight("
+            "'balanced', ...)"
+        )
+
+
 def weights_by_class(
     class_weight: Any, y: Any, classes: HostArray, weight: HostArray | None
 ) -> HostArray:
