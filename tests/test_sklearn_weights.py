@@ -123,6 +123,14 @@ def test_class_weights_that_do_not_fit_are_refused():
         MLPClassifier(class_weight=["balanced", None, None]).partial_fit(X, ROWS, classes=range(3))
 
 
+def test_the_scale_of_class_weights_cancels():
+    expected = fitted(weight=WEIGHTS, class_weight={0: 1.0, 1: 2.0, 2: 3.0}, alpha=0.0)
+    for scale in (1e-300, 1e300):
+        weights = {label: scale * (label + 1) for label in range(3)}
+        for own in (WEIGHTS, WEIGHTS * scale):
+            assert_same(fitted(weight=own, class_weight=weights, alpha=0.0), expected, 1e-9)
+
+
 # -- the scale of weights -------------------------------------------------------------------------
 
 
@@ -154,7 +162,7 @@ def test_those_that_are_nothing_beside_others_do_not_count():
     assert_same(fitted(weight=large, **options), fitted(weight=large > 1, **options), 1e-4)
 
 
-@pytest.mark.parametrize(("tiny", "counts"), [(1e-41, 0.0), (1e-37, 1.0)], ids=["0", "tiny"])
+@pytest.mark.parametrize(("tiny", "counts"), [(1e-41, 0.0), (2e-38, 1.0)], ids=["0", "tiny"])
 def test_a_batch_of_tiny_weights(training_backend, tiny, counts):
     """It is a batch as all others, but for weights that are not normal in float32."""
     options = {"dtype": "float32", "backend": training_backend.name, "alpha": 0.0}
@@ -288,7 +296,7 @@ def test_class_weights_do_not_count_in_validation():
 @pytest.mark.parametrize("scale", [1.0, 1e-200])
 def test_a_validation_set_with_weights(training_backend, monkeypatch, solver, scale):
     """Measured in several parts, whose sums of weights differ."""
-    monkeypatch.setattr("xpnet.backends.Backend.chunk_values", 1)  # parts of 64 rows
+    monkeypatch.setattr("xpnet.training.evaluation.chunk_rows", lambda *arguments: 64)
     weight = np.where(np.arange(120) < 64, 0.1, WEIGHTS)
     options = {"max_iter": 3, "random_state": 0, "solver": solver, "dtype": "float64"}
     options |= {"backend": training_backend.name}

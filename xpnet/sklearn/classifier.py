@@ -287,7 +287,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.class_weight is None:
             return weight
         own = weights_by_class(self.class_weight, y, self._labels.classes, weight)
-        return in_range(own if weight is None else own * weight)
+        own = in_range(own)
+        return own if weight is None else in_range(own * weight)
 
     def _held_score(
         self, target: HostArray, predicted: HostArray, weight: HostArray | None
