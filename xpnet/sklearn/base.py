@@ -22,12 +22,13 @@ from xpnet.sklearn.fitting import Fitting, Given, load_target
 from xpnet.sklearn.inputs import (
     check_pair,
     check_samples,
-    check_weights,
     dtype_of,
     home_of_array,
     load_samples,
+    warn_of_other_scale,
 )
 from xpnet.sklearn.problem import Problem, check_combination
+from xpnet.sklearn.weights import check_weights, in_dtype
 from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
 from xpnet.training.prediction import Head, outputs_in_chunks
@@ -124,15 +125,16 @@ class BaseMLP(BaseEstimator):
             raise
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, *, incremental: bool
+        self, X: Any, y: Any, sample_weight: Any, validation: Any, *, incremental: bool
     ) -> None:
         layer_sizes(1, self.hidden_layer_sizes, 1)
         check_combination(self, incremental=incremental)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         with self._all_or_nothing():
             X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
-            weight = self._weighted_by_class(y, check_weights(sample_weight, X.shape[0]))
+            own_weight = check_weights(sample_weight, X.shape[0])
             problem = self._learn(y, incremental=incremental)
+            weight = self._weighted_by_class(y, own_weight)
             if weight is not None and not accepts_weight(problem.loss):
                 raise TypeError(
                     f"weights of samples or classes need a loss that takes weight=..., and "
@@ -140,10 +142,18 @@ class BaseMLP(BaseEstimator):
                 )
             work = self._open(X)
             check_numbers(work.dtype_name, problem.loss)
+            if weight is not None:
+                weight = in_dtype(weight, work.dtype_name)
+                if not incremental and not weight.any():
+                    raise ValueError(
+                        "no sample counts, since class_weight or sample_weight is 0 for each"
+                    )
             with work.scope():
                 target = self._encode(y, problem)
-                held = self._load_held(work, validation_data, problem)
-                given = Given(load_samples(work, X), target, weight, held, first, incremental)
+                x, held = load_samples(work, X), self._load_held(work, validation, problem)
+                if held is not None:
+                    warn_of_other_scale(work, x, held.x)
+                given = Given(x, target, weight, own_weight, held, first, incremental)
                 fitting = Fitting(self, work, problem, given)
                 arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
                 self._give(work, X, arrays)
@@ -162,16 +172,17 @@ class BaseMLP(BaseEstimator):
         engine: Engine | None = vars(self).get("_engine")
         return work if engine is None or not engine.is_on(work) else engine.backend
 
-    def _load_held(self, work: Backend, pair: Any, problem: Problem) -> Held | None:
-        """The validation set that was given, on the backend."""
-        if pair is None:
+    def _load_held(self, work: Backend, given: Any, problem: Problem) -> Held | None:
+        """The validation set that was given, `(X, y, weights or None)`, on the backend."""
+        if given is None:
             return None
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise ValueError(f"validation_data must be a pair (X, y), got {type(pair).__name__}")
-        x, y = check_pair(self, *pair, reset=False, numeric=self._numeric)
+        x, y = check_pair(self, *given[:2], reset=False, numeric=self._numeric)
+        weight = check_weights(given[2], x.shape[0])
         self._check_known(y)
         target = self._encode(y, problem)
-        return Held(load_samples(work, x), load_target(work, target, problem), target, None)
+        return Held.weighted(
+            work, load_samples(work, x), load_target(work, target, problem), target, weight
+        )
 
     def _check_known(self, y: Any) -> None:
         """Check that targets have no classes that are not known."""

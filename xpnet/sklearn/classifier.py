@@ -6,16 +6,16 @@ import numpy as np
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from xpnet.backends import Backend
 from xpnet.layers import log_softmax, softmax
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.inputs import hosted, validation_set
 from xpnet.sklearn.problem import Problem, classification
 from xpnet.sklearn.targets import Labels
+from xpnet.sklearn.weights import check_class_weight_of_parts, in_range, weights_by_class
 from xpnet.training.prediction import (
     PREDICTIONS,
     Head,
@@ -89,8 +89,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `classes_`; for two, rows (N, 1) of 0 and 1; for several labels, rows (N, labels).
     class_weight
         What the samples of a class count for: a dictionary from classes to numbers, or
-        `"balanced"`, for N / (C N_c). They are multiplied with the weights of samples. For several
-        labels a list of dictionaries, one for each label, whose numbers are multiplied.
+        `"balanced"`, for N / (C N_c), in which samples count by their weights. They are multiplied
+        with the weights of samples, and weigh no validation set. For several labels a list of
+        dictionaries, one for each label, whose numbers are multiplied.
     backend, device
         Where the work is done, as in `xpnet.open_backend`; if None, where the samples are.
     dtype
@@ -194,7 +195,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> "MLPClassifier":
         """Train on samples and their classes.
 
@@ -205,16 +214,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y
             Their classes (N,), numbers or strings; or rows of 0 and 1 (N, labels).
         sample_weight
-            What each sample counts for, (N,).
+            What each sample counts for, (N,): a batch whose weights are all 0 is left out.
         validation_data
-            A pair like (X, y), to measure the loss on after each epoch. With early stopping it is
-            used in the place of a part of the samples.
+            A pair like (X, y), to measure the loss on after each epoch, or (X, y, sample_weight).
+            With early stopping it is used in the place of a part of the samples.
+        X_val, y_val, sample_weight_val
+            The same under the names of scikit-learn's `HistGradientBoosting` estimators: a pipeline
+            with `transform_input=["X_val"]` does with X_val what it does with X.
 
         Returns
         -------
         self
         """
-        self._fit(X, y, sample_weight, validation_data, incremental=False)
+        held = validation_set(validation_data, X_val, y_val, sample_weight_val)
+        self._fit(X, y, sample_weight, held, incremental=False)
         return self
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
@@ -235,12 +248,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all samples, and partial_fit has a part of them: "
-                "give a dictionary, such as that of sklearn.utils.class_weight."
-                "compute_class_weight('balanced', ...)"
-            )
+        check_class_weight_of_parts(self.class_weight)
         with self._all_or_nothing():
             self._check_classes(hosted(classes), hosted(y))
             self._fit(X, y, sample_weight, None, incremental=True)
@@ -278,13 +286,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
         if self.class_weight is None:
             return weight
-        if isinstance(self.class_weight, list) and y.ndim == 1:
-            raise ValueError(
-                "class_weight is a list, which is for several labels: give a dictionary from the "
-                "classes to numbers, or 'balanced'"
-            )
-        own: HostArray = compute_sample_weight(self.class_weight, y)
-        return own if weight is None else own * weight
+        own = weights_by_class(self.class_weight, y, self._labels.classes, weight)
+        own = in_range(own)
+        return own if weight is None else in_range(own * weight)
 
     def _held_score(
         self, target: HostArray, predicted: HostArray, weight: HostArray | None

@@ -9,7 +9,8 @@ from xpnet.optimizers import Optimizer
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
 from xpnet.training.evaluation import make_evaluator
-from xpnet.training.step import is_pure, make_step
+from xpnet.training.step import is_pure, load_array, make_step
+from xpnet.training.weighted import Weighted
 from xpnet.typing import HostArray, State
 
 
@@ -31,15 +32,14 @@ class Engine:
     def __init__(self, recipe: Recipe, backend: Backend) -> None:
         self.recipe, self.backend = recipe, backend
         model, problem, optimizer = recipe.model, recipe.problem, recipe.optimizer
-        objective = problem.objective()
         step = make_step(
-            backend, model, objective, optimizer, seed=recipe.seed,
+            backend, model, problem.objective(), optimizer, seed=recipe.seed,
             sum_losses=True, penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
         )  # fmt: skip
         pure = recipe.recorded and is_pure(model, problem.loss, optimizer)
         self.run = backend.repeat(step, pure=pure)
         self.evaluate = make_evaluator(
-            backend, model, objective, pixel_maximum=1.0, kind=problem.kind
+            backend, model, problem.objective(divided=False), pixel_maximum=1.0, kind=problem.kind
         )
 
     def is_on(self, backend: Backend) -> bool:
@@ -101,17 +101,32 @@ class Progress:
 
 @dataclass(frozen=True)
 class Held:
-    """A validation set: samples and targets on the backend, and what a score is made from."""
+    """A validation set: samples and targets on the backend, and what a score is made from.
+
+    The weights with the targets have a mean of 1. Those of classes are not among them.
+    """
 
     x: Any
     y: Any
     target: HostArray
     weight: HostArray | None
 
+    @classmethod
+    def weighted(
+        cls, work: Backend, x: Any, y: Any, target: HostArray, weight: HostArray | None
+    ) -> "Held":
+        """With the weights of the samples, where they have any, at the targets."""
+        if weight is not None:
+            y = Weighted(y, load_array(work, weight / (weight.mean() or 1.0)))
+        return cls(x, y, target, weight)
+
 
 @dataclass(frozen=True)
 class Sets:
-    """What is trained on: `x`, `y` on the backend, their `rows` (None for all), and `held`."""
+    """What is trained on: `x`, `y` on the backend, their `rows` (None for all), and `held`.
+
+    `counts` says of each row of `y` whether its weight is not 0; None where there are no others.
+    """
 
     x: Any
     y: Any
@@ -119,3 +134,4 @@ class Sets:
     rows: HostArray | None = None
     held: Held | None = None
     measured: bool = False  # whether the loss on the validation set is wanted
+    counts: HostArray | None = None

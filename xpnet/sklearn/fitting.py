@@ -30,14 +30,16 @@ _MOST_STEPS = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class Given:
-    """What an estimator is given, checked: `x` on the backend, `target` and `weight` on the host.
+    """What an estimator is given, checked: `x` on the backend, `target` and weights on the host.
 
+    `weight` is what samples count for in the training, with their classes, `own_weight` without.
     `first` says whether the training begins, `incremental` whether it is one of `partial_fit`.
     """
 
     x: Any
     target: HostArray
     weight: HostArray | None
+    own_weight: HostArray | None
     held: Held | None
     first: bool
     incremental: bool
@@ -192,20 +194,25 @@ class Fitting:
         if isinstance(x, Streamed):
             # What goes with streamed samples is taken in parts as well.
             dtype = "int64" if self.problem.kind == "classes" else work.dtype_name
-            y: Any = Streamed(work, given.target.astype(dtype))
-            if weight is not None:
-                y = Weighted(y, Streamed(work, weight.astype(work.dtype_name)))
+            target: Any = Streamed(work, given.target.astype(dtype))
         else:
-            y = load_target(work, given.target, self.problem)
-            y = y if weight is None else Weighted(y, load_array(work, weight))
+            target = load_target(work, given.target, self.problem)
+        y, counts = target, None
+        if weight is not None:
+            streamed = isinstance(x, Streamed)
+            y = Weighted(target, Streamed(work, weight) if streamed else load_array(work, weight))
+            counts = None if weight.all() else weight != 0
         if given.held is not None or not self.estimator.early_stopping:
-            return Sets(x, y, n, None, given.held, measured=given.held is not None)
+            measured = given.held is not None
+            return Sets(x, y, n, None, given.held, measured=measured, counts=counts)
         rows, kept = self._split(n, seed)
-        held = Held(
-            Rows(work, x, kept), some_rows(work, y, kept), given.target[kept],
-            None if weight is None else weight[kept],
-        )  # fmt: skip
-        return Sets(x, y, len(rows), rows, held)
+        own = None if given.own_weight is None else given.own_weight[kept]
+        _check_counts("left to train on", None if counts is None else counts[rows])
+        _check_counts("kept for early stopping", own)
+        held = Held.weighted(
+            work, Rows(work, x, kept), some_rows(work, target, kept), given.target[kept], own
+        )
+        return Sets(x, y, len(rows), rows, held, counts=counts)
 
     def _split(self, n: int, seed: int) -> list[HostArray]:
         """The rows to train on, and those to keep: of each class its share."""
@@ -249,7 +256,8 @@ class Fitting:
         est, work, problem, given = self.estimator, self.work, self.problem, self.given
         y, total = load_target(work, given.target, problem), float(given.x.shape[0])
         if given.weight is not None:
-            y, total = Weighted(y, load_array(work, given.weight)), float(given.weight.sum())
+            y = Weighted(y, load_array(work, given.weight))
+            total = float(given.weight.sum(dtype=np.float64))
         function = FullBatch(work, est._model, problem, float(est.alpha), given.x, y, total)
         if given.first:
             seed = self._draw_seed()
@@ -268,10 +276,19 @@ class Fitting:
         if held is None:
             return None
         evaluate = make_evaluator(
-            work, self.estimator._model, problem.objective(), pixel_maximum=1.0, kind=problem.kind
-        )
+            work, self.estimator._model, problem.objective(divided=False), pixel_maximum=1.0,
+            kind=problem.kind,
+        )  # fmt: skip
         curve = self.estimator.validation_loss_curve_
         return lambda params: curve.append(evaluate(params, held.x, held.y).loss)
+
+
+def _check_counts(what: str, weight: HostArray | None) -> None:
+    if weight is not None and not weight.any():
+        raise ValueError(
+            f"the samples {what} have weight 0, all of them: give more samples that count, or "
+            f"another validation_fraction"
+        )
 
 
 def load_target(work: Backend, target: HostArray, problem: Problem) -> Array:

@@ -1,16 +1,17 @@
-"""Samples, targets and weights as an estimator is given them, checked as scikit-learn checks them.
+"""Samples and targets as an estimator is given them, checked as scikit-learn checks them.
 
 Arrays of other libraries than NumPy stay where they are. What is wrong with one is said by
 scikit-learn, which is shown a copy on the host.
 """
 
+import warnings
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils.validation import _check_sample_weight, _check_y, validate_data
+from sklearn.utils.validation import _check_y, validate_data
 
 from xpnet.backends import Backend, backend_of
 from xpnet.data.stored import LARGEST_LOADED
@@ -19,6 +20,7 @@ from xpnet.typing import Array, HostArray
 
 _FORMATS = ["csr", "csc"]
 _REAL = "real floating"
+_FAR, _LOOKED_AT = 10, 4096
 
 
 def home_of_array(x: Any, dtype: str = "float32") -> Backend | None:
@@ -108,19 +110,56 @@ def check_pair(
     return x, y
 
 
-def check_weights(sample_weight: Any, n_samples: int) -> HostArray | None:
-    """The weights of the samples on the host, float64 (N,); None where there are none.
+def validation_set(
+    data: Any, X_val: Any, y_val: Any, sample_weight_val: Any
+) -> tuple[Any, Any, Any] | None:
+    """What `fit` is given to validate on, in either way: `(X, y, weights or None)`.
 
     Raises
     ------
     ValueError
-        If there is not a finite number for each sample.
+        If it is given in both ways, or a part of it is missing.
     """
-    if sample_weight is None:
-        return None
-    placeholder = np.empty((n_samples, 1))
-    checked: HostArray = _check_sample_weight(hosted(sample_weight), placeholder, dtype=np.float64)
-    return checked
+    named = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+    given = [name for name, value in named.items() if value is not None]
+    if data is not None:
+        if given:
+            raise ValueError(
+                f"validation_data and {', '.join(given)} are both given: a validation set is given "
+                f"in one way or the other"
+            )
+        if not (isinstance(data, tuple | list) and len(data) in (2, 3)):
+            raise ValueError(
+                f"validation_data must be a pair (X, y), or (X, y, sample_weight), got "
+                f"{type(data).__name__}"
+            )
+        return data[0], data[1], data[2] if len(data) == 3 else None
+    missing = [name for name in ("X_val", "y_val") if named[name] is None]
+    if given and missing:
+        raise ValueError(
+            f"{' and '.join(given)} given without {' and '.join(missing)}: a validation set has "
+            f"X_val and y_val, and may have sample_weight_val"
+        )
+    return (X_val, y_val, sample_weight_val) if given else None
+
+
+def warn_of_other_scale(work: Backend, x: Any, held: Any) -> None:
+    """Warn if samples to validate on are far from all that is trained on, in most features."""
+    if isinstance(x, Streamed) or isinstance(held, Streamed):
+        return
+    xp = work.xp
+    x, held = [part[:: -(-part.shape[0] // _LOOKED_AT), ...] for part in (x, held)]
+    mean = xp.mean(x, axis=0)
+    reach = xp.max(xp.abs(x - mean), axis=0)
+    far = xp.mean(xp.abs(held - mean), axis=0) > _FAR * reach
+    varying = work.to_numpy(reach) > 0
+    if varying.any() and work.to_numpy(far)[varying].mean() > 0.5:
+        warnings.warn(
+            "The samples to validate on are of another scale than those to train on. In a "
+            "pipeline validation_data is not transformed by the steps before: give X_val and "
+            "y_val, with Pipeline(..., transform_input=['X_val'])",
+            stacklevel=5,  # the line that calls fit
+        )
 
 
 def dtype_of(x: Any, dtype: str | None) -> str:

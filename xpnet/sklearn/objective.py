@@ -24,11 +24,15 @@ class Objective(Loss):
         One of xpnet's, or a function of one's own.
     value_scale, gradient_scale
         What its value and its gradient are multiplied by.
+    divided
+        Whether it is divided by the sum of the weights of a batch. If not, by the number of samples
+        as in xpnet: for parts of a set whose weights have a mean of 1.
     """
 
     loss: LossFunction
     value_scale: float = 1.0
     gradient_scale: float = 1.0
+    divided: bool = True
 
     def __call__(
         self,
@@ -58,7 +62,10 @@ class Objective(Loss):
     ) -> tuple[Array, Array | None]:
         options: dict[str, Any] = {} if need_grad else {"need_grad": False}
         if weight is not None:
-            options["weight"] = weight * (weight.shape[0] / _divisor(xp, xp.sum(weight)))
+            if self.divided:
+                # The quotients first: the inverse of a tiny sum would be infinite.
+                weight = weight / _divisor(xp, xp.sum(weight)) * weight.shape[0]
+            options["weight"] = weight
         value, d_output = loss(xp, output, target, **options)
         if self.value_scale != 1:
             value = value * self.value_scale
@@ -72,7 +79,7 @@ class WeightPenalty:
     """alpha / 2 times the sum of the squares of all weights, divided by the weight of the batch.
 
     Its gradient is alpha times a weight, divided likewise. Biases, and the scales of batch norm,
-    have none.
+    have none. A batch of weight 0 has no penalty.
     """
 
     alpha: float
@@ -85,6 +92,7 @@ class WeightPenalty:
             scale: Any = self.alpha / weight
         else:
             scale = self.alpha / _divisor(xp, weight)
+            scale = xp.where(weight == 0, xp.zeros_like(scale), scale)
         flat = [xp.reshape(value, (-1,)) for value in weights.values()]
         squares = sum(xp.matmul(value, value) for value in flat)
         return 0.5 * scale * squares, {name: scale * value for name, value in weights.items()}

@@ -47,10 +47,13 @@ class Problem:
     value_scale: float = 1.0
     gradient_scale: float = 1.0
 
-    def objective(self, *, consistent: bool = False) -> Objective:
-        """The loss as scikit-learn has it; if `consistent`, its value that of its gradient."""
+    def objective(self, *, consistent: bool = False, divided: bool = True) -> Objective:
+        """The loss as scikit-learn has it; if `consistent`, its value that of its gradient.
+
+        Of a set that is measured in parts it is not to be `divided` by the weights of each.
+        """
         scale = self.gradient_scale if consistent else self.value_scale
-        return Objective(self.loss, scale, self.gradient_scale)
+        return Objective(self.loss, scale, self.gradient_scale, divided)
 
 
 def classification(loss: Any, labels: Labels) -> Problem:

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.inputs import hosted, validation_set
 from xpnet.sklearn.problem import Problem, regression
 from xpnet.typing import Array, HostArray, Namespace
 
@@ -147,7 +147,15 @@ n_features_in_, feature_names_in_
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> "MLPRegressor":
         """Train on samples and their values.
 
@@ -158,16 +166,20 @@ n_features_in_, feature_names_in_
         y
             Real numbers, (N,) or (N, outputs).
         sample_weight
-            What each sample counts for, (N,).
+            What each sample counts for, (N,): a batch whose weights are all 0 is left out.
         validation_data
-            A pair like (X, y), to measure the loss on after each epoch. With early stopping it is
-            used in the place of a part of the samples.
+            A pair like (X, y), to measure the loss on after each epoch, or (X, y, sample_weight).
+            With early stopping it is used in the place of a part of the samples.
+        X_val, y_val, sample_weight_val
+            The same under the names of scikit-learn's `HistGradientBoosting` estimators: a pipeline
+            with `transform_input=["X_val"]` does with X_val what it does with X.
 
         Returns
         -------
         self
         """
-        self._fit(X, y, sample_weight, validation_data, incremental=False)
+        held = validation_set(validation_data, X_val, y_val, sample_weight_val)
+        self._fit(X, y, sample_weight, held, incremental=False)
         return self
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]

@@ -13,7 +13,7 @@ from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets
 from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.streams import say
-from xpnet.training.batches import batches
+from xpnet.training.batches import VARYING_GROUP, batches, counting
 from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.network import Network
@@ -56,6 +56,10 @@ class Training:
     def run(self, *, incremental: bool, batch_size: int) -> None:
         """Train for all epochs, or a single one if `incremental`, unless a rule ends it before."""
         est, sets, recipe = self.estimator, self.sets, self.engine.recipe
+        if sets.counts is not None and not sets.counts.any():
+            # A part whose classes have weight 0: it is as if there had been no call.
+            est.n_iter_, est.loss_ = 0, getattr(est, "loss_", math.nan)
+            return
         self._batch_size = batch_size
         self._callbacks = check_callbacks(est.callbacks, measured=sets.measured)
         epochs = 1 if incremental else est.max_iter
@@ -104,6 +108,10 @@ class Training:
         if self.estimator.shuffle:
             order = permutation(progress.seed, progress.epochs + 1, n)
         order = order if sets.rows is None else sets.rows[order]
+        order = counting(order, self._batch_size, sets.counts)
+        self._n_taken = len(order)
+        if self._n_taken < n:
+            per_call = min(per_call, VARYING_GROUP)
         shapes = self.engine.recipe.model.parameter_shapes().values()
         widest = max((s for s in shapes if len(s) == 2), key=math.prod)
         progress.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
@@ -122,10 +130,11 @@ class Training:
         state = self.progress.state
         self.progress.epochs += 1
         est.n_iter_ += 1
-        est.t_ += sets.n_samples
+        est.t_ += self._n_taken
         # NumPy's number, as scikit-learn has it: programs round it by its method.
-        est.loss_ = np.float64(backend.to_numpy(state[LOSS_SUM])) / sets.n_samples
+        est.loss_ = np.float64(backend.to_numpy(state[LOSS_SUM])) / self._n_taken
         est.loss_curve_.append(est.loss_)
+        self._count_left_out()
         if est.verbose:
             say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         found = None
@@ -147,6 +156,13 @@ class Training:
             validation_loss=None if found is None else found.loss,
             validation_accuracy=None if found is None else found.accuracy,
         )
+
+    def _count_left_out(self) -> None:
+        """Count the steps that were left out as well, for a schedule that goes by their number."""
+        state, size = self.progress.state, self._batch_size
+        left_out = math.ceil(self.sets.n_samples / size) - math.ceil(self._n_taken / size)
+        if left_out and "schedule" in state:
+            state["step"] = state["step"] + left_out
 
     def _count(self) -> None:
         """Count the epochs that brought nothing, by the validation score or the training loss."""

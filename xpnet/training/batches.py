@@ -13,6 +13,10 @@ from xpnet.training.samples import Streamed
 from xpnet.training.weighted import rows_of
 from xpnet.typing import Array, HostArray, Namespace
 
+VARYING_GROUP = 16
+"""The most batches at a time where epochs have different numbers of them, so that few sizes of
+groups occur: a compiler works anew for each."""
+
 _GROUP_BYTES = 16 * 2**20
 """About how many bytes of samples are read from a file at once, where a batch is not larger."""
 
@@ -87,6 +91,29 @@ def _after(groups: Iterator[Array], skip: int) -> Iterator[Array]:
         if skip < count:
             yield rows[skip:, :] if skip else rows
         skip = max(0, skip - count)
+
+
+def counting(order: HostArray, batch_size: int, counts: HostArray | None) -> HostArray:
+    """The order of an epoch without the batches in which no sample counts.
+
+    The loss of such a batch has no gradient, but a step on it would still decay parameters and
+    means of gradients, and go on along a velocity. All other batches are as they were.
+
+    Parameters
+    ----------
+    order, batch_size
+        As in `batches`.
+    counts
+        Whether each sample counts, its weight not being 0, by its row number; None if all do.
+    """
+    if counts is None:
+        return order
+    whole = order.shape[0] // batch_size * batch_size
+    rows = order[:whole].reshape(-1, batch_size)
+    rest = order[whole:]
+    return np.concatenate([
+        rows[counts[rows].any(axis=1)].reshape(-1), rest if counts[rest].any() else rest[:0]
+    ])  # fmt: skip
 
 
 def shuffled_batches(

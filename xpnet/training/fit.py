@@ -87,6 +87,7 @@ def fit(
         drawn by the seed. Where the targets are classes, each has its share.
     sample_weight
         What the loss of each training sample is multiplied by: numbers (N,) that are not negative.
+        On a batch whose weights are all 0 no step is taken.
     epochs, batch_size
         Positive integers.
     optimizer

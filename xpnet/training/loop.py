@@ -13,7 +13,7 @@ from xpnet.backends import Backend
 from xpnet.errors import TrainingDiverged
 from xpnet.random import permutation
 from xpnet.schedules import Plateau
-from xpnet.training.batches import batches
+from xpnet.training.batches import VARYING_GROUP, batches, counting
 from xpnet.training.callbacks import CallbackList, overrides, saves
 from xpnet.training.evaluation import Evaluator
 from xpnet.training.history import EpochRecord
@@ -91,6 +91,7 @@ class Loop:
         self._seconds = 0.0  # of the steps of an epoch that had been begun before a break
         self._started = 0.0
         self._stopped = False
+        self._n_steps = plan.steps  # of the next epoch, but for those that are left out
         self._training = training
         self._interrupts: Interrupts | None = None
 
@@ -146,28 +147,36 @@ class Loop:
             *max(weights, key=math.prod, default=(1, 1)),
         )
         self._started = time.perf_counter() - self._seconds
-        # The order is not bound to a name: those of two epochs would be in memory at a time.
-        groups = batches(
-            backend, sets.x, sets.y, self._order(), plan.batch_size, plan.steps_per_call,
-            skip=self.step,
-        )  # fmt: skip
+        order, per_call = self._order(), plan.steps_per_call
+        if self._n_steps < plan.steps:
+            per_call = min(per_call, VARYING_GROUP)
+        groups = batches(backend, sets.x, sets.y, order, plan.batch_size, per_call, skip=self.step)
+        del order  # of two epochs they would be in memory at a time
         for x, y, rows in groups:
             backend.settle_threads(*sizes)
             state = run(state, x, y, rows)
             for hook in after_steps:
                 hook(state, rows.shape[0])
         backend.synchronize(*state.values())
+        if self._n_steps < plan.steps and "schedule" in state:
+            state["step"] = state["step"] + (plan.steps - self._n_steps)  # it goes by their number
         self.state = state
 
     def _order(self) -> HostArray:
-        """The rows of the samples in the order of the next epoch."""
-        order = permutation(self.plan.seed, self.epoch + 1, self.sets.n_samples)
+        """The rows of the samples in the order of the next epoch, but for what counts for nothing.
+
+        How many steps it makes is remembered.
+        """
+        sets, size = self.sets, self.plan.batch_size
+        order = permutation(self.plan.seed, self.epoch + 1, sets.n_samples)
         order = order[: self.plan.visited]
-        return order if self.sets.rows is None else self.sets.rows[order]
+        order = counting(order if sets.rows is None else sets.rows[order], size, sets.counts)
+        self._n_steps = math.ceil(len(order) / size)
+        return order
 
     def _count_and_save(self, state: State, count: int) -> None:
         self.step += count
-        if self.step == self.plan.steps:
+        if self.step == self._n_steps:
             return  # the end of the epoch, which has its own place
         self.state = state
         self._save_where_wanted()
@@ -260,7 +269,7 @@ class Loop:
         snapshot = self._snapshot()
         for callback in self.callbacks:
             callback.on_interrupt(snapshot)
-        within = f"after step {self.step} of {self.plan.steps} in epoch {self.epoch + 1}"
+        within = f"after step {self.step} of {self._n_steps} in epoch {self.epoch + 1}"
         where = within if self.step else f"after epoch {self.epoch}"
         saving = next((callback for callback in self.callbacks if callback.saved_to), None)
         how = f", for {saving.resume_with}" if saving else ""

@@ -10,7 +10,7 @@ from xpnet.layers import Layer
 from xpnet.losses import LossFunction
 from xpnet.random import Seed
 from xpnet.training.samples import load_inputs
-from xpnet.training.targets import kind_of_targets, load_targets, load_weights
+from xpnet.training.targets import counting_samples, kind_of_targets, load_targets, load_weights
 from xpnet.training.validation import Rows, check_fraction, classes_of, some_rows, split_rows
 from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray
@@ -64,6 +64,8 @@ class Sets:
         The kind of the targets.
     pixel_maximum
         What integer samples are divided by.
+    counts
+        Whether the weight of each row is not 0; None where none is.
     """
 
     x: Array
@@ -74,6 +76,7 @@ class Sets:
     test: tuple[Array, Array] | None
     kind: str
     pixel_maximum: float
+    counts: HostArray | None = None
 
     @property
     def n_samples(self) -> int:
@@ -128,17 +131,24 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
     maximum = given.pixel_maximum
     if maximum is None:
         maximum = 255.0 if x.dtype == backend.xp.uint8 else 1.0
+    counts = None
     if given.sample_weight is not None:
         y = Weighted(targets, load_weights(backend, "training set", given.sample_weight, x))
+        counts = counting_samples(backend, y.weight)
     rows, train, validation = None, (x, y), None
     if isinstance(given.validation, float):
         classes = classes_of(backend, targets) if kind == "classes" else None
         rows, kept = split_rows(classes, x.shape[0], given.validation, seed)
+        if counts is not None and not (counts[rows].any() and counts[kept].any()):
+            raise DataError(
+                "training set: of the samples that are kept for validation, or of those that are "
+                "left, all have weight 0; give validation=(x, y), or another fraction or seed"
+            )
         train, validation = [(Rows(backend, x, r), some_rows(backend, y, r)) for r in (rows, kept)]
     elif given.validation is not None:
         validation = _load_pair(backend, model, "validation set", given.validation, x, kind)
     test = given.test and _load_pair(backend, model, "test set", given.test, x, kind)
-    return Sets(x, y, rows, train, validation, test, kind, maximum)
+    return Sets(x, y, rows, train, validation, test, kind, maximum, counts)
 
 
 def _load_pair(

@@ -118,7 +118,9 @@ def make_step(
         Consumes `state`. `x` (N, ...) and `y` (N,) or (N, C) are the whole training set on the
         device, `rows` (B,) the indices of the batch. Where samples have weights, `y` is a pair
         `Weighted(targets, weights)`. It reads no array on the host, so that a device is never
-        waited for. A batch of another size is compiled once more.
+        waited for. A batch of another size is compiled once more. A batch whose weights are all 0
+        has a gradient of 0, and is a step like any other for decay and momentum: `fit` leaves it
+        out.
 
     Raises
     ------

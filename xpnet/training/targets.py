@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import numpy as np
+
 from xpnet.backends import Backend
 from xpnet.data.stored import stored_array
 from xpnet.errors import DataError
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, target_kind
 from xpnet.training.samples import Streamed, all_finite, bring, parts_of, source_of
-from xpnet.typing import Array, DType, Shape
+from xpnet.typing import Array, DType, HostArray, Shape
 
 
 def kind_of_targets(backend: Backend, loss: LossFunction, y: Any) -> str:
@@ -80,7 +82,7 @@ def load_weights(backend: Backend, what: str, weight: Any, x: Array) -> Array:
     ------
     DataError
         If there is not one for each input, or one is negative or not finite in the backend's dtype,
-        or all are 0.
+        or all are 0 there, or their sum is infinite.
     """
     source, weight = source_of(backend, weight)
     count = x.shape[0]
@@ -98,7 +100,33 @@ def load_weights(backend: Backend, what: str, weight: Any, x: Array) -> Array:
         raise DataError(
             f"{what}: sample weights must be finite, not negative, and not all 0; {problem}"
         )
+    name, limits = backend.dtype_name, np.finfo(backend.dtype_name)
+    if high < limits.smallest_normal:
+        problem = f"the largest, {high:g}, is 0 in {name} on some libraries"
+    elif high * count > limits.max and _sum(source, weight) > limits.max:
+        problem = f"the sum of these is infinite in {name}"
+    if problem:
+        raise DataError(
+            f"{what}: sample weights multiply the loss, and {problem}: give weights with a mean of "
+            f"about 1, such as w / w.mean()"
+        )
     return placed
+
+
+def counting_samples(backend: Backend, weight: Array) -> HostArray | None:
+    """Whether each weight, as `load_weights` gave them, counts; None where all do."""
+    # Numbers that are not normal XLA takes for 0, and NumPy does not.
+    smallest = np.finfo(backend.dtype_name).smallest_normal
+    parts = [backend.to_numpy(weight[rows, ...]) >= smallest for rows in parts_of(weight)]
+    counts = np.concatenate(parts)
+    return None if counts.all() else counts
+
+
+def _sum(source: Backend, weight: Array) -> float:
+    with source.scope():
+        parts = [source.to_numpy(weight[rows, ...]) for rows in parts_of(weight)]
+    with np.errstate(over="ignore"):
+        return float(sum(np.sum(part, dtype=np.float64) for part in parts))
 
 
 def _load_classes(
