@@ -82,6 +82,7 @@ class SoftmaxCrossEntropy(Loss):
     class_weight: Mapping[int, float] | Sequence[Any] | None = None
 
     target_kind: ClassVar[str] = "classes"
+    applies: ClassVar[str | None] = "the softmax"
     nonzero: ClassVar[tuple[str, ...]] = ("class_weight",)
 
     def __post_init__(self) -> None:

@@ -92,6 +92,7 @@ def describe_training(
         "batch_size": batch_size,
         "dtype": backend.dtype_name,
         "pixel_maximum": sets.pixel_maximum,
+        "classes": None if sets.classes is None else sets.classes.tolist(),
         "train_metrics": train_metrics,
         "training set": _describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
