@@ -73,7 +73,8 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
             continue
         probabilities = network.predict_proba(pixels[None, ...])[0]
         best = int(probabilities.argmax())
-        click.echo(f"{path}: {best}  ({100 * float(probabilities[best]):.1f} %)")
+        name = best if network.classes is None else network.classes[best]
+        click.echo(f"{path}: {name}  ({100 * float(probabilities[best]):.1f} %)")
     if failed:
         raise SystemExit(1)
 

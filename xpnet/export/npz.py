@@ -12,6 +12,7 @@ from xpnet.errors import ExportError
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
 from xpnet.layers import describe_layer
 from xpnet.training import Network
+from xpnet.training.metadata import target_metadata
 
 DESCRIPTION = "xpnet"
 """The entry that holds what is needed beside the arrays, as JSON text."""
@@ -22,8 +23,8 @@ def to_npz(network: Network, path: str | os.PathLike[str], *, dtype: str | None 
 
     `numpy.load(path, allow_pickle=False)` reads it. The entry `xpnet` is text, an array without
     axes: JSON with `xpnet` (the version), `model` (the layers, in order, with their options),
-    `dtype`, `sample_shape`, `input_dtype`, `pixel_maximum` and `target_kind`; see `Network` for
-    these. The same network gives the same bytes.
+    `dtype`, `sample_shape`, `input_dtype`, `pixel_maximum`, `target_kind`, `classes` and
+    `target_shape`; see `Network` for these. The same network gives the same bytes.
 
     Parameters
     ----------
@@ -69,6 +70,7 @@ def _description(network: Network, dtype: str) -> str:
                 "input_dtype": network.input_dtype,
                 "pixel_maximum": network.pixel_maximum,
                 "target_kind": network.target_kind,
+                **target_metadata(network),
             },
             allow_nan=False,
         )

@@ -187,12 +187,13 @@ def _objects(what: str, name: str, x: HostArray, labels: bool) -> HostArray:
     types = set(map(type, values))
     if labels and types and all(issubclass(kind, str) for kind in types):
         return np.asarray(values, dtype=str).reshape(x.shape)
-    odd = next((v for v in values if not isinstance(v, _NUMBERS)), None)
-    if odd is not None or type(None) in types:
+    right = str if labels and any(issubclass(kind, str) for kind in types) else _NUMBERS
+    if not all(issubclass(kind, right) for kind in types):
+        odd = next(v for v in values if not isinstance(v, right))
         wanted = "real numbers, or text alone" if labels else "an array of real numbers"
         raise DataError(
             f"{place}: expected {wanted}, got one of dtype {x.dtype} with "
-            f"{repr(odd)[:60]} ({type(odd).__name__}){_advice(odd, labels)}"
+            f"{repr(odd)[:60]} ({type(odd).__name__}){_advice(odd, right is str)}"
         )
     booleans = [issubclass(kind, bool | np.bool_) for kind in types]
     if types and all(booleans):
@@ -206,11 +207,11 @@ def _objects(what: str, name: str, x: HostArray, labels: bool) -> HostArray:
         return np.asarray([float(v) for v in values]).reshape(x.shape)
 
 
-def _advice(odd: Any, labels: bool) -> str:
-    if isinstance(odd, bytes):
-        return ": make text of it, as with y.astype(str)" if labels else ""
-    if odd is None or type(odd).__name__ in ("NAType", "NaTType"):
+def _advice(odd: Any, among_text: bool) -> str:
+    if odd is None or odd != odd or type(odd).__name__ in ("NAType", "NaTType"):
         return ": fill in what is missing, or leave those rows out"
+    if isinstance(odd, bytes) or among_text:
+        return ": make text of all, as with astype(str)"
     if isinstance(odd, str):
         return ": make numbers of it, as with one-hot columns (pandas.get_dummies)"
     return ""

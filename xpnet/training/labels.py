@@ -111,7 +111,8 @@ def check_classes(classes: Any, kind: str, output: Shape | None) -> HostArray | 
         return None
     names = np.asarray(classes).tolist()
     text = isinstance(names, list) and len(names) > 0 and all(isinstance(n, str) for n in names)
-    if not (text and sorted({*names}) == names) and names != [False, True]:
+    # 0 and 1 are equal to False and True, and are none.
+    if not (text and sorted({*names}) == names) and repr(names) != "[False, True]":
         raise ValueError(
             f"classes must be texts that are sorted, or False and True; got {repr(classes)[:200]}"
         )

@@ -66,7 +66,7 @@ def find_pixel_maximum(
     elif not divided and brightest is not None:
         message = (
             f"the samples are {name}, which is taken as it is, and go up to {brightest:g} as "
-            f"pixels do: networks are trained well on numbers around 1, so give x / {brightest:g}, or "
+            f"pixels do: networks train well on numbers around 1, so give x / {brightest:g}, or "
             f"integers in a Dataset with pixel_maximum={brightest:g} (uint8 needs neither)"
         )
     if message:
