@@ -115,7 +115,9 @@ def test_columns_that_are_no_numbers_are_refused():
         train(frame)
     for values in (TEXT, pd.Categorical(TEXT)):
         frame["when"] = values
-        with pytest.raises(DataError, match="column 'when': .*: make numbers of it, as with one-h"):
+        with pytest.raises(
+            DataError, match=r"column 'when': .*: make numbers of it, as with one-h"
+        ):
             train(frame)
     pl = pytest.importorskip("polars")
     with pytest.raises(DataError, match=r"give x.collect\(\)"):
@@ -275,6 +277,10 @@ def test_labels_of_text_are_classes_in_their_order():
     assert [row.name for row in report.classes] == ["no", "yes"]
     assert report.accuracy == expected.report(X, Y).accuracy
     assert network.report(X, TEXT, names=["a", "b"]).classes[0].name == "a"
+    for y, classes in ((Y, None), (TEXT, ["no", "yes"])):
+        split = train(y=y, validation=0.2)
+        same(split, train(validation=0.2))
+        assert (None if split.classes is None else split.classes.tolist()) == classes
     # Of one class alone it can be judged as well; rows of probabilities are in the same order.
     assert network.evaluate(X[Y == 1], TEXT[Y == 1]).count == Y.sum()
     assert network.evaluate(X, np.eye(2)[Y]) == expected.evaluate(X, np.eye(2)[Y])
@@ -351,9 +357,11 @@ def test_labels_must_be_those_of_the_training():
             call()
     with pytest.raises(DataError, match=r"trained on labels that are text \('no', 'yes'\), and th"):
         text.evaluate(X, Y)
-    with pytest.raises(DataError, match="the labels are text .* trained on are numbers from 0"):
+    with pytest.raises(DataError, match=r"the labels are text .* trained on are numbers from 0"):
         numbers.evaluate(X, TEXT)
-    with pytest.raises(DataError, match="2 classes .False, True., but the network has outputs for"):
+    with pytest.raises(
+        DataError, match=r"2 classes .False, True., but the network has outputs for"
+    ):
         train(y=Y == 1, model=three.model)
     with pytest.raises(DataError, match=r"take softmax_cross_entropy as the loss"):
         train(y=TEXT, model=mlp(4, 1), loss=mean_squared_error)
@@ -540,6 +548,9 @@ def test_booleans_and_integers_of_one_network_are_alike(training_backend):
     found += [trained.predict_proba(flags.astype(t)) for t in ("bool", "uint8", "int64")]
     for other in (1, 2, 4, 5):
         np.testing.assert_array_equal(found[other], found[other // 3 * 3])
+    with pytest.warns(DataWarning):
+        network = train(flags.astype(np.uint8), test=(flags, Y))
+    assert network.history[-1].test_accuracy == network.history[-1].train_accuracy
     data = Dataset("flags", Split(flags, Y), None, n_classes=2)
     assert data.pixel_maximum == 1
     same(fit(MODEL, data, **OPTIONS), train(flags))

@@ -80,9 +80,10 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
 
     It has two functions. `make_model()` returns the `torch.nn.Module` that
     `to_torch_state_dict` is for, with its own initial weights. `prepare(x)` makes of a tensor of
-    samples what the module takes: integers and Booleans are multiplied by 1 / `pixel_maximum`, images made rows
-    where the model takes rows. The module gives what xpnet's model gives: logits, or values, always
-    with an axis of the outputs; what `Network.classes` they stand for is not in it.
+    samples what the module takes: integers and Booleans are multiplied by 1 / `pixel_maximum`,
+    images made rows where the model takes rows. The module gives what xpnet's model gives: logits,
+    or values, always with an axis of the outputs; `Network.classes`, which they stand for, are not
+    in it.
 
     Parameters and errors are those of `to_torch_state_dict`.
     """

@@ -180,8 +180,8 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         y = Weighted(targets, load_weights(backend, "training set", given.sample_weight, x))
     rows, train, validation = None, (x, y), None
     if isinstance(given.validation, float):
-        classes = classes_of(backend, targets) if kind == "classes" else None
-        rows, kept = split_rows(classes, x.shape[0], given.validation, seed)
+        groups = classes_of(backend, targets) if kind == "classes" else None
+        rows, kept = split_rows(groups, x.shape[0], given.validation, seed)
         train, validation = [(Rows(backend, x, r), some_rows(backend, y, r)) for r in (rows, kept)]
     elif given.validation is not None:
         validation = _load_pair(
@@ -202,8 +202,10 @@ def _load_pair(
     classes: HostArray | None,
 ) -> tuple[Array, Array]:
     x = load_inputs(backend, what, pair[0], model)
-    uint8 = backend.xp.uint8
-    if (train_x.dtype == uint8) != (x.dtype == uint8):
+    uint8, isdtype = backend.xp.uint8, backend.xp.isdtype
+    exact = [isdtype(part.dtype, ("bool", "integral")) for part in (train_x, x)]
+    # Booleans and integers are divided by the same number, or not at all.
+    if (train_x.dtype == uint8) != (x.dtype == uint8) and not all(exact):
         raise DataError(
             f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: uint8 is taken as "
             f"pixels and divided, other dtypes are not; give both in the same way"
