@@ -120,6 +120,8 @@ def test_columns_that_are_no_numbers_are_refused():
         ):
             train(frame)
     pl = pytest.importorskip("polars")
+    with pytest.raises(DataError, match=r"column 'a': .* \(list|ndarray|Series\)"):
+        train(pl.DataFrame({"a": X.tolist()}))
     with pytest.raises(DataError, match=r"give x.collect\(\)"):
         train(polars_frame(pl).lazy())
 
@@ -203,6 +205,7 @@ def test_what_is_masked_is_refused_everywhere():
         lambda: network.confusion_matrix(X, masked(Y)),
         lambda: Split(x, Y),
         lambda: Split(X, masked(Y)),
+        lambda: xpnet.write_idx("never.idx", x.astype("f4")),
     ]
     for door in doors:
         with pytest.raises(DataError, match=r"values are masked, and a network knows no mask"):
@@ -305,6 +308,16 @@ def test_text_is_predicted_on_the_host(training_backend):
     found = network.predict(training_backend.asarray(X))
     assert isinstance(found, np.ndarray)
     assert set(found) <= {"no", "yes"}
+
+
+def test_balanced_weights_of_text():
+    expected = xpnet.balanced_class_weight(Y, 2)
+    for labels in (TEXT, TEXT.tolist(), TEXT.astype(object)):
+        assert xpnet.balanced_class_weight(labels, 2) == expected
+    with pytest.raises(ValueError, match="class 2 has no sample"):
+        xpnet.balanced_class_weight(TEXT, 3)
+    with pytest.raises(ValueError, match=r"labels must be integers from 0 to 1 .*found label 'a'"):
+        xpnet.balanced_class_weight([0, 1, "a"], 2)
 
 
 def test_a_column_of_labels_is_labels():

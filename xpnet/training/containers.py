@@ -208,7 +208,8 @@ def _objects(what: str, name: str, x: HostArray, labels: bool) -> HostArray:
 
 
 def _advice(odd: Any, among_text: bool) -> str:
-    if odd is None or odd != odd or type(odd).__name__ in ("NAType", "NaTType"):
+    no_number = isinstance(odd, float) and odd != odd
+    if odd is None or no_number or type(odd).__name__ in ("NAType", "NaTType"):
         return ": fill in what is missing, or leave those rows out"
     if isinstance(odd, bytes) or among_text:
         return ": make text of all, as with astype(str)"

@@ -114,7 +114,7 @@ def check_classes(classes: Any, kind: str, output: Shape | None) -> HostArray | 
     # 0 and 1 are equal to False and True, and are none.
     if not (text and sorted({*names}) == names) and repr(names) != "[False, True]":
         raise ValueError(
-            f"classes must be texts that are sorted, or False and True; got {repr(classes)[:200]}"
+            f"classes must be texts that are sorted, or False and True; got {repr(names)[:200]}"
         )
     wanted = _count(kind, output)
     if wanted not in (None, len(names)):
