@@ -623,3 +623,20 @@ def test_a_function_may_say_that_it_takes_logits():
     loss.applies = "the logistic function"
     with pytest.raises(ValueError, match="but loss applies the logistic function"):
         train(y=X[:, 0], model=model, loss=loss)
+
+
+def test_the_command_line_says_the_label(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    from click.testing import CliRunner
+
+    from xpnet.cli import main
+
+    x = np.zeros((N, 4, 4), dtype=np.uint8)
+    x[Y == 1] = 250
+    network = fit(mlp(16, 8, 2), (x, TEXT), **{**OPTIONS, "epochs": 20})
+    network.save(tmp_path / "model.safetensors")
+    for row in (int(Y.argmin()), int(Y.argmax())):
+        image.fromarray(x[row]).save(tmp_path / "a.png")
+        run = ["predict", str(tmp_path / "model.safetensors"), str(tmp_path / "a.png")]
+        result = CliRunner().invoke(main, run, catch_exceptions=False)
+        assert result.output.split(": ")[-1].split()[0] == network.predict(x[row : row + 1])[0]

@@ -71,9 +71,10 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
             click.echo(f"error: {error}", err=True)
             failed = True
             continue
-        probabilities = network.predict_proba(pixels[None, ...])[0]
+        probabilities = network.predict_proba(pixels[None, ...])[0].reshape(-1)
         best = int(probabilities.argmax())
-        name = best if network.classes is None else network.classes[best]
+        classes = network.classes if network.target_kind == "classes" else None
+        name = best if classes is None else classes[best]
         click.echo(f"{path}: {name}  ({100 * float(probabilities[best]):.1f} %)")
     if failed:
         raise SystemExit(1)
