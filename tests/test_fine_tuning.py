@@ -448,3 +448,19 @@ def test_an_estimator_says_how_it_is_a_network():
     estimator = MLPClassifier((8,), max_iter=2, tol=0, n_iter_no_change=2, dtype="float64")
     with pytest.raises(TypeError, match=r"give its to_network\(\)"):
         train(start=estimator)
+
+
+# -- labels that are text -------------------------------------------------------------------------
+
+
+def test_classes_are_those_of_the_start_unless_the_last_layer_begins_anew():
+    names = np.asarray(["ash", "elm", "oak"])
+    start = train(epochs=1, data=(X, names[Y]))
+    some = np.flatnonzero(Y != 1)[:48]
+    network = train(epochs=1, start=start, data=(X[some], names[Y[some]]))
+    assert network.classes.tolist() == names.tolist()
+    assert set(network.predict(X)) <= set(names)
+    two = Sequential(**{name: layer for name, layer in MODEL.layers.items() if name != "fc3"},
+                     head=Dense(7, 2))  # fmt: skip
+    anew = train(two, epochs=1, start=start, fresh=("head",), data=(X[some], names[Y[some]]))
+    assert anew.classes.tolist() == ["ash", "oak"]

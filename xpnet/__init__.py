@@ -20,8 +20,8 @@ _NAMES = {
     "backends": "BACKENDS Backend backend_of open_backend probe_backends",
     "data": "Dataset Split load_dataset read_idx write_idx",
     "errors": (
-        "BackendUnavailable CheckpointError DataError OutOfMemory RunError TrainingDiverged "
-        "XpnetError"
+        "BackendUnavailable CheckpointError DataError DataWarning OutOfMemory RunError "
+        "TrainingDiverged XpnetError"
     ),
     "layers": (
         "ELU GELU BatchNorm Context Dense Dropout Flatten Layer LayerNorm LeakyReLU MaxNorm ReLU "

@@ -17,6 +17,10 @@ class DataError(XpnetError, ValueError):
     """Data that is missing, corrupt or inconsistent; the message names the file or argument."""
 
 
+class DataWarning(UserWarning):
+    """Data that can be used, but is probably not what was meant; said once in a training."""
+
+
 class CheckpointError(XpnetError, ValueError):
     """A saved network that cannot be read, or does not fit the model it is loaded into."""
 

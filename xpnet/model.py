@@ -4,7 +4,17 @@ import itertools
 from collections.abc import Iterator
 
 from xpnet.initializers import Initializer, he_normal
-from xpnet.layers import LAYERS, BatchNorm, Container, Context, Dense, Dropout, Layer, ReLU
+from xpnet.layers import (
+    LAYERS,
+    BatchNorm,
+    Container,
+    Context,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    ReLU,
+)
 from xpnet.layers.container import not_a_layer
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
@@ -66,6 +76,11 @@ class Sequential(Container):
         for layer in self._layers.values():
             shape = layer.output_shape(shape)
         return shape
+
+    def last(self) -> Layer:
+        layers = [layer.last() for layer in self._layers.values()]
+        changing = [layer for layer in layers if not isinstance(layer, Dropout | Flatten)]
+        return (changing or layers)[-1]
 
     def inner_shapes(self, shape: Shape | None) -> Iterator[tuple[str, Layer, Shape | None]]:
         for name, layer in self._layers.items():

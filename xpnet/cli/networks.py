@@ -72,9 +72,11 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
             tell(f"error: {error}", err=True)
             failed = True
             continue
-        probabilities = network.predict_proba(pixels[None, ...])[0]
+        probabilities = network.predict_proba(pixels[None, ...])[0].reshape(-1)
         best = int(probabilities.argmax())
-        show(f"{path}: {best}  ({100 * float(probabilities[best]):.1f} %)")
+        classes = network.classes if network.target_kind == "classes" else None
+        name = best if classes is None else classes[best]
+        show(f"{path}: {name}  ({100 * float(probabilities[best]):.1f} %)")
     if failed:
         raise SystemExit(1)
 

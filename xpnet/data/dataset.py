@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xpnet.data.masked import unmasked
 from xpnet.errors import DataError
 from xpnet.typing import HostArray, Shape
 
@@ -25,8 +26,9 @@ class Split:
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
+            value = unmasked(name, getattr(self, name))
             try:
-                object.__setattr__(self, name, np.asarray(getattr(self, name)))
+                object.__setattr__(self, name, np.asarray(value))
             except (TypeError, ValueError) as error:
                 raise DataError(f"{name} must be host arrays: {error}") from error
 
@@ -59,7 +61,7 @@ class Dataset:
     n_classes
         The number of classes; labels go from 0 to n_classes - 1.
     pixel_maximum
-        What integer pixels are divided by to come into [0, 1].
+        What integer pixels are divided by to come into [0, 1]; 1 for Boolean ones.
 
     Raises
     ------
@@ -80,6 +82,8 @@ class Dataset:
             raise DataError(
                 f"{self.name}: pixel_maximum must be positive and finite, got {maximum:g}"
             )
+        if self.train.images.dtype.kind == "b":
+            maximum = 1.0
         object.__setattr__(self, "pixel_maximum", maximum)
         _check(f"{self.name}: training set", self.train, self.n_classes)
         if self.test is None:

@@ -13,6 +13,7 @@ from typing import IO, cast
 
 import numpy as np
 
+from xpnet.data.masked import unmasked
 from xpnet.data.stored import is_large
 from xpnet.errors import DataError
 from xpnet.files import write_atomically
@@ -90,7 +91,7 @@ def write_idx(path: str | os.PathLike[str], values: HostArray) -> None:
     """
     import gzip
 
-    values = np.asarray(values)
+    values = np.asarray(unmasked("write_idx", values))
     content = idx_header(values) + values.astype(values.dtype.newbyteorder(">")).tobytes()
     path = Path(path)
     # A fixed time stamp makes equal arrays equal files.

@@ -6,6 +6,7 @@ One-hot labels are made by `xpnet.losses.one_hot`.
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from xpnet.typing import Array, DType, Namespace, Shape
 
@@ -38,8 +39,8 @@ def flatten(xp: Namespace, images: Array) -> Array:
 def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Shape | None) -> Array:
     """A batch as a network takes it.
 
-    Integers are normalised (`normalize`); floating-point values and booleans are taken as they
-    are, in `dtype`. Samples are flattened where the network takes rows.
+    Integers and Booleans are normalised (`normalize`); floating-point values are taken as they are,
+    in `dtype`. Samples are flattened where the network takes rows.
 
     Parameters
     ----------
@@ -48,13 +49,13 @@ def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Sha
     x
         The batch, shape (B, ...).
     maximum
-        What integers are divided by.
+        What integers and Booleans are divided by.
     dtype
         The floating-point dtype of the result.
     shape
         The shape of one sample that the network takes; None for any.
     """
-    if _is_integral(xp.isdtype, x.dtype):
+    if _is_exact(xp.isdtype, x.dtype):
         x = normalize(xp, x, maximum, dtype)
     else:
         x = xp.astype(x, dtype, copy=False)
@@ -64,6 +65,6 @@ def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Sha
 
 
 @lru_cache(maxsize=64)
-def _is_integral(isdtype: Callable[[DType, str], bool], dtype: DType) -> bool:
+def _is_exact(isdtype: Callable[[DType, Any], bool], dtype: DType) -> bool:
     # Remembered, because some libraries take a microsecond for it, in every step.
-    return isdtype(dtype, "integral")
+    return isdtype(dtype, ("bool", "integral"))

@@ -11,6 +11,7 @@ from xpnet.backends import DTYPES
 from xpnet.errors import ExportError
 from xpnet.layers import Layer, describe_layer
 from xpnet.training import Network
+from xpnet.training.metadata import target_metadata
 from xpnet.typing import HostArray
 
 Exporters = Mapping[type[Layer], Callable[..., Any]]
@@ -125,6 +126,7 @@ def describe_network(network: Network, dtype: str) -> str:
                 "input_dtype": network.input_dtype,
                 "pixel_maximum": network.pixel_maximum,
                 "target_kind": network.target_kind,
+                **target_metadata(network),
             },
             allow_nan=False,
         )

@@ -1,5 +1,6 @@
 """Networks as ONNX files, which other runtimes, languages and devices run."""
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -74,7 +75,9 @@ def build_onnx(
     the model takes rows, and then the layers follow, as in evaluation. The only output, of shape
     `(batch, ...)`, is called `logits` (of a network for values, `values`) or `probabilities`.
     Every other tensor is called after the layer that it is the output of, and every constant like
-    the parameter or buffer that it is.
+    the parameter or buffer that it is. The output keeps its axis of outputs also where `predict`
+    gives (N,). The metadata of the model have `target_kind`, `output` and, where the network has
+    any, `classes`, a JSON list in the order of the outputs.
 
     A fitted `MLPClassifier` or `MLPRegressor` answers as it does by scikit-learn's converter,
     skl2onnx, with `zipmap=False`. The input is called `X`. A classifier has two outputs: `label`,
@@ -149,7 +152,7 @@ def _add_model(graph: Graph, network: Network, x: str, shape: Shape, input_dtype
     name = x
     if input_dtype != graph.dtype:
         x = graph.add("Cast", [x], f"{name}.cast", to=_tensor_type(graph.dtype))
-    if input_dtype in INTEGERS:
+    if input_dtype in INTEGERS or (input_dtype == "bool" and network.pixel_maximum != 1):
         factor = np.asarray(1 / network.pixel_maximum, dtype=graph.dtype)
         x = graph.add("Mul", [x, graph.constant(f"{name}.factor", factor)], f"{name}.normalized")
     taken = _taken(network, shape)
@@ -186,7 +189,10 @@ def _to_proto(
         producer_version=installed_version(),
         doc_string=_describe(network, given.dtype, names),
     )
-    helper.set_model_props(model, {"target_kind": network.target_kind, "output": names})
+    properties = {"target_kind": network.target_kind, "output": names}
+    if network.classes is not None:
+        properties["classes"] = json.dumps(network.classes.tolist())
+    helper.set_model_props(model, properties)
     return model
 
 

@@ -13,6 +13,7 @@ from xpnet.errors import CheckpointError
 from xpnet.layers import Layer, build_layer
 from xpnet.losses import TARGET_KINDS
 from xpnet.training import Network
+from xpnet.training.labels import check_classes
 from xpnet.training.step import load_array
 from xpnet.typing import HostArray, Shape
 
@@ -51,6 +52,14 @@ def read_description(where: str, text: str, model: Layer | None) -> tuple[Layer,
             "target_kind": found["target_kind"],
             "dtype": found["dtype"],
         }
+        target = found.get("target_shape")
+        attributes["target_shape"] = (
+            None if target is None else tuple(positive_integer("target_shape", n) for n in target)
+        )
+        output = model.output_shape(model.input_shape())
+        attributes["classes"] = check_classes(
+            found.get("classes"), attributes["target_kind"], output
+        )
         if not isinstance(attributes["input_dtype"], str | None):
             raise ValueError("input_dtype must be a text")
         if math.prod(attributes["sample_shape"] or ()) >= 2**62:

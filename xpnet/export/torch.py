@@ -95,8 +95,10 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
 
     It has two functions. `make_model()` returns the `torch.nn.Module` that
     `to_torch_state_dict` is for, with its own initial weights. `prepare(x)` makes of a tensor of
-    samples what the module takes: integers are multiplied by 1 / `pixel_maximum`, images made rows
-    where the model takes rows. The module gives what xpnet's model gives: logits, or values.
+    samples what the module takes: integers and Booleans are multiplied by 1 / `pixel_maximum`,
+    images made rows where the model takes rows. The module gives what xpnet's model gives: logits,
+    or values, always with an axis of the outputs; `Network.classes`, which they stand for, are not
+    in it.
 
     Parameters and errors are those of `to_torch_state_dict`.
     """
@@ -115,7 +117,7 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
         f"    model = {_indented(module.code)}\n"
         f"    return model.to(torch.{dtype})\n\n\n"
         f"def prepare(x: torch.Tensor) -> torch.Tensor:\n"
-        f"    if not x.is_floating_point() and x.dtype is not torch.bool:\n"
+        f"    if not x.is_floating_point():\n"
         f"        return (x.to(torch.{dtype}) * (1 / {maximum})){rows}\n"
         f"    return x.to(torch.{dtype}){rows}\n"
     )

@@ -72,6 +72,7 @@ class Sigmoid(Activation):
     """
 
     operations = 4
+    gives_probabilities = True
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         y = logistic(xp, x)

@@ -77,6 +77,13 @@ class Layer:
     """The numbers that must become neither 0 nor infinite in the dtype of a training; one that is
     given as 0 may stay so. It is looked at before a training begins, and when a network is made."""
 
+    gives_probabilities: ClassVar[bool] = False
+    """Whether the output is probabilities, which a loss that takes logits would take for them."""
+
+    def last(self) -> "Layer":
+        """The layer that the values of the output come from: itself, or one inside of it."""
+        return self
+
     def parameter_shapes(self) -> dict[str, Shape]:
         """The shape of every trainable parameter by name; empty for a layer that has none."""
         return {}

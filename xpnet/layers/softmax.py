@@ -51,8 +51,10 @@ class Softmax(Layer):
     -----
     A classifier does not end in this layer: `softmax_cross_entropy` takes logits and fuses the
     two, which is cheaper and never takes the logarithm of 0. It is for networks that need
-    probabilities inside.
+    probabilities inside, or whose loss takes probabilities.
     """
+
+    gives_probabilities = True
 
     def flops(self, shape: Shape) -> int:
         return 5 * math.prod(shape)

@@ -41,6 +41,11 @@ class Loss:
 
     target_kind: ClassVar[str]
 
+    applies: ClassVar[str | None] = None
+    """What is applied to the output within the loss, such as `"the softmax"` where the output is
+    logits; None where the output is taken as it is. `fit` then refuses a model that ends in
+    probabilities already (`Layer.gives_probabilities`). A plain function may say so as well."""
+
     nonzero: ClassVar[tuple[str, ...]] = ()
     """The numbers that must become neither 0 nor infinite in the dtype of a training; one that is
     given as 0 may stay so. It is looked at before a training begins."""

@@ -49,6 +49,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
     positive_weight: float | tuple[float, ...] | None = None
 
     target_kind: ClassVar[str] = "multilabel"
+    applies: ClassVar[str | None] = "the logistic function"
     nonzero: ClassVar[tuple[str, ...]] = ("positive_weight",)
 
     def __post_init__(self) -> None:

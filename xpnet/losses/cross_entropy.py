@@ -82,6 +82,7 @@ class SoftmaxCrossEntropy(Loss):
     class_weight: Mapping[int, float] | Sequence[Any] | None = None
 
     target_kind: ClassVar[str] = "classes"
+    applies: ClassVar[str | None] = "the softmax"
     nonzero: ClassVar[tuple[str, ...]] = ("class_weight",)
 
     def __post_init__(self) -> None:
@@ -189,8 +190,8 @@ def balanced_class_weight(labels: Any, n_classes: int) -> tuple[float, ...]:
     Parameters
     ----------
     labels
-        Integer labels from 0 to n_classes - 1, shape (N,), of any array library or a list; they are
-        read on the host.
+        Integer labels from 0 to n_classes - 1, or text, of which the classes are sorted as in
+        `fit`; shape (N,), of any array library or a list. They are read on the host.
     n_classes
         The number of classes.
 
@@ -218,7 +219,12 @@ def balanced_class_weight(labels: Any, n_classes: int) -> tuple[float, ...]:
             f"{tuple(labels.shape)}; for one-hot rows give argmax(rows, axis=1)"
         )
     as_list = getattr(labels, "tolist", None)
-    counts = Counter(as_list() if as_list is not None else map(int, labels))
+    if as_list is None:
+        counts = Counter(label if isinstance(label, str) else int(label) for label in labels)
+    else:
+        counts = Counter(as_list())
+    if counts and all(isinstance(label, str) for label in counts):
+        counts = Counter(dict(enumerate(counts[label] for label in sorted(counts))))
     wrong = [label for label in counts if label not in range(n_classes)]
     missing = [label for label in range(n_classes) if label not in counts]
     if wrong or missing:

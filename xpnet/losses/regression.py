@@ -107,6 +107,7 @@ class PoissonDeviance(ElementwiseLoss):
     """
 
     target_kind: ClassVar[str] = "values"
+    applies: ClassVar[str | None] = "the exponential"
 
     def terms(
         self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array

@@ -28,6 +28,7 @@ from xpnet.sklearn.inputs import (
     warn_of_other_scale,
 )
 from xpnet.sklearn.problem import Problem, check_combination
+from xpnet.sklearn.targets import Labels
 from xpnet.sklearn.weights import check_weights, in_dtype
 from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
@@ -256,12 +257,14 @@ class BaseMLP(BaseEstimator):
         """What was trained, as a `Network`: to be saved without pickle, or exported.
 
         It gives what the loss is taken of: logits, and for `"poisson"` logarithms; its classes are
-        numbers from 0.
+        numbers from 0, or the labels themselves where these are text or Booleans.
         """
         check_is_fitted(self)
         backend = backend_of(self.coefs_[0], self._dtype)
         arrays, kind = arrays_of(self), self._kind()
         buffers = self._model.buffers()
+        labels: Labels | None = getattr(self, "_labels", None)
+        single = self.n_outputs_ == 1 if labels is None else labels.kind != "multilabel"
         return Network(
             self._model,
             {name: value for name, value in arrays.items() if name not in buffers},
@@ -271,6 +274,8 @@ class BaseMLP(BaseEstimator):
             target_kind=kind,
             buffers={name: arrays[name] for name in buffers},
             input_dtype=self._dtype,
+            classes=None if labels is None else labels.names(),
+            target_shape=() if single else None,
         )
 
     # -- scikit-learn ---------------------------------------------------------------------------

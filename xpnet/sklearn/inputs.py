@@ -14,7 +14,9 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_y, validate_data
 
 from xpnet.backends import Backend, backend_of
+from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
+from xpnet.training.containers import SparseRows
 from xpnet.training.samples import Streamed, all_finite, dtype_name, move
 from xpnet.typing import Array, HostArray
 
@@ -35,7 +37,14 @@ def home_of_array(x: Any, dtype: str = "float32") -> Backend | None:
 
 
 def hosted(x: Any) -> Any:
-    """An array of any library as one of NumPy's; all else as it is."""
+    """An array of any library as one of NumPy's; all else as it is.
+
+    Raises
+    ------
+    DataError
+        If anything is masked, which scikit-learn looks through.
+    """
+    x = unmasked("targets or weights", x)
     home = home_of_array(x)
     return x if home is None else home.to_numpy(x)
 
@@ -46,10 +55,11 @@ def check_samples(estimator: BaseEstimator, x: Any, *, reset: bool = False) -> A
     Raises
     ------
     ValueError
-        If they are no samples, or not those that the estimator was fitted with.
+        If they are no samples, not those that the estimator was fitted with, or anything is masked.
     TypeError
         If they are sparse, and not SciPy's.
     """
+    x = unmasked("samples", x)
     home = home_of_array(x)
     if home is None:
         return validate_data(estimator, x, accept_sparse=_FORMATS, reset=reset)
@@ -82,7 +92,7 @@ def check_pair(
         If they are no samples or targets (texts where real numbers are wanted), or do not fit each
         other.
     """
-    y = hosted(y)
+    x, y = unmasked("samples", x), hosted(y)
     if home_of_array(x) is None:
         floats = (np.float64, np.float32)
         x, y = validate_data(
@@ -176,24 +186,11 @@ def dtype_of(x: Any, dtype: str | None) -> str:
         return dtype_name(home.xp.asarray(0.0))
 
 
-class _SparseRows:
-    """A sparse matrix of which `Streamed` takes some rows at a time, as dense ones."""
-
-    def __init__(self, matrix: Any) -> None:
-        self._matrix = matrix.tocsr()
-        self.shape, self.dtype = matrix.shape, matrix.dtype
-
-    def __getitem__(self, rows: Any) -> HostArray:
-        dense: HostArray = self._matrix[rows].toarray()
-        return dense
-
-
 def load_samples(backend: Backend, x: Any) -> Any:
     """Checked samples on the backend in its dtype; large sparse ones are made dense in parts."""
     if issparse(x):
         if x.shape[0] * x.shape[1] * x.dtype.itemsize > LARGEST_LOADED:
-            rows: Any = _SparseRows(x)
-            return Streamed(backend, rows, backend.dtype)
+            return Streamed(backend, SparseRows(x), backend.dtype)
         x = x.toarray()
     if isinstance(x, np.ndarray):
         x = np.ascontiguousarray(x)  # data frames have columns together, and rows are taken

@@ -48,6 +48,13 @@ class Labels:
         """How many outputs the network has for them: one tells two classes apart."""
         return 1 if self.kind == "binary" else len(self.classes)
 
+    def names(self) -> HostArray | None:
+        """The classes as `Network.classes` has them: two or more texts, or False and True."""
+        names = self.classes
+        text = all(isinstance(name, str) for name in names.tolist())
+        named = self.kind != "multilabel" and len(names) > 1
+        return names if named and (text or names.dtype.kind == "b") else None
+
     def check_same(self, y: Any, *, exactly: bool) -> None:
         """Check that targets have the classes that are known: `exactly` them, or some of them.
 

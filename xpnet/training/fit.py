@@ -33,8 +33,8 @@ from xpnet.training.resume import (
 from xpnet.training.samples import dtype_name
 from xpnet.training.sets import Given, Samples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
-from xpnet.training.starting import Names, start_from, with_pixels_of
-from xpnet.training.step import check_loss_fits, initial_state, is_pure, make_step
+from xpnet.training.starting import Names, read_as_by, start_from
+from xpnet.training.step import check_loss_fits, check_output, initial_state, is_pure, make_step
 
 
 def fit(
@@ -75,10 +75,14 @@ def fit(
         The layers, such as `Sequential(...)` or `mlp(784, 128, 10)`; its output is the logits.
     data
         A `Dataset`, or a pair `(x, y)`: samples (N, ...) and their targets, arrays of any backend's
-        library. Targets are what the loss is for: labels (N,) or one-hot rows (N, C), rows of 0 and
-        1 (N, C), or values (N, C); of a single output the latter two also (N,). uint8 samples are
-        taken as pixels and divided by 255; all others are taken as they are. Of a `numpy.memmap` of
-        more than 256 MiB only the batches are read.
+        library, data frames of pandas or Polars, sparse matrices of SciPy. Targets are what the
+        loss is for: labels (N,) or (N, 1), or one-hot rows (N, C); rows of 0 and 1 (N, C); or
+        values (N, C); of a single output the latter two also (N,), and then predictions are (N,).
+        Labels are integers from 0, which number the outputs, or text or Booleans, which the network
+        then predicts (`Network.classes`). uint8 samples are taken as pixels and divided by 255,
+        unless the largest is 1; all others are taken as they are. Of a `numpy.memmap` of more than
+        256 MiB only the batches are read, and of a sparse matrix that would be larger only they are
+        made dense.
     test
         A pair like `data`, to evaluate on after each epoch; a `Dataset` brings its own.
     validation
@@ -145,11 +149,12 @@ def fit(
     BackendUnavailable
         If the backend or device cannot be used.
     DataError
-        If samples and targets do not fit each other or the model, or are not finite.
+        If samples and targets do not fit each other or the model, or are not finite, missing or
+        masked.
     ValueError
         If an option is not allowed, or is 0 or infinite in the dtype; if the loss does not fit the
-        outputs of the model, or the last batch is too small for a layer (`BatchNorm`), or none is
-        left.
+        outputs of the model, as where it takes logits and the model ends in a softmax; or if the
+        last batch is too small for a layer (`BatchNorm`), or none is left.
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     TrainingDiverged
@@ -159,6 +164,12 @@ def fit(
     KeyboardInterrupt
         On Ctrl-C. Where a callback saves the training, the step under way is finished first, and
         the message says what file it can go on from.
+
+    Warns
+    -----
+    DataWarning
+        If the samples are probably in another scale than was meant: uint8 of 0 and 1, or other
+        dtypes that go from 0 to 255.
 
     Examples
     --------
@@ -173,7 +184,7 @@ def fit(
     if not isinstance(drop_last, bool):
         raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
     seed = seed_sequence(seed)
-    given = with_pixels_of(given_samples(data, test, validation, sample_weight), start)
+    given = read_as_by(given_samples(data, test, validation, sample_weight), start, fresh)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     if sample_weight is not None and not accepts_weight(loss):
         raise TypeError(
@@ -211,6 +222,8 @@ def fit(
             target_kind=kind,
             loss=loss,
             input_dtype=dtype_name(sets.x),
+            classes=sets.classes,
+            target_shape=sets.target_shape,
         )
         state = initial_state(
             opened, begin.model, optimizer, seed,
@@ -262,6 +275,7 @@ def _check_options(
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
+    check_output(model, loss)
     check_loss_fits(model, loss)
     if isinstance(callbacks, Callback):
         raise TypeError(f"callbacks must be a list of them, got {callbacks!r} itself")

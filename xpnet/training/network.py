@@ -1,32 +1,38 @@
 """A trained network: a model together with its parameters. `saved.py` reads it again."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from xpnet import checkpoint
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
-from xpnet.layers import Layer, describe_layer
-from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, describe_loss, target_kind
-from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
+from xpnet.layers import Layer
+from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, target_kind
+from xpnet.metrics import predicted_classes
+from xpnet.training.arrays import TrainedArrays
 from xpnet.training.evaluation import Evaluation, make_evaluator
 from xpnet.training.foreign import Foreign
 from xpnet.training.history import History
+from xpnet.training.labels import check_classes, decode
+from xpnet.training.metadata import network_metadata
 from xpnet.training.numbers import check_numbers
 from xpnet.training.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
-from xpnet.training.report import Report, report_on_classes, report_on_labels, report_on_values
+from xpnet.training.report import (
+    Report,
+    count_confusions,
+    report_on_classes,
+    report_on_labels,
+    report_on_values,
+)
 from xpnet.training.samples import home_of, load_inputs
-from xpnet.training.step import check_loss_fits, load_array, select, trained_params
+from xpnet.training.step import check_loss_fits, check_output, load_array
 from xpnet.training.targets import load_targets, load_weights
 from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray, Shape, State
+from xpnet.typing import Array, HostArray, Shape
 
 
-class Network(Foreign):
+class Network(Foreign, TrainedArrays):
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
 
     It can be pickled, for other processes and caches; files to keep are written by `save`.
@@ -46,7 +52,7 @@ class Network(Foreign):
     sample_shape
         The shape of one sample as it was trained on, such as (28, 28); None if not known.
     pixel_maximum
-        What integer inputs are divided by. Floating-point inputs are taken as they are.
+        What integer and Boolean inputs are divided by. Floating-point ones are taken as they are.
     input_dtype
         The dtype of the samples that it was trained on, such as `"uint8"`; None if not known.
     target_kind
@@ -54,12 +60,18 @@ class Network(Foreign):
     loss
         The loss that it was trained with; None if that is not known, as after loading a network
         that was trained with a function of one's own.
+    classes
+        The labels that it was trained on where these are text or Booleans, a NumPy array (C,) that
+        is sorted: what it predicts. None where labels are integers, the numbers of the outputs.
+    target_shape
+        The shape of the target of one sample in its training: () gives predictions (N,) of a single
+        output. None, if it is not known, gives (N, 1).
 
     Raises
     ------
     ValueError
-        If there is no such kind of targets, or a number of a layer is 0 or infinite in the dtype of
-        the backend.
+        If there is no such kind of targets, there is not one of `classes` for each output, or a
+        number of a layer is 0 or infinite in the dtype of the backend.
     """
 
     def __init__(
@@ -75,6 +87,8 @@ class Network(Foreign):
         loss: LossFunction | None = None,
         buffers: Mapping[str, Array] | None = None,
         input_dtype: str | None = None,
+        classes: Any = None,
+        target_shape: Shape | None = None,
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
@@ -93,6 +107,9 @@ class Network(Foreign):
         self.target_kind = target_kind
         self.loss = loss
         self.input_dtype = input_dtype
+        output = model.output_shape(model.input_shape())
+        self.classes = check_classes(classes, target_kind, output)
+        self.target_shape = target_shape
 
     # -- prediction -----------------------------------------------------------------------------
 
@@ -103,27 +120,32 @@ class Network(Foreign):
         ----------
         x
             Samples as in training, shape (N, ...): an array of any backend's library, on any of
-            its devices, or nested lists. Integers are divided by `pixel_maximum`.
+            its devices, nested lists, a data frame, or a sparse matrix of SciPy. Integers and
+            Booleans are divided by `pixel_maximum`.
 
         Returns
         -------
         predictions
-            Classes: integers, shape (N,). Several labels: int32 rows of 0 and 1, shape (N, C), with
-            1 where the probability is above 1/2. Values: the output of the network, shape (N, C).
-            Of the kind and on the device of `x` (NumPy for lists).
+            Classes: integers, shape (N,), or the labels of `classes`. Several labels: int32 rows of
+            0 and 1, shape (N, C), with 1 where the probability is above 1/2. Values: the output of
+            the network, shape (N, C). The latter two are of shape (N,) where the targets of the
+            training were. Of the kind and on the device of `x` (NumPy for lists, and for text).
 
         Raises
         ------
         DataError
-            If the shape does not fit, or a value is not finite.
+            If the shape does not fit, or a value is not finite, missing or masked.
         """
-        return self._map(x, PREDICTIONS[self.target_kind])
+        backend, predicted = self._map(x, PREDICTIONS[self.target_kind])
+        with backend.scope():
+            return decode(backend, self.classes, predicted)
 
     def predict_proba(self, x: Any) -> Array:
         """The probability of each class for each sample: the softmax of the network's output.
 
         Of several labels the probability of each by itself, the logistic function of the output.
-        Parameters and errors as in `predict`; returns shape (N, C), in the network's dtype.
+        Parameters and errors as in `predict`; returns shape (N, C), in the network's dtype, or (N,)
+        where `predict` does: the probability of 1, or of the second of two `classes`.
 
         Raises
         ------
@@ -135,7 +157,7 @@ class Network(Foreign):
                 "predict_proba: this network was trained on real numbers and gives values, not "
                 "probabilities; take predict"
             )
-        return self._map(x, PROBABILITIES[self.target_kind])
+        return self._map(x, PROBABILITIES[self.target_kind])[1]
 
     def evaluate(
         self, x: Any, y: Any, *, sample_weight: Any = None, loss: LossFunction | None = None
@@ -145,8 +167,8 @@ class Network(Foreign):
         Parameters
         ----------
         x, y
-            Samples, and their targets as in training, on any backend; the work is done where the
-            network's parameters live.
+            Samples, and their targets as in training (of those with `classes`, none else), on any
+            backend; the work is done where the network's parameters live.
         sample_weight
             As in `fit`: numbers (N,) for the loss; accuracy and errors are counted without.
         loss
@@ -162,12 +184,14 @@ class Network(Foreign):
             If the loss does not fit its outputs.
         """
         backend, kind = self.backend, self.target_kind
+        if loss is not None:
+            check_output(self.model, loss)
         loss = loss or self.loss or DEFAULT_LOSSES[kind]
         check_loss_fits(self.model, loss)
         kind = target_kind(loss) or kind
         with backend.scope():
             x = load_inputs(backend, "evaluate", x, self.model)
-            y = load_targets(backend, "evaluate", y, x, self.model, kind)
+            y = load_targets(backend, "evaluate", y, x, self.model, kind, self.classes)
             if sample_weight is not None:
                 y = Weighted(y, load_weights(backend, "evaluate", sample_weight, x))
             evaluate = make_evaluator(
@@ -178,7 +202,8 @@ class Network(Foreign):
     def confusion_matrix(self, x: Any, y: Any) -> HostArray:
         """How often each class was taken for each, as a NumPy array of integers (C, C).
 
-        Entry (i, j) counts the samples of class i that were predicted as class j.
+        Entry (i, j) counts the samples of class i that were predicted as class j, in the order of
+        `classes` where there are any.
 
         Raises
         ------
@@ -193,18 +218,14 @@ class Network(Foreign):
         backend = self.backend
         with backend.scope():
             x = load_inputs(backend, "confusion_matrix", x, self.model)
-            y = load_targets(backend, "confusion_matrix", y, x, self.model)
+            y = load_targets(backend, "confusion_matrix", y, x, self.model, classes=self.classes)
             output = self.model.output_shape(self.model.input_shape() or tuple(x.shape[1:]))
             if output is None:
                 raise ValueError("a confusion matrix needs a model of known output shape")
-            n_classes = output[-1]
-            counts = np.zeros((n_classes, n_classes), dtype=np.int64)
-            # In parts: the one-hot rows of all samples at once could take more memory than they.
-            for rows, predicted in self._parts(backend, x, predicted_classes):
-                labels = class_labels(backend.xp, y[rows, ...])
-                part = confusion_matrix(backend.xp, labels, predicted, n_classes)
-                counts += backend.to_numpy(part)
-            return counts
+            parts = self._parts(backend, x, predicted_classes)
+            return count_confusions(
+                backend, ((predicted, y[rows, ...]) for rows, predicted in parts), output[-1]
+            )
 
     def report(
         self,
@@ -222,7 +243,7 @@ class Network(Foreign):
         x, y
             As in `evaluate`.
         names
-            The names of the classes or labels; their numbers if None.
+            The names of the classes or labels; if None those of `classes`, or their numbers.
         top_k
             For classes: how many of the most probable are looked at for the top-k accuracy.
         n_bins
@@ -246,22 +267,27 @@ class Network(Foreign):
         n_bins = positive_integer("report: n_bins", n_bins)
         with backend.scope():
             x = load_inputs(backend, "report", x, self.model)
-            y = load_targets(backend, "report", y, x, self.model, kind)
+            y = load_targets(backend, "report", y, x, self.model, kind, self.classes)
             outputs = self._parts(backend, x, lambda xp, output: output)
             parts = ((output, y[rows, ...]) for rows, output in outputs)
             if kind == "classes":
+                if names is None and self.classes is not None:
+                    names = [str(name) for name in self.classes.tolist()]
                 return report_on_classes(backend, parts, names=names, top_k=top_k, n_bins=n_bins)
             if kind == "multilabel":
                 return report_on_labels(backend, parts, names=names)
             return report_on_values(backend, parts)
 
-    def _map(self, x: Any, head: Any) -> Array:
-        """Apply `head(xp, output)` to the network's output, chunk by chunk, where `x` lives."""
+    def _map(self, x: Any, head: Any) -> tuple[Backend, Array]:
+        """Where `x` lives, and `head(xp, output)` of the network's output, chunk by chunk."""
         backend = home_of(self.backend, x)
         with backend.scope():
             x = load_inputs(backend, "predict", x, self.model, allow_none=True)
             parts = [part for _, part in self._parts(backend, x, head)]
-            return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+            found = parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+            if self.target_shape == () and found.shape[1:] == (1,):
+                found = backend.xp.reshape(found, (found.shape[0],))
+            return backend, found
 
     def _parts(self, backend: Backend, x: Array, head: Any) -> Iterator[tuple[slice, Array]]:
         """The rows of each chunk, and `head(xp, output)` of them."""
@@ -272,52 +298,6 @@ class Network(Foreign):
             backend, self.model, arrays, x, pixel_maximum=self.pixel_maximum
         )
         return ((rows, head(backend.xp, output)) for rows, output in outputs)
-
-    # -- arrays ---------------------------------------------------------------------------------
-
-    @property
-    def arrays(self) -> dict[str, Array]:
-        """The parameters and the buffers by name: what the model's `forward` is given."""
-        return {**self.params, **self.buffers}
-
-    def state_arrays(self) -> dict[str, Array]:
-        """The arrays that make the network, by their names in a state and in a file."""
-        kinds = {"param/": self.params, "buffer/": self.buffers}
-        return {kind + name: x for kind, arrays in kinds.items() for name, x in arrays.items()}
-
-    def set_arrays(self, state: State) -> None:
-        """Take the arrays of the network from a state, or from what `state_arrays` gave."""
-        arrays = {**trained_params(state), **select(state, "buffer/")}  # all of a frozen layer
-        self.params = {name: arrays.pop(name) for name in self.model.parameter_shapes()}
-        self.buffers = arrays
-
-    def copy(self) -> "Network":
-        """The same network with arrays of its own, as a callback may want to keep it."""
-        with self.backend.scope():
-            own = self._each_array(lambda value: self.backend.asarray(value, copy=True))
-        copied = object.__new__(type(self))
-        vars(copied).update({**vars(self), **own, "history": self.history[:]})
-        return copied
-
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: Any) -> "Network":
-        return self.copy()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), **self._each_array(self.backend.to_numpy)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)  # the backend is open again, or another one in its place
-        with self.backend.scope():
-            vars(self).update(self._each_array(lambda value: load_array(self.backend, value)))
-
-    def _each_array(self, change: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
-        """`params` and `buffers` with all arrays changed."""
-        return {
-            "params": {name: change(value) for name, value in self.params.items()},
-            "buffers": {name: change(value) for name, value in self.buffers.items()},
-        }
 
     # -- files ----------------------------------------------------------------------------------
 
@@ -330,21 +310,7 @@ class Network(Foreign):
             If the file cannot be written; an existing file is then still whole.
         """
         arrays = {name: self.backend.to_numpy(value) for name, value in self.state_arrays().items()}
-        metadata = {
-            "model": describe_layer(self.model),
-            "dtype": self.backend.dtype_name,
-            "sample_shape": self.sample_shape,
-            "pixel_maximum": self.pixel_maximum,
-            "input_dtype": self.input_dtype,
-            "target_kind": self.target_kind,
-            "loss": None if self.loss is None else describe_loss(self.loss),
-            # Without the seconds: the same run shall give the same bytes.
-            "history": [
-                replace(record, train_seconds=None, eval_seconds=None).to_dict()
-                for record in self.history
-            ],
-        }
-        checkpoint.write_checkpoint(path, arrays, metadata)
+        checkpoint.write_checkpoint(path, arrays, network_metadata(self))
 
     def __repr__(self) -> str:
         return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"

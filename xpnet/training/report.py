@@ -14,6 +14,7 @@ from xpnet.metrics import (
     calibration_bins,
     class_counts,
     class_labels,
+    confusion_matrix,
     predicted_classes,
     predicted_labels,
     scores_of_counts,
@@ -223,6 +224,17 @@ def report_on_values(backend: Backend, parts: Parts) -> RegressionReport:
         count, mean_square, math.sqrt(mean_square), float(absolute.mean()) / count,
         float(1 - ratio.mean()),
     )  # fmt: skip
+
+
+def count_confusions(backend: Backend, parts: Parts, n_classes: int) -> HostArray:
+    """How often each class was taken for each, of predicted classes with their targets."""
+    counts = np.zeros((n_classes, n_classes), dtype=np.int64)
+    # In parts: the one-hot rows of all samples at once could take more memory than they.
+    for predicted, target in parts:
+        labels = class_labels(backend.xp, target)
+        part = confusion_matrix(backend.xp, labels, predicted, n_classes)
+        counts += backend.to_numpy(part)
+    return counts
 
 
 class _Sums:

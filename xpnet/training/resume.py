@@ -94,6 +94,7 @@ def describe_training(
         "batch_size": batch_size,
         "dtype": backend.dtype_name,
         "pixel_maximum": sets.pixel_maximum,
+        "classes": None if sets.classes is None else sets.classes.tolist(),
         "train_metrics": train_metrics,
         "drop_last": drop_last or None,  # as in a snapshot from before there was any
         "training set": _describe_samples(backend, sets.x, sets.y),

@@ -14,6 +14,7 @@ from xpnet.backends import Backend, backend_of, open_backend
 from xpnet.data.stored import StoredArray, stored_array
 from xpnet.errors import DataError
 from xpnet.layers import Layer
+from xpnet.training.containers import SparseRows, plain
 from xpnet.training.evaluation import chunks
 from xpnet.typing import Array, DType, HostArray, Shape
 
@@ -37,7 +38,7 @@ class Streamed:
     """
 
     def __init__(
-        self, backend: Backend, source: StoredArray | HostArray, dtype: DType = None
+        self, backend: Backend, source: StoredArray | SparseRows | HostArray, dtype: DType = None
     ) -> None:
         self.backend = backend
         self._source = source
@@ -55,7 +56,7 @@ class Streamed:
 
 
 def place(backend: Backend, x: Any) -> Array:
-    """What `move` gives, or `Streamed` for an array in a file that is too large to be loaded.
+    """What `move` gives, or `Streamed` for what is too large: in a file, or a sparse matrix.
 
     Raises
     ------
@@ -64,7 +65,7 @@ def place(backend: Backend, x: Any) -> Array:
     """
     if isinstance(x, Streamed):
         return x
-    stored = stored_array(x)
+    stored = x if isinstance(x, SparseRows) else stored_array(x)
     return move(backend, x) if stored is None else Streamed(backend, stored)
 
 
@@ -108,10 +109,10 @@ def load_inputs(
     Raises
     ------
     DataError
-        If there are none (unless that is allowed), their shape does not fit the model, or a
-        value is not finite in the backend's dtype.
+        If there are none (unless that is allowed), their shape does not fit the model, a value is
+        masked, missing or not finite in the backend's dtype, or it is no number.
     """
-    x = place(backend, x)
+    x = place(backend, plain(f"{what}: inputs", x))
     if x.ndim >= 1 and x.shape[0] == 0 and not allow_none:
         raise DataError(f"{what}: there are no samples (an array of shape {tuple(x.shape)})")
     if x.ndim < 2:

@@ -12,6 +12,7 @@ from xpnet.layers import Layer, build_layer
 from xpnet.losses import TARGET_KINDS, build_loss
 from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
 from xpnet.training.history import History
+from xpnet.training.labels import check_classes
 from xpnet.training.network import Network
 from xpnet.training.step import load_array, select
 
@@ -68,6 +69,11 @@ def load(
             raise ValueError(f"targets of an unknown kind, {kind!r}")
         described = metadata.get("loss")
         loss = None if described is None else build_loss(described)
+        # Files from before there were others are of integers, and predict columns.
+        output = model.output_shape(model.input_shape())
+        classes = check_classes(metadata.get("classes"), kind, output)
+        target = metadata.get("target_shape")
+        target_shape = None if target is None else tuple(int(n) for n in target)
         history = History.from_dicts(metadata["history"])
         saved_dtype = str(metadata["dtype"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -91,4 +97,6 @@ def load(
         loss=loss,
         buffers=select(loaded, "buffer/"),
         input_dtype=input_dtype,
+        classes=classes,
+        target_shape=target_shape,
     )

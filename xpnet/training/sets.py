@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from xpnet.backends import Backend
 from xpnet.data import Dataset
 from xpnet.errors import DataError
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction
 from xpnet.random import Seed
+from xpnet.training.containers import plain
+from xpnet.training.labels import learn_classes
 from xpnet.training.samples import load_inputs
+from xpnet.training.scale import find_pixel_maximum
 from xpnet.training.targets import counting_samples, kind_of_targets, load_targets, load_weights
 from xpnet.training.validation import Rows, check_fraction, classes_of, some_rows, split_rows
 from xpnet.training.weighted import Weighted
-from xpnet.typing import Array, HostArray
+from xpnet.typing import Array, HostArray, Shape
 
 Samples = tuple[Any, Any]
 
@@ -32,6 +37,8 @@ class Given:
         The weights of the training samples, or None.
     pixel_maximum
         What pixels are divided by, as far as it is known.
+    classes
+        What labels that are text or Booleans are numbered by, if not by themselves.
     """
 
     train: Samples
@@ -39,6 +46,7 @@ class Given:
     validation: Samples | float | None
     sample_weight: Any
     pixel_maximum: float | None
+    classes: HostArray | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -66,6 +74,10 @@ class Sets:
         What integer samples are divided by.
     counts
         Whether the weight of each row is not 0; None where none is.
+    classes
+        What the labels are, where they are text or Booleans.
+    target_shape
+        The shape of the target of one sample, as it was given.
     """
 
     x: Array
@@ -76,6 +88,8 @@ class Sets:
     test: tuple[Array, Array] | None
     kind: str
     pixel_maximum: float
+    classes: HostArray | None
+    target_shape: Shape
     counts: HostArray | None = None
 
     @property
@@ -113,8 +127,43 @@ def given_samples(
     pairs["data"] = data
     for name, pair in pairs.items():
         if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise DataError(f"{name} must be a pair (x, y) or a Dataset, got {type(pair).__name__}")
+            raise DataError(
+                f"{name} must be a pair (x, y) or a Dataset, got {_describe(pair)}{_hint(pair)}"
+            )
+        if _are_sets(pair):
+            raise DataError(f"{name} must be a pair (x, y), got a pair of pairs{_hint(pair)}")
     return Given((data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum)
+
+
+def _describe(pair: Any) -> str:
+    kind = type(pair).__name__
+    return f"{kind} of {len(pair)}" if isinstance(pair, tuple | list) else kind
+
+
+def _hint(sets: Any) -> str:
+    """How to give what was given as several sets at once."""
+    if not isinstance(sets, tuple | list) or not all(_is_pair(part) for part in sets):
+        return ""
+    if len(sets) == 3:
+        return ": give fit(model, (x, y), validation=(x_validation, y_validation), test=(x, y))"
+    return ": give fit(model, (x, y), test=(x_test, y_test))" if len(sets) == 2 else ""
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, tuple | list) and len(part) == 2
+
+
+def _are_sets(pair: Any) -> bool:
+    """Whether a pair is ((x, y), (x_test, y_test)), and not two samples with two targets."""
+    if not all(map(_is_pair, pair)):
+        return False
+    try:
+        shapes = [[np.shape(part) for part in one] for one in pair]
+    except ValueError:  # lists of unequal length
+        return False
+    # Two samples are alike, and so are two targets, which have fewer axes.
+    unlike = all(first != second for first, second in shapes)
+    return unlike or all(len(shape) > 1 for one in shapes for shape in one)
 
 
 def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: LossFunction) -> Sets:
@@ -126,19 +175,23 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         If they do not fit the model or each other.
     """
     x = load_inputs(backend, "training set", given.train[0], model)
-    kind = kind_of_targets(backend, loss, given.train[1])
-    y = targets = load_targets(backend, "training set", given.train[1], x, model, kind)
-    maximum = given.pixel_maximum
-    if maximum is None:
-        maximum = 255.0 if x.dtype == backend.xp.uint8 else 1.0
+    labels = plain("training set: targets", given.train[1], labels=True)
+    kind = kind_of_targets(backend, loss, labels)
+    output = model.output_shape(model.input_shape())
+    classes = given.classes
+    if classes is None:
+        classes = learn_classes("training set", backend, labels, kind, output)
+    y = targets = load_targets(backend, "training set", labels, x, model, kind, classes)
+    # A warning is shown at the line that calls `fit`.
+    maximum = find_pixel_maximum(backend, x, given.pixel_maximum, stacklevel=3)
     counts = None
     if given.sample_weight is not None:
         y = Weighted(targets, load_weights(backend, "training set", given.sample_weight, x))
         counts = counting_samples(backend, y.weight)
     rows, train, validation = None, (x, y), None
     if isinstance(given.validation, float):
-        classes = classes_of(backend, targets) if kind == "classes" else None
-        rows, kept = split_rows(classes, x.shape[0], given.validation, seed)
+        groups = classes_of(backend, targets) if kind == "classes" else None
+        rows, kept = split_rows(groups, x.shape[0], given.validation, seed)
         if counts is not None and not (counts[rows].any() and counts[kept].any()):
             raise DataError(
                 "training set: of the samples that are kept for validation, or of those that are "
@@ -146,19 +199,30 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
             )
         train, validation = [(Rows(backend, x, r), some_rows(backend, y, r)) for r in (rows, kept)]
     elif given.validation is not None:
-        validation = _load_pair(backend, model, "validation set", given.validation, x, kind)
-    test = given.test and _load_pair(backend, model, "test set", given.test, x, kind)
-    return Sets(x, y, rows, train, validation, test, kind, maximum, counts)
+        validation = _load_pair(
+            backend, model, "validation set", given.validation, x, kind, classes
+        )
+    test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
+    shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
+    return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts)
 
 
 def _load_pair(
-    backend: Backend, model: Layer, what: str, pair: Samples, train_x: Array, kind: str
+    backend: Backend,
+    model: Layer,
+    what: str,
+    pair: Samples,
+    train_x: Array,
+    kind: str,
+    classes: HostArray | None,
 ) -> tuple[Array, Array]:
     x = load_inputs(backend, what, pair[0], model)
-    uint8 = backend.xp.uint8
-    if (train_x.dtype == uint8) != (x.dtype == uint8):
+    uint8, isdtype = backend.xp.uint8, backend.xp.isdtype
+    exact = [isdtype(part.dtype, ("bool", "integral")) for part in (train_x, x)]
+    # Booleans and integers are divided by the same number, or not at all.
+    if (train_x.dtype == uint8) != (x.dtype == uint8) and not all(exact):
         raise DataError(
             f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: uint8 is taken as "
             f"pixels and divided, other dtypes are not; give both in the same way"
         )
-    return x, load_targets(backend, what, pair[1], x, model, kind)
+    return x, load_targets(backend, what, pair[1], x, model, kind, classes)

@@ -90,12 +90,19 @@ def start_from(
     return Start(frozen, arrays, described)
 
 
-def with_pixels_of(given: Given, start: Network | None) -> Given:
-    """Samples whose white pixel is not known: that of the network, if it was trained on pixels."""
-    pixels = isinstance(start, Network) and start.input_dtype == "uint8"
-    if start is None or not pixels or given.pixel_maximum is not None:
+def read_as_by(given: Given, start: Network | None, fresh: Names | None) -> Given:
+    """Samples as the network took them: its white pixel, if none is known, and its classes.
+
+    Its classes are those of its last layer, unless that begins anew.
+    """
+    if not isinstance(start, Network):
         return given
-    return replace(given, pixel_maximum=start.pixel_maximum)
+    if start.input_dtype == "uint8" and given.pixel_maximum is None:
+        given = replace(given, pixel_maximum=start.pixel_maximum)
+    last = next(reversed(start.model.parameter_shapes()), "")
+    if not any(last.startswith(f"{name}.") for name in fresh or ()):
+        given = replace(given, classes=start.classes)
+    return given
 
 
 def _taken(

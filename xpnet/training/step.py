@@ -125,10 +125,12 @@ def make_step(
     Raises
     ------
     ValueError
-        If the loss does not fit the outputs of the model.
+        If the loss does not fit the outputs of the model, or takes logits where the model ends in
+        probabilities.
     """
     xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
     dropout_seed = derive(seed, "dropout")
+    check_output(model, loss)
     loss = loaded_loss(backend, model, loss)
     # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
     plain, averaged = optimizer.is_plain and penalty is None, optimizer.ema is not None
@@ -262,6 +264,24 @@ def check_loss_fits(model: Layer, loss: LossFunction) -> None:
     """
     if isinstance(loss, Loss):
         loss.loaded(np.asarray, _n_outputs(model))
+
+
+def check_output(model: Layer, loss: LossFunction) -> None:
+    """Check that a loss is not given probabilities where it makes them itself, of logits.
+
+    Raises
+    ------
+    ValueError
+        If it would be: a softmax of a softmax is nearly constant, and little is learnt.
+    """
+    last, applies = model.last(), getattr(loss, "applies", None)
+    if applies is not None and last.gives_probabilities:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise ValueError(
+            f"the model ends in {last!r}, but {name} applies {applies} to its output itself: leave "
+            f"that layer out (predict_proba of the network gives probabilities), or take a loss "
+            f"that takes the output as it is, such as mean_squared_error"
+        )
 
 
 def _n_outputs(model: Layer) -> int | None:

@@ -9,6 +9,8 @@ from xpnet.data.stored import stored_array
 from xpnet.errors import DataError
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, target_kind
+from xpnet.training.containers import plain
+from xpnet.training.labels import encode
 from xpnet.training.samples import Streamed, all_finite, bring, parts_of, source_of
 from xpnet.typing import Array, DType, HostArray, Shape
 
@@ -16,8 +18,8 @@ from xpnet.typing import Array, DType, HostArray, Shape
 def kind_of_targets(backend: Backend, loss: LossFunction, y: Any) -> str:
     """What the targets of a training are: `"classes"`, `"multilabel"` or `"values"`.
 
-    A loss says so in `target_kind`. For a plain function that does not, integers in one axis are
-    classes, and all else is values.
+    A loss says so in `target_kind`. For a plain function that does not, integers and texts in one
+    axis are classes, and all else is values.
 
     Raises
     ------
@@ -27,12 +29,21 @@ def kind_of_targets(backend: Backend, loss: LossFunction, y: Any) -> str:
     kind = target_kind(loss)
     if kind is not None:
         return kind
+    y = plain("targets", y, labels=True)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
+        return "classes"
     source, y = source_of(backend, y)
     return "classes" if y.ndim == 1 and source.xp.isdtype(y.dtype, "integral") else "values"
 
 
 def load_targets(
-    backend: Backend, what: str, y: Any, x: Array, model: Layer, kind: str = "classes"
+    backend: Backend,
+    what: str,
+    y: Any,
+    x: Array,
+    model: Layer,
+    kind: str = "classes",
+    classes: HostArray | None = None,
 ) -> Array:
     """Targets on the backend, checked against the inputs `x` and the model.
 
@@ -43,16 +54,19 @@ def load_targets(
     what
         What they are called in a message.
     y
-        An array of any library, or nested lists.
+        An array of any library, nested lists, a data frame or series, a sparse matrix of SciPy.
     x
         The inputs, as `load_inputs` gave them.
     model
         The network.
     kind
-        `"classes"`: labels (N,), or one-hot rows or probabilities (N, C), of which is asked only
-        that none is negative. `"multilabel"`: rows (N, C) of 0 and 1, or of numbers between; also
-        (N,) for one output. `"values"`: real numbers, (N, ...) of the shape of the network's
-        output; also (N,) for one output.
+        `"classes"`: labels (N,) or (N, 1), or one-hot rows or probabilities (N, C), of which is
+        asked only that none is negative. `"multilabel"`: rows (N, C) of 0 and 1, or of numbers
+        between; also (N,) for one output. `"values"`: real numbers, (N, ...) of the shape of the
+        network's output; also (N,) for one output.
+    classes
+        What the labels are, where they are text or Booleans, as `learn_classes` gives it; None
+        where they are integers.
 
     Returns
     -------
@@ -64,12 +78,13 @@ def load_targets(
     Raises
     ------
     DataError
-        If their number or shape is wrong, a label is not an integer in range, an entry of one-hot
-        rows is negative, a number of labels that hold or not is below 0 or above 1, or one is not
-        finite.
+        If their number or shape is wrong, something is masked or missing, a label is not an integer
+        in range or none of the classes, an entry of one-hot rows is negative, a number of labels
+        that hold or not is below 0 or above 1, or one is not finite.
     """
-    source, y = source_of(backend, y)
     output = model.output_shape(model.input_shape())
+    y = encode(what, backend, plain(f"{what}: targets", y, labels=True), kind, output, classes)
+    source, y = source_of(backend, y)
     if kind == "classes":
         return _load_classes(backend, source, what, y, x, output)
     return _load_rows(backend, source, what, y, x, output, kind)
@@ -84,7 +99,7 @@ def load_weights(backend: Backend, what: str, weight: Any, x: Array) -> Array:
         If there is not one for each input, or one is negative or not finite in the backend's dtype,
         or all are 0 there, or their sum is infinite.
     """
-    source, weight = source_of(backend, weight)
+    source, weight = source_of(backend, plain(f"{what}: sample weights", weight))
     count = x.shape[0]
     if tuple(weight.shape) != (count,):
         raise DataError(
@@ -151,8 +166,9 @@ def _load_classes(
         return rows
     if not source.xp.isdtype(y.dtype, "integral"):
         raise DataError(
-            f"{what}: labels must be integers from 0, got dtype {y.dtype} (for real numbers as "
-            f"targets take a loss such as mean_squared_error)"
+            f"{what}: labels must be integers from 0, Booleans or text, got dtype {y.dtype} (for "
+            f"whole numbers give y.astype(int); for real numbers as targets take a loss such as "
+            f"mean_squared_error)"
         )
     # Checked where they come from: a narrower integer of another library would wrap.
     low, high = map(int, _range(source, y))
