@@ -1,8 +1,10 @@
 """The commands around a trained network: evaluate, predict, plot."""
 
+import warnings
 from pathlib import Path
 
 import click
+import numpy as np
 
 from xpnet.cli.options import (
     backend_option,
@@ -12,9 +14,9 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.pictures import draw_pictures, judged_on
 from xpnet.data import Dataset, load_dataset
-from xpnet.data.image import read_image
-from xpnet.errors import DataError, RunError
-from xpnet.training import load
+from xpnet.data.image import check_image_shape, read_image
+from xpnet.errors import DataError, RunError, readable, shortened
+from xpnet.training import Network, load
 from xpnet.training.run_folder import trained_on
 
 
@@ -60,22 +62,45 @@ def evaluate(
 def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
     """Say the class of each picture in IMAGES, as the network of RUN sees it.
 
-    Pictures may be of any size; they are fitted to the size the network was trained on.
+    Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size; they are fitted to the size
+    the network was trained on. Of a network of several labels those are said that hold, of one
+    that gives values the values.
     """
     network = load(run)
-    shape, failed = network.sample_shape or (), False
+    try:
+        check_image_shape(network.sample_shape)
+    except DataError as error:
+        raise DataError(f"{run}: {error}") from error
+    failed = False
     for path in images:
         try:
-            pixels = read_image(path, shape, maximum=1.0, invert=invert)
+            answer = _answer(network, path, invert)
         except DataError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {shortened(str(error))}", err=True)
             failed = True
             continue
-        probabilities = network.predict_proba(pixels[None, ...])[0]
-        best = int(probabilities.argmax())
-        click.echo(f"{path}: {best}  ({100 * float(probabilities[best]):.1f} %)")
+        click.echo(f"{readable(str(path))}: {answer}")
     if failed:
         raise SystemExit(1)
+
+
+def _answer(network: Network, path: Path, invert: bool) -> str:
+    """What the network says of a picture: its class, the labels that hold, or the values."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of Pillow, about files that are odd and yet readable
+        pixels = read_image(path, network.sample_shape or (), maximum=1.0, invert=invert)
+        ask = network.predict if network.target_kind == "values" else network.predict_proba
+        numbers = ask(pixels[None, ...])[0]
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{path}: the network gives no finite numbers for this picture")
+    if network.target_kind == "values":
+        return "  ".join(f"{value:.6g}" for value in numbers.ravel().tolist())
+    percent = [100 * value for value in numbers.ravel().tolist()]
+    if network.target_kind == "classes":
+        best = int(numbers.argmax())
+        return f"{best}  ({percent[best]:.1f} %)"
+    holding = [f"{label}  ({p:.1f} %)" for label, p in enumerate(percent) if p > 50]
+    return ", ".join(holding) or f"none of {len(percent)} labels"
 
 
 @click.command()

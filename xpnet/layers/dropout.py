@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
+from xpnet.checks import as_float
+from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
 from xpnet.random import dropped_fraction
 from xpnet.typing import Array, Cache, Grads, Namespace, Params
@@ -43,9 +44,8 @@ class Dropout(Layer):
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.rate, Real) and math.isfinite(self.rate)
-        if not is_number or self.rate < 0 or not dropped_fraction(self.rate) < 1:
-            raise ValueError(f"Dropout: rate must be from 0 to below 1, got {self.rate!r}")
+        if not 0 <= as_float(self.rate) < math.inf or not dropped_fraction(self.rate) < 1:
+            raise ValueError(f"Dropout: rate must be from 0 to below 1, got {shown(self.rate)}")
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         if not ctx.training or self.rate == 0:

@@ -10,6 +10,7 @@ import numpy as np
 from xpnet import checkpoint
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
+from xpnet.errors import shown
 from xpnet.layers import Layer, describe_layer
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, describe_loss, target_kind
 from xpnet.metrics import class_labels, confusion_matrix, predicted_classes
@@ -77,7 +78,7 @@ class Network:
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
-                f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {target_kind!r}"
+                f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(target_kind)}"
             )
         check_numbers(backend.dtype_name, model)
         self.model = model
@@ -187,7 +188,7 @@ class Network:
         if self.target_kind != "classes":
             raise ValueError(
                 f"confusion_matrix: this network was trained on targets of the kind "
-                f"{self.target_kind!r}, which are not classes; take report"
+                f"{shown(self.target_kind)}, which are not classes; take report"
             )
         backend = self.backend
         with backend.scope():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, shown
 from xpnet.schedules import Schedule
 from xpnet.training.config import RunConfig
 from xpnet.training.options import OptionError
@@ -56,7 +56,7 @@ def open_run(path: str | os.PathLike[str], given: Mapping[str, Any]) -> tuple[Ru
 
 def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:
     differing = {
-        name: f"{name} was {getattr(config, name)!r} and is {value!r}"
+        name: f"{name} was {shown(getattr(config, name))} and is {shown(value)}"
         for name, value in given.items()
         if name not in MAY_CHANGE and value != getattr(config, name)
     }

@@ -1,19 +1,26 @@
 """Networks read from the files that `Network.save` writes."""
 
+import math
 import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from xpnet import checkpoint
-from xpnet.backends import Backend, open_backend
-from xpnet.errors import CheckpointError
+from xpnet.backends import DTYPES, Backend, open_backend
+from xpnet.checks import finite_number, positive_integer
+from xpnet.errors import CheckpointError, one_line, shown
 from xpnet.layers import Layer, build_layer
-from xpnet.losses import TARGET_KINDS, build_loss
+from xpnet.losses import TARGET_KINDS, Loss, build_loss
 from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
 from xpnet.training.history import History
 from xpnet.training.network import Network
-from xpnet.training.step import load_array, select
+from xpnet.training.numbers import check_numbers
+from xpnet.training.step import check_loss_fits, load_array, select
+from xpnet.typing import Shape
 
 
 def load(
@@ -25,6 +32,9 @@ def load(
     dtype: str | None = None,
 ) -> Network:
     """Read a network that `Network.save` wrote, on this or any other backend.
+
+    A file is not believed: what it says is checked, and its arrays are compared with the model,
+    before memory is taken for it.
 
     Parameters
     ----------
@@ -56,27 +66,18 @@ def load(
     try:
         if model is None:
             model = build_layer(metadata["model"])
-        shape = metadata["sample_shape"]
-        sample_shape = None if shape is None else tuple(int(n) for n in shape)
-        pixel_maximum = float(metadata["pixel_maximum"])
-        # A file from before there were others is of classes.
-        kind = metadata.get("target_kind", "classes")
-        input_dtype = metadata.get("input_dtype")
-        if not isinstance(input_dtype, str | None):
-            raise ValueError(f"samples of an unknown dtype, {input_dtype!r}")
-        if kind not in TARGET_KINDS:
-            raise ValueError(f"targets of an unknown kind, {kind!r}")
-        described = metadata.get("loss")
-        loss = None if described is None else build_loss(described)
-        history = History.from_dicts(metadata["history"])
-        saved_dtype = str(metadata["dtype"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        saved_dtype = _one_of(DTYPES, metadata["dtype"])
+        details = _details(metadata)
+        shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+        shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
+        checkpoint.check_arrays(path, arrays, shapes, dtype=saved_dtype)
+        _check_together(model, saved_dtype, details)
+    except CheckpointError:
+        raise
+    except checkpoint.WRONG_VALUES as error:
         raise CheckpointError(
-            f"{path}: the metadata does not describe a network: {error}"
+            f"{path}: the metadata does not describe a network: {one_line(error)}"
         ) from error
-    shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
-    shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
-    checkpoint.check_arrays(path, arrays, shapes)
     opened = open_backend(backend, device, dtype or saved_dtype)
     with opened.scope():
         loaded = {name: load_array(opened, np.asarray(value)) for name, value in arrays.items()}
@@ -84,11 +85,72 @@ def load(
         model,
         select(loaded, "param/"),
         opened,
-        history=history,
-        sample_shape=sample_shape,
-        pixel_maximum=pixel_maximum,
-        target_kind=kind,
-        loss=loss,
         buffers=select(loaded, "buffer/"),
-        input_dtype=input_dtype,
+        **details,
     )
+
+
+def _details(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network is made of beside model and arrays, each entry checked by itself."""
+    # A file from before there was such an entry has none.
+    return {
+        name: read(metadata[name] if name not in _ADDED else metadata.get(name, _ADDED[name]))
+        for name, read in _READERS.items()
+    }
+
+
+def _one_of(allowed: tuple[str, ...], value: Any) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"expected one of {', '.join(allowed)}, found {shown(value)}")
+    return value
+
+
+def _shape(value: Any) -> Shape | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"sample_shape is {shown(value)}")
+    return tuple(positive_integer("sample_shape", n) for n in value)
+
+
+def _dtype_name(value: Any) -> str | None:
+    # Of any library, which may have others than NumPy.
+    if value is None or (isinstance(value, str) and re.fullmatch("[a-z][a-z0-9_]{1,30}", value)):
+        return value
+    raise ValueError(f"samples of an unknown dtype, {shown(value)}")
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "sample_shape": _shape,
+    "pixel_maximum": lambda value: finite_number("pixel_maximum", value, above=0),
+    "input_dtype": _dtype_name,
+    "target_kind": lambda value: _one_of(TARGET_KINDS, value),
+    "loss": lambda value: None if value is None else build_loss(value),
+    "history": History.from_dicts,
+}
+"""How each entry of the metadata becomes the argument of `Network` of the same name."""
+
+_ADDED: dict[str, Any] = {"input_dtype": None, "target_kind": "classes", "loss": None}
+"""The entries that older files lack, and what they then are."""
+
+
+def _check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None:
+    """Check that the model, the samples, the loss and the dtype go together, as after `fit`.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    shape, loss = details["sample_shape"], details["loss"]
+    if shape is not None:
+        wanted = model.input_shape()
+        rows = wanted is not None and len(wanted) == 1
+        model.output_shape((math.prod(shape),) if rows else shape)
+    check_numbers(dtype, model, loss)
+    if isinstance(loss, Loss):
+        check_loss_fits(model, loss)
+        if loss.target_kind != details["target_kind"]:
+            raise ValueError(
+                f"a loss for {loss.target_kind}, and targets of the kind {details['target_kind']}"
+            )
