@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import shown
+from xpnet.errors import one_line, shown
 from xpnet.training.config import RunConfig
 from xpnet.training.options import OptionError, check_option
 
@@ -77,7 +77,7 @@ def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise OptionError("config", f"{path}: not valid TOML: {error}") from error
+        raise OptionError("config", f"{path}: not valid TOML: {one_line(error)}") from error
 
 
 def write_config(config: RunConfig) -> str:

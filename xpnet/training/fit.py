@@ -183,6 +183,7 @@ def fit(
             target_kind=kind,
             loss=loss,
             input_dtype=dtype_name(sets.x),
+            buffers={},  # with the parameters, by set_arrays
         )
         training: dict[str, Any] = {}
         if saved is not None or any(map(saves, callbacks)):
