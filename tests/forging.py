@@ -29,7 +29,8 @@ def _nested(depth):
 NASTY = [
     None, True, False, 0, -1, 1, 2, 10**8, 2**31, 2**63, -(10**20), 10**400,
     0.5, -0.0, 1e-300, 1e300, "", "nan", "inf", "x", "\x1b[31mred\x07", "\ud800", "\u202e",
-    "x" * 100_000, "a\nb", "fc1", "ReLU", [], [0], [1, 2], [[1, 2], [3, 4]], [10**400], _nested(200), {}, {"layer": "ReLU"},
+    "x" * 100_000, "a\nb", "fc1", "ReLU", [], [0],
+    [1, 2], [[1, 2], [3, 4]], [10**400], _nested(200), {}, {"layer": "ReLU"},
     {"layer": "ReLU", "options": {}}, {"loss": "huber", "options": {"delta": 10**400}},
     {"initializer": "Normal", "standard_deviation": 10**400},
 ]  # fmt: skip
