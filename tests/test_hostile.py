@@ -433,3 +433,41 @@ def test_forging_without_a_change_is_the_same_file(home):
     assert target.read_bytes() == source.read_bytes()
     assert json.dumps(metadata_of(source)) == json.dumps(metadata_of(target))
     assert Flatten((8, 8)).output_shape(None) == (64,)
+
+
+def test_many_classes_need_no_matrix_of_them(home, monkeypatch):
+    (home / "many").mkdir()
+    write_idx(home / "many" / "train-images-idx3-ubyte", np.zeros((9, 4, 4), dtype=np.uint8))
+    labels = np.array([*range(8), 2000], dtype=np.int32)
+    write_idx(home / "many" / "train-labels-idx1-ubyte", labels)
+    result = command(["train", "many", "--hidden", "2", "--epochs", "1", "--out", "many-run"])
+    assert "errors in 9)" in result.stdout
+    summary = json.loads((home / "many-run" / "summary.json").read_text())
+    assert summary["confusion_matrix"]["counts"] is None
+    command(["plot", "many-run"])
+    assert not (home / "many-run" / "confusion.png").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "plot", "predict"])
+def test_what_a_network_cannot_be_asked(home, verb):
+    model = xpnet.Sequential(fc=Dense(64, 2))
+    x, y = load_digits().train.images, np.zeros((1438, 2))
+    network = xpnet.fit(model, (x, y), epochs=1, loss=xpnet.mean_squared_error, backend="numpy")
+    (home / "values").mkdir(exist_ok=True)
+    network.save(home / "values" / "model.safetensors")
+    (home / "values" / "config.toml").write_text('dataset = "digits"\n')
+    if verb == "predict":
+        assert len(command(["predict", "values", "good.png"]).stdout.split()) == 3
+    else:
+        assert command([verb, "values"], (1,)).stderr.startswith("error: ")
+
+
+def test_a_network_whose_output_is_no_row(home):
+    metadata = {
+        "model": {"layer": "ReLU", "options": {}}, "dtype": "float32", "history": [],
+        "sample_shape": [8, 8], "pixel_maximum": 16.0,
+    }  # fmt: skip
+    write_checkpoint(home / "none.safetensors", {}, metadata)
+    command(["evaluate", "none.safetensors", "digits"], (1,))
+    command(["predict", "none.safetensors", "good.png"], (0, 1))
+    command(["export", "none.safetensors", "none.npz"], (0, 1))

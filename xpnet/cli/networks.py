@@ -1,6 +1,8 @@
 """The commands around a trained network: evaluate, predict, plot."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -12,10 +14,10 @@ from xpnet.cli.options import (
     describe_backend,
     device_option,
 )
-from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
 from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import check_image_shape, read_image
-from xpnet.errors import DataError, RunError, readable, shortened
+from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
 from xpnet.training import Network, load
 from xpnet.training.run_folder import trained_on
 
@@ -52,7 +54,9 @@ def evaluate(
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
     network.pixel_maximum = data.pixel_maximum
-    click.echo(f"{data.name} {split} set: {network.evaluate(part.images, part.labels)}")
+    with _asked(run):
+        found = network.evaluate(part.images, part.labels)
+    click.echo(f"{readable(data.name)} {split} set: {found}")
 
 
 @click.command()
@@ -74,8 +78,9 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
     failed = False
     for path in images:
         try:
-            answer = _answer(network, path, invert)
-        except DataError as error:
+            with _asked(run):
+                answer = _answer(network, path, invert)
+        except (DataError, RunError) as error:
             click.echo(f"error: {shortened(str(error))}", err=True)
             failed = True
             continue
@@ -113,10 +118,22 @@ def plot(run: Path, data_dir: Path | None) -> None:
     network = load(run)
     data = _load_data(run, None, data_dir)
     _, split = judged_on(data)
-    counts = network.confusion_matrix(split.images, split.labels)
-    if not draw_pictures(run, network, data, counts):
-        raise SystemExit(1)
-    click.echo(f"pictures of {data.name}: {run}")
+    with _asked(run):
+        counts = count_confusions(network, split)
+        if not draw_pictures(run, network, data, counts):
+            raise SystemExit(1)
+    click.echo(f"pictures of {readable(data.name)}: {readable(str(run))}")
+
+
+@contextmanager
+def _asked(run: Path) -> Iterator[None]:
+    """What a network cannot be asked, such as classes where it gives values, is one sentence."""
+    try:
+        yield
+    except XpnetError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise RunError(f"{run}: the network cannot be asked this: {one_line(error)}") from error
 
 
 def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:

@@ -18,7 +18,7 @@ from xpnet.cli.options import (
     run_options,
     usage_errors,
 )
-from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, judged_on
 from xpnet.data import Dataset, load_dataset
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
@@ -161,7 +161,7 @@ def _finish(
 ) -> None:
     """The summary, the pictures and the last line."""
     which, split = judged_on(data)
-    counts = network.confusion_matrix(split.images, split.labels)
+    counts = count_confusions(network, split)
 
     def write_summary() -> float:
         seconds = time.perf_counter() - started
@@ -172,7 +172,7 @@ def _finish(
     write_summary()
     draw_pictures(folder.path, network, data, counts)
     seconds = write_summary()
-    errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
+    n, errors = len(split), count_errors(network, split, counts)
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
     click.echo(
