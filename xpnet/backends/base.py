@@ -261,7 +261,7 @@ class Backend:
         """The sentence for a library that cannot be imported, whatever it raised."""
         if cls.installed_version() is None:
             return cls.not_installed()
-        reason = one_line(error)[:200] or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         return f"{cls.distribution} is installed but cannot be imported: {reason}; reinstall it"
 
     @property

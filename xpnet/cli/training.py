@@ -20,6 +20,7 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, judged_on
 from xpnet.data import Dataset, load_dataset
+from xpnet.errors import readable
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
 from xpnet.training.config import RunConfig
@@ -99,7 +100,7 @@ def train(
     else:
         click.echo(
             f"stopped after epoch {len(network.history)} of {config.epochs}; "
-            f"go on with: {folder.resume_with}"
+            f"go on with: {readable(folder.resume_with)}"
         )
 
 
@@ -139,7 +140,7 @@ def _open_folder(
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
     click.echo(f"backend: {describe_backend(opened)}")
-    click.echo(f"data:    {data.limited(config.limit).describe()}")
+    click.echo(f"data:    {readable(data.limited(config.limit).describe())}")
     click.echo(f"model:   {config.describe(data)}")
     optimizer = config.build_optimizer()
     if optimizer != SGD(optimizer.learning_rate):
@@ -177,5 +178,6 @@ def _finish(
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
     click.echo(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
-        f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: {folder.path}"
+        f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: "
+        f"{readable(str(folder.path))}"
     )

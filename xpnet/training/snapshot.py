@@ -130,7 +130,7 @@ _PLAIN: dict[str, Callable[[Any], bool]] = {
     "epochs": lambda value: _is_count(value, 1),
     "stopped": lambda value: isinstance(value, bool),
     "seconds": lambda value: 0 <= as_float(value) < math.inf,
-    "backend": lambda value: isinstance(value, str),
+    "backend": lambda value: isinstance(value, str) and value.isprintable() and len(value) < 100,
     "threads": lambda value: value is None or _is_count(value, 1, MOST_THREADS),
     "steps_per_call": lambda value: _is_count(value, 1, 2**31),
 }
