@@ -113,9 +113,9 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
 def _count_classes(path: Path, labels: HostArray) -> int:
     """The largest label plus one; a network has an output for each."""
     n_classes = int(labels.max(initial=0)) + 1 if labels.dtype.kind in "ui" else 1
-    if n_classes > max(_MOST_SPARSE, len(labels)):
+    if n_classes > max(_MOST_SPARSE, labels.size):
         raise DataError(
-            f"{path}: a label is {n_classes - 1}, among {len(labels)} labels: number the classes "
+            f"{path}: a label is {n_classes - 1}, among {labels.size} labels: number the classes "
             f"from 0, for a network has an output for each"
         )
     return n_classes
