@@ -104,7 +104,7 @@ def same(network, other):
 
 FUZZED = {
     "deadline": None,
-    "max_examples": 60,
+    "max_examples": 40,
     "suppress_health_check": [HealthCheck.function_scoped_fixture],
 }
 
