@@ -112,7 +112,11 @@ def test_the_network_and_the_rest():
         ("momentum", {"optimizer": "adam", "momentum": 0.9}, "for the optimizer adam"),
         ("momentum", {"optimizer": "momentum", "momentum": 1.0}, "at least 0 and below 1, got 1.0"),
         ("learning_rate", {"learning_rate": 0}, "must be positive and finite, got 0"),
-        ("learning_rate", {"learning_rate": 10**400}, "must be finite"),
+        (
+            "learning_rate",
+            {"learning_rate": 10**400},
+            "must be positive and finite, got an integer of some",
+        ),
         (
             "learning_rate",
             {"learning_rate": 1e-60},

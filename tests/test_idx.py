@@ -258,7 +258,11 @@ HOSTILE = {
     "plain": (header("uint8", 2**32 - 1) + b"\0", "more than the file of 9 bytes can hold"),
     "plain, every axis": (header("float64", *[2**32 - 1] * 32) + b"\0", "more than the file"),
     "gz": (gzip.compress(header("uint8", 2**32 - 1) + b"\0"), "more than the file of "),
-    "gz, large enough for it": (gzip.compress(header("uint8", 100_000_000) + NOISE), "truncated"),
+    "gz, large enough for it": (gzip.compress(header("uint8", 6_000_000) + NOISE), "truncated"),
+    "gz, a bomb": (
+        gzip.compress(header("uint8", 40_000_000) + bytes(40_000_000)),
+        "unpack it first",
+    ),
     "gz, a thousandfold": (gzip.compress(header("uint8", 5) + bytes(64_000_000)), "trailing bytes"),
 }
 

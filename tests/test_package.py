@@ -14,7 +14,8 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"checks", "errors", "files", "streams", "typing"},
+    {"errors", "files", "streams", "typing"},
+    {"checks"},
     {"random", "backends", "operations"},
     {"initializers", "checkpoint", "data", "schedules"},
     {"layers"},

@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, one_line, shown
 from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
 SCHEMA = 1
 """The version of the metadata; a file of a later version is refused."""
+
+WRONG_VALUES = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What is raised where JSON values are read that are not of the types expected."""
+
+_MOST_PROBLEMS = 20
 
 
 def write_checkpoint(
@@ -80,7 +87,9 @@ def read_checkpoint(
         raise CheckpointError(f"{path}: there is no such file") from error
     # AttributeError: the file holds a dtype that NumPy has not, such as an 8-bit float.
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+        raise CheckpointError(
+            f"{path}: not a readable safetensors file ({one_line(error)})"
+        ) from error
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one that xpnet wrote")
     try:
@@ -88,16 +97,16 @@ def read_checkpoint(
         schema = metadata["schema"]
         expected, found = metadata.pop("sha256", None), _digest(arrays, metadata)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CheckpointError(f"{path}: the metadata is damaged ({error})") from error
+        raise CheckpointError(f"{path}: the metadata is damaged ({one_line(error)})") from error
     if schema != SCHEMA:
         raise CheckpointError(
-            f"{path}: written with metadata of version {schema!r}, this xpnet reads version "
+            f"{path}: written with metadata of version {shown(schema)}, this xpnet reads version "
             f"{SCHEMA}: update xpnet"
         )
     # safetensors has no checksum: without one, damaged numbers would be taken for weights.
     if found != expected:
         raise CheckpointError(
-            f"{path}: the content is damaged: expected SHA-256 {expected}, found {found}"
+            f"{path}: the content is damaged: expected SHA-256 {one_line(expected)}, found {found}"
         )
     return arrays, metadata
 
@@ -108,8 +117,22 @@ def check_arrays(
     shapes: Mapping[str, Shape],
     *,
     integers: Collection[str] = (),
+    dtype: str = "float64",
 ) -> None:
-    """Check names and shapes against what a model has; `integers` are the names that hold those.
+    """Check names and shapes against what a model has, and that the numbers are numbers.
+
+    Parameters
+    ----------
+    path
+        What they were read from, for the message.
+    arrays
+        Host arrays by name.
+    shapes
+        What there must be.
+    integers
+        The names of those that hold integers.
+    dtype
+        What the others must be finite in.
 
     Raises
     ------
@@ -121,22 +144,40 @@ def check_arrays(
     unexpected = sorted(set(arrays) - set(shapes))
     problems = []
     if missing:
-        problems.append(f"missing: {', '.join(missing)}")
+        problems.append(f"missing: {one_line(', '.join(missing))}")
     if unexpected:
-        problems.append(f"unexpected: {', '.join(unexpected)}")
+        problems.append(f"unexpected: {one_line(', '.join(unexpected))}")
     for name in sorted(set(shapes) & set(arrays)):
         array = arrays[name]
         if array.shape != tuple(shapes[name]):
-            problems.append(f"{name} has shape {array.shape}, the model {tuple(shapes[name])}")
+            problems.append(
+                f"{one_line(name)} has shape {one_line(array.shape)}, the model "
+                f"{one_line(tuple(shapes[name]))}"
+            )
         elif name in integers:
             if array.dtype.kind not in "iu":
-                problems.append(f"{name} ({array.dtype}) holds what are not integers")
-        elif array.dtype.kind != "f" or not np.isfinite(array).all():
+                problems.append(f"{one_line(name)} ({array.dtype}) holds what are not integers")
+        elif not _all_finite(array, dtype):
+            where = f" in {dtype}" if array.dtype.itemsize > np.dtype(dtype).itemsize else ""
             problems.append(
-                f"{name} ({array.dtype}) holds what are not finite floating-point numbers"
+                f"{one_line(name)} ({array.dtype}) holds what are not finite floating-point "
+                f"numbers{where}"
             )
     if problems:
-        raise CheckpointError(f"{path}: does not fit the model: " + "; ".join(problems))
+        others = len(problems) - _MOST_PROBLEMS
+        more = [f"and {others} more"] if others > 0 else []
+        said = "; ".join(problems[:_MOST_PROBLEMS] + more)
+        raise CheckpointError(f"{path}: does not fit the model: {said}")
+
+
+def _all_finite(array: HostArray, dtype: str) -> bool:
+    """Whether they are floating-point numbers, and finite also in this dtype."""
+    if array.dtype.kind != "f":
+        return False
+    if array.dtype.itemsize > np.dtype(dtype).itemsize:
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+    return bool(np.isfinite(array).all())
 
 
 def _digest(arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]) -> str:

@@ -5,6 +5,14 @@ import operator
 from numbers import Real
 from typing import Any
 
+from xpnet.errors import shown
+
+LARGEST = 2**63 - 1
+"""No number of things, and no axis of an array, is larger."""
+
+MOST_THREADS = 1024
+"""More threads of the CPU are asked for by mistake: libraries end the process where they fail."""
+
 
 def positive_integer(name: str, value: Any) -> int:
     """Check that an argument is a positive integer, NumPy's integers included.
@@ -18,9 +26,19 @@ def positive_integer(name: str, value: Any) -> int:
         number = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = 0
-    if number < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if not 1 <= number <= LARGEST:
+        size = " below 2**63" if number > 1 else ""
+        raise ValueError(f"{name} must be a positive integer{size}, got {shown(value)}")
     return number
+
+
+def as_float(value: Any) -> float:
+    """A real number as a float: infinite where it is too large for one, NaN if it is no number."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        return float(value) if is_number else math.nan
+    except OverflowError:  # an integer of 400 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def finite_number(
@@ -48,8 +66,7 @@ def finite_number(
     ValueError
         If it is not; the message has the range and the value.
     """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    number = float(value) if is_number else math.nan
+    number = as_float(value)
     inside = (
         math.isfinite(number)
         and (above is None or number > above)
@@ -67,4 +84,4 @@ def finite_number(
         if below is None and at_most is None:
             words.append("finite")
         allowed = " and ".join(words)
-    raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    raise ValueError(f"{name} must be {allowed}, got {shown(value)}")

@@ -2,7 +2,11 @@
 
 Every message says what was given, what is allowed and how to go on. A wrong value for an argument
 is a plain `ValueError` or `TypeError`; the classes here are for what a program may want to catch.
+What a message repeats of files and arguments goes through `shown` or `one_line`.
 """
+
+import re
+import reprlib
 
 
 class XpnetError(Exception):
@@ -41,6 +45,71 @@ class OutOfMemory(XpnetError, MemoryError):  # noqa: N818 - as MemoryError, whic
     """A training needs more memory than the device, or the host, has."""
 
 
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line, to be quoted in a message."""
-    return " ".join(str(error).split())
+LONGEST = 200
+"""So many characters of what is not xpnet's own a message repeats at the most."""
+
+
+def one_line(what: object, most: int = LONGEST) -> str:
+    """What an error or another object says, to be quoted in a message.
+
+    On one line, without characters that a terminal would obey (they are written as `\\x1b`), and
+    no longer than `most`: the beginning of it and the end.
+    """
+    return _cut(readable(" ".join(str(what).split())), most)
+
+
+def shown(value: object, most: int = LONGEST) -> str:
+    """A value that was given, as Python writes it, for a message: of any size, and always safe."""
+    try:
+        # Cut before it is written: of a list of a million numbers nobody wants the text.
+        return _cut(readable(_brief.repr(value)), most)
+    except Exception:  # whatever the repr of a foreign object raises
+        return f"a {type(value).__name__}"
+
+
+def readable(text: str) -> str:
+    """Text with all that is not printable written as Python would, but for line breaks.
+
+    What a file or a name holds may be an order to the terminal, or half a character that cannot be
+    printed at all.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """A message with words cut that are longer than `most`, such as a path, and in `readable` form.
+
+    For the last place before a message is printed: xpnet's own words are short.
+    """
+    return re.sub(rf"\S{{{most + 1},}}", lambda word: _cut(word.group(), most), readable(text))
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end - 3]}...{text[len(text) - end :]}"
+
+
+class _Brief(reprlib.Repr):
+    """Like `repr`, but in a bounded time and of any value, also an integer of 10,000 digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 6
+        self.maxstring = self.maxother = self.maxlong = 2 * LONGEST
+        for name in ("dict", "list", "tuple", "set", "frozenset", "deque", "array"):
+            setattr(self, f"max{name}", LONGEST // 2)
+
+    def repr_int(self, value: int, level: int) -> str:
+        digits = value.bit_length() * 3 // 10
+        if digits > LONGEST:  # Python refuses to write those of more than 4,300 digits
+            return f"an integer of some {digits:,} digits"
+        return repr(value)
+
+
+_brief = _Brief()

@@ -126,6 +126,11 @@ def ones(shape: Shape) -> HostArray:
     return np.ones(shape)
 
 
+def constant(value: float, shape: Shape) -> HostArray:
+    """Float64 numbers that are all the same: to be read only, and taking no memory of any shape."""
+    return np.broadcast_to(np.float64(value), shape)
+
+
 def _normal(rng: Generator, fan_in: int, fan_out: int, *, variance: float) -> HostArray:
     return math.sqrt(variance) * rng.standard_normal((fan_in, fan_out))
 

@@ -29,15 +29,14 @@ _TRAIN, _TEST, _VALIDATION = "#0072B2", "#D55E00", "#009E73"
 _COLOURS = (_TRAIN, _TEST, _VALIDATION, "#CC79A7", "#E69F00", "#56B4E9")
 _INK = "#333333"
 
-_MOST = 40  # mistakes on a sheet
-_PART_VALUES = 1 << 25  # about how many pixels are classified at a time
+_MOST, _PART_VALUES = 40, 1 << 25  # mistakes on a sheet; numbers that are looked at at a time
 
 
 def draw_run(
     folder: str | os.PathLike[str],
     network: Network,
     split: Split,
-    counts: HostArray,
+    counts: HostArray | None,
     title: str,
 ) -> None:
     """Write `curves.png`, `confusion.png` and `mistakes.png`, each whole or not at all.
@@ -51,7 +50,7 @@ def draw_run(
     split
         The samples that the confusion matrix and the mistakes are of.
     counts
-        The network's confusion matrix on them.
+        The network's confusion matrix on them, which is left out if None.
     title
         What they are called in the pictures.
 
@@ -62,12 +61,14 @@ def draw_run(
     RunError
         If a picture cannot be written.
     """
-    errors = int(counts.sum() - counts.trace())
-    figures = {"confusion.png": plot_confusion(counts, title=f"{title}: {errors:,} errors")}
+    figures = {}
+    if counts is not None:
+        heading = f"{title}: {counts.sum() - counts.trace():,} errors"
+        figures["confusion.png"] = plot_confusion(counts, title=heading)
     if len(network.history):
         figures["curves.png"] = plot_curves(network.history, title=title.partition(",")[0])
     if split.images.ndim == 3:
-        shown, probabilities = _worst(network, split)
+        errors, shown, probabilities = _worst(network, split)
         title = f"{title}\n{_how_many(errors, len(split), len(shown))}"
         figures["mistakes.png"] = _draw_mistakes(
             split.images[shown], split.labels[shown], probabilities, title
@@ -147,10 +148,9 @@ def plot_confusion(
     axes = figure.subplots()
     diagonal = np.eye(n, dtype=bool)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    right = np.ma.masked_where(~diagonal, fractions)
     wrong = np.ma.masked_where(diagonal, fractions)
     most_wrong = float(wrong.max()) if n > 1 else 0.0
-    axes.imshow(right, cmap="Blues", vmin=0.0, vmax=1.2)
+    axes.imshow(np.ma.masked_where(~diagonal, fractions), cmap="Blues", vmin=0.0, vmax=1.2)
     axes.imshow(wrong, cmap="Oranges", vmin=0.0, vmax=1.6 * max(most_wrong, 1e-9))
     size = 9 if n <= 12 else max(3.0, 110 / n)
     for (i, j), count in np.ndenumerate(counts):
@@ -158,16 +158,14 @@ def plot_confusion(
             ink = "white" if i == j and fractions[i, j] > 0.6 else _INK
             axes.text(j, i, str(count), ha="center", va="center", fontsize=size, color=ink)
     every = -(-n // 40)
-    axes.set_xticks(range(0, n, every), names[::every])
-    axes.set_yticks(range(0, n, every), names[::every])
-    axes.tick_params(length=0)
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks(range(0, n, every), names[::every])
+        set_ticks(np.arange(0.5, n - 1), minor=True)
+    axes.tick_params(which="both", length=0)
     axes.set(xlabel="predicted class", ylabel="true class")
     shades = "shade: fraction of the row (blue: right, to 100 %; orange: wrong, to {:.1f} %)"
     figure.supxlabel(shades.format(100 * most_wrong), fontsize=8, color=_INK)
-    axes.set_xticks(np.arange(0.5, n - 1), minor=True)
-    axes.set_yticks(np.arange(0.5, n - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5 if legible else 0)
-    axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     return figure
 
@@ -218,19 +216,22 @@ def _mistakes(labels: HostArray, probabilities: HostArray) -> HostArray:
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
 
 
-def _worst(network: Network, split: Split) -> tuple[HostArray, HostArray]:
-    """The numbers of the most confident mistakes, and their probabilities, of a set of any size."""
+def _worst(network: Network, split: Split) -> tuple[int, HostArray, HostArray]:
+    """How many mistakes there are; the most confident ones' numbers, and their probabilities."""
     home = home_of(network.backend, split.images)
     images = place(home, split.images)
-    shown, kept = np.zeros(0, dtype=np.int64), []
-    for rows in chunks(len(split), max(1, _PART_VALUES // math.prod(images.shape[1:]))):
+    errors, shown = 0, np.zeros(0, dtype=np.int64)
+    kept: list[HostArray] = []
+    outputs = network.model.output_shape(network.model.input_shape())
+    values = max(math.prod(images.shape[1:]), *(outputs or (1,)))
+    for rows in chunks(len(split), max(1, _PART_VALUES // values)):
         part = home.to_numpy(network.predict_proba(images[rows, ...]))
-        wrong = _mistakes(split.labels[rows], part)[:_MOST]
-        shown = np.concatenate([shown, rows.start + wrong])
-        kept.append(part[wrong])
+        wrong = _mistakes(split.labels[rows], part)
+        errors, wrong = errors + len(wrong), wrong[:_MOST]
+        shown, kept = np.concatenate([shown, rows.start + wrong]), [*kept, part[wrong]]
     probabilities = np.concatenate(kept)
     best = np.argsort(-probabilities.max(axis=1), kind="stable")[:_MOST]
-    return shown[best], probabilities[best]
+    return errors, shown[best], probabilities[best]
 
 
 def _how_many(n_wrong: int, count: int, n_shown: int) -> str:
@@ -289,8 +290,7 @@ def plot_parity(report: ParityReport) -> "Figure":
             # The first is drawn largest, so that equal lines show through each other.
             "markersize": 4 + 1.5 * (len(others) - 1 - number),
         }
-        losses = [row.relative_loss_difference for row in rows]
-        loss_axes.plot(epochs, losses, label=name, **style)
+        loss_axes.plot(epochs, [row.relative_loss_difference for row in rows], label=name, **style)
         prediction_axes.plot(epochs, [row.prediction_differences for row in rows], **style)
     precision = float(np.finfo(report.dtype).eps)
     allowed = report.tolerances.loss

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import device as device_of
 
-from xpnet.errors import BackendUnavailable, one_line
+from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.typing import Array, DType, HostArray, Namespace, State
 
 DTYPES = ("float32", "float64")
@@ -109,7 +109,7 @@ class Backend:
 
     def __init__(self, device: str | None, dtype: str, tf32: bool = False) -> None:
         if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {shown(dtype)}")
         if tf32 and dtype != "float32":
             raise ValueError(f"tf32 is a way to multiply in float32: it means nothing in {dtype}")
         self.dtype_name = dtype
@@ -261,7 +261,7 @@ class Backend:
         """The sentence for a library that cannot be imported, whatever it raised."""
         if cls.installed_version() is None:
             return cls.not_installed()
-        reason = one_line(error)[:200] or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         return f"{cls.distribution} is installed but cannot be imported: {reason}; reinstall it"
 
     @property
@@ -328,13 +328,13 @@ def device_index(name: str, device: str | None, count: int, kinds: tuple[str, ..
     if kind not in kinds or not (digits or device == kind):
         allowed = " or ".join(f"'{kind}', '{kind}:0', ..." for kind in kinds)
         raise BackendUnavailable(
-            f"the {name} backend has no device {device!r}: device may be {allowed}"
+            f"the {name} backend has no device {shown(device)}: device may be {allowed}"
         )
     index = int(number or 0)
     if index >= count:
         there = "one device" if count == 1 else f"{count} devices"
         raise BackendUnavailable(
-            f"the {name} backend has no device {device!r}: there is {there}, "
+            f"the {name} backend has no device {shown(device)}: there is {there}, "
             f"'{kind}:0'" + ("" if count == 1 else f" to '{kind}:{count - 1}'")
         )
     return index

@@ -124,7 +124,7 @@ class CupyBackend(Backend):
             if float(products.matmul(square, square)[0, 0]) != 2:
                 raise RuntimeError("it gives wrong results")
         except Exception as error:
-            why = f"cuBLAS cannot be called: {type(error).__name__}: {one_line(error)[:200]}"
+            why = f"cuBLAS cannot be called: {type(error).__name__}: {one_line(error)}"
         else:
             self._handles = handles
             return {"matmul": products.matmul, "subtract_product": products.subtract_product}

@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import is_jax_array
 
 from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, device_index, with_overrides
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, shown
 from xpnet.typing import Array, State
 
 
@@ -57,8 +57,8 @@ class JaxBackend(Backend):
             devices = jax.devices(platform)
         except RuntimeError as error:
             raise BackendUnavailable(
-                f"the jax backend has no device {device!r}: jax finds no {platform!r} platform "
-                f"(device='cpu' always works; a GPU needs pip install 'jax[cuda12]')"
+                f"the jax backend has no device {shown(device)}: jax finds no {shown(platform)} "
+                f"platform (device='cpu' always works; a GPU needs pip install 'jax[cuda12]')"
             ) from error
         self.device = devices[device_index("jax", device, len(devices), (kind,))]
         if self.device.platform != "cpu":

@@ -70,7 +70,7 @@ class NamespaceBackend(Backend):
         except Exception as error:
             raise BackendUnavailable(
                 f"{self.module!r} makes no array: asarray([0.0]) raised {type(error).__name__}: "
-                f"{one_line(error)[:200]}"
+                f"{one_line(error)}"
             ) from error
 
     def holds(self, x: Any) -> bool:

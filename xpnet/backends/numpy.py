@@ -14,7 +14,7 @@ from xpnet.backends.cpu.openblas import find_subtract_product
 from xpnet.backends.cpu.replay import Replayer
 from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
 from xpnet.checks import positive_integer
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, shown
 
 logger = logging.getLogger("xpnet")
 
@@ -38,7 +38,7 @@ class NumpyBackend(Backend):
     def open(self, device: str | None) -> None:
         if device not in (None, "cpu"):
             raise BackendUnavailable(
-                f"the numpy backend has no device {device!r}: it runs on 'cpu'; "
+                f"the numpy backend has no device {shown(device)}: it runs on 'cpu'; "
                 f"for a CUDA GPU take backend='cupy' (or 'torch', or 'jax')"
             )
         functions = dict(FUNCTIONS)

@@ -10,7 +10,7 @@ from array_api_compat import is_torch_array
 from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, with_overrides
 from xpnet.backends.shared import SharedSetting
 from xpnet.checks import positive_integer
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, shown
 from xpnet.typing import Array, HostArray
 
 
@@ -51,7 +51,7 @@ class TorchBackend(Backend):
         except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackendUnavailable(
-                f"the torch backend cannot use device {device!r} with {self.dtype_name}: "
+                f"the torch backend cannot use device {shown(device)} with {self.dtype_name}: "
                 f"{first_line} (device='cpu' always works)"
             ) from error
 

@@ -3,13 +3,23 @@
 To add a command, write a function in one of the files here and name it in `COMMANDS`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
 from xpnet.cli.streams import drop_what_cannot_be_written, occupy_descriptors, tell
-from xpnet.errors import BackendUnavailable, OutOfMemory, TrainingDiverged, XpnetError
+from xpnet.errors import (
+    BackendUnavailable,
+    OutOfMemory,
+    TrainingDiverged,
+    XpnetError,
+    one_line,
+    shortened,
+)
 
 _CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
 """The exit codes of errors other than 1, of which the documentation has a table."""
@@ -59,23 +69,40 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _short_mistakes():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _short_mistakes():
+                return super().invoke(ctx)
         except XpnetError as error:
-            tell(f"error: {error}", err=True)
+            tell(f"error: {shortened(str(error))}", err=True)
             ctx.exit(next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1))
         except KeyboardInterrupt as error:
-            tell(f"interrupted{': ' * bool(error.args)}{error}", err=True)
+            tell(f"interrupted{': ' * bool(error.args)}{shortened(str(error))}", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             raise  # click ends quietly where the reader of a pipe has gone
         except OSError as error:
-            tell(f"error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+            message = f"error: {error.filename or 'output'}: {error.strerror or error}"
+            tell(shortened(message), err=True)
             ctx.exit(1)
         except MemoryError as error:
-            tell(f"error: not enough memory ({error}): use smaller layers", err=True)
+            tell(f"error: not enough memory ({one_line(error)}): use smaller layers", err=True)
             ctx.exit(_CODES[OutOfMemory])
+
+
+@contextmanager
+def _short_mistakes() -> Iterator[None]:
+    """Have click show what was typed wrong in a form that is safe for a terminal, and not long."""
+    try:
+        yield
+    except click.ClickException as error:
+        # click does not let one set the message, which some of its errors put together later.
+        vars(error)["format_message"] = partial(shortened, error.format_message())
+        raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

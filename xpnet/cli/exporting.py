@@ -9,7 +9,7 @@ import click
 
 from xpnet.backends import DTYPES
 from xpnet.cli.streams import tell
-from xpnet.errors import ExportError, RunError
+from xpnet.errors import ExportError, RunError, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.files import write_atomically
 from xpnet.training import Network, load
@@ -67,7 +67,7 @@ def export(
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise RunError(f"{file}: cannot be written: {error.strerror or error}") from error
-    tell(f"{file}: {kind}, {file.stat().st_size:,} bytes")
+    tell(f"{readable(str(file))}: {kind}, {file.stat().st_size:,} bytes")
 
 
 def _write_code(network: Network, path: Path, **options: Any) -> None:

@@ -22,7 +22,7 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.streams import show
 from xpnet.data import load_dataset
-from xpnet.errors import RunError
+from xpnet.errors import RunError, readable
 from xpnet.files import write_atomically
 from xpnet.training.config import RunConfig
 
@@ -76,7 +76,7 @@ def parity(
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
     data = load_dataset(config.dataset, data_dir=config.data_dir).limited(config.limit)
-    show(f"data:  {data.describe()}")
+    show(f"data:  {readable(data.describe())}")
     show(f"model: {config.describe(data)}, {dtype}")
     with usage_errors():
         report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)

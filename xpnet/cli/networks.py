@@ -1,8 +1,11 @@
 """The commands around a trained network: evaluate, predict, plot."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import numpy as np
 
 from xpnet.cli.options import (
     backend_option,
@@ -10,12 +13,12 @@ from xpnet.cli.options import (
     describe_backend,
     device_option,
 )
-from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
 from xpnet.cli.streams import show, tell
 from xpnet.data import Dataset, load_dataset
-from xpnet.data.image import read_image
-from xpnet.errors import DataError, RunError
-from xpnet.training import load
+from xpnet.data.image import check_image_shape, read_image
+from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
+from xpnet.training import Network, load
 from xpnet.training.run_folder import trained_on
 
 
@@ -51,7 +54,9 @@ def evaluate(
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
     network.pixel_maximum = data.pixel_maximum
-    show(f"{data.name} {split} set: {network.evaluate(part.images, part.labels)}")
+    with _asked(run):
+        found = network.evaluate(part.images, part.labels)
+    show(f"{readable(data.name)} {split} set: {found}")
 
 
 @click.command()
@@ -61,24 +66,46 @@ def evaluate(
 def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
     """Say the class of each picture in IMAGES, as the network of RUN sees it.
 
-    Pictures may be of any size; they are fitted to the size the network was trained on.
+    Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size; they are fitted to the size
+    the network was trained on. Of a network of several labels those are said that hold, of one
+    that gives values the values.
     """
     network = load(run)
-    shape, failed = network.sample_shape or (), False
+    try:
+        check_image_shape(network.sample_shape)
+    except DataError as error:
+        raise DataError(f"{run}: {error}") from error
+    failed = False
     for path in images:
         try:
-            pixels = read_image(path, shape, maximum=1.0, invert=invert)
-        except DataError as error:
-            tell(f"error: {error}", err=True)
+            with _asked(run):
+                answer = _answer(network, path, invert)
+        except (DataError, RunError) as error:
+            tell(f"error: {shortened(str(error))}", err=True)
             failed = True
             continue
-        probabilities = network.predict_proba(pixels[None, ...])[0].reshape(-1)
-        best = int(probabilities.argmax())
-        classes = network.classes if network.target_kind == "classes" else None
-        name = best if classes is None else classes[best]
-        show(f"{path}: {name}  ({100 * float(probabilities[best]):.1f} %)")
+        show(f"{readable(str(path))}: {answer}")
     if failed:
         raise SystemExit(1)
+
+
+def _answer(network: Network, path: Path, invert: bool) -> str:
+    """What the network says of a picture: its class, the labels that hold, or the values."""
+    with np.errstate(all="ignore"):
+        pixels = read_image(path, network.sample_shape or (), maximum=1.0, invert=invert)
+        ask = network.predict if network.target_kind == "values" else network.predict_proba
+        numbers = ask(pixels[None, ...])[0]
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{path}: the network gives no finite numbers for this picture")
+    if network.target_kind == "values":
+        return "  ".join(f"{value:.6g}" for value in numbers.ravel().tolist())
+    percent = [100 * value for value in numbers.ravel().tolist()]
+    if network.target_kind == "classes":
+        best = int(numbers.argmax())
+        name = best if network.classes is None else readable(str(network.classes[best]))
+        return f"{name}  ({percent[best]:.1f} %)"
+    holding = [f"{label}  ({p:.1f} %)" for label, p in enumerate(percent) if p > 50]
+    return ", ".join(holding) or f"none of {len(percent)} labels"
 
 
 @click.command()
@@ -91,10 +118,22 @@ def plot(run: Path, data_dir: Path | None) -> None:
     network = load(run)
     data = _load_data(run, None, data_dir)
     _, split = judged_on(data)
-    counts = network.confusion_matrix(split.images, split.labels)
-    if not draw_pictures(run, network, data, counts):
-        raise SystemExit(1)
-    tell(f"pictures of {data.name}: {run}")
+    with _asked(run):
+        counts = count_confusions(network, split)
+        if not draw_pictures(run, network, data, counts):
+            raise SystemExit(1)
+    tell(f"pictures of {readable(data.name)}: {readable(str(run))}")
+
+
+@contextmanager
+def _asked(run: Path) -> Iterator[None]:
+    """What a network cannot be asked, such as classes where it gives values, is one sentence."""
+    try:
+        yield
+    except XpnetError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise RunError(f"{run}: the network cannot be asked this: {one_line(error)}") from error
 
 
 def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:

@@ -12,7 +12,7 @@ import click
 from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
 from xpnet.cli.help import Option
 from xpnet.data import DATASETS
-from xpnet.errors import XpnetError
+from xpnet.errors import XpnetError, shown
 from xpnet.training.config import RunConfig
 from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NAMES, NUMBERS, OptionError
 
@@ -31,7 +31,8 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
         sizes = (0,)
     if any(not 1 <= size < 2**31 for size in sizes):
         raise click.BadParameter(
-            f"{value!r} is not a comma list of integers from 1 to 2**31 - 1, such as 128 or 256,64"
+            f"{shown(value)} is not a comma list of integers from 1 to 2**31 - 1, such as 128 or "
+            f"256,64"
         )
     return sizes
 

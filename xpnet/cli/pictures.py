@@ -7,13 +7,33 @@ from xpnet.data import Dataset, Split
 from xpnet.training import Network
 from xpnet.typing import HostArray
 
+_MOST_CLASSES = 1000
+
 
 def judged_on(data: Dataset) -> tuple[str, Split]:
     """The split that the final figures and the pictures are of, and its name."""
     return ("training", data.train) if data.test is None else ("test", data.test)
 
 
-def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArray) -> bool:
+def count_confusions(network: Network, split: Split) -> HostArray | None:
+    """The confusion matrix of a split; None where there are too many classes to write one down.
+
+    It grows with the square of the number of classes, and of a million entries nobody reads one.
+    """
+    output = network.model.output_shape(network.model.input_shape())
+    if output and output[-1] > _MOST_CLASSES:
+        return None
+    return network.confusion_matrix(split.images, split.labels)
+
+
+def count_errors(network: Network, split: Split, counts: HostArray | None) -> int:
+    """How many samples are taken for another class: by the confusion matrix, if there is one."""
+    if counts is None:
+        return network.evaluate(split.images, split.labels).errors or 0
+    return int(counts.sum() - counts.trace())
+
+
+def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArray | None) -> bool:
     """Draw the pictures of a run; False, with a hint, where matplotlib is missing."""
     from xpnet import plots  # late: the other commands start sooner
 

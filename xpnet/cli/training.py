@@ -18,9 +18,10 @@ from xpnet.cli.options import (
     run_options,
     usage_errors,
 )
-from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, judged_on
 from xpnet.cli.streams import tell
 from xpnet.data import Dataset, load_dataset
+from xpnet.errors import readable
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
 from xpnet.training.config import RunConfig
@@ -103,7 +104,7 @@ def train(
         else:
             tell(
                 f"stopped after epoch {len(network.history)} of {config.epochs}; "
-                f"go on with: {folder.resume_with}"
+                f"go on with: {readable(folder.resume_with)}"
             )
 
 
@@ -144,10 +145,12 @@ def _open_folder(
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
     tell(f"backend: {describe_backend(opened)}")
-    tell(f"data:    {data.limited(config.limit).describe()}")
+    tell(f"data:    {readable(data.limited(config.limit).describe())}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:
-        begins = "as drawn by the seed" if config.start is None else f"as {config.start}"
+        begins = (
+            "as drawn by the seed" if config.start is None else f"as {readable(str(config.start))}"
+        )
         frozen = f", frozen: {', '.join(config.freeze)}" if config.freeze else ""
         tell(f"begins:  {begins}{frozen}")
     optimizer = config.build_optimizer()
@@ -170,7 +173,7 @@ def _finish(
 ) -> None:
     """The summary, the pictures and the last line."""
     which, split = judged_on(data)
-    counts = network.confusion_matrix(split.images, split.labels)
+    counts = count_confusions(network, split)
 
     def write_summary() -> float:
         seconds = time.perf_counter() - started
@@ -181,10 +184,11 @@ def _finish(
     write_summary()
     draw_pictures(folder.path, network, data, counts)
     seconds = write_summary()
-    errors, n = int(counts.sum() - counts.trace()), int(counts.sum())
+    n, errors = len(split), count_errors(network, split, counts)
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
     tell(
         f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
-        f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: {folder.path}"
+        f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: "
+        f"{readable(str(folder.path))}"
     )

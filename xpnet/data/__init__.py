@@ -9,7 +9,7 @@ from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.preparation import flatten, normalize, prepare
-from xpnet.errors import DataError
+from xpnet.errors import DataError, shown
 
 __all__ = [
     "DATASETS",
@@ -63,6 +63,6 @@ def load_dataset(
     if os.path.isdir(name):  # noqa: PTH112 - False where Path.is_dir raises, for want of permission
         return load_folder(name)
     raise DataError(
-        f"there is no data set {os.fspath(name)!r}: give one of {', '.join(DATASETS)}, "
+        f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, "
         f"or a folder of IDX files or .npy files"
     )

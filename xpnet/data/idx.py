@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError
+from xpnet.errors import DataError, one_line
 from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
@@ -32,6 +32,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
 # No deflate stream can say more than 1032 bytes with one (https://zlib.net/zlib_tech.html).
 _MOST_EXPANSION = 1032
+# Images and labels come to a tenth. A file of zeros that unpacks to a thousand times its size is a
+# mistake, or a trap.
+_USUAL_EXPANSION = 64
+_SMALL_UNPACKED = 32 * 2**20
 _MOST_AXES = 32
 
 
@@ -40,7 +44,8 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
 
     The header is checked before memory is taken, and a gzipped file is read in pieces, so that a
     corrupt or hostile header cannot make the reader allocate more than the file can hold. A plain
-    file of more than 256 MiB of values is mapped and not read.
+    file of more than 256 MiB of values is mapped and not read. A gzipped one may hold 32 MiB, or 64
+    times its own size.
 
     Parameters
     ----------
@@ -58,7 +63,7 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
     ------
     DataError
         If the file is missing or unreadable, is not an IDX file, holds fewer or more values than
-        its header says, or is a damaged gzip file.
+        its header says, or is a damaged gzip file or one that unpacks to far more than its size.
     """
     import gzip
     import zlib
@@ -74,7 +79,9 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
             with gzip.open(file) as unzipped:
                 return _read(path, cast(IO[bytes], unzipped), size, expansion=_MOST_EXPANSION)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the gzip stream is damaged or cut off ({error})") from error
+        raise DataError(
+            f"{path}: the gzip stream is damaged or cut off ({one_line(error)})"
+        ) from error
     except MemoryError as error:
         raise DataError(f"{path}: the values do not fit into memory") from error
     except OSError as error:
@@ -122,6 +129,12 @@ def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> Host
         raise DataError(
             f"{path}: the header promises {_values(shape, dtype)} of data, "
             f"more than the file of {size:,} bytes can hold"
+        )
+    if expansion > 1 and expected > max(_SMALL_UNPACKED, size * _USUAL_EXPANSION):
+        raise DataError(
+            f"{path}: the header promises {_values(shape, dtype)} of data, more than "
+            f"{_USUAL_EXPANSION} times the {size:,} bytes of the gzipped file: if that is right, "
+            f"unpack it first (gunzip)"
         )
     if expansion == 1 and is_large(expected) and file.tell() + expected == size:
         return np.memmap(path, dtype, "r", file.tell(), shape)
@@ -174,5 +187,5 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[np.dtype, Shape]:
 
 
 def _values(shape: Shape, dtype: np.dtype) -> str:
-    axes = " x ".join(map(str, shape)) or "1"
+    axes = one_line(" x ".join(map(str, shape))) or "1"
     return f"{axes} {dtype.newbyteorder('=')} ({math.prod(shape) * dtype.itemsize:,} bytes)"

@@ -12,13 +12,15 @@ import numpy as np
 from xpnet.data.dataset import Dataset, Split
 from xpnet.data.idx import idx_header, read_idx
 from xpnet.data.npy import read_npy
-from xpnet.errors import DataError
+from xpnet.errors import DataError, one_line
 from xpnet.typing import HostArray
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 TRAIN_ARRAYS = ("train-images.npy", "train-labels.npy")
 TEST_ARRAYS = ("test-images.npy", "test-labels.npy")
+
+_MOST_SPARSE = 1 << 16  # so many classes there may be also where most have no sample
 
 # SHA-256 of the decompressed files.
 _SHA256 = {
@@ -98,7 +100,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
     train_split = _read_split(train)
     test_split = None if test is None else _read_split(test)
     labels, pixels = train_split.labels, train_split.images.dtype
-    n_classes = int(labels.max(initial=0)) + 1 if labels.dtype.kind in "ui" else 1
+    n_classes = _count_classes(train[1], labels)
     maximum = float(np.iinfo(pixels).max) if pixels.kind in "ui" else 1.0
     name = folder.resolve().name
     try:
@@ -106,6 +108,17 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
     except DataError as error:
         read = ", ".join(map(str, (*train, *(test or ()))))
         raise DataError(f"{error} (read from {read})") from None
+
+
+def _count_classes(path: Path, labels: HostArray) -> int:
+    """The largest label plus one; a network has an output for each."""
+    n_classes = int(labels.max(initial=0)) + 1 if labels.dtype.kind in "ui" else 1
+    if n_classes > max(_MOST_SPARSE, labels.size):
+        raise DataError(
+            f"{path}: a label is {n_classes - 1}, among {labels.size} labels: number the classes "
+            f"from 0, for a network has an output for each"
+        )
+    return n_classes
 
 
 def _folder_files(folder: Path) -> tuple[list[Path], list[Path] | None]:
@@ -226,7 +239,7 @@ def _verified(path: Path) -> HostArray:
 
 def _listing(folder: Path) -> str:
     try:
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted(one_line(path.name) for path in folder.iterdir())
     except FileNotFoundError:
         return "no such folder"
     except NotADirectoryError:

@@ -13,8 +13,9 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
+from xpnet.checks import LARGEST
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError
+from xpnet.errors import DataError, one_line
 from xpnet.typing import HostArray, Shape
 
 _LONGEST_HEADER = 1 << 16
@@ -50,6 +51,7 @@ def read_npy(path: str | os.PathLike[str]) -> HostArray:
             shape, fortran, dtype = _read_header(path, file)
             start, size = file.tell(), os.fstat(file.fileno()).st_size
         _check(path, shape, dtype, start, size)
+        shape = tuple(map(int, shape))  # a header may say True
         mapped = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
         if is_large(mapped.nbytes):
             return mapped
@@ -71,7 +73,7 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
     except OSError:
         raise
     except Exception as error:  # NumPy parses the header as Python, and raises what that raises
-        reason = str(error).partition("\n")[0]
+        reason = one_line(str(error).partition("\n")[0])
         raise DataError(f"{path}: not a .npy file, or a damaged one ({reason}); {fix}") from error
     # Version 3 is for names of fields.
     raise DataError(f"{path}: .npy files of version {version} do not hold plain numbers; {fix}")
@@ -89,14 +91,17 @@ def _without_long(file: IO[bytes], size: int) -> IO[bytes]:
 
 def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> None:
     if dtype.kind not in "biuf":
-        kind = "Python objects" if dtype.hasobject else str(dtype)
+        kind = "Python objects" if dtype.hasobject else one_line(dtype)
         raise DataError(
             f"{path}: expected real numbers, found {kind}; numpy.save an array of uint8 or float32"
         )
+    axes = one_line(" x ".join(map(str, shape))) or "1"
+    if len(shape) > 32 or not all(0 <= n <= LARGEST for n in shape):
+        raise DataError(
+            f"{path}: the header promises {axes} {dtype}, a shape that no array can have"
+        )
     expected = math.prod(shape) * dtype.itemsize
-    said = f"the header promises {' x '.join(map(str, shape)) or '1'} {dtype} ({expected:,} bytes)"
-    if len(shape) > 32 or min(shape, default=0) < 0:
-        raise DataError(f"{path}: {said}, a shape that no array can have")
+    said = f"the header promises {axes} {dtype} ({expected:,} bytes)"
     if size - start < expected:
         raise DataError(
             f"{path}: truncated: {said}, the file holds {size - start:,} bytes of data; make or "

@@ -13,14 +13,13 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.checkpoint import check_arrays
-from xpnet.errors import CheckpointError, ExportError
+from xpnet.errors import CheckpointError, ExportError, one_line
 from xpnet.export.layers import checked_dtype, describe_network, host_arrays
 from xpnet.export.reading import (
     check_fit,
     compare_shapes,
     listed,
     make_network,
-    quoted_text,
     read_description,
 )
 from xpnet.files import write_atomically
@@ -136,7 +135,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
         zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, KeyError,
         RuntimeError, NotImplementedError, SyntaxError, OverflowError,
     ) as error:  # fmt: skip
-        raise CheckpointError(f"{path}: not a readable .npz file ({quoted_text(error)})") from error
+        raise CheckpointError(f"{path}: not a readable .npz file ({one_line(error)})") from error
 
 
 def _entries(file: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInfo]:

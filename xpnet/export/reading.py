@@ -1,19 +1,17 @@
 """Networks made of what the exports wrote, or of arrays from elsewhere."""
 
 import json
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from xpnet.backends import DTYPES, Backend, open_backend
-from xpnet.checks import finite_number, positive_integer
-from xpnet.errors import CheckpointError
+from xpnet.backends import Backend, open_backend
+from xpnet.checkpoint import WRONG_VALUES
+from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
-from xpnet.losses import TARGET_KINDS
 from xpnet.training import Network
-from xpnet.training.labels import check_classes
+from xpnet.training.metadata import check_together, read_metadata
 from xpnet.training.step import load_array
 from xpnet.typing import HostArray, Shape
 
@@ -42,41 +40,15 @@ def read_description(where: str, text: str, model: Layer | None) -> tuple[Layer,
         found = json.loads(text)
         if model is None:
             model = build_layer(found["model"])
-        shape = found["sample_shape"]
-        attributes: dict[str, Any] = {
-            "sample_shape": None
-            if shape is None
-            else tuple(positive_integer("sample_shape", n) for n in shape),
-            "input_dtype": found["input_dtype"],
-            "pixel_maximum": finite_number("pixel_maximum", found["pixel_maximum"], above=0),
-            "target_kind": found["target_kind"],
-            "dtype": found["dtype"],
-        }
-        target = found.get("target_shape")
-        attributes["target_shape"] = (
-            None if target is None else tuple(positive_integer("target_shape", n) for n in target)
-        )
-        output = model.output_shape(model.input_shape())
-        attributes["classes"] = check_classes(
-            found.get("classes"), attributes["target_kind"], output
-        )
-        if not isinstance(attributes["input_dtype"], str | None):
-            raise ValueError("input_dtype must be a text")
-        if math.prod(attributes["sample_shape"] or ()) >= 2**62:
-            raise ValueError("sample_shape is too large")
-        if attributes["target_kind"] not in TARGET_KINDS:
-            raise ValueError(f"target_kind must be one of {', '.join(TARGET_KINDS)}")
-        if attributes["dtype"] not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}")
+        dtype, attributes = read_metadata({"history": [], **found}, model)
+        check_together(model, dtype, attributes)
     # What a forged description can make of the options of layers is anything but an interrupt.
-    except (
-        KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError,
-    ) as error:  # fmt: skip
+    except (*WRONG_VALUES, MemoryError) as error:
         raise CheckpointError(
-            f"{where}: its description is not that of a network ({quoted_text(error)}); if it has "
+            f"{where}: its description is not that of a network ({one_line(error)}); if it has "
             f"layers of your own, give model=..."
         ) from error
-    return model, attributes
+    return model, {**attributes, "dtype": dtype}
 
 
 def make_network(
@@ -116,7 +88,8 @@ def make_network(
         with np.errstate(over="ignore"):
             if not np.isfinite(value.astype(opened.dtype_name)).all():
                 raise CheckpointError(
-                    f"{where}: {quoted(name)} has values that {opened.dtype_name} does not hold"
+                    f"{where}: {one_line(name, 80)} has values that {opened.dtype_name} does not "
+                    f"hold"
                 )
     with opened.scope():
         loaded = {name: load_array(opened, value) for name, value in arrays.items()}
@@ -168,7 +141,7 @@ def check_fit(
 def compare_shapes(found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> list[str]:
     """A sentence for each array of another shape than the model has."""
     return [
-        f"{quoted(name)} has shape {_cut(found[name])}, the model {_cut(shape)}"
+        f"{one_line(name, 80)} has shape {_cut(found[name])}, the model {_cut(shape)}"
         for name, shape in wanted.items()
         if name in found and tuple(found[name]) != tuple(shape)
     ]
@@ -181,17 +154,5 @@ def _cut(shape: Shape) -> str:
 
 def listed(names: Collection[str]) -> str:
     """Names for a message, which are cut where there are many."""
-    shown = ", ".join(quoted(name) for name in list(names)[:SHOWN])
+    shown = ", ".join(one_line(name, 80) for name in list(names)[:SHOWN])
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
-
-
-def quoted(name: Any) -> str:
-    """A name from a file, without characters that move a terminal's cursor, and not long."""
-    return repr(str(name)[:80])[1:-1]
-
-
-def quoted_text(error: BaseException) -> str:
-    """What an error says, made fit for a message."""
-    text = str(error)[:200]
-    named = isinstance(error, KeyError | AttributeError | TypeError)
-    return repr(f"{type(error).__name__}: {text}" if named else text)[1:-1]

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend, backend_of
-from xpnet.errors import CheckpointError, ExportError
+from xpnet.errors import CheckpointError, ExportError, one_line
 from xpnet.export.reading import (
     check_fit,
     compare_shapes,
     make_network,
-    quoted,
-    quoted_text,
     read_description,
     widest,
 )
@@ -125,7 +123,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], str | Non
                 ": of dtypes that NumPy has not give what safetensors.torch.load_file(path) returns"
             )
         raise CheckpointError(
-            f"{path}: not a readable safetensors file ({quoted_text(error)}){advice}"
+            f"{path}: not a readable safetensors file ({one_line(error)}){advice}"
         ) from error
     if "xpnet" in metadata:
         raise CheckpointError(
@@ -177,7 +175,7 @@ def _matched(
     values = {name: _on_host(state[name]) for name in wanted if name in state}
     wrong = compare_shapes({name: value.shape for name, value in values.items()}, wanted)
     wrong += [
-        f"{quoted(name)} ({value.dtype}) holds what are not finite floating-point numbers"
+        f"{one_line(name, 80)} ({value.dtype}) holds what are not finite floating-point numbers"
         for name, value in values.items()
         if value.dtype.kind != "f" or not np.isfinite(value).all()
     ]

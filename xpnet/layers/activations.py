@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.checks import finite_number
+from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
 from xpnet.operations import erf
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
@@ -112,7 +113,7 @@ class LeakyReLU(Activation):
     def __post_init__(self) -> None:
         slope = finite_number("LeakyReLU: slope", self.slope)
         if slope < 0:
-            raise ValueError(f"LeakyReLU: slope must not be negative, got {self.slope!r}")
+            raise ValueError(f"LeakyReLU: slope must not be negative, got {shown(self.slope)}")
         object.__setattr__(self, "slope", slope)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
@@ -239,7 +240,7 @@ class GELU(Activation):
     def __post_init__(self) -> None:
         if self.approximate not in ("none", "tanh"):
             raise ValueError(
-                f"GELU: approximate must be 'none' or 'tanh', got {self.approximate!r}"
+                f"GELU: approximate must be 'none' or 'tanh', got {shown(self.approximate)}"
             )
 
     def flops(self, shape: Shape) -> int:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from xpnet.checks import finite_number, positive_integer
-from xpnet.initializers import ones, zeros
+from xpnet.errors import shown
+from xpnet.initializers import constant, ones, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.random import Seed
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
@@ -66,7 +67,7 @@ class BatchNorm(Layer):
         size = positive_integer("BatchNorm: n_features", self.n_features)
         momentum = finite_number("BatchNorm: momentum", self.momentum, above=0)
         if momentum > 1:
-            raise ValueError(f"BatchNorm: momentum must be at most 1, got {self.momentum!r}")
+            raise ValueError(f"BatchNorm: momentum must be at most 1, got {shown(self.momentum)}")
         object.__setattr__(self, "n_features", size)
         object.__setattr__(self, "momentum", momentum)
         object.__setattr__(
@@ -80,7 +81,9 @@ class BatchNorm(Layer):
         return {"scale": ones((self.n_features,)), "bias": zeros((self.n_features,))}
 
     def buffers(self) -> dict[str, HostArray]:
-        return {"mean": zeros((self.n_features,)), "variance": ones((self.n_features,))}
+        # No memory is taken: a file may ask for more features than it has arrays for.
+        shape = (self.n_features,)
+        return {"mean": constant(0.0, shape), "variance": constant(1.0, shape)}
 
     def update_buffers(self, xp: Namespace, buffers: Params, cache: Cache) -> dict[str, Array]:
         normal, _, mean, variance, *masked = cache

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from xpnet.checks import finite_number
+from xpnet.errors import shown
 from xpnet.operations import unit_of_squares
 from xpnet.typing import Array, Namespace
 
@@ -78,7 +79,7 @@ def build_constraint(description: dict[str, Any]) -> Constraint:
     kind = description["constraint"]
     if kind not in CONSTRAINTS:
         raise ValueError(
-            f"the constraint {kind!r} is not one of xpnet's ({', '.join(CONSTRAINTS)}): "
+            f"the constraint {shown(kind)} is not one of xpnet's ({', '.join(CONSTRAINTS)}): "
             f"give the model to load(..., model=...)"
         )
     constraint: Constraint = CONSTRAINTS[kind](**description["options"])

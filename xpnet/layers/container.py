@@ -5,11 +5,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
+from xpnet.errors import shown
 from xpnet.layers.base import Layer
 from xpnet.layers.description import build_layer, describe_layer
 from xpnet.layers.summary import summarize
 from xpnet.random import Seed, derive
 from xpnet.typing import Array, Cache, HostArray, Namespace, Params, Shape
+
+_LONGEST_NAME = 100
+_DEEPEST = 64  # each container inside of another takes some frames of Python's stack
 
 
 class Container(Layer):
@@ -29,19 +33,24 @@ class Container(Layer):
     TypeError
         If a value is not a layer.
     ValueError
-        If a name has other characters, or a layer calls a parameter and a buffer the same.
+        If a name has other characters or more than 100, a layer calls a parameter and a buffer the
+        same, or more than 64 containers are inside of each other.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         kind = type(self).__name__
         for name, layer in layers.items():
-            if not re.fullmatch(r"\w+", name, re.ASCII):
+            if not re.fullmatch(rf"\w{{1,{_LONGEST_NAME}}}", name, re.ASCII):
                 raise ValueError(
-                    f"{kind}: the layer name {name!r} may have only letters, digits and _"
+                    f"{kind}: the layer name {shown(name)} may have only letters, digits and _, "
+                    f"up to {_LONGEST_NAME} of them"
                 )
             if not isinstance(layer, Layer):
                 raise TypeError(f"{kind}: {name}={not_a_layer(layer)}")
         self._layers = dict(layers)
+        self._depth = 1 + max((getattr(layer, "_depth", 0) for layer in layers.values()), default=0)
+        if self._depth > _DEEPEST:
+            raise ValueError(f"{kind}: more than {_DEEPEST} containers inside of each other")
         trained = {name: tuple(layer.parameter_shapes()) for name, layer in layers.items()}
         buffers = {name: tuple(layer.buffers()) for name, layer in layers.items()}
         for name in layers:
@@ -159,10 +168,13 @@ class Container(Layer):
         """
         layers: dict[str, Any] = {}
         for entry in config["layers"]:
+            name = entry["name"]
+            if name in layers:
+                raise ValueError(f"two layers are called {shown(name)}")
             try:
-                layers[entry["name"]] = build_layer(entry)
+                layers[name] = build_layer(entry)
             except ValueError as error:
-                raise ValueError(f"layer {entry['name']!r}: {error}") from None
+                raise ValueError(f"layer {shown(name)}: {error}") from None
         return cls(**layers)
 
     def __getitem__(self, name: str) -> Layer:
@@ -201,7 +213,7 @@ def not_a_layer(given: Any) -> str:
     if isinstance(given, type) and issubclass(given, Layer):
         brackets = "()" if _takes_nothing(given) else "(...)"
         return f"{given.__name__} is the class, not a layer: write {given.__name__}{brackets}"
-    return f"{given!r} is not a layer such as ReLU() or Dense(784, 10)"
+    return f"{shown(given)} is not a layer such as ReLU() or Dense(784, 10)"
 
 
 def _takes_nothing(kind: type[Layer]) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.checks import positive_integer
+from xpnet.errors import shown
 from xpnet.initializers import (
     Initializer,
     build_initializer,
@@ -57,15 +58,15 @@ class Dense(Layer):
         if not callable(self.init_weight):
             raise ValueError(
                 f"Dense: init_weight must be an initializer such as xpnet.initializers.he_normal, "
-                f"got {self.init_weight!r}"
+                f"got {shown(self.init_weight)}"
             )
         if not isinstance(self.bias, bool):
-            raise ValueError(f"Dense: bias must be True or False, got {self.bias!r}")
+            raise ValueError(f"Dense: bias must be True or False, got {shown(self.bias)}")
         if self.constraint is not None and (
             isinstance(self.constraint, type) or not callable(self.constraint)
         ):
             raise ValueError(
-                f"Dense: constraint must be one such as MaxNorm(3.0), got {self.constraint!r}"
+                f"Dense: constraint must be one such as MaxNorm(3.0), got {shown(self.constraint)}"
             )
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from xpnet.errors import shown
 from xpnet.layers.base import Layer
 
 LAYERS: dict[str, type[Layer]] = {}
@@ -24,7 +25,7 @@ def build_layer(description: dict[str, Any]) -> Layer:
     kind = description["layer"]
     if kind not in LAYERS:
         raise ValueError(
-            f"{kind!r} is not one of xpnet's layers ({', '.join(sorted(LAYERS))}): "
+            f"{shown(kind)} is not one of xpnet's layers ({', '.join(sorted(LAYERS))}): "
             f"give the model to load(..., model=...)"
         )
     return LAYERS[kind].from_config(description["options"])

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from xpnet.checks import positive_integer
+from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
@@ -22,9 +24,12 @@ class Flatten(Layer):
     def __post_init__(self) -> None:
         if self.shape is None:
             return
-        shape = tuple(self.shape)
-        if not all(isinstance(n, int) and n > 0 for n in shape):
-            raise ValueError(f"Flatten: shape must be positive integers, got {self.shape!r}")
+        try:
+            shape = tuple(positive_integer("Flatten: shape", n) for n in self.shape)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Flatten: shape must be positive integers, got {shown(self.shape)}"
+            ) from None
         object.__setattr__(self, "shape", shape)
 
     def input_shape(self) -> Shape | None:

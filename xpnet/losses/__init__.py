@@ -8,6 +8,7 @@ a function. A plain function of your own with this signature is a loss like thes
 
 from typing import Any
 
+from xpnet.errors import shown
 from xpnet.losses.base import (
     TARGET_KINDS,
     ElementwiseLoss,
@@ -71,7 +72,7 @@ def build_loss(description: dict[str, Any]) -> Loss:
     """
     name = description["loss"]
     if name not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {name!r}")
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {shown(name)}")
     return LOSSES[name].from_config(description["options"])
 
 

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar
 
+from xpnet.checks import as_float
+from xpnet.errors import shown
 from xpnet.typing import Array, Namespace
 
 TARGET_KINDS = ("classes", "multilabel", "values")
@@ -233,19 +234,17 @@ def check_fraction(name: str, value: Any) -> None:
     ValueError
         If it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
+    if not 0 <= as_float(value) < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {shown(value)}")
 
 
 def is_weight(value: Any) -> bool:
     """Whether a value is a finite number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    return math.isfinite(value) and float(value) >= 0
+    return 0 <= as_float(value) < math.inf
 
 
 def _check_kind(name: str, kind: Any) -> None:
     if kind not in TARGET_KINDS:
         raise ValueError(
-            f"{name}: target_kind must be one of {', '.join(TARGET_KINDS)}; got {kind!r}"
+            f"{name}: target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(kind)}"
         )

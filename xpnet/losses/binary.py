@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import device
 
+from xpnet.errors import shown
 from xpnet.losses.base import ElementwiseLoss, LossFunction, check_fraction, is_weight
 from xpnet.typing import Array, Namespace
 
@@ -61,7 +62,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
         if not weights or not all(is_weight(w) and w > 0 for w in weights):
             raise ValueError(
                 f"BinaryCrossEntropy: positive_weight must be a positive number or one for each "
-                f"output, got {given!r}"
+                f"output, got {shown(given)}"
             )
         floats = tuple(map(float, weights))
         one = not isinstance(given, tuple | list)

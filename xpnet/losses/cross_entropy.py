@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from array_api_compat import device
 
 from xpnet.checks import positive_integer
+from xpnet.errors import shown
 from xpnet.losses.base import Loss, LossFunction, check_fraction, column_of_weights, is_weight
 from xpnet.typing import Array, DType, Namespace
 
@@ -228,7 +229,7 @@ def balanced_class_weight(labels: Any, n_classes: int) -> tuple[float, ...]:
     wrong = [label for label in counts if label not in range(n_classes)]
     missing = [label for label in range(n_classes) if label not in counts]
     if wrong or missing:
-        what = f"found label {wrong[0]!r}" if wrong else f"class {missing[0]} has no sample"
+        what = f"found label {shown(wrong[0])}" if wrong else f"class {missing[0]} has no sample"
         raise ValueError(
             f"balanced_class_weight: labels must be integers from 0 to {n_classes - 1} with a "
             f"sample of each class; {what}"
@@ -250,7 +251,7 @@ def _checked_class_weight(given: Any) -> tuple[Any, ...]:
         raise ValueError(
             f"SoftmaxCrossEntropy: class_weight must be one number for each class, or a mapping "
             f"from class to number, with numbers that are finite, not negative and not all 0 "
-            f"(see balanced_class_weight); got {given!r}"
+            f"(see balanced_class_weight); got {shown(given)}"
         )
     floats = list(map(float, weights))
     return tuple(sorted(zip(map(int, labels), floats, strict=True))) if labels else tuple(floats)

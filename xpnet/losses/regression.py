@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from xpnet.errors import shown
 from xpnet.losses.base import ElementwiseLoss, is_weight
 from xpnet.typing import Array, Namespace
 
@@ -73,7 +74,7 @@ class Huber(ElementwiseLoss):
 
     def __post_init__(self) -> None:
         if not (is_weight(self.delta) and self.delta > 0):
-            raise ValueError(f"Huber: delta must be positive and finite, got {self.delta!r}")
+            raise ValueError(f"Huber: delta must be positive and finite, got {shown(self.delta)}")
         object.__setattr__(self, "delta", float(self.delta))
 
     def terms(

@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.checks import positive_integer
+from xpnet.checks import finite_number, positive_integer
+from xpnet.errors import shown
 from xpnet.schedules.base import limit
 
 
@@ -45,7 +46,7 @@ class ReduceOnPlateau:
         if not (isinstance(self.monitor, str) and self.monitor):
             raise ValueError(
                 f"ReduceOnPlateau: monitor must be the name of a field of EpochRecord such as "
-                f"'train_loss', got {self.monitor!r}"
+                f"'train_loss', got {shown(self.monitor)}"
             )
         limit(self, "factor", above=0, below=1)
         limit(self, "min_delta", "minimum", at_least=0)
@@ -99,9 +100,10 @@ class Plateau:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self._best = None if state["best"] is None else float(state["best"])
-        self._bad_epochs = int(state["bad_epochs"])
-        self._cooling = int(state["cooling"])
+        self._best = None if state["best"] is None else finite_number("best", state["best"])
+        self._bad_epochs, self._cooling = (
+            int(finite_number(name, state[name], at_least=0)) for name in ("bad_epochs", "cooling")
+        )
 
     def _is_better(self, value: float) -> bool:
         if self._best is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.data import Dataset
+from xpnet.errors import shown
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.losses import SoftmaxCrossEntropy
@@ -148,11 +149,12 @@ class RunConfig:
         if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:
             raise OptionError(
                 "schedule_factor",
-                f"must be below 1 for the schedule plateau, got {self.schedule_factor!r}",
+                f"must be below 1 for the schedule plateau, got {shown(self.schedule_factor)}",
             )
         if (self.warmup or 0) >= self.epochs:
             raise OptionError(
-                "warmup", f"must be below the number of epochs, {self.epochs}; got {self.warmup!r}"
+                "warmup",
+                f"must be below the number of epochs, {self.epochs}; got {shown(self.warmup)}",
             )
         measured = self.train_metrics != "none" or self.validation is not None
         if self.schedule == "plateau" and not measured:

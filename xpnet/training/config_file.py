@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from xpnet.errors import one_line, shown
 from xpnet.training.config import RunConfig
 from xpnet.training.options import OptionError, check_option
 
@@ -44,7 +45,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in names:
             known = ", ".join(map(_key, names))
-            raise OptionError("config", f"{path}: there is no option {key!r}; there are {known}")
+            raise OptionError(
+                "config", f"{path}: there is no option {shown(key)}; there are {known}"
+            )
         if name in options:
             raise OptionError("config", f"{path}: {key} is given twice, with - and with _")
         try:
@@ -66,7 +69,7 @@ def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
         problem = f"{path}: cannot be read: {error.strerror or error}"
         raise OptionError("config", problem) from error
     except ValueError as error:  # a name that no file can have
-        raise OptionError("config", f"{str(path)!r}: cannot be read: {error}") from error
+        raise OptionError("config", f"{shown(str(path))}: cannot be read: {error}") from error
     if len(content) > _LARGEST:
         raise OptionError(
             "config", f"{path}: larger than {_LARGEST:,} bytes, which no file of options is"
@@ -74,7 +77,7 @@ def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise OptionError("config", f"{path}: not valid TOML: {error}") from error
+        raise OptionError("config", f"{path}: not valid TOML: {one_line(error)}") from error
 
 
 def write_config(config: RunConfig) -> str:
@@ -113,7 +116,7 @@ def _value(name: str, value: Any) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise OptionError(name, f"must be valid Unicode, got {value!r}") from error
+        raise OptionError(name, f"must be valid Unicode, got {shown(value)}") from error
     # As in JSON, but for one control character that TOML wants to be written otherwise as well.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet.checkpoint import check_arrays
 from xpnet.checks import finite_number, positive_integer
+from xpnet.errors import shown
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
@@ -46,9 +47,13 @@ class Monitor:
 
     def __post_init__(self) -> None:
         if self.name not in MONITORED:
-            raise ValueError(f"monitor must be one of {', '.join(MONITORED)}; got {self.name!r}")
+            raise ValueError(
+                f"monitor must be one of {', '.join(MONITORED)}; got {shown(self.name)}"
+            )
         if self.mode not in (None, *MODES):
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, or None; got {self.mode!r}")
+            raise ValueError(
+                f"mode must be one of {', '.join(MODES)}, or None; got {shown(self.mode)}"
+            )
         delta = finite_number("min_delta", self.min_delta, at_least=0)
         object.__setattr__(self, "min_delta", delta)
 
@@ -162,8 +167,12 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.stopped_epoch, self._waited = state["stopped_epoch"], state["waited"]
+        self.best = None if state["best"] is None else finite_number("best", state["best"])
+        self.best_epoch, self.stopped_epoch = (
+            None if state[name] is None else positive_integer(name, state[name])
+            for name in ("best_epoch", "stopped_epoch")
+        )
+        self._waited = int(finite_number("waited", state["waited"], at_least=0))
         best = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
         if best:
             check_arrays("the best parameters of EarlyStopping", best, self._shapes)

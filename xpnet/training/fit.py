@@ -24,6 +24,7 @@ from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
 from xpnet.training.resume import (
+    check_place,
     check_same_training,
     describe_training,
     load_state,
@@ -224,11 +225,8 @@ def fit(
             input_dtype=dtype_name(sets.x),
             classes=sets.classes,
             target_shape=sets.target_shape,
+            buffers={},  # with the parameters, by set_arrays
         )
-        state = initial_state(
-            opened, begin.model, optimizer, seed,
-            epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,
-        )  # fmt: skip
         training: dict[str, Any] = {}
         if saved is not None or any(map(saves, callbacks)):
             training = describe_training(
@@ -236,7 +234,13 @@ def fit(
                 drop_last=drop_last,
             ) | begin.described_for(saved)  # fmt: skip
         if saved is not None:
-            check_same_training(opened, saved, training, state, keepers(callbacks, plateau))
+            check_same_training(saved, training, model, keepers(callbacks, plateau))
+            check_place(saved, epochs, steps)
+        state = initial_state(
+            opened, begin.model, optimizer, seed,
+            epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,
+        )  # fmt: skip
+        if saved is not None:
             state = load_state(opened, saved, state)
             network.history = History(saved.records)
         network.set_arrays(state)

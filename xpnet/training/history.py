@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, overload
 
+from xpnet.checks import finite_number, positive_integer
+from xpnet.errors import shown
+
 UNMEASURED: dict[str, tuple[str, ...]] = {
     "evaluated": (),
     "running": ("train_accuracy",),
@@ -71,6 +74,25 @@ class EpochRecord:
         return text if self.train_seconds is None else f"{text}  {self.train_seconds:6.2f} s"
 
 
+def read_record(row: Mapping[str, Any]) -> EpochRecord:
+    """A record from the values of a file, which may be any.
+
+    Raises
+    ------
+    TypeError
+        If the row lacks a field (but for the validation's), or has another.
+    ValueError
+        If the number of the epoch is none, or a figure neither a number nor None.
+    """
+    values: dict[str, Any] = dict(row)
+    for name, value in values.items():
+        if name == "epoch":
+            values[name] = positive_integer("the number of an epoch", value)
+        elif value is not None and not isinstance(value, float):
+            values[name] = finite_number(name, value)
+    return EpochRecord(**values)
+
+
 class History(Sequence[EpochRecord]):
     """The epochs of a training run, in order.
 
@@ -89,8 +111,10 @@ class History(Sequence[EpochRecord]):
         ------
         TypeError
             If a row lacks one of the fields (but for the validation's), or has another.
+        ValueError
+            If the number of an epoch is none, or a figure neither a number nor None.
         """
-        return cls([EpochRecord(**row) for row in rows])
+        return cls([read_record(row) for row in rows])
 
     def append(self, record: EpochRecord) -> None:
         """Add the record of an epoch."""
@@ -110,7 +134,7 @@ class History(Sequence[EpochRecord]):
         if isinstance(key, str):
             names = [field.name for field in fields(EpochRecord)]
             if key not in names:
-                raise KeyError(f"a history has {', '.join(names)}; got {key!r}")
+                raise KeyError(f"a history has {', '.join(names)}; got {shown(key)}")
             return [getattr(record, key) for record in self._records]
         if isinstance(key, slice):
             return History(self._records[key])

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.errors import TrainingDiverged
+from xpnet.checkpoint import WRONG_VALUES
+from xpnet.errors import CheckpointError, TrainingDiverged, one_line
 from xpnet.random import permutation
 from xpnet.schedules import Plateau
 from xpnet.training.batches import VARYING_GROUP, batches, counting
@@ -114,7 +115,14 @@ class Loop:
         self._started = time.perf_counter() - self._seconds
         for name, keeper in keepers(self.callbacks, self._plateau).items():
             if name in snapshot.callbacks:
-                keeper.load_state_dict(dict(snapshot.callbacks[name]))
+                try:
+                    keeper.load_state_dict(dict(snapshot.callbacks[name]))
+                except CheckpointError:
+                    raise
+                except WRONG_VALUES as error:
+                    raise CheckpointError(
+                        f"resume: what {name} kept cannot be taken back: {one_line(error)}"
+                    ) from error
 
     def run(self, step: Step, evaluate: Evaluator) -> None:
         """Train until the last epoch is finished, or something ends the training before."""

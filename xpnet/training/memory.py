@@ -15,7 +15,7 @@ def telling_of_memory(backend: Backend, batch_size: int) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, XpnetError) or not backend.out_of_memory(error):
             raise
-        what = one_line(error)[:300] or type(error).__name__
+        what = one_line(error, 300) or type(error).__name__
         narrower = "dtype='float32', " if backend.dtype_name == "float64" else ""
         raise OutOfMemory(
             f"not enough memory on {backend.device_name()}: {what}. Take a smaller batch_size "

@@ -7,6 +7,7 @@ from typing import Any
 from xpnet import checkpoint
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
+from xpnet.errors import shown
 from xpnet.layers import Layer
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, target_kind
 from xpnet.metrics import predicted_classes
@@ -92,7 +93,7 @@ class Network(Foreign, TrainedArrays):
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
-                f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {target_kind!r}"
+                f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(target_kind)}"
             )
         check_numbers(backend.dtype_name, model)
         self.model = model
@@ -213,7 +214,7 @@ class Network(Foreign, TrainedArrays):
         if self.target_kind != "classes":
             raise ValueError(
                 f"confusion_matrix: this network was trained on targets of the kind "
-                f"{self.target_kind!r}, which are not classes; take report"
+                f"{shown(self.target_kind)}, which are not classes; take report"
             )
         backend = self.backend
         with backend.scope():

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES
-from xpnet.checks import finite_number
+from xpnet.checks import LARGEST, MOST_THREADS, finite_number
+from xpnet.errors import shown
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.layers.dropout import rate_problem
@@ -72,6 +73,12 @@ INTEGERS: dict[str, int] = {
 }
 """The options that are integers, with the smallest that is allowed."""
 
+_LARGEST_OF = {
+    "seed": 2**128 - 1,  # as much as a SeedSequence draws itself
+    "threads": MOST_THREADS,
+}
+"""The largest that is allowed, where it is not that of an index."""
+
 FLAGS = ("batch_norm", "drop_last", "tf32", "tensorboard")
 """The options that are on or off."""
 
@@ -105,15 +112,13 @@ def check_option(name: str, value: Any) -> Any:
 def _choice(name: str, value: Any) -> str:
     # A value that has no hash is in no dictionary, but in no tuple either.
     if not isinstance(value, str) or value not in CHOICES[name]:
-        raise OptionError(name, f"must be one of {', '.join(CHOICES[name])}; got {value!r}")
+        raise OptionError(name, f"must be one of {', '.join(CHOICES[name])}; got {shown(value)}")
     return value
 
 
 def _number(name: str, value: Any) -> float:
     try:
         number = finite_number(name, value, **NUMBERS[name])
-    except OverflowError as error:  # an integer beyond all floats
-        raise OptionError(name, "must be finite") from error
     except ValueError as error:
         raise OptionError(name, str(error).removeprefix(f"{name} ")) from error
     problem = rate_problem(number) if name == "dropout" else ""
@@ -123,21 +128,24 @@ def _number(name: str, value: Any) -> float:
 
 
 def _integer(name: str, value: Any) -> int:
-    smallest = INTEGERS[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-        raise OptionError(name, f"must be an integer from {smallest} upwards, got {value!r}")
+    smallest, largest = INTEGERS[name], _LARGEST_OF.get(name, LARGEST)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and value > largest:
+        raise OptionError(name, f"must be {largest} at the most, got {shown(value)}")
+    if not whole or value < smallest:
+        raise OptionError(name, f"must be an integer from {smallest} upwards, got {shown(value)}")
     return value
 
 
 def _flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise OptionError(name, f"must be true or false, got {value!r}")
+        raise OptionError(name, f"must be true or false, got {shown(value)}")
     return value
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise OptionError(name, f"must be a text that is not empty, got {value!r}")
+        raise OptionError(name, f"must be a text that is not empty, got {shown(value)}")
     return value
 
 
@@ -154,6 +162,7 @@ def _sizes(name: str, value: Any) -> tuple[int, ...]:
     )
     if not fits:
         raise OptionError(
-            name, f"must be a list of integers from 1 to 2**31 - 1, such as 256, 64; got {value!r}"
+            name,
+            f"must be a list of integers from 1 to 2**31 - 1, such as 256, 64; got {shown(value)}",
         )
     return tuple(value)

@@ -1,5 +1,6 @@
 """Going on with a training that was saved: is it the same one, and what was its state?"""
 
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -9,7 +10,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.checkpoint import check_arrays
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, one_line, shown
 from xpnet.layers import Layer, describe_layer
 from xpnet.training.sets import Sets
 from xpnet.training.snapshot import LOSS, Snapshot, read_snapshot
@@ -19,6 +20,8 @@ from xpnet.typing import Array, SeedSequence, State
 
 _LOOKED_AT = 64
 """So many samples, here and there in a set, tell whether it is the same one."""
+
+_FEW = 1000
 
 _POOL_SIZE = 4  # of a SeedSequence, unless it is chosen
 
@@ -36,7 +39,7 @@ def open_resume(resume: str | os.PathLike[str] | Snapshot | None) -> Snapshot | 
     if resume is None or isinstance(resume, Snapshot):
         return resume
     if not isinstance(resume, str | os.PathLike):
-        raise TypeError(f"resume must be a file, a folder or a Snapshot, got {resume!r}")
+        raise TypeError(f"resume must be a file, a folder or a Snapshot, got {shown(resume)}")
     return read_snapshot(resume)
 
 
@@ -64,7 +67,20 @@ def settle_as_before(backend: Backend, saved: Snapshot) -> None:
 
 
 def load_state(backend: Backend, saved: Snapshot, state: State) -> State:
-    """The saved state on the device, in the dtypes of the state before the first step."""
+    """The saved state on the device, in the dtypes of the state before the first step.
+
+    Raises
+    ------
+    CheckpointError
+        If the arrays are others than those, or hold what are no numbers.
+    """
+    is_integer = backend.xp.isdtype
+    integers = {name for name, value in state.items() if is_integer(value.dtype, "integral")}
+    shapes = {name: tuple(value.shape) for name, value in state.items() if name != LOSS}
+    arrays = {name: value for name, value in saved.arrays.items() if name != LOSS}
+    check_arrays("resume", arrays, shapes, integers=integers, dtype=backend.dtype_name)
+    if LOSS not in saved.arrays or saved.arrays[LOSS].shape != ():
+        raise CheckpointError(f"resume: does not fit the model: missing: {LOSS}")
     return {
         name: backend.asarray(saved.arrays[name], dtype=value.dtype, copy=True)
         for name, value in state.items()
@@ -110,24 +126,18 @@ def describe_training(
 
 
 def check_same_training(
-    backend: Backend,
-    saved: Snapshot,
-    training: Mapping[str, Any],
-    state: State,
-    keepers: Collection[str],
+    saved: Snapshot, training: Mapping[str, Any], model: Layer, keepers: Collection[str]
 ) -> None:
-    """Check that a snapshot is of the training that shall go on.
+    """Check that a snapshot is of the training that shall go on, before memory is taken for it.
 
     Parameters
     ----------
-    backend
-        Where it goes on.
     saved
         The snapshot.
     training
         What `describe_training` gives of the training that shall go on.
-    state
-        Its state before the first step: the names, shapes and kinds that are expected.
+    model
+        Its layers.
     keepers
         The names of those that keep something across a break: callbacks, a schedule.
 
@@ -151,11 +161,36 @@ def check_same_training(
             f"resume: the saved training was another one than this: {'; '.join(problems)}. Give "
             f"what it was begun with, or leave resume out to begin anew"
         )
-    is_integer = backend.xp.isdtype
-    integers = {name for name, value in state.items() if is_integer(value.dtype, "integral")}
-    shapes = {name: tuple(value.shape) for name, value in state.items() if name != LOSS}
-    arrays = {name: value for name, value in saved.arrays.items() if name != LOSS}
-    check_arrays("resume", arrays, shapes, integers=integers)
+    shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+    # Before the state is made, which `load_state` compares with all that was saved.
+    wanted = sum(math.prod(shape) for shape in shapes.values())
+    if wanted > 2 * sum(value.size for value in saved.arrays.values()) + _FEW:
+        there = {name: value for name, value in saved.arrays.items() if name in shapes}
+        check_arrays("resume", there, shapes)
+
+
+def check_place(saved: Snapshot, epochs: int, steps: int) -> None:
+    """Check where a snapshot says that it is, for `epochs` of `steps` steps each.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such place, or the arrays are not from there.
+    """
+    done = saved.epoch * steps + saved.step
+    taken, schedule = saved.arrays.get("step"), saved.arrays.get("schedule")
+    count = None if taken is None or taken.shape or taken.dtype.kind not in "iu" else int(taken)
+    # The number of the step is an int32, which begins anew after 2**31.
+    if saved.step >= steps or (count is not None and (count - done) % 2**32):
+        raise CheckpointError(
+            f"resume: the checkpoint is damaged: {saved.epoch} epochs and {saved.step} of {steps} "
+            f"steps are done, after {count} steps"
+        )
+    if schedule is not None and schedule.shape != (epochs * steps,):
+        raise CheckpointError(
+            f"resume: does not fit the model: schedule has shape {one_line(schedule.shape)}, the "
+            f"training {(epochs * steps,)}"
+        )
 
 
 def describe(x: Any) -> str:
@@ -194,5 +229,4 @@ def _describe_samples(backend: Backend, x: Array, y: Array) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    return one_line(value, 300) if isinstance(value, str) else shown(value, 300)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, shown
 from xpnet.schedules import Schedule
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, read_config
@@ -74,7 +74,7 @@ def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunC
 
 def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:
     differing = {
-        name: f"{name} was {getattr(config, name)!r} and is {value!r}"
+        name: f"{name} was {shown(getattr(config, name))} and is {shown(value)}"
         for name, value in given.items()
         if name not in MAY_CHANGE and value != getattr(config, name)
     }

@@ -221,7 +221,7 @@ class RunFolder(Checkpoint):
         self,
         network: Network,
         configuration: Mapping[str, Any],
-        confusion: HostArray,
+        confusion: HostArray | None,
         split: str,
         *,
         total_seconds: float,
@@ -235,7 +235,7 @@ class RunFolder(Checkpoint):
         configuration
             How it was trained, as JSON values.
         confusion
-            The confusion matrix, shape (C, C).
+            The confusion matrix, shape (C, C); None for none.
         split
             Which set the matrix is of.
         total_seconds
@@ -252,7 +252,10 @@ class RunFolder(Checkpoint):
             **environment(network.backend),
             "final": network.history[-1].to_dict(),
             "best_epoch": self.best_epoch,
-            "confusion_matrix": {"split": split, "counts": confusion.tolist()},
+            "confusion_matrix": {
+                "split": split,
+                "counts": confusion if confusion is None else confusion.tolist(),
+            },
             "total_seconds": total_seconds,
             "train_seconds": sum(record.train_seconds or 0.0 for record in network.history),
             "eval_seconds": sum(record.eval_seconds or 0.0 for record in network.history),

@@ -7,12 +7,10 @@ import numpy as np
 
 from xpnet import checkpoint
 from xpnet.backends import Backend, open_backend
-from xpnet.errors import CheckpointError
+from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
-from xpnet.losses import TARGET_KINDS, build_loss
 from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
-from xpnet.training.history import History
-from xpnet.training.labels import check_classes
+from xpnet.training.metadata import check_together, read_metadata
 from xpnet.training.network import Network
 from xpnet.training.step import load_array, select
 
@@ -26,6 +24,9 @@ def load(
     dtype: str | None = None,
 ) -> Network:
     """Read a network that `Network.save` wrote, on this or any other backend.
+
+    A file is not believed: what it says is checked, and its arrays are compared with the model,
+    before memory is taken for it.
 
     Parameters
     ----------
@@ -57,32 +58,17 @@ def load(
     try:
         if model is None:
             model = build_layer(metadata["model"])
-        shape = metadata["sample_shape"]
-        sample_shape = None if shape is None else tuple(int(n) for n in shape)
-        pixel_maximum = float(metadata["pixel_maximum"])
-        # A file from before there were others is of classes.
-        kind = metadata.get("target_kind", "classes")
-        input_dtype = metadata.get("input_dtype")
-        if not isinstance(input_dtype, str | None):
-            raise ValueError(f"samples of an unknown dtype, {input_dtype!r}")
-        if kind not in TARGET_KINDS:
-            raise ValueError(f"targets of an unknown kind, {kind!r}")
-        described = metadata.get("loss")
-        loss = None if described is None else build_loss(described)
-        # Files from before there were others are of integers, and predict columns.
-        output = model.output_shape(model.input_shape())
-        classes = check_classes(metadata.get("classes"), kind, output)
-        target = metadata.get("target_shape")
-        target_shape = None if target is None else tuple(int(n) for n in target)
-        history = History.from_dicts(metadata["history"])
-        saved_dtype = str(metadata["dtype"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        saved_dtype, details = read_metadata(metadata, model)
+        shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+        shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
+        checkpoint.check_arrays(path, arrays, shapes, dtype=saved_dtype)
+        check_together(model, saved_dtype, details)
+    except CheckpointError:
+        raise
+    except checkpoint.WRONG_VALUES as error:
         raise CheckpointError(
-            f"{path}: the metadata does not describe a network: {error}"
+            f"{path}: the metadata does not describe a network: {one_line(error)}"
         ) from error
-    shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
-    shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
-    checkpoint.check_arrays(path, arrays, shapes)
     opened = open_backend(backend, device, dtype or saved_dtype)
     with opened.scope():
         loaded = {name: load_array(opened, np.asarray(value)) for name, value in arrays.items()}
@@ -90,13 +76,6 @@ def load(
         model,
         select(loaded, "param/"),
         opened,
-        history=history,
-        sample_shape=sample_shape,
-        pixel_maximum=pixel_maximum,
-        target_kind=kind,
-        loss=loss,
         buffers=select(loaded, "buffer/"),
-        input_dtype=input_dtype,
-        classes=classes,
-        target_shape=target_shape,
+        **details,
     )

@@ -8,18 +8,19 @@ masks from the seed and the number of the step (see `xpnet.random`).
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
-from xpnet.errors import CheckpointError
+from xpnet.checkpoint import WRONG_VALUES, read_checkpoint, write_checkpoint
+from xpnet.checks import LARGEST, MOST_THREADS, as_float
+from xpnet.errors import CheckpointError, shown
 from xpnet.schedules import Plateau
 from xpnet.training.callbacks import Callback
-from xpnet.training.history import EpochRecord
+from xpnet.training.history import EpochRecord, read_record
 from xpnet.typing import HostArray
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -119,9 +120,21 @@ class Snapshot:
         return None
 
 
-_PLAIN = (
-    "epoch", "step", "epochs", "stopped", "seconds", "backend", "threads", "steps_per_call",
-)  # fmt: skip
+def _is_count(value: Any, smallest: int = 0, largest: int = LARGEST) -> bool:
+    return type(value) is int and smallest <= value <= largest
+
+
+_PLAIN: dict[str, Callable[[Any], bool]] = {
+    "epoch": _is_count,
+    "step": _is_count,
+    "epochs": lambda value: _is_count(value, 1),
+    "stopped": lambda value: isinstance(value, bool),
+    "seconds": lambda value: 0 <= as_float(value) < math.inf,
+    "backend": lambda value: isinstance(value, str) and value.isprintable() and len(value) < 100,
+    "threads": lambda value: value is None or _is_count(value, 1, MOST_THREADS),
+    "steps_per_call": lambda value: _is_count(value, 1, 2**31),
+}
+"""The fields that are JSON values as they are, and whether a value may be one."""
 
 
 def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
@@ -145,23 +158,31 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
             f"which could go on; give the {CHECKPOINT} that Checkpoint or a run folder wrote"
         )
     try:
-        for name in ("epoch", "step", "epochs", "steps_per_call"):
-            if type(metadata[name]) is not int or metadata[name] < 0:
-                raise ValueError(f"{name} is {metadata[name]!r}")
-        callbacks = {name: dict(state) for name, state in metadata["callbacks"].items()}
+        for name, is_right in _PLAIN.items():
+            if not is_right(metadata[name]):
+                raise ValueError(f"{name} is {shown(metadata[name])}")
+        records = tuple(_from_json(row) for row in metadata["history"])
+        numbers = [record.epoch for record in records]
+        if numbers != list(range(1, metadata["epoch"] + 1)) or len(numbers) > metadata["epochs"]:
+            raise ValueError(
+                f"epoch {metadata['epoch']} of {metadata['epochs']}, after {shown(numbers)}"
+            )
+        callbacks = {name: dict(state.items()) for name, state in metadata["callbacks"].items()}
         for key in [key for key in arrays if key.startswith(_CALLBACK)]:
             name, _, rest = key.removeprefix(_CALLBACK).partition("/")
             callbacks[name][rest] = arrays.pop(key)
         return Snapshot(
             arrays,
-            dict(metadata["training"]),
-            tuple(_from_json(row) for row in metadata["history"]),
+            dict(metadata["training"].items()),
+            records,
             callbacks=callbacks,
-            configuration=metadata["configuration"],
+            configuration=_configuration(metadata["configuration"]),
             **{name: metadata[name] for name in _PLAIN},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: the metadata describes no training: {error!r}") from error
+    except WRONG_VALUES as error:
+        raise CheckpointError(
+            f"{file}: the metadata describes no training: {shown(error)}"
+        ) from error
 
 
 def snapshot_file(path: str | os.PathLike[str]) -> Path:
@@ -192,8 +213,11 @@ def _to_json(record: EpochRecord) -> dict[str, Any]:
 
 
 def _from_json(row: Mapping[str, Any]) -> EpochRecord:
-    values: dict[str, Any] = dict(row)
-    for name, value in row.items():
-        if isinstance(value, str):
-            values[name] = float(value)
-    return EpochRecord(**values)
+    not_finite = {name: float(x) for name, x in row.items() if x in ("inf", "-inf", "nan")}
+    return read_record({**row, **not_finite})
+
+
+def _configuration(value: Any) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"configuration is {shown(value)}")
+    return value

@@ -72,7 +72,7 @@ def make_fused_mask(cupy: Any) -> FusedMask:
             ).reshape(x.shape)
         except Exception as error:
             broken = True
-            text = one_line(error)[:300]
+            text = one_line(error, 300)
             logger.warning(
                 "dropout takes many kernels instead of one, which cannot be used (%s)", text
             )

@@ -52,7 +52,7 @@ class FusedStep:
         except Exception as error:
             after = self._step(state, x, y, rows)  # raises by itself what is not of our making
             self._broken = True
-            text = f"{type(error).__name__}: {one_line(error)[:300]}"
+            text = f"{type(error).__name__}: {one_line(error, 300)}"
             logger.warning("small kernels are not put together, which is slower (%s)", text)
         self._works.add(shapes)
         return after

@@ -284,7 +284,7 @@ class GraphRunner:
         self._seen.clear()
 
     def _say(self, error: Exception) -> None:
-        text = one_line(error)[:300]
+        text = one_line(error, 300)
         self.use.reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         logger.warning(
             "steps are started one by one, which is slower on a GPU: they cannot be recorded as a "

@@ -1,0 +1,473 @@
+"""Files that lie: their metadata say anything, with the right checksum, and nothing is believed."""
+
+import copy
+import json
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from forging import changed, forge
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.lib import format as npy_format
+
+import xpnet
+from xpnet.checkpoint import read_checkpoint, write_checkpoint
+from xpnet.cli import main
+from xpnet.data import load_digits, load_folder, write_idx
+from xpnet.errors import CheckpointError, DataError, one_line, readable, shortened, shown
+from xpnet.initializers import Normal
+from xpnet.layers import (
+    ELU,
+    GELU,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Flatten,
+    LayerNorm,
+    LeakyReLU,
+    MaxNorm,
+    ReLU,
+    Residual,
+)
+from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.model import Sequential
+from xpnet.training.snapshot import read_snapshot
+
+MODEL = Sequential(
+    a=Dense(64, 6, Normal(0.1), constraint=MaxNorm(3.0)),
+    bn=BatchNorm(6),
+    norm=LayerNorm(6),
+    res=Residual(Sequential(f=Dense(6, 6), act=LeakyReLU()), skip=Dense(6, 6, bias=False)),
+    elu=ELU(),
+    gelu=GELU(),
+    drop=Dropout(0.1),
+    o=Dense(6, 10),
+)
+LOSS = SoftmaxCrossEntropy(0.1, {0: 2.0, 3: 1.0})
+TRAIN = (
+    "train --backend numpy --hidden 5 --batch-norm --epochs 3 --stop-after 1 --limit 300 --quiet"
+)
+WATCHED = "--validation 0.1 --schedule plateau --patience 2 --optimizer momentum --out run"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a network of many layers, a run that can go on, and a picture."""
+    folder = tmp_path_factory.mktemp("hostile")
+    before = os.getcwd()  # noqa: PTH109
+    os.chdir(folder)
+    data = load_digits()
+    network = xpnet.fit(MODEL, (data.train.images, data.train.labels), epochs=1, loss=LOSS,
+                        backend="numpy")  # fmt: skip
+    network.save("rich.safetensors")
+    command([*TRAIN.split(), *WATCHED.split()])
+    picture(folder / "good.png", 255 - data.test.images[0] * 15)
+    yield folder
+    os.chdir(before)
+
+
+def picture(path, pixels):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
+
+
+def command(arguments, codes=(0,)):
+    """Run a command in this process: an exit code of those, and no traceback."""
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in codes, result.output
+    assert readable(result.output) == result.output
+    assert max(map(len, result.output.splitlines()), default=0) < 4000
+    return result
+
+
+def brief(value):
+    """What a parameter is called: some have no text of their own."""
+    return shown(value, 30)
+
+
+def metadata_of(path):
+    metadata = read_checkpoint(path)[1]
+    del metadata["schema"]
+    return metadata
+
+
+def same(network, other):
+    assert network.model == other.model
+    assert network.loss == other.loss
+    assert network.sample_shape == other.sample_shape
+    assert repr(network.history) == repr(other.history)
+
+
+FUZZED = {
+    "deadline": None,
+    "max_examples": 40,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+}
+
+
+# -- any change of the metadata -------------------------------------------------------------------
+
+
+@given(data=st.data())
+@settings(**FUZZED)
+def test_a_forged_network_is_refused_or_loads_and_saves_the_same(home, data):
+    metadata = data.draw(changed(metadata_of(home / "rich.safetensors")))
+    forge(home / "rich.safetensors", home / "forged.safetensors", lambda *_: metadata)
+    try:
+        network = xpnet.load(home / "forged.safetensors")
+    except CheckpointError as error:
+        message = str(error)
+        assert message.startswith(str(home / "forged.safetensors"))
+        assert len(message) < 1500
+        assert message.isprintable()
+        return
+    probabilities = network.predict_proba if network.target_kind != "values" else network.predict
+    probabilities(np.zeros((2, *(network.sample_shape or (64,)))))
+    network.save(home / "again.safetensors")
+    same(xpnet.load(home / "again.safetensors"), network)
+
+
+@given(data=st.data())
+@settings(**FUZZED)
+def test_a_forged_network_on_the_command_line(home, data):
+    metadata = data.draw(changed(metadata_of(home / "rich.safetensors")))
+    forge(home / "rich.safetensors", home / "forged.safetensors", lambda *_: metadata)
+    verb = data.draw(st.sampled_from(["evaluate", "predict", "npz", "torch-code"]))
+    if verb == "evaluate":
+        arguments = ["evaluate", "forged.safetensors", "digits", "--backend", "numpy"]
+    elif verb == "predict":
+        arguments = ["predict", "forged.safetensors", "good.png"]
+    else:
+        arguments = ["export", "forged.safetensors", "out", "--format", verb, "--force"]
+    command(arguments, (0, 1, 2))
+
+
+@given(data=st.data())
+@settings(**FUZZED)
+def test_a_forged_checkpoint_on_the_command_line(home, data):
+    metadata = data.draw(changed(metadata_of(home / "run" / "checkpoint.safetensors")))
+    configuration = metadata.get("configuration")
+    if isinstance(configuration, dict):
+        # More epochs are allowed, and would be trained.
+        configuration["epochs"] = 3
+    (home / "forged").mkdir(exist_ok=True)
+    source, target = (home / name / "checkpoint.safetensors" for name in ("run", "forged"))
+    forge(source, target, lambda *_: metadata)
+    command(["train", "--resume", "forged", "--quiet", "--stop-after", 1], (0, 1, 2))
+
+
+# -- what was tried by hand -----------------------------------------------------------------------
+
+
+def forged(home, path, value):
+    """The network with one value of its metadata replaced; a path is keys joined by dots."""
+
+    def change(metadata, arrays):
+        *keys, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+        inner = metadata
+        for key in keys:
+            inner = inner[key]
+        inner[last] = value
+
+    forge(home / "rich.safetensors", home / "forged.safetensors", change)
+    return home / "forged.safetensors"
+
+
+LAYERS = "model.options.layers"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "part"),
+    [
+        ("dtype", "float16", "expected one of float32, float64, found 'float16'"),
+        ("dtype", None, "found None"),
+        ("pixel_maximum", 10**400, "pixel_maximum must be positive and finite"),
+        ("pixel_maximum", True, "got True"),
+        ("pixel_maximum", "255", "got '255'"),
+        ("sample_shape", "88", "sample_shape is '88'"),
+        ("sample_shape", [True, 64], "got True"),
+        ("sample_shape", [8.0, 8], "got 8.0"),
+        ("sample_shape", [10**5, 10**5], "takes samples of shape (64,)"),
+        ("sample_shape", [-8, -8], "got -8"),
+        ("input_dtype", "os.system('x')", "samples of an unknown dtype"),
+        ("target_kind", ["classes"], "found ['classes']"),
+        ("target_kind", "values", "a loss for classes, and targets of the kind values"),
+        ("loss.loss", "other", "loss must be one of"),
+        ("loss.options.label_smoothing", 10**400, "an integer of some 398 digits"),
+        ("loss.options.class_weight", [[11, 1.0]], "11"),
+        ("history.0.epoch", 1.5, "the number of an epoch must be a positive integer, got 1.5"),
+        ("history.0.train_loss", "1", "train_loss must be"),
+        ("history.0.train_loss", 10**400, "train_loss must be"),
+        ("history.0.more", 1, "more"),
+        (f"{LAYERS}.0.options.n_in", True, "got True"),
+        (f"{LAYERS}.0.options.n_in", 2**63, "must be a positive integer below 2**63"),
+        (f"{LAYERS}.1.options.epsilon", 1e-300, "in float32"),
+        (f"{LAYERS}.6.options.rate", 10**400, "rate must be from 0 to below 1"),
+        (f"{LAYERS}.7.name", "a", "two layers are called 'a'"),
+        (f"{LAYERS}.7.name", "x" * 10**6, "up to 100 of them"),
+        (f"{LAYERS}.7.name", "\x1b[31m\ud800", r"\x1b[31m\ud800"),
+        (f"{LAYERS}.7.layer", "System", "'System' is not one of xpnet's layers"),
+    ],
+    ids=brief,
+)  # fmt: skip
+def test_what_is_said_of_a_forged_network(home, path, value, part):
+    with pytest.raises(CheckpointError) as info:
+        xpnet.load(forged(home, path, value))
+    message = str(info.value)
+    assert part in message
+    assert len(message) < 1000
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("layer", ["BatchNorm", "LayerNorm", "Dense"])
+def test_shapes_are_compared_before_memory_is_taken(tmp_path, layer):
+    size = {"n_in": 10**6, "n_out": 10**6} if layer == "Dense" else {"n_features": 10**12}
+    options = {**size, "init_weight": "he_normal"} if layer == "Dense" else size
+    metadata = {
+        "model": {"layer": layer, "options": options}, "dtype": "float32", "history": [],
+        "sample_shape": None, "pixel_maximum": 1.0,
+    }  # fmt: skip
+    write_checkpoint(tmp_path / "a.safetensors", {}, metadata)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match="missing: "):
+            xpnet.load(tmp_path / "a.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_checkpoint_of_another_size_takes_no_memory(home):
+    def change(metadata, arrays):
+        metadata["configuration"]["hidden"] = [10**7]
+        metadata["training"]["model"]["options"]["layers"][0]["options"]["n_out"] = 10**7
+        metadata["training"]["model"]["options"]["layers"][1]["options"]["n_features"] = 10**7
+        metadata["training"]["model"]["options"]["layers"][-1]["options"]["n_in"] = 10**7
+
+    (home / "large").mkdir(exist_ok=True)
+    source, target = (home / name / "checkpoint.safetensors" for name in ("run", "large"))
+    forge(source, target, change)
+    tracemalloc.start()
+    try:
+        result = command(["train", "--resume", "large", "--quiet"], (1,))
+        assert tracemalloc.get_traced_memory()[1] < 10**8
+    finally:
+        tracemalloc.stop()
+    assert "fc1.weight has shape (64, 5), the model (64, 10000000)" in result.stderr
+
+
+def test_containers_inside_of_each_other_have_an_end():
+    model = Sequential(act=ReLU())
+    for _ in range(63):
+        model = Sequential(inner=model)
+    with pytest.raises(ValueError, match="more than 64 containers inside of each other"):
+        Residual(model)
+
+
+def test_a_model_nested_too_deeply_is_refused(tmp_path):
+    model = {"layer": "ReLU", "options": {}}
+    for _ in range(300):
+        model = {"layer": "Residual", "options": {"layers": [{"name": "block", **model}]}}
+    metadata = {"model": model, "dtype": "float32", "history": [], "sample_shape": None}
+    try:
+        write_checkpoint(tmp_path / "a.safetensors", {}, {**metadata, "pixel_maximum": 1.0})
+    except RecursionError:
+        pytest.skip("this Python cannot write it")
+    with pytest.raises(CheckpointError):
+        xpnet.load(tmp_path / "a.safetensors")
+
+
+def test_numbers_that_the_dtype_cannot_hold(tmp_path):
+    network = xpnet.fit(xpnet.mlp(64, 10), load_digits(), epochs=1, backend="numpy")
+    network.save(tmp_path / "a.safetensors")
+
+    def change(metadata, arrays):
+        arrays["param/fc1.bias"] = arrays["param/fc1.bias"].astype(np.float64)
+        arrays["param/fc1.bias"][3] = 1e300
+
+    forge(tmp_path / "a.safetensors", tmp_path / "b.safetensors", change)
+    with pytest.raises(CheckpointError, match=r"fc1.bias \(float64\) .* numbers in float32"):
+        xpnet.load(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epoch", 2), ("epoch", True), ("epochs", 0), ("step", 5), ("step", -1),
+        ("steps_per_call", 0), ("steps_per_call", 2**40), ("stopped", 1), ("seconds", -1.0),
+        ("seconds", 10**400), ("backend", None), ("threads", 0), ("threads", 10**6),
+        ("configuration", []), ("callbacks", []), ("callbacks", {"EarlyStopping": []}),
+        ("history", {}), ("training", []),
+    ],
+    ids=brief,
+)  # fmt: skip
+def test_a_forged_place_is_refused(home, key, value):
+    (home / "forged").mkdir(exist_ok=True)
+    source, target = (home / name / "checkpoint.safetensors" for name in ("run", "forged"))
+    forge(source, target, lambda metadata, arrays: {**metadata, key: value})
+    command(["train", "--resume", "forged", "--quiet"], (1,))
+    if key != "step" or value < 0:
+        with pytest.raises(CheckpointError, match="the metadata describes no training"):
+            read_snapshot(target)
+
+
+@pytest.mark.parametrize("keeper", ["EarlyStopping", "Plateau"])
+@pytest.mark.parametrize("value", [None, "1", [], True, -1, 10**400], ids=brief)
+def test_what_callbacks_kept_is_not_believed(home, keeper, value):
+    def change(metadata, arrays):
+        state = metadata["callbacks"][keeper]
+        state["waited" if keeper == "EarlyStopping" else "bad_epochs"] = value
+
+    (home / "forged").mkdir(exist_ok=True)
+    source, target = (home / name / "checkpoint.safetensors" for name in ("run", "forged"))
+    forge(source, target, change)
+    result = command(["train", "--resume", "forged", "--quiet"], (1,))
+    assert f"what {keeper} kept cannot be taken back" in result.stderr
+
+
+# -- data sets and configurations -----------------------------------------------------------------
+
+
+def header_only(path, shape, descr="|u1"):
+    with path.open("wb") as file:
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        npy_format.write_array_header_1_0(file, header)
+
+
+@pytest.mark.parametrize(
+    "shape", [(10**3000, 10**3000), (2**63, 0), (-1, 4), (True, 2, 2)], ids=brief
+)
+def test_a_header_of_npy_with_any_shape(tmp_path, shape):
+    header_only(tmp_path / "a.npy", shape)
+    with pytest.raises(DataError) as info:
+        xpnet.data.read_npy(tmp_path / "a.npy")
+    assert len(str(info.value)) < 700
+
+
+def test_labels_that_are_no_numbers_of_classes(tmp_path):
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((3, 4, 4), dtype=np.uint8))
+    labels = np.array([0, 1, 2**31 - 1], dtype=np.int32)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", labels)
+    with pytest.raises(DataError, match="a label is 2147483647, among 3 labels: number the class"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epochs = 0x" + "f" * 10_000, "hidden = [0x" + "f" * 10_000 + "]", "seed = -1",
+        "seed = 0x" + "f" * 10_000, "threads = 1000000000", "learning-rate = 0x" + "f" * 10_000,
+        '"\\u001b[31m" = 1', "dataset = " + '"' + "x" * 100_000 + '"', "epochs = nan",
+        "epochs = 1979-05-27", "[epochs]", "epochs = [[[[1]]]]", "batch-size = true",
+        "x = " + "[" * 50_000, "x" * 100_000 + " = 1", 'activation = "\\u0007"',
+    ],
+    ids=brief,
+)  # fmt: skip
+def test_a_hostile_configuration(home, text):
+    (home / "config.toml").write_text(text)
+    command(["train", "--config", "config.toml", "--out", "never"], (1, 2))
+    (home / "odd").mkdir(exist_ok=True)
+    (home / "odd" / "config.toml").write_text(text)
+    (home / "odd" / "model.safetensors").write_bytes((home / "rich.safetensors").read_bytes())
+    command(["evaluate", "odd"], (1, 2))
+    assert not (home / "never").exists()
+
+
+# -- messages -------------------------------------------------------------------------------------
+
+
+class Silent:
+    def __repr__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.5, "1.5"),
+        ("a\x1b[31m\ud800\u202e", r"'a\x1b[31m\ud800\u202e'"),
+        (10**5000, "an integer of some 4,983 digits"),
+        ({"b": [1, None], "a": True}, "{'a': True, 'b': [1, None]}"),
+        (Silent(), "<Silent instance at "),
+    ],
+    ids=brief,
+)
+def test_any_value_can_be_shown(value, text):
+    assert shown(value).startswith(text)
+
+
+def test_what_is_shown_is_short():
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (deep, "x" * 10**6, list(range(10**6)), {"x" * 500: "y" * 500}, b"z" * 10**6):
+        assert len(shown(value)) <= 200
+    while deep:  # without the recursion of its end
+        deep = deep.pop()
+
+
+def test_one_line_and_no_orders_to_a_terminal():
+    assert one_line("a\n\tb\x1b[31mc\x00") == r"a b\x1b[31mc\x00"
+    assert one_line("x" * 150 + "y" * 150, 100) == "x" * 72 + "..." + "y" * 25
+    assert readable("é\n数\r") == "é\n数\\r"
+    path = "/" + "a" * 500 + "/model.safetensors"
+    short = shortened(f"error: {path}: there is no such file")
+    assert short.startswith("error: /aaa")
+    assert short.endswith("model.safetensors: there is no such file")
+    assert len(short) < 250
+
+
+def test_names_on_the_command_line_are_no_orders_to_a_terminal(home):
+    for arguments in (["evaluate", "\x1b[31m"], ["\x1b[31m"], ["train", "--seed", "\x1b[31m"]):
+        result = command(arguments, (1, 2))
+        assert r"\x1b[31m" in result.stderr
+
+
+def test_forging_without_a_change_is_the_same_file(home):
+    source, target = home / "rich.safetensors", home / "copy.safetensors"
+    forge(source, target, lambda metadata, arrays: copy.deepcopy(metadata))
+    assert target.read_bytes() == source.read_bytes()
+    assert json.dumps(metadata_of(source)) == json.dumps(metadata_of(target))
+    assert Flatten((8, 8)).output_shape(None) == (64,)
+
+
+def test_many_classes_need_no_matrix_of_them(home, monkeypatch):
+    (home / "many").mkdir()
+    write_idx(home / "many" / "train-images-idx3-ubyte", np.zeros((9, 4, 4), dtype=np.uint8))
+    labels = np.array([*range(8), 2000], dtype=np.int32)
+    write_idx(home / "many" / "train-labels-idx1-ubyte", labels)
+    result = command(["train", "many", "--hidden", "2", "--epochs", "1", "--out", "many-run"])
+    assert "errors in 9)" in result.stdout
+    summary = json.loads((home / "many-run" / "summary.json").read_text())
+    assert summary["confusion_matrix"]["counts"] is None
+    command(["plot", "many-run"])
+    assert not (home / "many-run" / "confusion.png").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "plot", "predict"])
+def test_what_a_network_cannot_be_asked(home, verb):
+    model = xpnet.Sequential(fc=Dense(64, 2))
+    x, y = load_digits().train.images, np.zeros((1438, 2))
+    network = xpnet.fit(model, (x, y), epochs=1, loss=xpnet.mean_squared_error, backend="numpy")
+    (home / "values").mkdir(exist_ok=True)
+    network.save(home / "values" / "model.safetensors")
+    (home / "values" / "config.toml").write_text('dataset = "digits"\n')
+    if verb == "predict":
+        assert len(command(["predict", "values", "good.png"]).stdout.split()) == 3
+    else:
+        assert command([verb, "values"], (1,)).stderr.startswith("error: ")
+
+
+def test_a_network_whose_output_is_no_row(home):
+    metadata = {
+        "model": {"layer": "ReLU", "options": {}}, "dtype": "float32", "history": [],
+        "sample_shape": [8, 8], "pixel_maximum": 16.0,
+    }  # fmt: skip
+    write_checkpoint(home / "none.safetensors", {}, metadata)
+    command(["evaluate", "none.safetensors", "digits"], (1,))
+    command(["predict", "none.safetensors", "good.png"], (0, 1))
+    command(["export", "none.safetensors", "none.npz"], (0, 1))
