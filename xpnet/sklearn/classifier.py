@@ -152,7 +152,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -187,6 +187,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         callbacks: Any = None,
         clip_norm: float | None = None,
         compile: bool = True,
+        scoring: Any = None,
     ) -> None:
         self._keep(locals())
 
@@ -220,7 +221,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        validation_data: Any = None,
     ) -> "MLPClassifier":
         """Train for one epoch on these samples.
 
@@ -230,6 +237,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             As in `fit`.
         classes
             All classes that there will be. Needed in the first call, and not afterwards.
+        validation_data
+            As in `fit`. With early stopping it is needed, and should be the same in all calls.
 
         Returns
         -------
@@ -243,7 +252,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             )
         with self._all_or_nothing():
             self._check_classes(hosted(classes), hosted(y))
-            self._fit(X, y, sample_weight, None, incremental=True)
+            self._fit(X, y, sample_weight, validation_data, incremental=True)
         return self
 
     def _check_classes(self, classes: Any, y: Any) -> None:
@@ -291,7 +300,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ) -> float:
         if target.ndim == 2 and target.shape[1] == 1:
             target, predicted = target[:, 0], predicted[:, 0]
+        if self._labels.is_single:
+            predicted = np.zeros_like(target)
         return float(accuracy_score(target.astype(np.int64), predicted, sample_weight=weight))
+
+    def _known_accuracy(self, accuracy: float | None) -> float | None:
+        return 1.0 if self._labels.is_single else accuracy
 
     def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
         super()._give(work, x, arrays)

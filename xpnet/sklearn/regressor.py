@@ -107,7 +107,7 @@ n_features_in_, feature_names_in_
         self,
         loss: Any = "squared_error",
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -140,6 +140,7 @@ n_features_in_, feature_names_in_
         callbacks: Any = None,
         clip_norm: float | None = None,
         compile: bool = True,
+        scoring: Any = None,
     ) -> None:
         self._keep(locals())
 
@@ -172,19 +173,23 @@ n_features_in_, feature_names_in_
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+    ) -> "MLPRegressor":
         """Train for one epoch on these samples.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `fit`.
+        validation_data
+            As in `fit`. With early stopping it is needed, and should be the same in all calls.
 
         Returns
         -------
         self
         """
-        self._fit(X, y, sample_weight, None, incremental=True)
+        self._fit(X, y, sample_weight, validation_data, incremental=True)
         return self
 
     def _learn(self, y: Any, *, incremental: bool) -> Problem:

@@ -48,6 +48,11 @@ class Labels:
         """How many outputs the network has for them: one tells two classes apart."""
         return 1 if self.kind == "binary" else len(self.classes)
 
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one class, which is then predicted whatever the network gives."""
+        return self.kind != "multilabel" and len(self.classes) == 1
+
     def check_same(self, y: Any, *, exactly: bool) -> None:
         """Check that targets have the classes that are known: `exactly` them, or some of them.
 
@@ -125,7 +130,7 @@ class Labels:
             return xp.astype(predicted, backend.index_dtype)
         codes = predicted if predicted.ndim == 1 else predicted[:, 0]
         codes = xp.astype(codes, backend.index_dtype)
-        if len(self.classes) == 1:
+        if self.is_single:
             codes = codes * 0
         if backend.name != "numpy" and backend.holds(classes):
             return xp.take(classes, codes, axis=0)
