@@ -228,7 +228,7 @@ def test_samples_can_be_forgotten():
     del x, y
     gc.collect()
     assert not [one for one in gc.get_referents(vars(run)) if getattr(one, "shape", ()) == X.shape]
-    assert not (run._samples or run._graphs or run._state)
+    assert (run._samples, run._graphs, run._state) == ({}, {}, {})
     captures = run.use.captures
     for group in groups[12:]:
         state = run(dict(state), X.copy(), Y.copy(), group)

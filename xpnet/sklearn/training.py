@@ -77,6 +77,8 @@ class Training:
             interrupts = stack.enter_context(Interrupts())
             interrupts.watch()
             steps = math.ceil(sets.n_samples / batch_size)
+            if self._callbacks:
+                network.set_arrays(progress.state)
             told.start(stack, network, epochs=progress.epochs + epochs, steps=steps)
             est.n_iter_, est.stopped_ = 0, False
             while est.n_iter_ < epochs:
