@@ -32,7 +32,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     hidden_layer_sizes
         The number of outputs of each hidden layer; a single number for a single one.
     activation
-        After each hidden layer: `"identity"`, `"logistic"`, `"tanh"` or `"relu"`.
+        After each hidden layer, or a list with one for each; see `MLPClassifier`.
     solver
         `"adam"`, `"sgd"`, or `"lbfgs"`, which takes all samples at once.
     alpha
@@ -72,9 +72,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         One of `xpnet.optimizers` in the place of `solver`, one of `xpnet.schedules`, and the
         largest norm of all gradients together.
     callbacks
-        A list of `xpnet.Callback`.
+        A list of `xpnet.Callback`, of which copies are told, see `MLPClassifier`.
     compile
         Whether steps may be recorded and replayed, or are taken one by one.
+    scoring
+        What early stopping goes by, if not R²: `"loss"`, or a scorer; see `MLPClassifier`.
 
     Attributes
     ----------
@@ -82,8 +84,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         As in `MLPClassifier`. Of several outputs the squared error is their mean, while its
         gradient is that of their sum, as in scikit-learn.
     validation_scores_, best_validation_score_
-        With early stopping: R² on the validation set after each epoch, and the best.
-    coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, \
+        With early stopping: R², or what `scoring` gives, after each epoch, and the best.
+    stopped_, callbacks_, coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, \
 n_features_in_, feature_names_in_
         As in `MLPClassifier`.
 
