@@ -16,7 +16,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimators_overwrite_params
 
 import xpnet
-from xpnet import Callback, CSVLogger, EarlyStopping, JSONLogger, ProgressBar, TensorBoard
+from xpnet import Adam, Callback, CSVLogger, EarlyStopping, JSONLogger, ProgressBar, TensorBoard
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
 
@@ -350,6 +350,42 @@ def test_early_stopping_as_a_callback_sees_all_calls():
             break
     assert own.stopped_epoch == len(curve) < 40
     assert not plain.stopped_
+
+
+class Halves(Callback):
+    """Changes the network that a call results in, in place."""
+
+    def on_finish(self, network):
+        for value in network.params.values():
+            value *= 0.5
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_what_a_callback_makes_of_the_result(ema):
+    """It is what a call results in, while partial_fit goes on from the last step."""
+    options = {"optimizer": Adam(0.01, ema=ema), "random_state": 0, "max_iter": 2}
+    model, plain, logged = (
+        MLPRegressor(callbacks=callbacks, **options) for callbacks in ([Halves()], None, [Keeps()])
+    )
+    for _ in range(3):
+        for one in (model, plain, logged):
+            one.partial_fit(X, VALUES)
+        np.testing.assert_array_equal(model.coefs_[0], 0.5 * plain.coefs_[0])
+        # Who only looks changes nothing.
+        np.testing.assert_array_equal(logged.coefs_[0], plain.coefs_[0])
+    for one in (plain, logged):
+        quietly(one.fit, X, VALUES).partial_fit(X, VALUES)
+    np.testing.assert_array_equal(logged.coefs_[0], plain.coefs_[0])
+
+
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_fit_goes_on_from_what_a_callback_has_made(ema):
+    options = {"optimizer": Adam(1e-30, ema=ema), "random_state": 0, "max_iter": 1}
+    model = MLPRegressor(callbacks=[Halves()], warm_start=True, alpha=0.0, **options)
+    first = quietly(model.fit, X, VALUES).coefs_[0].copy()
+    np.testing.assert_allclose(quietly(model.fit, X, VALUES).coefs_[0], 0.5 * first, rtol=1e-9)
+    model.set_params(callbacks=None).partial_fit(X, VALUES)
+    np.testing.assert_allclose(model.coefs_[0], 0.5 * first, rtol=1e-9)
 
 
 def test_the_progress_bar_goes_on(capsys):

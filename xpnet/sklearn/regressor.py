@@ -85,8 +85,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         gradient is that of their sum, as in scikit-learn.
     validation_scores_, best_validation_score_
         With early stopping: R², or what `scoring` gives, after each epoch, and the best.
-    stopped_, callbacks_, coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, \
-n_features_in_, feature_names_in_
+    stopped_, callbacks_, coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, \
+out_activation_, n_features_in_, feature_names_in_
         As in `MLPClassifier`.
 
     Examples

@@ -258,15 +258,16 @@ class Training:
         """
         progress = self.progress
         self._result = {**progress.state, **self._best}
-        if self._callbacks:
-            network.set_arrays(self._result)
+        changes = any(overrides(callback, "on_finish") for callback in self._callbacks)
+        if changes:
+            # Copies: what is written to these must not change the state.
+            network.set_arrays(network_copy(self.backend, self._result))
             self._callbacks.finish(network)
             put(self._result, "", network.state_arrays())
+            put(self._result, "ema/", network.params)
         if not apart:
             progress.state = self._result
-            return
-        changes = any(overrides(callback, "on_finish") for callback in self._callbacks)
-        progress.is_apart = bool(self._best) or changes
+        progress.is_apart = apart and (changes or bool(self._best))
 
 
 def _arrays(state: State) -> dict[str, Array]:
