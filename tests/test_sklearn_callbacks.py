@@ -219,6 +219,10 @@ def test_clones_and_folds_have_callbacks_of_their_own():
     model = MLPRegressor(max_iter=2, callbacks=[given], random_state=0)
     quietly(cross_val_score, model, X, VALUES, cv=2)
     assert given.count == 0
+    seen = []
+    added = MLPRegressor(max_iter=2, callbacks=[Into(seen)])
+    quietly(cross_val_score, added, X, VALUES, cv=2)
+    assert seen == [1, 2, 1, 2]
     quietly(model.fit, X, VALUES)
     again = clone(model)
     assert not hasattr(again, "callbacks_")

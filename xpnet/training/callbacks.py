@@ -20,8 +20,9 @@ class Callback:
     """Told of the course of a training; the methods do nothing unless overridden.
 
     In a training they are called in this order, each for all callbacks: `on_start`; then, where a
-    saved training goes on, `load_state_dict`; `on_step` again and again; `on_epoch`; after the last
-    epoch `on_finish`; and at the very end, whatever happened, `on_end`.
+    training goes on (a saved one, or that of an estimator), `load_state_dict`; `on_step` again and
+    again; `on_epoch`; after the last epoch `on_finish`; and at the very end, whatever happened,
+    `on_end`.
 
     The network is the one that `fit` will return. Its parameters are those of the last finished
     epoch only while `on_start`, `on_epoch` or `on_finish` runs: keep `network.copy()` where they
@@ -59,7 +60,7 @@ class Callback:
     def __getstate__(self) -> Any:
         state: Any = object.__getstate__(self)
         own, slots = state if isinstance(state, tuple) else (state, None)
-        own = {name: value for name, value in own.items() if name != "_given"}
+        own = {name: value for name, value in (own or {}).items() if name != "_given"}
         return own if slots is None else (own, slots)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -71,17 +72,18 @@ class Callback:
         """
         new = object.__new__(type(self))
         memo[id(self)] = new
-        memo.update({id(value): value for value in self._given if not _has_callbacks(value)})
+        given = getattr(self, "_given", ())
+        memo.update({id(value): value for value in given if not _has_callbacks(value)})
         state: Any = object.__getstate__(self)
         own, slots = state if isinstance(state, tuple) else (state, {})
-        for name, value in (own | slots).items():
+        for name, value in ((own or {}) | slots).items():
             object.__setattr__(new, name, _copied(value, memo))
         return new
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         """Before the first step, with the numbers of epochs and of steps in each.
 
-        Where a saved training goes on, the network's history has the epochs that are finished.
+        Where a training goes on, the network's history has the epochs that are finished.
         """
 
     def on_step(self, state: State, count: int) -> None:
