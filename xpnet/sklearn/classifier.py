@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
@@ -19,7 +19,7 @@ from xpnet.sklearn.targets import Labels
 from xpnet.typing import Array, HostArray
 
 
-class MLPClassifier(ClassifierMixin, ClassPredictions):
+class MLPClassifier(ClassPredictions):
     """Dense layers that tell classes apart, with the interface of scikit-learn's `MLPClassifier`.
 
     Parameters, attributes and results are those of `sklearn.neural_network.MLPClassifier` of

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from xpnet.layers import log_softmax, softmax
@@ -17,7 +18,7 @@ from xpnet.training.prediction import (
 from xpnet.typing import Array, Namespace
 
 
-class ClassPredictions(BaseMLP):
+class ClassPredictions(ClassifierMixin, BaseMLP):
     """The predictions of a classifier."""
 
     classes_: Any
