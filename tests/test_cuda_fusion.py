@@ -27,6 +27,7 @@ from xpnet.operations import subtract_product
 from xpnet.optimizers import SGD, Adam, Lion, Momentum
 from xpnet.random import keep_mask
 from xpnet.schedules import Cosine
+from xpnet.training.rates import SCHEDULE_START
 from xpnet.training.step import initial_state, make_step
 from xpnet.training.weighted import Weighted
 
@@ -123,8 +124,10 @@ PLAIN = mlp(30, 16, 10)
 RICH = mlp(30, 8, 10, batch_norm=True, dropout=0.2)
 
 
-def take_steps(model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=False, n_in=30):
-    """The state after some steps, by a `FusedStep` if there is a CuPy."""
+def take_steps(
+    model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=False, n_in=30, start=None
+):
+    """The state after some steps, by a `FusedStep` if there is a CuPy; the first may be `start`."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, size=(60, n_in)).astype(np.uint8)
     y = rng.integers(0, 10, size=60)
@@ -136,6 +139,9 @@ def take_steps(model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=Fal
     if cupy:
         step = FusedStep(step, switch, lambda: Fuser(cupy, EAGER, "cpu", kernels, warp=1))
     state = initial_state(backend, model, optimizer, 0, epochs=2, steps_per_epoch=5)
+    if start is not None:
+        state["step"] = np.asarray(start, np.int32)
+        state[SCHEDULE_START] = np.asarray(start, np.int32)
     for i in range(n_steps):
         state = step(state, x, y, np.arange(batch) + batch * i)
     return state
@@ -159,6 +165,16 @@ def test_steps_equal_those_without(cupy, model, optimizer, weighted):
     found = take_steps(model, optimizer, cupy=cupy, weighted=weighted)
     assert cupy.kernels
     assert_equal(found, take_steps(model, optimizer, weighted=weighted))
+
+
+def test_a_table_may_begin_with_any_step(cupy):
+    """With the same rates, and other masks where there are any."""
+    optimizer = SGD(0.1, schedule=Cosine(warmup=0.5))
+    later = take_steps(PLAIN, optimizer, start=7)
+    assert_equal(take_steps(PLAIN, optimizer, cupy=cupy, start=7), later)
+    for name, value in take_steps(PLAIN, optimizer).items():
+        if name != "step":
+            np.testing.assert_array_equal(later[name], value)
 
 
 def test_a_step_of_plain_descent_takes_five_kernels_beside_its_two_large_products(cupy):

@@ -214,6 +214,28 @@ def test_targets_may_be_a_tuple():
     assert run.use.captures == 2
 
 
+def test_samples_can_be_forgotten():
+    """Those that were copied to where graphs read them; the steps go on, and are recorded again."""
+    device = Device()
+    run, state, groups = runner(device), initial(), list(epochs(4))
+    state = run(state, X, Y, groups[0])
+    x, y = X.copy(), Y.copy()
+    for group in groups[1:12]:
+        state = run(state, x, y, group)
+    assert run._samples
+    run.forget()
+    assert device.closed == 1
+    del x, y
+    gc.collect()
+    assert not [one for one in gc.get_referents(vars(run)) if getattr(one, "shape", ()) == X.shape]
+    assert (run._samples, run._graphs, run._state) == ({}, {}, {})
+    captures = run.use.captures
+    for group in groups[12:]:
+        state = run(dict(state), X.copy(), Y.copy(), group)
+    assert_same(state, expected(groups))
+    assert run.use.captures > captures
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_cannot_be_recorded_is_run_step_by_step(stage, caplog):
     device = Device(fail_at=stage)

@@ -19,13 +19,10 @@ from xpnet import (
     Adam,
     AdamW,
     Callback,
-    EarlyStopping,
     Huber,
-    ReduceOnPlateau,
     SoftmaxCrossEntropy,
     open_backend,
 )
-from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.training.samples import dtype_name
 
@@ -144,30 +141,6 @@ def test_a_network_may_go_on_with_another_loss():
     assert model.out_activation_ == "exp"
     assert model.predict(X).min() > 0
     assert model.score(X, counts) > 0.5
-
-
-def test_partial_fit_refuses_what_has_to_see_several_epochs():
-    plateau = ReduceOnPlateau(monitor="train_loss")
-    stopping = EarlyStopping("train_loss")
-    for options, message in (
-        ({"schedule": plateau}, "partial_fit does not support ReduceOnPlateau"),
-        ({"optimizer": SGD(schedule=plateau)}, "partial_fit does not support ReduceOnPlateau"),
-        ({"callbacks": [stopping]}, "partial_fit does not support EarlyStopping, which has to see"),
-    ):
-        model = MLPRegressor(max_iter=2, **options)
-        with pytest.raises(ValueError, match=message):
-            model.partial_fit(X, VALUES)
-        quietly(model.fit, X, VALUES)
-
-    class Told(Callback):
-        epochs = 0
-
-        def on_epoch(self, network, record):
-            self.epochs += 1
-
-    told = Told()
-    MLPRegressor(schedule=Cosine(), callbacks=[told]).partial_fit(X, VALUES).partial_fit(X, VALUES)
-    assert told.epochs == 2
 
 
 def test_partial_fit_with_another_optimizer_or_rate():

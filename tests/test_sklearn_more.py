@@ -34,7 +34,7 @@ from xpnet import (
 from xpnet.random import stream
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
-from xpnet.sklearn.architecture import build_model
+from xpnet.sklearn.architecture import activations, build_model
 from xpnet.sklearn.lbfgs import FullBatch
 from xpnet.sklearn.problem import classification, regression
 from xpnet.sklearn.targets import Labels
@@ -68,7 +68,7 @@ def test_the_gradient_for_lbfgs_is_that_of_its_loss(case, weighted, monkeypatch)
     problem, target = PROBLEMS[case]
     backend = open_backend("numpy", dtype="float64")
     monkeypatch.setattr("xpnet.sklearn.lbfgs.chunk_rows", lambda *_: 33)
-    model = build_model((6, 5, 4, problem.n_outputs), "tanh")
+    model = build_model((6, 5, 4, problem.n_outputs), activations("tanh", 2))
     y, weight = np.asarray(target, dtype=int if problem.kind == "classes" else float), 120.0
     if weighted:
         y, weight = Weighted(y, WEIGHTS), float(WEIGHTS.sum())
@@ -321,6 +321,9 @@ def test_callbacks_are_told_and_may_end_the_training():
     model = MLPClassifier((16,), batch_size=50, callbacks=[watch], random_state=0)
     model.fit(X, LABELS)
     assert model.n_iter_ == 3
+    assert model.stopped_
+    assert watch.said == []
+    (watch,) = model.callbacks_  # a copy, which belongs to the fit
     assert watch.said[0] == (200, 3)
     assert watch.said[-2:] == ["finish", "end"]
     epochs = [said for said in watch.said if isinstance(said, tuple)][1:]

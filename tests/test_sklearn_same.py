@@ -204,7 +204,9 @@ def test_attributes_have_the_same_names_and_types(case, early):
         quietly(model.fit, X, Y[case])
         public = {k: v for k, v in vars(model).items() if k.endswith("_") and k[0] != "_"}
         found.append({key: _kind(value) for key, value in public.items()})
-    assert found[0] == found[1]
+    more = {"callbacks_", "stopped_", *(["validation_loss_curve_"] if early else [])}
+    assert found[0].keys() == found[1].keys() | more
+    assert found[1].items() <= found[0].items()
 
 
 def _kind(value):
@@ -217,7 +219,6 @@ def _kind(value):
 
 ERRORS = {
     "hidden": ({"hidden_layer_sizes": (3, 0)}, X, Y["binary"]),
-    "activation": ({"activation": "swish"}, X, Y["binary"]),
     "solver": ({"solver": "newton"}, X, Y["binary"]),
     "momentum": ({"momentum": 2}, X, Y["binary"]),
     "alpha": ({"alpha": -1}, X, Y["binary"]),
@@ -264,9 +265,6 @@ def test_errors_of_classes_have_the_same_words():
     for call in (
         lambda model: model.partial_fit(X, Y["binary"]),
         lambda model: model.set_params(solver="lbfgs").partial_fit(X, Y["binary"], classes=[0, 1]),
-        lambda model: model.set_params(early_stopping=True).partial_fit(
-            X, Y["binary"], None, [0, 1]
-        ),
         lambda model: model.fit(X, Y["value"]),
         lambda model: model.fit(X, np.stack([Y["multiclass"]] * 2, axis=1)),
         lambda model: model.predict(X),

@@ -188,6 +188,8 @@ class Backend:
         run
             `run(state, x, y, groups) -> state`, where `groups` (k, B) has the rows of k steps.
             `x` and `y` may be other arrays in each call: samples are streamed where they are many.
+            Where it holds on to them between calls, as what is recorded does, it has a method
+            `forget()`, which lets go of all samples; the next call is as good as before.
         """
         return one_by_one(step)
 

@@ -9,23 +9,67 @@ from typing import Any
 import numpy as np
 
 from xpnet.initializers import xavier_uniform
-from xpnet.layers import BatchNorm, Dense, Dropout, Layer, ReLU, Sigmoid, Tanh
+from xpnet.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, Sigmoid
 from xpnet.model import Sequential
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Generator, HostArray
 
-ACTIVATIONS: dict[str, Layer | None] = {
+Activations = Sequence[Layer | None]
+"""The layer after each hidden layer, none for the identity; and once more the last of them."""
+
+
+def activations(given: Any, n_hidden: int) -> Activations:
+    """The activations by the parameter of that name: one for all hidden layers, or one for each.
+
+    The last of them stands for the output layer, which has none: its initial arrays are drawn as
+    those of the layer before, as in scikit-learn.
+
+    Raises
+    ------
+    ValueError
+        If one is not known, or there are not as many as hidden layers.
+    TypeError
+        If one is neither a name nor a layer.
+    """
+    if isinstance(given, str | Layer):
+        return [_activation(given)] * (n_hidden + 1)
+    found = [_activation(one) for one in given]
+    if len(found) != n_hidden:
+        raise ValueError(
+            f"activation has {len(found)} entries, and there are {n_hidden} hidden layers: give "
+            f"one for each, or a single one for all of them"
+        )
+    return [*found, found[-1] if found else None]
+
+
+def _activation(given: Any) -> Layer | None:
+    if isinstance(given, str):
+        if given not in _BY_NAME:
+            raise ValueError(f"activation must be one of {', '.join(_BY_NAME)}; got {given!r}")
+        return _BY_NAME[given]
+    if isinstance(given, type) and issubclass(given, Layer):
+        raise TypeError(f"activation must be one such as {given.__name__}(), got the class")
+    if not isinstance(given, Layer):
+        raise TypeError(f"activation must be a name or a layer of xpnet.layers, got {given!r}")
+    if given.parameter_shapes() or given.buffers() or given.output_shape((3,)) != (3,):
+        raise ValueError(
+            f"activation must be a layer without arrays, which keeps the shape of its input, such "
+            f"as LeakyReLU(0.2); got {given!r}"
+        )
+    return given
+
+
+_BY_NAME: dict[str, Layer | None] = {
     "identity": None,
     "logistic": Sigmoid(),
-    "tanh": Tanh(),
-    "relu": ReLU(),
+    **{name: layer() for name, layer in ACTIVATIONS.items()},
 }
-"""The layer after each hidden layer; none for the identity."""
+"""scikit-learn's names, and those of `xpnet.layers.ACTIVATIONS`."""
 
 
 def build_model(
     sizes: Sequence[int],
-    activation: str,
+    between: Activations,
     *,
     dropout: float = 0.0,
     batch_norm: bool = False,
@@ -37,18 +81,17 @@ def build_model(
     layer in front of a batch norm has no bias: that of the batch norm takes its place. Unless
     weights are to be `drawn`, they begin as zeros, for where there are others already.
     """
-    draw = logistic_uniform if activation == "logistic" else xavier_uniform
-    draw = draw if drawn else _zeros
-    between = ACTIVATIONS[activation]
     layers: dict[str, Layer] = {}
     last = len(sizes) - 1
     for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes), start=1):
-        hidden = i < last
+        hidden, activation = i < last, between[i - 1]
+        draw = logistic_uniform if isinstance(activation, Sigmoid) else xavier_uniform
+        draw = draw if drawn else _zeros
         layers[f"fc{i}"] = Dense(n_in, n_out, draw, bias=not (hidden and batch_norm))
         if hidden and batch_norm:
             layers[f"bn{i}"] = BatchNorm(n_out)
-        if hidden and between is not None:
-            layers[f"act{i}"] = between
+        if hidden and activation is not None:
+            layers[f"act{i}"] = activation
         if hidden and dropout:
             layers[f"drop{i}"] = Dropout(dropout)
     return Sequential(**layers)
@@ -64,12 +107,13 @@ def _zeros(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
     return np.zeros((fan_in, fan_out))
 
 
-def initial_biases(model: Sequential, activation: str, seed: Seed) -> dict[str, HostArray]:
+def initial_biases(model: Sequential, between: Activations, seed: Seed) -> dict[str, HostArray]:
     """The biases of the dense layers, drawn from the range of their weights as in scikit-learn."""
-    factor = 2.0 if activation == "logistic" else 6.0
+    dense = [(name, layer) for name, layer in model.layers.items() if isinstance(layer, Dense)]
     biases = {}
-    for name, layer in model.layers.items():
-        if isinstance(layer, Dense) and layer.bias:
+    for (name, layer), activation in zip(dense, between, strict=True):
+        if layer.bias:
+            factor = 2.0 if isinstance(activation, Sigmoid) else 6.0
             limit = math.sqrt(factor / (layer.n_in + layer.n_out))
             rng = stream(seed, "initialization", name, "bias")
             biases[f"{name}.bias"] = rng.uniform(-limit, limit, layer.n_out)

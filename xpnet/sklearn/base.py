@@ -13,9 +13,11 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
+from xpnet.layers import ACTIVATIONS, Layer
 from xpnet.losses import accepts_weight
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
+from xpnet.sklearn import scoring
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, layer_sizes, norm_arrays
 from xpnet.sklearn.engine import Engine, Held
 from xpnet.sklearn.fitting import Fitting, Given, load_target
@@ -45,7 +47,12 @@ class BaseMLP(BaseEstimator):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
+        "activation": [
+            StrOptions({"identity", "logistic", "tanh", "relu"}),
+            StrOptions(set(ACTIVATIONS)),
+            Layer,
+            "array-like",
+        ],
         "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -80,6 +87,7 @@ class BaseMLP(BaseEstimator):
         "callbacks": [list, tuple, None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "compile": ["boolean"],
+        "scoring": scoring.ALLOWED,
     }
 
     def _keep(self, given: dict[str, Any]) -> None:
@@ -101,6 +109,10 @@ class BaseMLP(BaseEstimator):
         self, target: HostArray, predicted: HostArray, weight: HostArray | None
     ) -> float:
         """The score of predictions on the validation set."""
+
+    def _known_accuracy(self, accuracy: float | None) -> float | None:
+        """The accuracy for callbacks, by what the network alone predicts."""
+        return accuracy
 
     def _kind(self) -> str:
         """The kind of targets of what was fitted."""
@@ -129,7 +141,7 @@ class BaseMLP(BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, validation: Any, *, incremental: bool
     ) -> None:
         layer_sizes(1, self.hidden_layer_sizes, 1)
-        check_combination(self, incremental=incremental)
+        check_combination(self, incremental=incremental, held=validation is not None)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         with self._all_or_nothing():
             X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
@@ -152,9 +164,9 @@ class BaseMLP(BaseEstimator):
             with work.scope():
                 target = self._encode(y, problem)
                 x, held = load_samples(work, X), self._load_held(work, validation, problem)
-                if held is not None:
+                if held is not None and not incremental:  # a part may have a scale of its own
                     warn_of_other_scale(work, x, held.x)
-                given = Given(x, target, weight, own_weight, held, first, incremental)
+                given = Given(x, target, weight, own_weight, held, first, incremental, (X, y))
                 fitting = Fitting(self, work, problem, given)
                 arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
                 self._give(work, X, arrays)
@@ -182,8 +194,9 @@ class BaseMLP(BaseEstimator):
         self._check_known(y)
         target = self._encode(y, problem)
         return Held.weighted(
-            work, load_samples(work, x), load_target(work, target, problem), target, weight
-        )
+            work, load_samples(work, x), load_target(work, target, problem), target, weight,
+            scoring.of_rows(self, x, y),
+        )  # fmt: skip
 
     def _check_known(self, y: Any) -> None:
         """Check that targets have no classes that are not known."""

@@ -3,29 +3,23 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from xpnet.backends import Backend
-from xpnet.layers import log_softmax, softmax
 from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.inputs import hosted, validation_set
+from xpnet.sklearn.predicting import ClassPredictions
 from xpnet.sklearn.problem import Problem, classification
 from xpnet.sklearn.targets import Labels
 from xpnet.sklearn.weights import check_class_weight_of_parts, in_range, weights_by_class
-from xpnet.training.prediction import (
-    PREDICTIONS,
-    Head,
-    label_probabilities,
-    log_label_probabilities,
-)
-from xpnet.typing import Array, HostArray, Namespace
+from xpnet.typing import Array, HostArray
 
 
-class MLPClassifier(ClassifierMixin, BaseMLP):
+class MLPClassifier(ClassPredictions):
     """Dense layers that tell classes apart, with the interface of scikit-learn's `MLPClassifier`.
 
     Parameters, attributes and results are those of `sklearn.neural_network.MLPClassifier` of
@@ -37,7 +31,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     hidden_layer_sizes
         The number of outputs of each hidden layer; a single number for a single one.
     activation
-        After each hidden layer: `"identity"`, `"logistic"`, `"tanh"` or `"relu"`.
+        After each hidden layer: `"identity"`, `"logistic"`, `"tanh"`, `"relu"`, another name of
+        `xpnet.layers.ACTIVATIONS` such as `"gelu"`, or a layer such as `LeakyReLU(0.2)`; or a list
+        of these, one for each hidden layer. Initial arrays are uniform within
+        ±sqrt(6 / (fan_in + fan_out)); in front of a logistic activation, and in the output layer
+        behind one, with 2 in the place of 6.
     solver
         `"adam"`, `"sgd"`, or `"lbfgs"`, which takes all samples at once.
     alpha
@@ -72,7 +70,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         look ahead along it.
     early_stopping
         Whether a part of the samples is kept, and training ends by the score on it. The best
-        parameters are restored. The part has each class in proportion.
+        parameters are restored. The part has each class in proportion. `partial_fit` needs
+        `validation_data` for it: it goes on from the last epoch, while the attributes are those of
+        the best.
     validation_fraction
         How large that part is, below 1.
     beta_1, beta_2, epsilon
@@ -103,15 +103,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     optimizer
         One of `xpnet.optimizers`, in the place of `solver`, its learning rate included.
     schedule
-        One of `xpnet.schedules`, over `max_iter` epochs.
+        One of `xpnet.schedules`, over `max_iter` epochs of each `fit`; `partial_fit` takes the next
+        of these epochs, whatever the number of samples. After the last one the rate stays.
     callbacks
-        A list of `xpnet.Callback`. They are told of the epochs, and may end the training; they
-        cannot save it.
+        A list of `xpnet.Callback`. Copies of them, which are `callbacks_`, are told of the epochs,
+        and may end the training; they cannot save it.
     clip_norm
         The largest norm of all gradients together; None for no limit.
     compile
         Whether the steps may be recorded and replayed, as the NumPy backend does, or taken one by
         one, which is slower. JAX and CuPy always compile theirs.
+    scoring
+        What early stopping goes by: None for that of `score`, `"loss"` for the loss on the
+        validation set made negative, the name of a scorer of scikit-learn, or a function
+        `scorer(estimator, X, y)`, given `sample_weight=` too where it takes it and there are any.
 
     Attributes
     ----------
@@ -125,9 +130,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_, best_loss_, loss_curve_
         The mean loss of the last epoch over its batches, with the penalty; the smallest; and all.
     validation_scores_, best_validation_score_
-        With early stopping: the accuracy on the validation set after each epoch, and the best.
+        With early stopping: the accuracy, or what `scoring` gives, after each epoch, and the best.
     validation_loss_curve_
-        With `validation_data`: the loss on it after each epoch, without the penalty.
+        With a validation set: the loss on it after each epoch, without the penalty.
+    stopped_
+        Whether a rule or a callback has ended the training; after `partial_fit`, whether it would.
+    callbacks_
+        The copies of `callbacks` that were told: what they have found is here. Calls that go on
+        (`partial_fit`, `warm_start`) go on with them.
     n_iter_, t_
         The number of epochs, and of samples trained on.
     n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
@@ -153,7 +163,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -188,6 +198,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         callbacks: Any = None,
         clip_norm: float | None = None,
         compile: bool = True,
+        scoring: Any = None,
     ) -> None:
         self._keep(locals())
 
@@ -233,7 +244,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        validation_data: Any = None,
     ) -> "MLPClassifier":
         """Train for one epoch on these samples.
 
@@ -243,6 +260,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             As in `fit`.
         classes
             All classes that there will be. Needed in the first call, and not afterwards.
+        validation_data
+            As in `fit`. With early stopping it is needed, and should be the same in all calls.
 
         Returns
         -------
@@ -251,7 +270,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         check_class_weight_of_parts(self.class_weight)
         with self._all_or_nothing():
             self._check_classes(hosted(classes), hosted(y))
-            self._fit(X, y, sample_weight, None, incremental=True)
+            held = validation_set(validation_data)
+            self._fit(X, y, sample_weight, held, incremental=True)
         return self
 
     def _check_classes(self, classes: Any, y: Any) -> None:
@@ -295,50 +315,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ) -> float:
         if target.ndim == 2 and target.shape[1] == 1:
             target, predicted = target[:, 0], predicted[:, 0]
+        if self._labels.is_single:
+            predicted = np.zeros_like(target)
         return float(accuracy_score(target.astype(np.int64), predicted, sample_weight=weight))
+
+    def _known_accuracy(self, accuracy: float | None) -> float | None:
+        return 1.0 if self._labels.is_single else accuracy
 
     def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
         super()._give(work, x, arrays)
-        self.classes_: Any = self._labels.placed(self._home(work, x))
-
-    # -- prediction -----------------------------------------------------------------------------
-
-    def predict(self, X: Any) -> Any:
-        """The class of each sample, (N,); of several labels rows of 0 and 1, (N, labels)."""
-        return self._predict(X, "predict")
-
-    def _predict(self, X: Any, method: str) -> Any:
-        kind = self._kind()
-        home, predicted = self._outputs(X, PREDICTIONS[kind], method)
-        classes = self.classes_ if home.holds(self.classes_) else self._labels.placed(home)
-        with home.scope():
-            return self._labels.decode(home, predicted, classes)
-
-    def predict_proba(self, X: Any) -> Any:
-        """The probability of each class, (N, classes); of several labels that of each by itself."""
-        return self._probabilities(X, "predict_proba", softmax, label_probabilities)
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """The natural logarithm of `predict_proba`: finite also where that is rounded to 0."""
-        return self._probabilities(X, "predict_log_proba", log_softmax, log_label_probabilities)
-
-    def _probabilities(self, X: Any, method: str, of_classes: Head, of_labels: Head) -> Any:
-        classes = self._kind() == "classes"
-        two = getattr(self, "n_outputs_", 0) == 1 and self._labels.kind == "binary"
-
-        def head(xp: Namespace, output: Array) -> Array:
-            if classes:
-                return of_classes(xp, output)
-            # 1 - p of a logit is p of its negative, and loses no digits.
-            return of_labels(xp, xp.concat([-output, output], axis=1) if two else output)
-
-        return self._outputs(X, head, method)[1]
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The accuracy on samples with known classes."""
-        predicted = hosted(self._predict(X, "score"))
-        weight = hosted(sample_weight)
-        return float(accuracy_score(hosted(y), predicted, sample_weight=weight))
+        self.classes_ = self._labels.placed(self._home(work, x))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

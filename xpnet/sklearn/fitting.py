@@ -10,18 +10,28 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
-from xpnet.errors import DataError
+from xpnet.optimizers import Optimizer
 from xpnet.random import derive
-from xpnet.sklearn.architecture import arrays_of, build_model, initial_biases, layer_sizes
-from xpnet.sklearn.engine import Engine, Held, Progress, Recipe, Sets
+from xpnet.schedules import Schedule
+from xpnet.sklearn.architecture import (
+    activations,
+    arrays_of,
+    build_model,
+    initial_biases,
+    layer_sizes,
+)
+from xpnet.sklearn.engine import Engine, Held, Progress, Recipe, Sets, network_copy
+from xpnet.sklearn.holding import rows_held
 from xpnet.sklearn.lbfgs import FullBatch, minimise
 from xpnet.sklearn.problem import Problem, make_optimizer
+from xpnet.sklearn.scoring import of_rows
 from xpnet.sklearn.training import Training
 from xpnet.training.batches import check_batch_size
 from xpnet.training.evaluation import make_evaluator
+from xpnet.training.rates import SCHEDULE_START
 from xpnet.training.samples import Streamed, move
 from xpnet.training.step import initial_state, load_array
-from xpnet.training.validation import Rows, some_rows, split_rows
+from xpnet.training.validation import Rows, some_rows
 from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, State
 
@@ -33,7 +43,8 @@ class Given:
     """What an estimator is given, checked: `x` on the backend, `target` and weights on the host.
 
     `weight` is what samples count for in the training, with their classes, `own_weight` without.
-    `first` says whether the training begins, `incremental` whether it is one of `partial_fit`.
+    `first` says whether the training begins, `incremental` whether it is one of `partial_fit`;
+    `pair` are the samples where they were, and the targets as they were given.
     """
 
     x: Any
@@ -43,6 +54,7 @@ class Given:
     held: Held | None
     first: bool
     incremental: bool
+    pair: tuple[Any, Any]
 
 
 class Fitting:
@@ -71,18 +83,21 @@ class Fitting:
         estimator.n_outputs_, estimator.n_layers_ = problem.n_outputs, len(sizes)
         estimator.out_activation_ = problem.out_activation
         options = {"dropout": estimator.dropout, "batch_norm": estimator.batch_norm}
-        estimator._model = build_model(sizes, estimator.activation, **options)
+        self._activations = activations(estimator.activation, len(sizes) - 2)
+        estimator._model = build_model(sizes, self._activations, **options)
         self._begins_as = estimator._model
         if not given.first:
-            self._begins_as = build_model(sizes, estimator.activation, **options, drawn=False)
-        if given.held is not None and not hasattr(estimator, "validation_loss_curve_"):
+            self._begins_as = build_model(sizes, self._activations, **options, drawn=False)
+        early = estimator.early_stopping and estimator.solver != "lbfgs"
+        holds = given.held is not None or early
+        if holds and not hasattr(estimator, "validation_loss_curve_"):
             estimator.validation_loss_curve_ = []
 
     def _begin(self) -> None:
         """Forget what was fitted before, and set the attributes of a training that begins."""
         est = self.estimator
         est.n_iter_, est.t_ = 0, 0
-        for name in ("coefs_", "intercepts_", "batch_norm_", "validation_loss_curve_"):
+        for name in ("coefs_", "intercepts_", "batch_norm_"):
             vars(est).pop(name, None)
         self._begin_curves()
 
@@ -109,6 +124,7 @@ class Fitting:
     def _begin_curves(self) -> None:
         est, early = self.estimator, self.estimator.early_stopping
         est._no_improvement_count = 0
+        vars(est).pop("validation_loss_curve_", None)
         if est.solver == "lbfgs":
             return
         est.loss_curve_ = []
@@ -125,6 +141,7 @@ class Fitting:
         """Train by mini-batches; the arrays of the network by name."""
         est, work, given = self.estimator, self.work, self.given
         before: Progress | None = None if given.first else vars(est).get("_progress")
+        # Schedule and arrays of the optimizer are those of a `fit`, and of what goes on from it.
         goes_on = before if given.incremental else None
         seed = self._draw_seed() if goes_on is None else goes_on.seed
         optimizer = make_optimizer(est)
@@ -137,29 +154,54 @@ class Fitting:
         sets = self._sets(seed)
         batch_size = self._batch_size(sets.n_samples)
         check_batch_size(est._model, sets.n_samples, batch_size)
+        steps = math.ceil(sets.n_samples / batch_size)
         state = initial_state(
-            work, self._begins_as, optimizer, seed, epochs=est.max_iter,
-            steps_per_epoch=math.ceil(sets.n_samples / batch_size),
-        )  # fmt: skip
+            work, self._begins_as, optimizer, seed, epochs=est.max_iter, steps_per_epoch=steps
+        )
         if given.first:
-            biases = initial_biases(est._model, est.activation, seed)
+            biases = initial_biases(est._model, self._activations, seed)
             state |= {f"param/{name}": load_array(work, value) for name, value in biases.items()}
         else:
             state |= self._fitted(state)
-        progress = Progress(state, seed, float(optimizer.learning_rate), optimizer)
-        progress.epochs = 0 if before is None else before.epochs
-        if goes_on is not None:
-            progress.rate = goes_on.rate if goes_on.optimizer == optimizer else progress.rate
-            state |= {
-                key: self._like(state[key], value)
-                for key, value in goes_on.kept_for(optimizer).items()
-                if key in state
-            }
-        training = Training(est, engine, sets, progress, est._held_score)
-        training.run(incremental=given.incremental, batch_size=batch_size)
-        # The steps hold on to the samples: they are kept for the next partial_fit alone.
+        best = network_copy(work, state) if est.early_stopping else {}
+        progress = self._progress(state, seed, optimizer, before)
+        if isinstance(optimizer.schedule, Schedule):
+            self._place_schedule(progress, steps)
+        training = Training(est, engine, sets, progress, best)
+        try:
+            training.run(given.first, incremental=given.incremental, batch_size=batch_size)
+        finally:
+            engine.forget_samples()
+        # The steps are kept for the next partial_fit alone.
         est._progress, est._engine = progress, engine if given.incremental else None
         return training.arrays()
+
+    def _progress(
+        self, state: State, seed: int, optimizer: Optimizer, before: Progress | None
+    ) -> Progress:
+        """Consumes `state`: where the training begins, with what is left of the calls before."""
+        progress = Progress(state, seed, float(optimizer.learning_rate), optimizer)
+        if before is None:
+            return progress
+        progress.epochs, progress.history = before.epochs, before.history
+        kept = before.kept_for(optimizer)
+        if self.given.incremental:
+            progress.scheduled = before.scheduled
+            if before.optimizer == optimizer:
+                progress.rate, progress.plateau = before.rate, before.plateau
+        else:
+            kept = {key: value for key, value in kept.items() if key == "step"}
+        state |= {key: self._like(state[key], x) for key, x in kept.items() if key in state}
+        return progress
+
+    def _place_schedule(self, progress: Progress, steps: int) -> None:
+        """Let the schedule begin with the next step; for `partial_fit`, with the next epoch."""
+        state, table = progress.state, progress.state["schedule"]
+        state[SCHEDULE_START] = self.work.asarray(state["step"], copy=True)
+        if self.given.incremental:
+            # The parts may be of different sizes: each epoch has its steps of a run of such parts.
+            begin = min(progress.scheduled * steps, table.shape[0] - 1)
+            state["schedule"] = self.work.asarray(table[begin : begin + steps], copy=True)
 
     def _fitted(self, state: State) -> State:
         """The entries of a state that the fitted arrays are, as copies."""
@@ -203,51 +245,16 @@ class Fitting:
             y = Weighted(target, Streamed(work, weight) if streamed else load_array(work, weight))
             counts = None if weight.all() else weight != 0
         if given.held is not None or not self.estimator.early_stopping:
-            measured = given.held is not None
-            return Sets(x, y, n, None, given.held, measured=measured, counts=counts)
-        rows, kept = self._split(n, seed)
+            return Sets(x, y, n, None, given.held, counts)
+        rows, kept = rows_held(self.estimator, self.problem, given.target, seed)
         own = None if given.own_weight is None else given.own_weight[kept]
         _check_counts("left to train on", None if counts is None else counts[rows])
         _check_counts("kept for early stopping", own)
         held = Held.weighted(
-            work, Rows(work, x, kept), some_rows(work, target, kept), given.target[kept], own
-        )
-        return Sets(x, y, len(rows), rows, held, counts=counts)
-
-    def _split(self, n: int, seed: int) -> list[HostArray]:
-        """The rows to train on, and those to keep: of each class its share."""
-        fraction = self.estimator.validation_fraction
-        if math.ceil(fraction * n) >= n:
-            raise ValueError(
-                f"With n_samples={n}, test_size={fraction} and train_size=None, the resulting "
-                f"train set will be empty. Adjust any of the aforementioned parameters."
-            )
-        fraction = math.ceil(fraction * n) / n
-        classes = None if self.problem.kind == "values" else self.given.target
-        if classes is not None and classes.ndim == 2:
-            classes = classes[:, 0] if classes.shape[1] == 1 else None  # several labels: no classes
-        if classes is not None and int(classes.max()) == 1:
-            sizes = np.bincount(classes.astype(np.int64))
-            if sizes.min() < 2:
-                names = self.estimator._labels.classes[sizes < 2].tolist()
-                raise ValueError(
-                    f"The least populated classes in y have only {sizes.min()} member, of which "
-                    f"none can be kept for early stopping. Classes with too few members are: "
-                    f"{names}"
-                )
-        too_small = (
-            "The validation set is too small. Increase 'validation_fraction' or the size of your "
-            "dataset."
-        )
-        if round(fraction * n) < 2:
-            raise ValueError(too_small)
-        try:
-            rows, kept = split_rows(classes, n, fraction, seed)
-        except DataError as error:
-            raise ValueError(too_small) from error
-        if len(kept) < 2:
-            raise ValueError(too_small)
-        return [rows, kept]
+            work, Rows(work, x, kept), some_rows(work, target, kept), given.target[kept], own,
+            of_rows(self.estimator, *given.pair, kept),
+        )  # fmt: skip
+        return Sets(x, y, len(rows), rows, held, counts)
 
     # -- all samples at once --------------------------------------------------------------------
 
@@ -262,12 +269,16 @@ class Fitting:
         if given.first:
             seed = self._draw_seed()
             host = est._model.init(derive(seed, "initialization"))
-            host |= initial_biases(est._model, est.activation, seed)
+            host |= initial_biases(est._model, self._activations, seed)
             params = {name: load_array(work, value) for name, value in host.items()}
         else:
             params = {name: move(work, value) for name, value in arrays_of(est).items()}
         # What another solver came to is no longer what it would go on from.
-        vars(est).pop("_progress", None)
+        before: Progress | None = vars(est).pop("_progress", None)
+        if before is not None and not given.first:
+            est._progress = before.counts()
+        for name in ("callbacks_", "stopped_"):
+            vars(est).pop(name, None)
         return minimise(est, function, params, self._measured())
 
     def _measured(self) -> Callable[[Any], None] | None:

@@ -121,9 +121,9 @@ def check_pair(
 
 
 def validation_set(
-    data: Any, X_val: Any, y_val: Any, sample_weight_val: Any
+    data: Any, X_val: Any = None, y_val: Any = None, sample_weight_val: Any = None
 ) -> tuple[Any, Any, Any] | None:
-    """What `fit` is given to validate on, in either way: `(X, y, weights or None)`.
+    """What an estimator is given to validate on, in either way: `(X, y, weights or None)`.
 
     Raises
     ------

@@ -13,10 +13,9 @@ from xpnet.losses import (
     target_kind,
 )
 from xpnet.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
-from xpnet.schedules import ReduceOnPlateau
 from xpnet.sklearn.objective import Objective
 from xpnet.sklearn.targets import Labels
-from xpnet.training.callbacks import Callback, CallbackList, overrides, saves
+from xpnet.training.callbacks import Callback, CallbackList, saves
 
 _OF_OPTIMIZER = ("schedule", "clip_norm")
 """Parameters of an estimator that are options of its optimizer."""
@@ -134,8 +133,10 @@ def rate_mode(estimator: Any) -> str:
     return estimator.learning_rate if own else "constant"
 
 
-def check_combination(estimator: Any, *, incremental: bool) -> None:
-    """Check that the parameters make sense together; `incremental` is for `partial_fit`.
+def check_combination(estimator: Any, *, incremental: bool, held: bool) -> None:
+    """Check that the parameters make sense together.
+
+    `incremental` is for `partial_fit`; `held` says whether a validation set is given.
 
     Raises
     ------
@@ -163,8 +164,11 @@ def check_combination(estimator: Any, *, incremental: bool) -> None:
         )
     if estimator.optimizer is not None:
         _check_beside_optimizer(estimator)
-    if incremental:
-        _check_incremental(estimator)
+    if incremental and estimator.early_stopping and not held:
+        raise ValueError(
+            "partial_fit does not support early_stopping=True without a validation set, since no "
+            "part can be kept back from all calls: give partial_fit(..., validation_data=(X, y))"
+        )
     if estimator.device is not None and estimator.backend == "numpy" and estimator.device != "cpu":
         raise ValueError(
             f"backend='numpy' has no device {estimator.device!r}: take another backend"
@@ -188,26 +192,8 @@ def _check_beside_optimizer(estimator: Any) -> None:
         )
 
 
-def _check_incremental(estimator: Any) -> None:
-    """Check that nothing is wanted that has to see several epochs in one call."""
-    if estimator.early_stopping:
-        raise ValueError("partial_fit does not support early_stopping=True")
-    schedule = make_optimizer(estimator).schedule
-    if isinstance(schedule, ReduceOnPlateau):
-        raise ValueError(
-            "partial_fit does not support ReduceOnPlateau, which has to see several epochs: leave "
-            "it out, or lower learning_rate_init between the calls"
-        )
-    for callback in estimator.callbacks or ():
-        if isinstance(callback, Callback) and overrides(callback, "state_dict"):
-            raise ValueError(
-                f"partial_fit does not support {type(callback).__name__}, which has to see several "
-                f"epochs and begins anew in each call: leave it out, or call fit"
-            )
-
-
 def check_callbacks(callbacks: Any, *, measured: bool) -> CallbackList:
-    """The callbacks as a list, checked; `measured` says whether there is `validation_data`.
+    """The callbacks as a list, checked; `measured` says whether there is a validation set.
 
     Raises
     ------
@@ -230,6 +216,6 @@ def check_callbacks(callbacks: Any, *, measured: bool) -> CallbackList:
         if monitor is not None and monitor not in figures:
             raise ValueError(
                 f"{name} watches {monitor}, and what is measured is {', '.join(figures)}: let it "
-                f"watch one of these, or give fit(..., validation_data=(X, y))"
+                f"watch one of these, or give validation_data=(X, y)"
             )
     return listed

@@ -32,7 +32,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     hidden_layer_sizes
         The number of outputs of each hidden layer; a single number for a single one.
     activation
-        After each hidden layer: `"identity"`, `"logistic"`, `"tanh"` or `"relu"`.
+        After each hidden layer, or a list with one for each; see `MLPClassifier`.
     solver
         `"adam"`, `"sgd"`, or `"lbfgs"`, which takes all samples at once.
     alpha
@@ -72,9 +72,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         One of `xpnet.optimizers` in the place of `solver`, one of `xpnet.schedules`, and the
         largest norm of all gradients together.
     callbacks
-        A list of `xpnet.Callback`.
+        A list of `xpnet.Callback`, of which copies are told, see `MLPClassifier`.
     compile
         Whether steps may be recorded and replayed, or are taken one by one.
+    scoring
+        What early stopping goes by, if not R²: `"loss"`, or a scorer; see `MLPClassifier`.
 
     Attributes
     ----------
@@ -82,9 +84,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         As in `MLPClassifier`. Of several outputs the squared error is their mean, while its
         gradient is that of their sum, as in scikit-learn.
     validation_scores_, best_validation_score_
-        With early stopping: R² on the validation set after each epoch, and the best.
-    coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, out_activation_, \
-n_features_in_, feature_names_in_
+        With early stopping: R², or what `scoring` gives, after each epoch, and the best.
+    stopped_, callbacks_, coefs_, intercepts_, batch_norm_, n_iter_, t_, n_layers_, n_outputs_, \
+out_activation_, n_features_in_, feature_names_in_
         As in `MLPClassifier`.
 
     Examples
@@ -107,7 +109,7 @@ n_features_in_, feature_names_in_
         self,
         loss: Any = "squared_error",
         hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
+        activation: Any = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -140,6 +142,7 @@ n_features_in_, feature_names_in_
         callbacks: Any = None,
         clip_norm: float | None = None,
         compile: bool = True,
+        scoring: Any = None,
     ) -> None:
         self._keep(locals())
 
@@ -184,19 +187,24 @@ n_features_in_, feature_names_in_
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+    ) -> "MLPRegressor":
         """Train for one epoch on these samples.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `fit`.
+        validation_data
+            As in `fit`. With early stopping it is needed, and should be the same in all calls.
 
         Returns
         -------
         self
         """
-        self._fit(X, y, sample_weight, None, incremental=True)
+        held = validation_set(validation_data)
+        self._fit(X, y, sample_weight, held, incremental=True)
         return self
 
     def _learn(self, y: Any, *, incremental: bool) -> Problem:

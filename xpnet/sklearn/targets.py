@@ -55,6 +55,11 @@ class Labels:
         named = self.kind != "multilabel" and len(names) > 1
         return names if named and (text or names.dtype.kind == "b") else None
 
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one class, which is then predicted whatever the network gives."""
+        return self.kind != "multilabel" and len(self.classes) == 1
+
     def check_same(self, y: Any, *, exactly: bool) -> None:
         """Check that targets have the classes that are known: `exactly` them, or some of them.
 
@@ -132,7 +137,7 @@ class Labels:
             return xp.astype(predicted, backend.index_dtype)
         codes = predicted if predicted.ndim == 1 else predicted[:, 0]
         codes = xp.astype(codes, backend.index_dtype)
-        if len(self.classes) == 1:
+        if self.is_single:
             codes = codes * 0
         if backend.name != "numpy" and backend.holds(classes):
             return xp.take(classes, codes, axis=0)

@@ -2,7 +2,6 @@
 
 import math
 import warnings
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,17 +9,21 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.random import permutation
-from xpnet.sklearn.engine import Engine, Progress, Sets
+from xpnet.sklearn.engine import Engine, Progress, Sets, network_copy
 from xpnet.sklearn.problem import check_callbacks, rate_mode
+from xpnet.sklearn.scoring import BY_LOSS, make_scorer, score_of
+from xpnet.sklearn.told import Told
 from xpnet.streams import say
 from xpnet.training.batches import VARYING_GROUP, batches, counting
-from xpnet.training.history import EpochRecord
+from xpnet.training.callbacks import overrides
+from xpnet.training.evaluation import Evaluation
+from xpnet.training.history import EpochRecord, History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.network import Network
 from xpnet.training.prediction import PREDICTIONS, outputs_in_chunks
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
 from xpnet.training.step import LOSS_SUM, put, select, trained_params
-from xpnet.typing import Array, HostArray, State
+from xpnet.typing import Array, State
 
 _SMALLEST_RATE = 1e-6
 """An adaptive learning rate that is not above this ends the training, as in scikit-learn."""
@@ -35,8 +38,8 @@ class Training:
         Whose parameters are the rules.
     engine, sets, progress
         The steps, the samples, and where to begin.
-    score
-        `score(target, predicted, weight)`, of host arrays, for early stopping.
+    best
+        For early stopping: the arrays of the network that is the best so far, as copies.
     """
 
     def __init__(
@@ -45,46 +48,57 @@ class Training:
         engine: Engine,
         sets: Sets,
         progress: Progress,
-        score: Callable[[HostArray, HostArray, HostArray | None], float],
+        best: State,
     ) -> None:
         self.estimator, self.engine, self.sets = estimator, engine, sets
-        self.progress, self._score = progress, score
+        self.progress, self._best = progress, best
         self.backend = engine.backend
         self._mode = rate_mode(estimator)
-        self._best: State = {}
+        self._scorer = make_scorer(estimator)
+        self._result: State = {}
 
-    def run(self, *, incremental: bool, batch_size: int) -> None:
-        """Train for all epochs, or a single one if `incremental`, unless a rule ends it before."""
-        est, sets, recipe = self.estimator, self.sets, self.engine.recipe
+    def run(self, first: bool, *, incremental: bool, batch_size: int) -> None:
+        """Train for all epochs, or a single one if `incremental`, unless a rule ends it before.
+
+        `first` says whether nothing was fitted before that this goes on from.
+        """
+        est, sets, progress = self.estimator, self.sets, self.progress
         if sets.counts is not None and not sets.counts.any():
             # A part whose classes have weight 0: it is as if there had been no call.
-            est.n_iter_, est.loss_ = 0, getattr(est, "loss_", math.nan)
+            est.n_iter_, est.loss_, est.stopped_ = 0, getattr(est, "loss_", math.nan), False
+            self._result = {**progress.state, **self._best}
             return
         self._batch_size = batch_size
-        self._callbacks = check_callbacks(est.callbacks, measured=sets.measured)
+        measured = sets.held is not None
+        told = Told(est, check_callbacks(est.callbacks, measured=measured), first=first)
+        self._callbacks = told.callbacks
         epochs = 1 if incremental else est.max_iter
-        missing = ["test"] if sets.measured else ["validation", "test"]
-        plateau = start_plateau(recipe.optimizer, missing)
+        missing = ["test"] if measured else ["validation", "test"]
+        plateau = start_plateau(self.engine.recipe.optimizer, missing)
+        if plateau is not None and progress.plateau:
+            plateau.load_state_dict(progress.plateau)
         network = self._network()
         self._hooks = self._callbacks.step_hooks()
         with ExitStack() as stack:
             interrupts = stack.enter_context(Interrupts())
             interrupts.watch()
             steps = math.ceil(sets.n_samples / batch_size)
-            self._callbacks.start(stack, network, epochs=epochs, steps=steps)
-            est.n_iter_ = 0
-            if est.early_stopping:
-                self._keep_best()
+            if self._callbacks:
+                network.set_arrays(progress.state)
+            told.start(stack, network, epochs=progress.epochs + epochs, steps=steps)
+            est.n_iter_, est.stopped_ = 0, False
             while est.n_iter_ < epochs:
                 if not self._take_steps(interrupts):
                     interrupts.answered = True
                     warnings.warn("Training interrupted by user.", stacklevel=6)
                     break
-                record = self._finish_epoch(bool(plateau or self._callbacks))
-                if plateau is not None and record is not None:
-                    follow_plateau(self.backend, plateau, self.progress.state, record)
+                record = self._finish_epoch()
+                if plateau is not None:
+                    follow_plateau(self.backend, plateau, progress.state, record)
+                    progress.plateau = plateau.state_dict()
                 stop = self._tell(network, record)
-                if self._is_over() or stop or incremental or math.isnan(est.loss_):
+                est.stopped_ = self._is_over() or stop
+                if est.stopped_ or incremental or math.isnan(est.loss_):
                     break
                 if est.n_iter_ == est.max_iter:
                     warnings.warn(
@@ -93,9 +107,7 @@ class Training:
                         ConvergenceWarning,
                         stacklevel=6,  # the line that calls fit
                     )
-            if est.early_stopping:
-                put(self.progress.state, "", self._best)
-            self._end(network)
+            self._end(network, apart=incremental)
 
     # -- an epoch -------------------------------------------------------------------------------
 
@@ -124,11 +136,12 @@ class Training:
                 return False
         return True
 
-    def _finish_epoch(self, recorded: bool) -> EpochRecord | None:
+    def _finish_epoch(self) -> EpochRecord:
         """The figures of the epoch, and the count of epochs without a better one."""
         est, backend, sets = self.estimator, self.backend, self.sets
-        state = self.progress.state
-        self.progress.epochs += 1
+        progress, state = self.progress, self.progress.state
+        progress.epochs += 1
+        progress.scheduled += 1
         est.n_iter_ += 1
         est.t_ += self._n_taken
         # NumPy's number, as scikit-learn has it: programs round it by its method.
@@ -138,14 +151,12 @@ class Training:
         if est.verbose:
             say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         found = None
-        if sets.measured and sets.held is not None:
-            found = self.engine.evaluate(self.arrays(), sets.held.x, sets.held.y)
+        if sets.held is not None:
+            found = self.engine.evaluate(_arrays(state), sets.held.x, sets.held.y)
             est.validation_loss_curve_.append(found.loss)
-        self._count()
-        if not recorded:
-            return None
-        return EpochRecord(
-            epoch=est.n_iter_,
+        self._count(found)
+        record = EpochRecord(
+            epoch=progress.epochs,
             train_loss=float(est.loss_),
             train_accuracy=None,
             test_loss=None,
@@ -154,8 +165,10 @@ class Training:
             eval_seconds=None,
             learning_rate=float(last_rate(backend, state)),
             validation_loss=None if found is None else found.loss,
-            validation_accuracy=None if found is None else found.accuracy,
+            validation_accuracy=None if found is None else est._known_accuracy(found.accuracy),
         )
+        progress.history += (record,)
+        return record
 
     def _count_left_out(self) -> None:
         """Count the steps that were left out as well, for a schedule that goes by their number."""
@@ -164,18 +177,18 @@ class Training:
         if left_out and "schedule" in state:
             state["step"] = state["step"] + left_out
 
-    def _count(self) -> None:
+    def _count(self, found: Evaluation | None) -> None:
         """Count the epochs that brought nothing, by the validation score or the training loss."""
         est = self.estimator
         if est.early_stopping:
-            score = self._validation_score()
+            score = self._validation_score(found)
             est.validation_scores_.append(score)
             if est.verbose:
                 say(f"Validation score: {score:f}")
-            worse = score < est.best_validation_score_ + est.tol
+            worse = not score >= est.best_validation_score_ + est.tol  # also what is no number
             if score > est.best_validation_score_:
                 est.best_validation_score_ = score
-                self._keep_best()
+                self._best = network_copy(self.backend, self.progress.state)
         else:
             worse = est.loss_ > est.best_loss_ - est.tol
             if est.loss_ < est.best_loss_:
@@ -214,25 +227,23 @@ class Training:
     # -- arrays and figures ---------------------------------------------------------------------
 
     def arrays(self) -> dict[str, Array]:
-        """The arrays that the network would have if the training ended here."""
-        state = self.progress.state
-        return {**trained_params(state), **select(state, "buffer/")}
+        """The arrays of the network that was trained."""
+        return _arrays(self._result)
 
-    def _keep_best(self) -> None:
-        """Copies, since the next step may overwrite these."""
-        self._best = {
-            key: self.backend.asarray(value, copy=True)
-            for key, value in self.progress.state.items()
-            if key.startswith(("param/", "buffer/", "ema/"))
-        }
-
-    def _validation_score(self) -> float:
-        held, recipe = self.sets.held, self.engine.recipe
+    def _validation_score(self, found: Evaluation | None) -> float:
+        est, held, recipe = self.estimator, self.sets.held, self.engine.recipe
         assert held is not None
-        backend, head = self.backend, PREDICTIONS[recipe.problem.kind]
-        parts = outputs_in_chunks(backend, recipe.model, self.arrays(), held.x, pixel_maximum=1.0)
+        assert found is not None
+        backend, arrays = self.backend, _arrays(self.progress.state)
+        if est.scoring == BY_LOSS:
+            return -found.loss
+        if self._scorer is not None:
+            return score_of(self._scorer, est, backend, arrays, held)
+        head = PREDICTIONS[recipe.problem.kind]
+        parts = outputs_in_chunks(backend, recipe.model, arrays, held.x, pixel_maximum=1.0)
         predicted = [backend.to_numpy(head(backend.xp, output)) for _, output in parts]
-        return self._score(held.target, np.concatenate(predicted), held.weight)
+        score: float = est._held_score(held.target, np.concatenate(predicted), held.weight)
+        return score
 
     # -- callbacks ------------------------------------------------------------------------------
 
@@ -247,22 +258,39 @@ class Training:
             target_kind=recipe.problem.kind,
             loss=recipe.problem.loss,
             input_dtype=self.backend.dtype_name,
+            history=History(self.progress.history),
         )
 
-    def _tell(self, network: Network, record: EpochRecord | None) -> bool:
-        if not self._callbacks or record is None:
+    def _tell(self, network: Network, record: EpochRecord) -> bool:
+        if not self._callbacks:
             return False
         network.set_arrays(self.progress.state)
         network.history.append(record)
         return self._callbacks.epoch(network, record)
 
-    def _end(self, network: Network) -> None:
-        """Let the callbacks have the network, which they may change."""
-        if not self._callbacks:
-            return
-        network.set_arrays(self.progress.state)
-        self._callbacks.finish(network)
-        put(self.progress.state, "", network.state_arrays())
+    def _end(self, network: Network, *, apart: bool) -> None:
+        """The result: the best arrays with early stopping, and callbacks may change it.
+
+        It is what a later `fit` goes on from. If `apart`, the state stays that of the last step,
+        which the next epoch of `partial_fit` goes on from.
+        """
+        progress = self.progress
+        self._result = {**progress.state, **self._best}
+        changes = any(overrides(callback, "on_finish") for callback in self._callbacks)
+        if changes:
+            # Copies: what is written to these must not change the state.
+            network.set_arrays(network_copy(self.backend, self._result))
+            self._callbacks.finish(network)
+            put(self._result, "", network.state_arrays())
+            put(self._result, "ema/", network.params)
+        if not apart:
+            progress.state = self._result
+        progress.is_apart = apart and (changes or bool(self._best))
+
+
+def _arrays(state: State) -> dict[str, Array]:
+    """The arrays that the network would have if the training ended with this state."""
+    return {**trained_params(state), **select(state, "buffer/")}
 
 
 _TOO_SMALL = " Learning rate too small. Stopping."

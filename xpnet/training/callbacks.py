@@ -1,9 +1,10 @@
 """What may happen beside the training: a progress bar, files, whatever a user wants."""
 
+import copy
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,8 +21,9 @@ class Callback:
     """Told of the course of a training; the methods do nothing unless overridden.
 
     In a training they are called in this order, each for all callbacks: `on_start`; then, where a
-    saved training goes on, `load_state_dict`; `on_step` again and again; `on_epoch`; after the last
-    epoch `on_finish`; and at the very end, whatever happened, `on_end`.
+    training goes on (a saved one, or that of an estimator), `load_state_dict`; `on_step` again and
+    again; `on_epoch`; after the last epoch `on_finish`; and at the very end, whatever happened,
+    `on_end`.
 
     The network is the one that `fit` will return. Its parameters are those of the last finished
     epoch only while `on_start`, `on_epoch` or `on_finish` runs: keep `network.copy()` where they
@@ -46,11 +48,43 @@ class Callback:
     monitor: str | None = None
     saved_to: str | None = None
     resume_with: str = "fit(..., resume=)"
+    _given: tuple[Any, ...]  # the arguments of the constructor
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        if (args or options) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        self = super().__new__(cls)
+        # Also a frozen dataclass may be a callback.
+        object.__setattr__(self, "_given", (*args, *options.values()))
+        return self
+
+    def __getstate__(self) -> Any:
+        state: Any = object.__getstate__(self)
+        own, slots = state if isinstance(state, tuple) else (state, None)
+        own = {name: value for name, value in (own or {}).items() if name != "_given"}
+        return own if slots is None else (own, slots)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with all that the callback made itself, for a fit of an estimator, or a clone.
+
+        What its constructor was given (a list to add to, a file, an array) belongs to who gave it,
+        and is the copy's as well; so is what cannot be copied, such as an open file. Callbacks
+        within, alone or in a list, are copied.
+        """
+        new = object.__new__(type(self))
+        memo[id(self)] = new
+        given = getattr(self, "_given", ())
+        memo.update({id(value): value for value in given if not _has_callbacks(value)})
+        state: Any = object.__getstate__(self)
+        own, slots = state if isinstance(state, tuple) else (state, {})
+        for name, value in ((own or {}) | slots).items():
+            object.__setattr__(new, name, _copied(value, memo))
+        return new
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         """Before the first step, with the numbers of epochs and of steps in each.
 
-        Where a saved training goes on, the network's history has the epochs that are finished.
+        Where a training goes on, the network's history has the epochs that are finished.
         """
 
     def on_step(self, state: State, count: int) -> None:
@@ -113,6 +147,24 @@ class Callback:
         Only if a callback overrides this are these signals waited for until the step under way is
         finished. A second one interrupts at once.
         """
+
+
+def _has_callbacks(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value
+    return isinstance(value, Callback) or (
+        isinstance(value, dict | list | tuple | set) and any(map(_has_callbacks, inner))
+    )
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy; the same where there can be none."""
+    trial = dict(memo)  # what was copied in part must not be found in it later
+    try:
+        copied = copy.deepcopy(value, trial)
+    except Exception:
+        return value
+    memo.update(trial)
+    return copied
 
 
 def overrides(callback: Callback, method: str) -> bool:
@@ -219,3 +271,8 @@ class ProgressBar(Callback):
     def on_end(self, network: Network) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def __getstate__(self) -> Any:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_bar", None)  # it holds a lock, and is made anew
+        return state

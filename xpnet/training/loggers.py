@@ -15,14 +15,17 @@ from xpnet.training.network import Network
 class _LineLogger(Callback):
     """One line an epoch, on the disk before the next epoch begins.
 
-    When a training starts, the file is replaced: by nothing, or, where a saved training goes on, by
-    the lines of the epochs that are finished. So it is always that of the training as it is.
+    When a training starts, the file is replaced: by nothing, or, where a training goes on, by the
+    lines of the epochs that are finished. So it is always that of the training as it is.
     """
 
     every_step = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        # The epochs that are in the file, and its size, as this logger has left it.
+        self._records: list[EpochRecord] = []
+        self._size: int | None = None
 
     def head(self) -> str:
         """What stands above the lines."""
@@ -33,7 +36,11 @@ class _LineLogger(Callback):
         raise NotImplementedError
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
-        self.write_all(network.history)
+        # A loop of `partial_fit` starts with each epoch: not all lines are written each time.
+        if self._size is None or (list(network.history), _size(self.path)) != (
+            self._records, self._size,
+        ):  # fmt: skip
+            self.write_all(network.history)
 
     def write_all(self, history: History) -> None:
         """Replace the file by the lines of these epochs."""
@@ -43,12 +50,15 @@ class _LineLogger(Callback):
             write_atomically(self.path, text.encode())
         except OSError as error:
             raise self._cannot_write(error) from error
+        self._records, self._size = list(history), _size(self.path)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
         try:
             append_line(self.path, self.line(record))
         except OSError as error:
             raise self._cannot_write(error) from error
+        self._records.append(record)
+        self._size = _size(self.path)
 
     def _cannot_write(self, error: OSError) -> RunError:
         return RunError(f"{self.path}: cannot be written: {error.strerror or error}")
@@ -63,7 +73,8 @@ class JSONLogger(_LineLogger):
     ----------
     path
         The file; its folder is made if it is not there. A file that is there is replaced, unless a
-        saved training goes on: then it is made to hold the finished epochs, and appended to.
+        training goes on (a saved one, or that of an estimator by `partial_fit` or `warm_start`):
+        then it is made to hold the finished epochs, and appended to.
 
     Raises
     ------
@@ -148,6 +159,14 @@ class TensorBoard(Callback):
     def on_end(self, network: Network) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None  # it has a thread, and cannot be pickled
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _tags(record: EpochRecord) -> dict[str, float]:

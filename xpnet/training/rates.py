@@ -11,6 +11,10 @@ from xpnet.schedules import Plateau, ReduceOnPlateau, Schedule
 from xpnet.training.history import UNMEASURED, EpochRecord
 from xpnet.typing import Array, HostArray, Namespace, State
 
+SCHEDULE_START = "schedule_start"
+"""The entry of a state with the number of the step that `schedule` begins at, where that is not
+the first: of a training that goes on with another table."""
+
 
 def schedule_table(
     backend: Backend, optimizer: Optimizer, epochs: int | None, steps_per_epoch: int | None
@@ -50,8 +54,10 @@ def schedule_table(
 
 def scheduled_rate(xp: Namespace, state: State) -> Array:
     """The learning rate of the next step, on the device: of shape (), and nothing is read."""
-    table = state["schedule"]
-    index = xp.minimum(state["step"], table.shape[0] - 1)
+    table, step = state["schedule"], state["step"]
+    if SCHEDULE_START in state:
+        step = step - state[SCHEDULE_START]
+    index = xp.minimum(step, table.shape[0] - 1)
     factor = xp.take(table, xp.reshape(index, (1,)), axis=0)
     return state["learning_rate"] * xp.reshape(factor, ())
 
@@ -62,7 +68,8 @@ def last_rate(backend: Backend, state: State) -> HostArray:
     if "schedule" not in state:
         return rate
     table = backend.to_numpy(state["schedule"])
-    last = max(int(backend.to_numpy(state["step"])) - 1, 0)
+    start = int(backend.to_numpy(state[SCHEDULE_START])) if SCHEDULE_START in state else 0
+    last = max(int(backend.to_numpy(state["step"])) - start - 1, 0)
     return np.asarray(rate * table[min(last, table.shape[0] - 1)])
 
 

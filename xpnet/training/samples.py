@@ -173,8 +173,9 @@ def bring(backend: Backend, source: Backend, x: Array) -> Array:
     if source is backend:
         return x
     host = source.to_numpy(x)
-    # Other byte orders and negative strides are NumPy's alone.
-    host = np.ascontiguousarray(host, dtype=host.dtype.newbyteorder("="))
+    # Other byte orders and negative strides are NumPy's alone. Not by `ascontiguousarray`, which
+    # gives an array without axes one.
+    host = np.asarray(host, dtype=host.dtype.newbyteorder("="), order="C")
     return backend.asarray(host)
 
 

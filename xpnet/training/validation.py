@@ -1,5 +1,6 @@
 """A part of the training set that is not trained on: which samples, and a way to look at them."""
 
+import heapq
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,10 @@ def split_rows(classes: HostArray | None, n: int, fraction: float, seed: Seed) -
     ----------
     classes
         The class of each sample, shape (n,): each then has its share of the validation set, rounded
-        to one sample up or down, and of each at least one sample is left to train on. None where
-        the targets are no classes.
+        to one sample up or down, and of each at least one sample is left to train on; what classes
+        are too small for, larger ones give. None where the targets are no classes.
     n, fraction
-        round(n * fraction) samples are kept, at least one.
+        round(n * fraction) samples are kept, at least one, and at most all but one.
     seed
         The seed of the run. The stream is that of the purpose `"validation"`.
 
@@ -94,7 +95,7 @@ def split_rows(classes: HostArray | None, n: int, fraction: float, seed: Seed) -
     DataError
         If there are not enough samples for both.
     """
-    wanted = max(1, round(n * fraction))
+    wanted = min(max(1, round(n * fraction)), n - 1)
     order = stream(seed, "validation").permutation(n)
     groups = [order]
     if classes is not None:
@@ -102,11 +103,12 @@ def split_rows(classes: HostArray | None, n: int, fraction: float, seed: Seed) -
         by_class = order[np.argsort(classes[order], kind="stable")]
         groups = np.split(by_class, np.flatnonzero(np.diff(classes[by_class])) + 1)
     counts = _shares([len(group) for group in groups], wanted)
-    if not sum(counts):
+    if not wanted or sum(counts) < wanted:
+        most = f"{sum(counts)} samples can" if sum(counts) else "none can"
         raise DataError(
             f"training set: {fraction:g} of {n} samples cannot be kept for validation, because "
-            f"nothing, or of a class nothing, would be left to train on; give more samples, or "
-            f"validation=(x, y)"
+            f"nothing, or of a class nothing, would be left to train on ({most} be kept); give "
+            f"more samples, or validation=(x, y)"
         )
     kept = np.zeros(n, dtype=bool)
     for group, count in zip(groups, counts, strict=True):
@@ -115,16 +117,28 @@ def split_rows(classes: HostArray | None, n: int, fraction: float, seed: Seed) -
 
 
 def _shares(sizes: list[int], wanted: int) -> list[int]:
-    """How many of each group make `wanted` in proportion: the largest remainders are rounded up."""
+    """How many of each group make `wanted` in proportion: the largest remainders are rounded up.
+
+    Of each group one is left. What groups are too small for is taken from those of which most is
+    left; less than `wanted` where there is not enough.
+    """
     total = sum(sizes)
-    wanted = min(wanted, total - 1)
-    counts = [size * wanted // total for size in sizes]
+    counts = [min(size * wanted // total, size - 1) for size in sizes]
     by_remainder = sorted(range(len(sizes)), key=lambda i: (-(sizes[i] * wanted % total), i))
     missing = wanted - sum(counts)
     for i in by_remainder:
         if missing and counts[i] + 1 < sizes[i]:
             counts[i] += 1
             missing -= 1
+    left = [
+        (count + 1 - size, i) for i, (count, size) in enumerate(zip(counts, sizes, strict=True))
+    ]
+    heapq.heapify(left)
+    while missing and left[0][0] < 0:
+        free, i = left[0]
+        heapq.heapreplace(left, (free + 1, i))
+        counts[i] += 1
+        missing -= 1
     return counts
 
 

@@ -132,6 +132,11 @@ class Replayer:
                 state = self._step(state, x, y, rows)
         return dict(state)
 
+    def forget(self) -> None:
+        """Let go of the samples, and of the recorded steps, which read them where they lie."""
+        self._samples, self._state = None, {}
+        self._tapes.clear()
+
     def _play(self, tape: _Tape, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
         calls = None

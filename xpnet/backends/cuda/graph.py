@@ -167,6 +167,11 @@ class GraphRunner:
             self._samples.clear()
             self.use.most_bytes = max(self.use.most_bytes, stream.close())
 
+    def forget(self) -> None:
+        """Let go of the samples: what they were copied to, and the graphs that read them."""
+        self.close()
+        self._place, self._state = None, {}
+
     def __del__(self) -> None:
         if not sys.is_finalizing():
             self.close()

@@ -1,0 +1,62 @@
+"""What is predicted of classes: labels and probabilities, where the samples are."""
+
+from typing import Any
+
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+
+from xpnet.layers import log_softmax, softmax
+from xpnet.sklearn.base import BaseMLP
+from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.targets import Labels
+from xpnet.training.prediction import (
+    PREDICTIONS,
+    Head,
+    label_probabilities,
+    log_label_probabilities,
+)
+from xpnet.typing import Array, Namespace
+
+
+class ClassPredictions(ClassifierMixin, BaseMLP):
+    """The predictions of a classifier."""
+
+    classes_: Any
+    _labels: Labels
+
+    def predict(self, X: Any) -> Any:
+        """The class of each sample, (N,); of several labels rows of 0 and 1, (N, labels)."""
+        return self._predict(X, "predict")
+
+    def _predict(self, X: Any, method: str) -> Any:
+        kind = self._kind()
+        home, predicted = self._outputs(X, PREDICTIONS[kind], method)
+        classes = self.classes_ if home.holds(self.classes_) else self._labels.placed(home)
+        with home.scope():
+            return self._labels.decode(home, predicted, classes)
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probability of each class, (N, classes); of several labels that of each by itself."""
+        return self._probabilities(X, "predict_proba", softmax, label_probabilities)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """The natural logarithm of `predict_proba`: finite also where that is rounded to 0."""
+        return self._probabilities(X, "predict_log_proba", log_softmax, log_label_probabilities)
+
+    def _probabilities(self, X: Any, method: str, of_classes: Head, of_labels: Head) -> Any:
+        classes = self._kind() == "classes"
+        two = getattr(self, "n_outputs_", 0) == 1 and self._labels.kind == "binary"
+
+        def head(xp: Namespace, output: Array) -> Array:
+            if classes:
+                return of_classes(xp, output)
+            # 1 - p of a logit is p of its negative, and loses no digits.
+            return of_labels(xp, xp.concat([-output, output], axis=1) if two else output)
+
+        return self._outputs(X, head, method)[1]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The accuracy on samples with known classes."""
+        predicted = hosted(self._predict(X, "score"))
+        weight = hosted(sample_weight)
+        return float(accuracy_score(hosted(y), predicted, sample_weight=weight))
