@@ -206,7 +206,7 @@ LAYERS = "model.options.layers"
         (f"{LAYERS}.0.options.n_in", True, "got True"),
         (f"{LAYERS}.0.options.n_in", 2**63, "must be a positive integer below 2**63"),
         (f"{LAYERS}.1.options.epsilon", 1e-300, "in float32"),
-        (f"{LAYERS}.6.options.rate", 10**400, "rate must be from 0 to below 1"),
+        (f"{LAYERS}.6.options.rate", 10**400, "rate must be at least 0 and below 1"),
         (f"{LAYERS}.7.name", "a", "two layers are called 'a'"),
         (f"{LAYERS}.7.name", "x" * 10**6, "up to 100 of them"),
         (f"{LAYERS}.7.name", "\x1b[31m\ud800", r"\x1b[31m\ud800"),
@@ -394,7 +394,7 @@ class Silent:
         ({"b": [1, None], "a": True}, "{'a': True, 'b': [1, None]}"),
         (Silent(), "<Silent instance at "),
     ],
-    ids=brief,
+    ids=["float", "text", "integer", "dict", "no repr"],
 )
 def test_any_value_can_be_shown(value, text):
     assert shown(value).startswith(text)

@@ -171,7 +171,7 @@ def test_what_cannot_be_copied_is_the_copys_as_well(tmp_path):
     assert given.lines == 0
     bar = ProgressBar(sys.stdout)
     fitted([bar])
-    assert not hasattr(bar, "_bar")
+    assert bar._bar is None
 
 
 def test_callbacks_within_callbacks_are_copied():

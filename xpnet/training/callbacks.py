@@ -273,6 +273,4 @@ class ProgressBar(Callback):
             self._bar.close()
 
     def __getstate__(self) -> Any:
-        state: dict[str, Any] = super().__getstate__()
-        state.pop("_bar", None)  # it holds a lock, and is made anew
-        return state
+        return {**super().__getstate__(), "_bar": None}  # it holds a lock, and is made anew

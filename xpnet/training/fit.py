@@ -185,8 +185,9 @@ def fit(
     if not isinstance(drop_last, bool):
         raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
     seed = seed_sequence(seed)
-    given = read_as_by(given_samples(data, test, validation, sample_weight), start, fresh)
+    given = given_samples(data, test, validation, sample_weight)
     callbacks = _check_options(model, optimizer, loss, callbacks)
+    given = read_as_by(given, start, model, fresh)
     if sample_weight is not None and not accepts_weight(loss):
         raise TypeError(
             f"sample_weight needs a loss that takes weight=..., and {loss!r} does not: give it the "

@@ -90,16 +90,16 @@ def start_from(
     return Start(frozen, arrays, described)
 
 
-def read_as_by(given: Given, start: Network | None, fresh: Names | None) -> Given:
+def read_as_by(given: Given, start: Network | None, model: Layer, fresh: Names | None) -> Given:
     """Samples as the network took them: its white pixel, if none is known, and its classes.
 
-    Its classes are those of its last layer, unless that begins anew.
+    The classes are those of the last layer, unless that begins anew.
     """
     if not isinstance(start, Network):
         return given
     if start.input_dtype == "uint8" and given.pixel_maximum is None:
         given = replace(given, pixel_maximum=start.pixel_maximum)
-    last = next(reversed(start.model.parameter_shapes()), "")
+    last = next(reversed(model.parameter_shapes()), "")
     if not any(last.startswith(f"{name}.") for name in fresh or ()):
         given = replace(given, classes=start.classes)
     return given
