@@ -10,6 +10,7 @@ Standard library alone, since it makes the environments that all else is install
 """
 
 import argparse
+import functools
 import os
 import platform
 import re
@@ -300,10 +301,16 @@ def user_group(user: str) -> int:
     return pwd.getpwnam(user).pw_gid
 
 
+@functools.cache
+def plain() -> Path:
+    """What README's command for the tests installs, for all lanes that need no more."""
+    return environment(BUILD / "plain", "--editable", ".[test]")
+
+
 def no_compiler(lane: Lane, result: Result, whole: bool) -> None:
     if WINDOWS:
         raise NotHereError("nothing is compiled on Windows, so every lane there is without")
-    python = environment(BUILD / "no-compiler", "--editable", ".[test]")
+    python = plain()
     env = clean_environment(PATH=str(python.parent))
     if shutil.which("cc", path=env["PATH"]) or shutil.which("sleep", path=env["PATH"]):
         raise LaneError(f"there is more than Python in {python.parent}")
@@ -314,7 +321,7 @@ def no_compiler(lane: Lane, result: Result, whole: bool) -> None:
 def other_kernels(lane: Lane, result: Result, whole: bool) -> None:
     kernel = older_kernel()
     result.notes.append(f"OPENBLAS_CORETYPE={kernel}")
-    python = environment(BUILD / "other-kernels", "--editable", ".[test]")
+    python = plain()
     env = clean_environment(OPENBLAS_CORETYPE=kernel)
     with reported(lane, result, whole) as options:
         call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=env)
@@ -366,7 +373,7 @@ LANES = [
     Lane("no-compiler", "an empty PATH but for Python", no_compiler, "compiler", 2),
     Lane("other-kernels", "the kernels of an older processor", other_kernels, "numerics", 2),
     *(
-        Lane(f"python{version}", "a newer Python", newer_python, "libraries or installed", 2)
+        Lane(f"python{version}", "a newer Python", newer_python, "installed", 2)
         for version in ("3.12", "3.13", "3.14")
     ),
 ]

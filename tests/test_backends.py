@@ -14,6 +14,8 @@ from xpnet.backends.cupy import CupyBackend, why_no_gpu, why_not_working
 from xpnet.backends.jax import JaxBackend
 from xpnet.backends.torch import TorchBackend
 
+pytestmark = pytest.mark.libraries
+
 
 def test_arrays_go_there_and_come_back(backend):
     for host in (np.arange(6.0).reshape(2, 3), np.arange(4, dtype=np.uint8), np.array(True)):

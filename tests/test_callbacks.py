@@ -43,6 +43,8 @@ from xpnet.random import permutation, stream
 from xpnet.training.early_stopping import Monitor
 from xpnet.training.interrupts import Interrupts
 
+pytestmark = pytest.mark.libraries
+
 DIGITS = load_dataset("digits").limited(100)
 X, Y = DIGITS.train.images.reshape(100, 64) / 16, DIGITS.train.labels.astype(np.int64)
 MODEL = mlp(64, 8, 10)

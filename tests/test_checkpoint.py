@@ -19,6 +19,8 @@ import xpnet
 from xpnet.checkpoint import check_arrays, read_checkpoint, write_checkpoint
 from xpnet.errors import CheckpointError
 
+pytestmark = pytest.mark.libraries
+
 ARRAYS = {
     "param/fc1.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7,
     "param/fc1.bias": np.array([1 / 3, -0.0]),

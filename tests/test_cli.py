@@ -20,6 +20,8 @@ from xpnet.backends.cupy import CupyBackend
 from xpnet.cli import main
 from xpnet.data import load_digits, write_idx
 
+pytestmark = [pytest.mark.libraries, pytest.mark.installed]
+
 PICTURES = ["curves.png", "confusion.png", "mistakes.png"]
 FILES = [
     "config.toml",

@@ -22,6 +22,8 @@ from xpnet.random import stream
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import read_config
 
+pytestmark = pytest.mark.installed
+
 QUICK = ["--backend", "numpy", "--limit", "200", "--hidden", "16", "--batch-size", "16"]
 PLAIN = ["--epochs", "6"]
 WHOLE_KIT = [

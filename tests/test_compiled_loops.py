@@ -13,6 +13,8 @@ from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Recording
 
+pytestmark = pytest.mark.compiler
+
 
 def compile_calls(function, inputs, *, seen=None):
     """Calls of a function of arrays as C, with the results that they write to.

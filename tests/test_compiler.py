@@ -22,7 +22,10 @@ from xpnet.backends.cpu import compiler, running, scratch
 from xpnet.backends.cpu.compiler import CannotCompile, NotNow, compiled, find_compiler
 from xpnet.backends.cpu.library import Libraries, NotALibraryError, load
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="steps are compiled on POSIX alone")
+pytestmark = [
+    pytest.mark.compiler,
+    pytest.mark.skipif(os.name != "posix", reason="steps are compiled on POSIX alone"),
+]
 
 ANSWER = "int answer(void) { return 42; }"
 

@@ -31,6 +31,8 @@ from xpnet.training.options import NAMES as NAMES_OF_LAYERS
 from xpnet.training.resumed import open_run
 from xpnet.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.installed
+
 NAMES = [field.name for field in fields(RunConfig)]
 
 

@@ -18,6 +18,8 @@ from xpnet.cli import main
 from xpnet.conformance import check_namespace, needed_dtypes, needed_functions, needed_operators
 from xpnet.conformance.recording import record
 
+pytestmark = pytest.mark.libraries
+
 
 @pytest.mark.parametrize("module", ["numpy", "array_api_strict", "torch", "jax.numpy", "cupy"])
 def test_our_backends_conform(module):

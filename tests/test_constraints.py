@@ -8,6 +8,8 @@ from xpnet import SGD, Dense, MaxNorm, ReLU, Sequential, load
 from xpnet.layers import Layer
 from xpnet.random import stream
 
+pytestmark = pytest.mark.numerics
+
 DIGITS = xpnet.load_dataset("digits").limited(200)
 MODEL = Sequential(fc1=Dense(64, 16, constraint=MaxNorm(0.5)), act1=ReLU(), fc2=Dense(16, 10))
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from xpnet.backends.cuda.cublas import WORKSPACE_BYTES, Handles, Products, matrix_layout
 
+pytestmark = pytest.mark.compiler
+
 DTYPES = {"f": np.float32, "d": np.float64}
 
 

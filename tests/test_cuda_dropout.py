@@ -14,6 +14,8 @@ from xpnet.backends import open_backend
 from xpnet.backends.cuda.dropout import SOURCE, make_fused_mask, mask_arguments
 from xpnet.random import keep_mask
 
+pytestmark = pytest.mark.compiler
+
 LOOP = """
 #define __device__
 %s

@@ -31,6 +31,8 @@ from xpnet.training.rates import SCHEDULE_START
 from xpnet.training.step import initial_state, make_step
 from xpnet.training.weighted import Weighted
 
+pytestmark = pytest.mark.compiler
+
 
 def eager_subtract_product(c, a, b):
     c -= np.matmul(a, b)

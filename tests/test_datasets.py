@@ -29,6 +29,8 @@ from xpnet.data import (
 )
 from xpnet.errors import DataError
 
+pytestmark = pytest.mark.libraries
+
 TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

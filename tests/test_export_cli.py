@@ -12,6 +12,8 @@ from click.testing import CliRunner
 import xpnet
 from xpnet.cli import main
 
+pytestmark = pytest.mark.installed
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):

@@ -13,6 +13,8 @@ pytest.importorskip("sklearn")
 
 from xpnet.sklearn import MLPClassifier, MLPRegressor  # noqa: E402
 
+pytestmark = pytest.mark.libraries
+
 N, FEATURES = 60, 4
 X = np.random.default_rng(0).normal(size=(N, FEATURES))
 CODES = np.argsort(np.argsort(X[:, 0])) * 3 // N

@@ -25,6 +25,8 @@ from xpnet.export.onnx import INTEGERS
 from xpnet.layers import EVALUATION, LAYERS
 from xpnet.random import stream
 
+pytestmark = pytest.mark.libraries
+
 onnx = pytest.importorskip("onnx")
 ReferenceEvaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
 onnxruntime = pytest.importorskip("onnxruntime")

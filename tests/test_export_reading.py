@@ -16,6 +16,8 @@ from xpnet.export import save_torch, to_npz, to_torch_state_dict
 from xpnet.layers import EVALUATION
 from xpnet.random import stream
 
+pytestmark = pytest.mark.libraries
+
 NETWORK = small(fc1=Dense(5, 4), bn=BatchNorm(4), ln=LayerNorm(4), act=ReLU(), fc2=Dense(4, 3))
 
 

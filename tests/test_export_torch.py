@@ -15,6 +15,8 @@ from xpnet.export import TORCH_LAYERS, save_torch, to_npz, to_torch_state_dict, 
 from xpnet.layers import EVALUATION, LAYERS, build_layer
 from xpnet.random import stream
 
+pytestmark = pytest.mark.libraries
+
 TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 
 

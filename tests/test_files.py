@@ -18,6 +18,8 @@ import pytest
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.files import append_line, remove_temporaries, write_atomically
 
+pytestmark = pytest.mark.installed
+
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX: modes, links, descriptors")
 
 

@@ -22,6 +22,8 @@ from xpnet.training import folder_lock
 from xpnet.training.folder_lock import LOCK, FolderLock
 from xpnet.training.run_folder import RunFolder
 
+pytestmark = pytest.mark.installed
+
 SAMPLES = np.eye(12), np.arange(12) % 3
 OPTIONS = {"epochs": 2, "backend": "numpy"}
 RUN = ["train", "digits", "--hidden", "4", "--epochs", "2", "--quiet", "--backend", "numpy"]

@@ -28,6 +28,8 @@ from xpnet.layers import Layer
 from xpnet.losses import softmax_cross_entropy
 from xpnet.training.step import initial_state, make_step
 
+pytestmark = pytest.mark.installed
+
 MODEL = Sequential(
     flat=Flatten((4, 4)),
     fc1=Dense(16, 12),

@@ -16,6 +16,8 @@ from hypothesis.extra import numpy as hnp
 from xpnet.data.idx import idx_header, read_idx, write_idx
 from xpnet.errors import DataError
 
+pytestmark = pytest.mark.libraries
+
 # The type codes of the format, and the letters that `struct` has for the same types.
 TYPES = {
     "uint8": (0x08, "B"),

@@ -17,6 +17,8 @@ from xpnet.data import image as module
 from xpnet.data.image import FORMATS, check_image_shape, read_image
 from xpnet.errors import DataError
 
+pytestmark = pytest.mark.libraries
+
 Image = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")
 features = pytest.importorskip("PIL.features")

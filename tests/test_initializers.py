@@ -18,6 +18,8 @@ from xpnet.initializers import (
 )
 from xpnet.random import stream
 
+pytestmark = pytest.mark.numerics
+
 FAN_IN, FAN_OUT = 400, 600
 N = FAN_IN * FAN_OUT
 

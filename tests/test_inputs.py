@@ -30,6 +30,8 @@ from xpnet import (
 from xpnet.random import stream
 from xpnet.training.scale import find_pixel_maximum
 
+pytestmark = pytest.mark.libraries
+
 N = 60
 X = stream(1, "x").normal(size=(N, 4))
 Y = (X[:, 0] > 0).astype(int)

@@ -30,6 +30,8 @@ from xpnet.random import derive, stream
 from xpnet.testing import check_layer
 from xpnet.training.step import load_array
 
+pytestmark = pytest.mark.numerics
+
 TRAINING = Context(training=True)
 
 each_row = pytest.mark.parametrize("row", LAYER_EXAMPLES, ids=str)

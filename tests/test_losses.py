@@ -30,6 +30,8 @@ from xpnet.losses import (
 from xpnet.random import stream
 from xpnet.testing import check_loss
 
+pytestmark = pytest.mark.numerics
+
 
 def example(n=6, c=4):
     z = 3 * stream(0, "z").normal(size=(n, c))

@@ -25,6 +25,8 @@ from xpnet.metrics import (
 )
 from xpnet.random import stream
 
+pytestmark = pytest.mark.numerics
+
 
 def example(n=200, c=5):
     p = stream(0, "p").dirichlet(np.ones(c), size=n)

@@ -21,6 +21,8 @@ from xpnet import (
 from xpnet.initializers import xavier_uniform
 from xpnet.layers import Context
 
+pytestmark = pytest.mark.numerics
+
 
 def test_the_network_of_the_first_page():
     model = Sequential(fc1=Dense(784, 128), act1=ReLU(), fc2=Dense(128, 10))

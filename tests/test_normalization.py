@@ -29,6 +29,8 @@ from xpnet.parity import compare_backends
 from xpnet.random import derive, permutation, stream
 from xpnet.training.step import initial_state, make_step
 
+pytestmark = pytest.mark.numerics
+
 TRAINING = Context(training=True)
 DIGITS = xpnet.load_dataset("digits").limited(300)
 MODEL = Sequential(fc1=Dense(64, 16, bias=False), bn1=BatchNorm(16), act1=Tanh(), fc2=Dense(16, 10))

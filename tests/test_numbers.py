@@ -16,6 +16,8 @@ from xpnet.optimizers import OPTIMIZERS
 from xpnet.training.numbers import check_numbers
 from xpnet.training.step import initial_state, make_step
 
+pytestmark = pytest.mark.numerics
+
 # The first column, and the second row, are constant.
 X = np.array([[1.0, 2.0], [1.0, 1.0], [1.0, -3.0], [1.0, 0.5]])
 Y = np.array([0, 1, 1, 0])

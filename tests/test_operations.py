@@ -12,6 +12,8 @@ from xpnet import open_backend, operations
 from xpnet.backends.base import with_overrides
 from xpnet.backends.cpu import functions as numpy_functions
 
+pytestmark = pytest.mark.numerics
+
 FORMS = {
     "rows": lambda x: x,
     "transposed": lambda x: np.ascontiguousarray(x.T),

@@ -30,6 +30,8 @@ from xpnet.optimizers import OPTIMIZERS
 from xpnet.random import permutation, stream
 from xpnet.training.step import select, trained_params
 
+pytestmark = pytest.mark.numerics
+
 SHAPES = {"weight": (4, 3), "bias": (3,), "block": (2, 3, 2)}
 RATES = [0.1, 0.1, 0.05, 0.2, 0.2, 0.01, 0.1, 0.3, 0.1, 0.02]
 ALL = [cls() for cls in OPTIMIZERS.values()]

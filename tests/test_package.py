@@ -10,6 +10,8 @@ import pytest
 
 import xpnet
 
+pytestmark = pytest.mark.installed
+
 PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 

@@ -23,6 +23,8 @@ from xpnet.parity import (
 )
 from xpnet.training import EpochRecord
 
+pytestmark = pytest.mark.numerics
+
 DIGITS = load_dataset("digits").limited(400)
 MODEL = mlp(64, 32, 10, dropout=0.3)
 

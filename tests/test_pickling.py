@@ -32,6 +32,8 @@ from xpnet.backends.numpy import NumpyBackend
 from xpnet.errors import BackendUnavailable
 from xpnet.random import stream
 
+pytestmark = [pytest.mark.libraries, pytest.mark.installed]
+
 X = stream(0, "x").normal(size=(40, 5))
 Y = (X @ stream(0, "truth").normal(size=(5, 3))).argmax(axis=1)
 MODEL = Sequential(

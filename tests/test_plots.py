@@ -18,6 +18,8 @@ from xpnet.parity import TOLERANCES, ParityReport, ParityRow
 from xpnet.plots import draw_run, plot_confusion, plot_curves, plot_mistakes, plot_parity
 from xpnet.training import EpochRecord, History
 
+pytestmark = pytest.mark.libraries
+
 
 def history(epochs=3, test=True):
     return History(

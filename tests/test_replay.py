@@ -21,6 +21,8 @@ from xpnet.random import stream
 from xpnet.training.step import initial_state, is_pure, make_step
 from xpnet.training.weighted import Weighted
 
+pytestmark = [pytest.mark.compiler, pytest.mark.numerics]
+
 
 @pytest.fixture(autouse=True)
 def _compile_at_once(monkeypatch):

@@ -8,6 +8,8 @@ from xpnet import BatchNorm, Dense, Dropout, ReLU, Residual, Sequential, Tanh
 from xpnet.layers import Context
 from xpnet.random import derive, stream
 
+pytestmark = pytest.mark.numerics
+
 TRAINING = Context(training=True, seed=derive(0, "dropout"), step=2)
 BLOCK = Sequential(fc1=Dense(5, 8), act=Tanh(), fc2=Dense(8, 3))
 PROJECTED = Residual(BLOCK, Dense(5, 3, bias=False))

@@ -32,6 +32,8 @@ from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.random import stream
 from xpnet.training.run_folder import NumberedRunFolder, RunFolder
 
+pytestmark = pytest.mark.numerics
+
 DIGITS = load_dataset("digits").limited(150)
 X, Y = DIGITS.train.images.reshape(150, 64) / 16, DIGITS.train.labels.astype(np.int64)
 MODEL = mlp(64, 8, 10, dropout=0.3)

@@ -10,6 +10,8 @@ from conftest import require
 
 from xpnet import BackendUnavailable, probe_backends
 
+pytestmark = pytest.mark.installed
+
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 

@@ -14,6 +14,8 @@ from xpnet import ELU, GELU, BatchNorm, Dense, Dropout, Flatten, LeakyReLU, ReLU
 from xpnet.layers import ACTIVATIONS, EVALUATION, Layer
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
+pytestmark = pytest.mark.libraries
+
 
 @dataclass(frozen=True)
 class Square(Layer):

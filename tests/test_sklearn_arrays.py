@@ -18,6 +18,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from xpnet.backends import backend_of, open_backend
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
+pytestmark = pytest.mark.libraries
+
 # Labels that are not their own numbers in the order of the classes.
 Y = {**TARGETS, "binary": TARGETS["binary"] * 3 - 1, "multiclass": LABELS * 2}
 

@@ -14,6 +14,8 @@ from xpnet import SGD, Adam, Callback, ReduceOnPlateau, open_backend
 from xpnet.schedules import Cosine, Schedule, Step
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
+pytestmark = pytest.mark.libraries
+
 
 class Rates(Callback):
     """The learning rate of the last step of each epoch, in a list that it is given."""

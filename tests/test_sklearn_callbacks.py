@@ -19,6 +19,8 @@ import xpnet
 from xpnet import Adam, Callback, CSVLogger, EarlyStopping, JSONLogger, ProgressBar, TensorBoard
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
+pytestmark = pytest.mark.libraries
+
 
 class Keeps(Callback):
     """In all the ways that a callback may keep something, of its own making."""

@@ -26,6 +26,8 @@ from xpnet import (
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.training.samples import dtype_name
 
+pytestmark = pytest.mark.libraries
+
 # -- calls that fail ----------------------------------------------------------------------------
 
 

@@ -40,6 +40,8 @@ from xpnet.sklearn.problem import classification, regression
 from xpnet.sklearn.targets import Labels
 from xpnet.training.weighted import Weighted
 
+pytestmark = pytest.mark.libraries
+
 
 def classifier(y=LABELS, **options):
     options = {"hidden_layer_sizes": (16,), "max_iter": 20, "learning_rate_init": 0.02, **options}

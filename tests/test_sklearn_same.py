@@ -13,6 +13,8 @@ from sklearn.datasets import load_iris, make_classification
 
 from xpnet import sklearn as ours
 
+pytestmark = [pytest.mark.libraries, pytest.mark.numerics]
+
 SOLVERS = {
     "sgd": {"solver": "sgd", "learning_rate_init": 0.05},
     "sgd-classical": {"solver": "sgd", "learning_rate_init": 0.05, "nesterovs_momentum": False},

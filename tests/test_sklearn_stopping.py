@@ -22,6 +22,8 @@ from xpnet import Adam, Callback, open_backend
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.training.validation import split_rows
 
+pytestmark = pytest.mark.libraries
+
 NAMES = np.array(["a", "b", "c"])
 HELD = (X[80:], NAMES[LABELS[80:]])
 

@@ -20,6 +20,8 @@ from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.sklearn.weights import in_range, weights_by_class
 
+pytestmark = [pytest.mark.libraries, pytest.mark.numerics]
+
 ROWS = TARGETS["multilabel"]
 SOME = np.where(np.arange(120) % 3 == 1, 0.0, WEIGHTS)
 """Weights of which a third is 0."""

@@ -22,6 +22,8 @@ from xpnet.random import permutation, stream
 from xpnet.training.batches import batches
 from xpnet.training.samples import Streamed, place
 
+pytestmark = pytest.mark.libraries
+
 PIXELS = stream(0, "pixels").integers(256, size=(103, 4, 4), dtype=np.uint8)
 LABELS = stream(0, "labels").integers(3, size=103).astype(np.uint8)
 MODEL = mlp(16, 8, 3, dropout=0.3)

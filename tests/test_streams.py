@@ -16,6 +16,8 @@ from xpnet import ProgressBar, fit, mlp
 from xpnet.cli import main
 from xpnet.streams import Forgiving, say
 
+pytestmark = pytest.mark.installed
+
 SAMPLES = np.eye(12), np.arange(12) % 3
 TRAIN = ["train", "digits", "--hidden", "4", "--epochs", "2", "--backend", "numpy", "--out"]
 

@@ -16,6 +16,8 @@ from xpnet.backends.cpu import threads
 from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, slowdown
 from xpnet.cli import main
 
+pytestmark = pytest.mark.compiler
+
 SAMPLES = np.eye(12), np.arange(12) % 3
 
 

@@ -8,6 +8,8 @@ import pytest
 from xpnet import Adam, fit, initial_state, make_step, mlp, open_backend, softmax_cross_entropy
 from xpnet.backends.torch import TorchBackend
 
+pytestmark = pytest.mark.libraries
+
 torch = pytest.importorskip("torch")
 
 MODEL = mlp(4, 8, 3, dropout=0.2, batch_norm=True)

@@ -32,6 +32,8 @@ from xpnet import (
 from xpnet.random import stream
 from xpnet.training.weighted import Weighted
 
+pytestmark = pytest.mark.numerics
+
 N = 75  # five batches of 16, the last of 11
 X = stream(0, "x").normal(size=(N, 5))
 Y = (X @ stream(0, "truth").normal(size=(5, 3))).argmax(axis=1)

@@ -31,6 +31,8 @@ from xpnet.random import permutation, stream
 from xpnet.training.batches import grouped_batches
 from xpnet.training.evaluation import chunks
 
+pytestmark = pytest.mark.numerics
+
 DIGITS = load_dataset("digits").limited(300)
 MODEL = mlp(64, 16, 10)
 OPTIONS = {"epochs": 3, "batch_size": 64, "optimizer": SGD(0.2), "seed": 5}

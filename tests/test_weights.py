@@ -11,6 +11,8 @@ from xpnet.training import Checkpoint, initial_state, make_step, shuffled_batche
 from xpnet.training.batches import counting
 from xpnet.training.weighted import Weighted
 
+pytestmark = pytest.mark.numerics
+
 N = 72
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(N, 5))
