@@ -100,7 +100,7 @@ def environment(folder: Path, *requirements: str | Path, python: str = sys.execu
     call(python, "-m", "venv", folder)
     inside = folder / PROGRAMS / "python"
     if requirements:
-        call(inside, "-m", "pip", "install", "--quiet", *requirements)
+        call(inside, "-m", "pip", "install", "--quiet", "--no-compile", *requirements)
     return inside
 
 
