@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import require
 
+import xpnet
 from xpnet import BackendUnavailable, probe_backends
 
 pytestmark = pytest.mark.installed
@@ -170,7 +171,7 @@ def test_the_embedded_digits_are_what_the_script_makes(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)
     import make_digits
 
-    shipped = make_digits.TARGET
+    shipped = Path(xpnet.__file__).parent / "data" / "digits.npz"
     monkeypatch.setattr(make_digits, "TARGET", tmp_path / "digits.npz")
     make_digits.main()
     with np.load(shipped) as old, np.load(tmp_path / "digits.npz") as new:
