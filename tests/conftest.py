@@ -130,6 +130,15 @@ def mnist_dir() -> Path:
     return found[0].parent
 
 
+@pytest.fixture(scope="session")
+def docs() -> Path:
+    """The folder of the documentation; skips where the tests are run without it, as on a wheel."""
+    folder = Path(__file__).parent.parent / "docs"
+    if not folder.is_dir():
+        pytest.skip("the documentation is not beside the tests")
+    return folder
+
+
 COMPILED = pytest.StashKey[str]()
 """The folder of the programs that JAX has compiled, where this process has made it."""
 

@@ -4,7 +4,6 @@ import math
 import re
 import tomllib
 from dataclasses import fields, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -316,8 +315,8 @@ def test_the_file_is_named_where_it_is_wrong(tmp_path):
     assert info.value.name == "warmup"
 
 
-def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
-    page = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+def test_the_documentation_has_all_options_and_a_whole_file(docs, tmp_path):
+    page = (docs / "command-line.md").read_text(encoding="utf-8")
     options = [name for parameter in train.params for name in parameter.opts if "--" in name]
     assert len(options) > len(NAMES)
     assert [name for name in options if f"`{name}`" not in page] == []

@@ -236,9 +236,8 @@ def test_the_list_is_what_the_code_calls():
     assert set(needed_functions()) == {*functions_in_the_source(), "asarray"}
 
 
-def test_the_list_is_in_the_documentation():
-    page = Path(__file__).parent.parent / "docs" / "parity.md"
-    text = page.read_text(encoding="utf-8")
+def test_the_list_is_in_the_documentation(docs):
+    text = (docs / "parity.md").read_text(encoding="utf-8")
     for names in (needed_functions(), needed_operators(), needed_dtypes()):
         assert ", ".join(f"`{name}`" for name in names) in " ".join(text.split())
 
