@@ -14,14 +14,14 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"checks", "errors", "typing"},
+    {"checks", "errors", "suggestions", "typing"},
     {"random", "backends", "operations"},
     {"initializers", "checkpoint", "data", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},
     {"metrics"},
     {"training"},
-    {"conformance", "export", "parity", "testing"},
+    {"conformance", "drawing", "export", "parity", "testing"},
     {"plots"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},
