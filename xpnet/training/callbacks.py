@@ -175,6 +175,8 @@ def _asks_to_stop(answer: Any, callback: Callback) -> bool:
 class ProgressBar(Callback):
     """A progress bar while training, and one line an epoch.
 
+    Warnings of xpnet are written above the bar, unless the program has set up its logging.
+
     Parameters
     ----------
     file
@@ -182,12 +184,15 @@ class ProgressBar(Callback):
     """
 
     every_step = False
+    _warnings: Any = None
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self._file = file
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         from tqdm import tqdm
+
+        from xpnet.training.messages import watch_warnings  # late, with the logging that it needs
 
         done = len(network.history)
         self._epochs, self._steps = epochs, steps
@@ -201,6 +206,7 @@ class ProgressBar(Callback):
             leave=False,
             dynamic_ncols=True,
         )
+        self._warnings = None if self._bar.disable else watch_warnings(self._bar.fp)
 
     def on_step(self, state: State, count: int) -> None:
         self._bar.update(count)
@@ -212,4 +218,8 @@ class ProgressBar(Callback):
         self._bar.set_description(f"epoch {min(record.epoch + 1, self._epochs)}/{self._epochs}")
 
     def on_end(self, network: Network) -> None:
+        from xpnet.training.messages import unwatch_warnings
+
+        unwatch_warnings(self._warnings)
+        self._warnings = None
         self._bar.close()
