@@ -11,6 +11,7 @@ from xpnet.cli.options import (
     device_option,
 )
 from xpnet.cli.pictures import draw_pictures, judged_on
+from xpnet.cli.types import FILE, Words
 from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import read_image
 from xpnet.errors import DataError, RunError
@@ -19,11 +20,11 @@ from xpnet.training.run_folder import trained_on
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
 @click.argument("dataset", required=False)
 @click.option(
     "--split",
-    type=click.Choice(["test", "train"]),
+    type=Words(["test", "train"]),
     default="test",
     show_default=True,
     help="Which part of the data set.",
@@ -54,8 +55,8 @@ def evaluate(
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
+@click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("--invert", is_flag=True, help="The pictures are dark ink on white paper.")
 def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
     """Say the class of each picture in IMAGES, as the network of RUN sees it.
@@ -79,7 +80,7 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
 @data_dir_option
 def plot(run: Path, data_dir: Path | None) -> None:
     """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""
