@@ -112,7 +112,7 @@ class NamespaceBackend(Backend):
 
 def _how_to_name(module: str) -> str:
     """What to do about the name of a module that cannot be imported."""
-    if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+    if module.endswith(".py") or "/" in module or "\\" in module:
         name = re.split(r"[/\\]", module.removesuffix(".py"))[-1]
         return f"give the name of a module, such as {name or 'array_api_strict'}, and not its file"
     return (
