@@ -8,8 +8,6 @@ import pytest
 import xpnet
 from xpnet.data import DatasetWithTest, load_digits
 
-mypy = pytest.importorskip("mypy.api", reason="mypy is not installed")
-
 ROOT = Path(xpnet.__file__).parent.parent
 SETTINGS = """
 [mypy]
@@ -31,6 +29,7 @@ reveal_type(xpnet.load_dataset("some/folder").test)
 
 @pytest.mark.slow
 def test_the_example_of_the_readme(tmp_path, monkeypatch):
+    mypy = pytest.importorskip("mypy.api", reason="mypy is not installed")
     readme = ROOT / "README.md"
     if not readme.exists():
         pytest.skip("the README is in the repository, and not in what is installed")

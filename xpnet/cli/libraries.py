@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,8 @@ def _current_folder() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove("")
+        with suppress(ValueError):  # the module may do what it likes with the list
+            sys.path.remove("")
 
 
 def _check_folders(*files: Path | None) -> None:
