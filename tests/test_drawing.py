@@ -94,7 +94,7 @@ print(os.environ.get("MPLBACKEND"), matplotlib.rcParams._get_backend_or_none())
 @pytest.mark.parametrize(
     ("named", "taken"),
     [
-        ("module://no_such_module.backend", None),
+        ("no-such-backend", None),
         ("svg", "svg"),
     ],
 )
