@@ -217,6 +217,7 @@ def test_mnist_that_is_not_there(monkeypatch):
 
     monkeypatch.setattr("pooch.retrieve", offline)
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path.cwd()))
+    Path("here").mkdir()
     result = xp("train", "mnist", "--data-dir", "here", code=1)
     assert f"Searched: {Path('here').absolute()}" in result.stderr
     assert "go on with the embedded data set: digits" in result.stderr

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -345,17 +346,73 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(options, stops):
 def test_a_finished_run_that_goes_on_stays_as_it_is():
     train(*WHOLE_KIT, "--out", "run", "--quiet")
     shutil.copytree("run", "before")
+    Path("run/summary.json").unlink()  # as if it had been killed when all was trained
     first = xp("train", "--resume", "run", "--quiet").stdout
     assert first.startswith("test accuracy")
+    assert Path("run/summary.json").exists()
     assert_same("run", "before")
+
+
+def advice(run, *arguments):
+    """What a finished run says: why it is, and what to type after `xpnet`."""
+    shutil.copytree(run, "before")
+    said = xp("train", "--resume", run, *arguments).stdout
+    assert {p.name: p.read_bytes() for p in Path(run).iterdir()} == {
+        p.name: p.read_bytes() for p in Path("before").iterdir()
+    }
+    found = re.fullmatch(r"nothing is left to do: (.*)\. To train on, .*: xpnet (.*)\n", said)
+    return found[1], shlex.split(found[2])
 
 
 def test_more_epochs_for_a_finished_run():
     train("--epochs", 4, "--out", "whole", "--quiet")
-    train("--epochs", 2, "--out", "run", "--quiet")
-    xp("train", "--resume", "run", "--epochs", 4, "--quiet")
-    assert_same("run", "whole")
-    assert Path("run/config.toml").read_bytes() == Path("whole/config.toml").read_bytes()
+    train("--epochs", 2, "--out", "a run", "--quiet")
+    why, command = advice("a run")
+    assert why == "a run has its 2 epochs"
+    assert command == ["train", "--resume", "a run", "--epochs", "4"]
+    assert xp("train", "--resume", "a run", "--epochs", 2, "--quiet").stdout.startswith("nothing")
+    xp(*command, "--quiet")
+    assert_same("a run", "whole")
+    assert Path("a run/config.toml").read_bytes() == Path("whole/config.toml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "expected"),
+    [
+        (
+            ["--schedule", "cosine", "--epochs", "3"],
+            3,
+            "the 3 epochs that the learning rate follow",
+        ),
+        (WHOLE_KIT, None, "was ended early after"),
+        (
+            ["--epochs", "400", "--validation", "0.2", "--patience", "1", "--learning-rate", "2"],
+            None,
+            "was ended early after",
+        ),
+    ],
+    ids=["schedule", "whole-kit", "stopped-early"],
+)
+def test_a_finished_run_whose_epochs_are_fixed_is_begun_with(options, epochs, expected):
+    train(*options, "--out", "run", "--quiet")
+    epochs = epochs or len(history("run"))
+    why, command = advice("run")
+    assert expected in why
+    assert f"{epochs} epochs" in why
+    assert xp(*command, "--out", "on", "--epochs", epochs, "--quiet").stdout.startswith("test acc")
+    first = [history(run)[0]["train_loss"] for run in ("run", "on")]
+    assert first[1] != first[0]  # it goes on from the network, and does not repeat the run
+
+
+def test_layers_that_began_anew_do_not_when_it_is_trained_on():
+    train("--epochs", 1, "--out", "first", "--quiet")
+    train("--start", "first", "--fresh", "fc2", "--schedule", "cosine", "--epochs", 2, "--out",
+          "run", "--quiet")  # fmt: skip
+    _, command = advice("run")
+    xp(*command, "--out", "on", "--learning-rate", 1e-9, "--quiet")
+    ours, theirs = xpnet.load("on").params, xpnet.load("run").params
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, atol=1e-6)
 
 
 def test_what_a_resumed_run_takes_and_refuses(tmp_path):

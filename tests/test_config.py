@@ -265,7 +265,29 @@ def test_keys_with_either_hyphens_or_underscores(tmp_path):
         ("epochs = 3\nlearning-rate = \n", "a.toml: not valid TOML: .*line 2"),
         ("hidden = " + "[" * 10_000, "a.toml: not valid TOML"),
         ("seed = " + "1" * 5000, "a.toml: not valid TOML"),
-        (b"\xff\xfe", "a.toml: not valid TOML: .*utf-8"),
+        ("epochs = 3".encode("utf-16"), "a.toml: not valid TOML: it is in UTF-16, .* as UTF-8"),
+        ("epochs = 3".encode("utf-16-be"), r"line 1, column 1\), as in UTF-16: save it as UTF-8"),
+        ("epochs = 3".encode("utf-32"), "not valid TOML: it is in UTF-32"),
+        (b"# a\n# \xe4\n", r"byte 0xe4 is not UTF-8 \(at line 2, column 3\): save it as UTF-8"),
+        ("optimizer = adam", r"at line 1, column 13\): a value is .* a text in quotes such as"),
+        ("\nbatch-norm = True", r"at line 2, column 14\): a value is a number, true, false"),
+        ("hidden = [8", r"\(at line 1, column 12\): a list ends with \]"),
+        ("data-dir = 'a", r"\(at line 1, column 14\): a text ends with the quote"),
+        ('data-dir = "a\nb"', r"\(at line 1, column 14\): a text ends with the quote"),
+        (
+            'data-dir = "C:\\data"',
+            r"column 17\): in double quotes \\ begins an escape: write paths",
+        ),
+        ("epochs: 3", r"\(at line 1, column 7\): each line is KEY = VALUE"),
+        ("epochs = 3 seed = 1", r"\(at line 1, column 12\): a line holds one KEY = VALUE"),
+        ("epochs = 3\nepochs = 4", r"\(at line 2, column 11\): each key stands once"),
+        ("seed = 1\n  epochs = 0", r"upwards, got 0 \(at line 2, column 3\)$"),
+        ("seed = 1\n[train]\n", r"no option 'train'; .*\(at line 2, column 2\)$"),
+        ('start = """\nepochs = 3\n"""\nepochs = 0', r"got 0 \(at line 4, column 1\)$"),
+        ("\ufeff'epochs' = 0", r"got 0 \(at line 1, column 1\)$"),
+        ("epoch = 3", "; did you mean 'epochs'"),
+        ("Batch_Size = 3", "; did you mean 'batch-size'"),
+        ("optimizer = 'adma'", "got 'adma'; did you mean 'adam'"),
         (b"\x00", "a.toml: not valid TOML"),
         ("#" * 2_000_000, "a.toml: larger than 1,048,576 bytes"),
     ],
@@ -278,6 +300,12 @@ def test_files_that_are_refused(tmp_path, content, message):
         read_config(file)
     assert info.value.name == "config"
     assert str(file) in str(info.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text("epochs = 3\nstart = 'Größe'", encoding="utf-8-sig")
+    assert read_config(file) == {"epochs": 3, "start": "Größe"}
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -310,6 +338,9 @@ def test_the_file_is_named_where_it_is_wrong(tmp_path):
     with pytest.raises(OptionError, match=r"a\.toml: momentum means nothing for .* sgd") as info:
         read_options({}, file)
     assert info.value.name == "config"
+    file.write_text("seed = 1\n\nclip_norm = 1\nclip-value = 1")
+    with pytest.raises(OptionError, match=r"clip-value cannot .* \(at line 4, column 1\)$"):
+        read_options({}, file)
     with pytest.raises(OptionError) as info:
         read_options({"warmup": 30.0}, file if file.write_text("seed = 1") else None)
     assert info.value.name == "warmup"

@@ -277,6 +277,7 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "retrieve", no_download)
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     monkeypatch.setenv("XPNET_DATA_DIR", str(tmp_path / "environment"))
+    (tmp_path / "given").mkdir()  # the others need not be there
     reference = write(tmp_path / "reference")
     digests = {
         name: hashlib.sha256((reference / name).read_bytes()).hexdigest() for name in TRAIN + TEST

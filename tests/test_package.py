@@ -16,7 +16,7 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"errors", "files", "streams", "typing"},
+    {"errors", "files", "streams", "suggestions", "typing"},
     {"checks"},
     {"random", "backends", "operations"},
     {"initializers", "checkpoint", "data", "schedules"},
@@ -24,7 +24,7 @@ LEVELS = [
     {"losses", "optimizers", "model"},
     {"metrics"},
     {"training"},
-    {"conformance", "export", "figures", "parity", "testing"},
+    {"conformance", "drawing", "export", "figures", "parity", "testing"},
     {"plots"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},
@@ -123,7 +123,7 @@ def test_nothing_of_the_process_is_changed_that_other_threads_see(path):
 def test_backends_import_nothing_that_uses_them():
     for path in (PACKAGE / "backends").rglob("*.py"):
         units = {m.split(".")[1] for m in imports(path, everywhere=True) if m.startswith("xpnet.")}
-        assert units <= {"backends", "checks", "errors", "typing"}
+        assert units <= {"backends", "checks", "errors", "suggestions", "typing"}
 
 
 def run_python(code):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xpnet.data import Split
+from xpnet.drawing import figure_class
 from xpnet.figures import save_figure
 from xpnet.parity import ParityReport
 from xpnet.training.evaluation import chunks
@@ -312,9 +313,7 @@ def plot_parity(report: ParityReport) -> "Figure":
 
 
 def _figure(width: float, height: float, title: str) -> "Figure":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    figure = figure_class()(figsize=(width, height), dpi=150, layout="constrained")
     if title:
         figure.suptitle(title, fontsize=10, color=_INK, parse_math=False)
     return figure

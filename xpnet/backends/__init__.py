@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backends.base import DTYPES, Backend, Status
 from xpnet.errors import BackendUnavailable
+from xpnet.suggestions import did_you_mean
 
 __all__ = [
     "BACKENDS",
@@ -127,6 +128,9 @@ def _open_automatically(device: str | None, dtype: str, tf32: bool) -> Backend:
 
 def _backend_class(name: str) -> type[Backend]:
     if name not in _BACKENDS:
-        raise ValueError(f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {name!r}")
+        near = did_you_mean(name, BACKENDS)
+        raise ValueError(
+            f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {name!r}{near}"
+        )
     cls: type[Backend] = getattr(import_module(f"xpnet.backends.{name}"), _BACKENDS[name])
     return cls

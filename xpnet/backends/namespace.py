@@ -1,5 +1,6 @@
 """Any importable array-API namespace, with nothing known of it but the standard."""
 
+import re
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from types import ModuleType
@@ -9,7 +10,13 @@ import numpy as np
 
 from xpnet.backends.base import Backend, Status
 from xpnet.errors import BackendUnavailable, one_line
+from xpnet.suggestions import did_you_mean
 from xpnet.typing import Array, DType, HostArray
+
+_KNOWN = (
+    "numpy", "cupy", "torch", "jax.numpy", "dask.array", "array_api_strict", "sparse", "ndonnx",
+)  # fmt: skip
+"""Modules that are array-API namespaces, for a name that is written wrong."""
 
 
 class NamespaceBackend(Backend):
@@ -54,8 +61,8 @@ class NamespaceBackend(Backend):
             found = import_module(self.module)
         except Exception as error:
             raise BackendUnavailable(
-                f"the namespace {self.module!r} cannot be imported: {error}; install its package, "
-                f"or give the name of another module, such as array_api_strict"
+                f"the namespace {self.module!r} cannot be imported: {error}; "
+                f"{_how_to_name(self.module)}"
             ) from error
         self.xp = _compatible(self.module) or found
         self.through = self.xp.__name__
@@ -101,6 +108,17 @@ class NamespaceBackend(Backend):
             return version(distributions[0])
         except PackageNotFoundError:
             return "of unknown version"
+
+
+def _how_to_name(module: str) -> str:
+    """What to do about the name of a module that cannot be imported."""
+    if module.endswith(".py") or "/" in module or "\\" in module:
+        name = re.split(r"[/\\]", module.removesuffix(".py"))[-1]
+        return f"give the name of a module, such as {name or 'array_api_strict'}, and not its file"
+    return (
+        "install its package, or give the name of another module, such as array_api_strict"
+        + did_you_mean(module, _KNOWN)
+    )
 
 
 def _compatible(module: str) -> ModuleType | None:

@@ -64,10 +64,9 @@ class NumpyBackend(Backend):
             self.threads = 1
             BLAS_THREADS.change(1)  # from here to the end of the scope
             logger.warning(
-                "other work keeps the cores busy: a product takes %.0f times as long with %d "
-                "threads as with 1, so 1 is used (threads=%d insists; with a number of threads, "
-                "every run has the same last digits)",
-                slower, threads, threads,
+                "other work keeps the cores busy: 1 thread is used, as %d take %.0f times as long "
+                "(threads=%d insists)",
+                threads, slower, threads,
             )  # fmt: skip
 
     def product_threads(self) -> int | None:

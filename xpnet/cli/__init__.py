@@ -20,6 +20,7 @@ from xpnet.errors import (
     one_line,
     shortened,
 )
+from xpnet.suggestions import did_you_mean
 
 _CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
 """The exit codes of errors other than 1, of which the documentation has a table."""
@@ -64,6 +65,15 @@ class _Commands(click.Group):
         module, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"xpnet.cli.{module}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Before click does, whose words about it are those of its version.
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = did_you_mean(args[0], COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"No such command {args[0]!r}{near}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -9,6 +9,7 @@ import click
 
 from xpnet.backends import DTYPES
 from xpnet.cli.streams import tell
+from xpnet.cli.types import FILE, Words
 from xpnet.errors import ExportError, RunError, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.files import write_atomically
@@ -24,20 +25,20 @@ ENDINGS = {
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
+@click.argument("file", type=FILE)
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(list(ENDINGS)),
+    type=Words(list(ENDINGS)),
     help="What to write; if not given, what the ending of FILE says.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it is there already.")
-@click.option("--dtype", type=click.Choice(DTYPES), help="Precision; the network's if not given.")
+@click.option("--dtype", type=Words(DTYPES), help="Precision; the network's if not given.")
 @click.option("--probabilities", is_flag=True, help="ONNX: give probabilities and not logits.")
 @click.option(
     "--input-dtype",
-    type=click.Choice(INPUT_DTYPES),
+    type=Words(INPUT_DTYPES),
     help="ONNX: dtype of the input; that of the training samples if not given.",
 )
 @click.option("--opset", type=int, help="ONNX: version of the operators, from 9; 17 if not given.")

@@ -2,6 +2,9 @@
 
 import json
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,9 @@ from xpnet.cli.options import (
     usage_errors,
 )
 from xpnet.cli.streams import show
+from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
+from xpnet.drawing import figure_class
 from xpnet.errors import RunError, readable
 from xpnet.files import write_atomically
 from xpnet.training.config import RunConfig
@@ -47,8 +52,8 @@ def backends() -> None:
 )
 @dtype_option
 @run_options(DATA, NETWORK, TRAINING, OPTIMIZER, SCHEDULE, without=("train_metrics",))
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
-@click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw it here (PNG).")
+@click.option("--json", "json_file", type=FILE, help="Write the report here.")
+@click.option("--plot", "plot_file", type=FILE, help="Draw it here (PNG).")
 def parity(
     dataset: str | None,
     names: str,
@@ -67,6 +72,8 @@ def parity(
         config = RunConfig(**given_options(dataset, options), dtype=dtype)
         fit_options = config.fit_options()
     _check_folders(json_file, plot_file)
+    if plot_file is not None:
+        _check_plots()
     opened = []
     for name in filter(None, (part.strip() for part in names.split(","))):
         try:
@@ -96,20 +103,21 @@ def parity(
 @click.argument("namespace", required=False)
 @click.option(
     "--dtype",
-    type=click.Choice(DTYPES),
+    type=Words(DTYPES),
     default="float64",
     show_default=True,
     help="The precision to test.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the report here.")
+@click.option("--json", "json_file", type=FILE, help="Write the report here.")
 @click.option("--list", "list_needed", is_flag=True, help="List what a namespace needs, and exit.")
 def conformance(
     namespace: str | None, dtype: str, json_file: Path | None, list_needed: bool
 ) -> None:
     """Find out whether NAMESPACE, an array-API library, can train a network.
 
-    NAMESPACE is the name of a module: array_api_strict, jax.numpy, dask.array, ... Exit code 0:
-    everything works. 1: something does not. 2: the module cannot be used.
+    NAMESPACE is the name of a module, installed or in the current folder: array_api_strict,
+    jax.numpy, dask.array, ... Exit code 0: everything works. 1: something does not. 2: the module
+    cannot be used.
     """
     from xpnet.conformance import (  # late: it takes as long as all else together
         check_namespace,
@@ -126,7 +134,8 @@ def conformance(
     _check_folders(json_file)
     if namespace is None:
         raise click.UsageError("give a NAMESPACE, such as array_api_strict or dask.array")
-    report = check_namespace(namespace, dtype=dtype)
+    with _current_folder():
+        report = check_namespace(namespace, dtype=dtype)
     if json_file is not None:
         _write_json(json_file, report.to_dict())
     show(report)
@@ -134,11 +143,36 @@ def conformance(
         raise SystemExit(1)
 
 
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Let modules of the current folder be imported, as `python -m xpnet` does.
+
+    After all others: a `random.py` there is not taken for Python's. Who starts Python with `-P` or
+    PYTHONSAFEPATH wants none of this.
+    """
+    if sys.flags.safe_path or "" in sys.path:
+        yield
+        return
+    sys.path.append("")
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the module may do what it likes with the list
+            sys.path.remove("")
+
+
 def _check_folders(*files: Path | None) -> None:
     """Find out before the work, and not after it, that a file could not be written."""
     for file in files:
         if file is not None and not file.absolute().parent.is_dir():
             raise click.UsageError(f"{file}: the folder is not there")
+
+
+def _check_plots() -> None:
+    try:
+        figure_class()
+    except ImportError as error:
+        raise click.BadParameter(str(error), param_hint="'--plot'") from error
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
 from xpnet.cli.streams import show, tell
+from xpnet.cli.types import FILE, Words
 from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import check_image_shape, read_image
 from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
@@ -23,11 +24,11 @@ from xpnet.training.run_folder import trained_on
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
 @click.argument("dataset", required=False)
 @click.option(
     "--split",
-    type=click.Choice(["test", "train"]),
+    type=Words(["test", "train"]),
     default="test",
     show_default=True,
     help="Which part of the data set.",
@@ -60,8 +61,8 @@ def evaluate(
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
+@click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("--invert", is_flag=True, help="The pictures are dark ink on white paper.")
 def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
     """Say the class of each picture in IMAGES, as the network of RUN sees it.
@@ -109,7 +110,7 @@ def _answer(network: Network, path: Path, invert: bool) -> str:
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=FILE)
 @data_dir_option
 def plot(run: Path, data_dir: Path | None) -> None:
     """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""

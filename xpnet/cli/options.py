@@ -11,6 +11,7 @@ import click
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, open_backend
 from xpnet.cli.help import Option
+from xpnet.cli.types import FILE, FOLDER, Words, expanded
 from xpnet.data import DATASETS
 from xpnet.errors import XpnetError, shown
 from xpnet.training.config import RunConfig
@@ -57,7 +58,7 @@ def sizes_option(default: str) -> Callable[[_F], _F]:
 
 backend_option = click.option(
     "--backend",
-    type=click.Choice(["auto", *BACKENDS]),
+    type=Words(["auto", *BACKENDS]),
     default="auto",
     show_default=True,
     help="Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
@@ -68,13 +69,13 @@ tf32_option = click.option(
 )
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     help="Where to look for data files first; then in $XPNET_DATA_DIR and the user's cache.",
 )
 
 dtype_option = click.option(
     "--dtype",
-    type=click.Choice(DTYPES),
+    type=Words(DTYPES),
     default="float32",
     show_default=True,
     help="Precision of weights and activations.",
@@ -176,7 +177,7 @@ def _option(section: str, name: str, text: str) -> Callable[[_F], _F]:
     if name in FLAGS:
         return click.option(f"--{flag}/--no-{flag}", **options)
     if name in CHOICES:
-        options["type"] = click.Choice(CHOICES[name])
+        options["type"] = Words(CHOICES[name])
     elif name in NUMBERS:
         options |= {"type": float, "metavar": "X"}
     elif name in INTEGERS:
@@ -186,9 +187,9 @@ def _option(section: str, name: str, text: str) -> Callable[[_F], _F]:
     elif name in NAMES:
         options |= {"callback": _names, "metavar": "NAME,..."}
     elif name == "start":
-        options |= {"type": click.Path(), "metavar": "RUN"}
+        options |= {"type": FILE, "metavar": "RUN"}
     elif name == "data_dir":
-        options["type"] = click.Path(file_okay=False)
+        options["type"] = FOLDER
     return click.option(f"--{flag}", **options)
 
 
@@ -217,22 +218,27 @@ def given_options(dataset: str | None, options: Mapping[str, Any]) -> dict[str, 
     given = {name: value for name, value in options.items() if value is not None}
     for name in ("data_dir", "start"):
         if given.get(name) is not None:
-            given[name] = str(Path(given[name]).absolute())
+            given[name] = _whole(given[name])
     return given if dataset is None else {"dataset": full_name(dataset), **given}
 
 
 def placed(config: RunConfig) -> RunConfig:
     """The configuration with whole paths, which mean the same from another folder."""
-    data_dir = config.data_dir and str(Path(config.data_dir).absolute())
-    start = config.start and str(Path(config.start).absolute())
+    data_dir = config.data_dir and _whole(config.data_dir)
+    start = config.start and _whole(config.start)
     return replace(config, dataset=full_name(config.dataset), data_dir=data_dir, start=start)
+
+
+def _whole(path: str | Path) -> str:
+    return str(Path(expanded(path)).absolute())
 
 
 def full_name(dataset: str) -> str:
     """A data set by its name, or by the whole path of its folder."""
     # os.path: unlike Path's methods it is silent about names that cannot be.
-    is_folder = dataset not in DATASETS and os.path.isdir(dataset)  # noqa: PTH112
-    return str(Path(dataset).resolve()) if is_folder else dataset
+    folder = expanded(dataset)
+    is_folder = dataset not in DATASETS and os.path.isdir(folder)  # noqa: PTH112
+    return str(Path(folder).resolve()) if is_folder else dataset
 
 
 @contextmanager

@@ -20,14 +20,15 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, judged_on
 from xpnet.cli.streams import tell
+from xpnet.cli.types import FILE
 from xpnet.data import Dataset, load_dataset
 from xpnet.errors import readable
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import read_options
-from xpnet.training.resumed import open_run
-from xpnet.training.run_folder import NumberedRunFolder, RunFolder
+from xpnet.training.resumed import is_finished, open_run, what_next
+from xpnet.training.run_folder import NumberedRunFolder, RunFolder, still_there
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -41,11 +42,11 @@ def _folder_option(*names: str, **options: Any) -> Callable[[_F], _F]:
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Take options from this TOML file; those that are given here win.",
 )
 @run_options()
-@_folder_option("--out", type=click.Path(path_type=Path), help="Run folder to write.  [default: "
+@_folder_option("--out", type=FILE, help="Run folder to write.  [default: "
                 "runs/DATASET-NUMBER]")  # fmt: skip
 @_folder_option("--force", is_flag=True, help="Replace a run that is in the folder already.")
 @_folder_option(
@@ -54,9 +55,7 @@ def _folder_option(*names: str, **options: Any) -> Callable[[_F], _F]:
     metavar="N",
     help="Stop after N epochs, to go on later; what follows from --epochs stays as it is.",
 )
-@_folder_option(
-    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with this run."
-)
+@_folder_option("--resume", type=FILE, metavar="RUN", help="Go on with this run.")
 @click.option("--quiet", is_flag=True, help="Print the final summary only.")
 def train(
     dataset: str | None,
@@ -82,11 +81,16 @@ def train(
             config = placed(read_options(given, config_file))
     else:
         config, saved = _resumed(resume, given, stop_after, config_file or out or force)
+        if saved is not None and is_finished(resume, config, saved):
+            tell(f"nothing is left to do: {what_next(resume, config, saved)}")
+            return
     opened = open_with_options(
         config.backend, config.device, config.dtype, threads=config.threads, tf32=config.tf32
     )
     config = replace(config, backend=opened.name)
-    data = load_dataset(config.dataset, data_dir=config.data_dir)
+    # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
+    data_dir = config.data_dir if resume is None else still_there(config.data_dir)
+    data = load_dataset(config.dataset, data_dir=data_dir)
     folder = _open_folder(config, data, resume, out, force)
     if not quiet:
         _describe(config, opened, data, saved)

@@ -2,18 +2,21 @@
 
 import os
 from collections.abc import Callable
+from typing import Literal, overload
 
-from xpnet.data.dataset import Dataset, Split, check_labels
+from xpnet.data.dataset import Dataset, DatasetWithTest, Split, check_labels
 from xpnet.data.digits import load_digits
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.preparation import flatten, normalize, prepare
 from xpnet.errors import DataError, shown
+from xpnet.suggestions import did_you_mean
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "DatasetWithTest",
     "Split",
     "check_labels",
     "flatten",
@@ -35,6 +38,20 @@ DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
 """How each named data set is loaded, given the folder to look in first (or None)."""
 
 
+@overload
+def load_dataset(
+    name: Literal["digits", "mnist"] = "digits",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> DatasetWithTest: ...
+
+
+@overload
+def load_dataset(
+    name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
+) -> Dataset: ...
+
+
 def load_dataset(
     name: str | os.PathLike[str] = "digits", *, data_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
@@ -44,9 +61,10 @@ def load_dataset(
     ----------
     name
         `"digits"`, `"mnist"`, or a folder of IDX or `.npy` files (see `load_folder`). A name wins
-        over a folder of the same name; write `./mnist` for the folder.
+        over a folder of the same name; write `./mnist` for the folder. A leading `~` is the user's
+        home.
     data_dir
-        Where to look for files first.
+        Where to look for files first (see `load_mnist`).
 
     Raises
     ------
@@ -60,9 +78,10 @@ def load_dataset(
     """
     if name in DATASETS:
         return DATASETS[str(name)](data_dir)
-    if os.path.isdir(name):  # noqa: PTH112 - False where Path.is_dir raises, for want of permission
+    # False where Path.is_dir raises, for want of permission.
+    if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
         return load_folder(name)
     raise DataError(
         f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, "
-        f"or a folder of IDX files or .npy files"
+        f"or a folder of IDX files or .npy files" + did_you_mean(os.fspath(name), DATASETS)
     )

@@ -1,6 +1,7 @@
 """A labelled data set of images, checked when it is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -105,11 +106,9 @@ class Dataset:
         """Height and width of an image."""
         return tuple(self.train.images.shape[1:])
 
-    def limited(self, n: int | None) -> "Dataset":
+    def limited(self, n: int | None) -> Self:
         """The same data set with the first `n` training samples; all of them if `n` is None."""
-        return Dataset(
-            self.name, self.train.first(n), self.test, self.n_classes, self.pixel_maximum
-        )
+        return replace(self, train=self.train.first(n))
 
     def describe(self) -> str:
         """What it is, on one line."""
@@ -122,6 +121,19 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"<Dataset {self.describe()}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DatasetWithTest(Dataset):
+    """A data set that has a test set, as the digits and MNIST do: for type checkers.
+
+    Attributes
+    ----------
+    test
+        The test set, which is never None.
+    """
+
+    test: Split
 
 
 def check_labels(what: str, labels: HostArray, n_classes: int) -> None:

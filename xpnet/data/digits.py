@@ -11,12 +11,12 @@ fifths and one fifth in an order drawn once.
 
 import numpy as np
 
-from xpnet.data.dataset import Dataset, Split
+from xpnet.data.dataset import DatasetWithTest, Split
 
 PIXEL_MAXIMUM = 16.0
 
 
-def load_digits() -> Dataset:
+def load_digits() -> DatasetWithTest:
     """The 8 x 8 digits, from the package itself: needs no network and no further library."""
     from importlib.resources import files
 
@@ -24,4 +24,4 @@ def load_digits() -> Dataset:
         images, labels, is_test = arrays["images"], arrays["labels"], arrays["is_test"]
     train = Split(images[~is_test], labels[~is_test])
     test = Split(images[is_test], labels[is_test])
-    return Dataset("digits", train, test, n_classes=10, pixel_maximum=PIXEL_MAXIMUM)
+    return DatasetWithTest("digits", train, test, n_classes=10, pixel_maximum=PIXEL_MAXIMUM)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.dataset import Dataset, Split
+from xpnet.data.dataset import Dataset, DatasetWithTest, Split
 from xpnet.data.idx import idx_header, read_idx
 from xpnet.data.npy import read_npy
 from xpnet.errors import DataError, one_line
@@ -42,7 +42,9 @@ _MD5 = {
 }
 
 
-def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, download: bool = True) -> Dataset:
+def load_mnist(
+    data_dir: str | os.PathLike[str] | None = None, *, download: bool = True
+) -> DatasetWithTest:
     """The 60,000 training and 10,000 test images of MNIST, 28 x 28 pixels from 0 to 255.
 
     The four IDX files, plain or gzipped, are looked for in `data_dir`, then in the folder that
@@ -52,15 +54,17 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, download: bool
     Parameters
     ----------
     data_dir
-        Where to look first.
+        Where to look first: a folder that is there. A leading `~` is the user's home, here and in
+        the variable.
     download
         Whether to download what is not there.
 
     Raises
     ------
     DataError
-        If the files are not there and cannot be downloaded, or their content is not MNIST's
-        (checked by SHA-256).
+        If `data_dir` is no folder, which is found out before anything is downloaded; if the files
+        are not there and cannot be downloaded, or their content is not MNIST's (checked by
+        SHA-256).
     """
     searched = _folders(data_dir)
     paths = find_files(searched, TRAIN_FILES + TEST_FILES)
@@ -69,7 +73,7 @@ def load_mnist(data_dir: str | os.PathLike[str] | None = None, *, download: bool
             raise DataError(_not_found(searched, "downloading is switched off"))
         paths = _download(searched)
     arrays = [_verified(path) for path in paths]
-    return Dataset("mnist", Split(*arrays[:2]), Split(*arrays[2:]), n_classes=10)
+    return DatasetWithTest("mnist", Split(*arrays[:2]), Split(*arrays[2:]), n_classes=10)
 
 
 def load_folder(folder: str | os.PathLike[str]) -> Dataset:
@@ -95,7 +99,7 @@ def load_folder(folder: str | os.PathLike[str]) -> Dataset:
     DataError
         If a file is missing or corrupt, or images and labels do not belong together.
     """
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder))  # noqa: PTH111 - it raises where there is no home
     train, test = _folder_files(folder)
     train_split = _read_split(train)
     test_split = None if test is None else _read_split(test)
@@ -173,7 +177,11 @@ def find_files(folders: Sequence[Path], names: Sequence[str]) -> list[Path] | No
 
 def _folders(data_dir: str | os.PathLike[str] | None) -> list[Path]:
     places = [data_dir, os.environ.get("XPNET_DATA_DIR"), cache_folder()]
-    roots = [Path(place) for place in places if place]
+    # A shell leaves the ~ of --data-dir=~/data, and of quoted text, as it is.
+    roots = [Path(os.path.expanduser(place)) for place in places if place]  # noqa: PTH111
+    if data_dir and not os.path.isdir(roots[0]):  # noqa: PTH112
+        found = "a file" if os.path.exists(roots[0]) else "no such folder"  # noqa: PTH110
+        raise DataError(f"data_dir: {roots[0]}: expected a folder, found {found}")
     return [folder for root in roots for folder in (root, root / "mnist")]
 
 

@@ -230,6 +230,8 @@ class ProgressBar(Callback):
 
     Where the stream is closed or full, the training goes on without.
 
+    Warnings of xpnet are written above the bar, unless the program has set up its logging.
+
     Parameters
     ----------
     file
@@ -237,6 +239,7 @@ class ProgressBar(Callback):
     """
 
     every_step = False
+    _warnings: Any = None
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self._file = file
@@ -244,6 +247,8 @@ class ProgressBar(Callback):
 
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         from tqdm import tqdm
+
+        from xpnet.training.messages import watch_warnings  # late, with the logging that it needs
 
         done = len(network.history)
         self._epochs, self._steps = epochs, steps
@@ -258,6 +263,7 @@ class ProgressBar(Callback):
             leave=False,
             dynamic_ncols=True,
         )
+        self._warnings = None if self._bar.disable else watch_warnings(self._bar.fp)
 
     def on_step(self, state: State, count: int) -> None:
         self._bar.update(count)
@@ -269,8 +275,13 @@ class ProgressBar(Callback):
         self._bar.set_description(f"epoch {min(record.epoch + 1, self._epochs)}/{self._epochs}")
 
     def on_end(self, network: Network) -> None:
+        from xpnet.training.messages import unwatch_warnings
+
+        unwatch_warnings(self._warnings)
+        self._warnings = None
         if self._bar is not None:
             self._bar.close()
 
     def __getstate__(self) -> Any:
-        return {**super().__getstate__(), "_bar": None}  # it holds a lock, and is made anew
+        # Both hold locks, and are made anew.
+        return {**super().__getstate__(), "_bar": None, "_warnings": None}

@@ -14,6 +14,7 @@ from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential, mlp
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.schedules import SCHEDULES, ReduceOnPlateau, Schedule
+from xpnet.suggestions import did_you_mean
 from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.fit import fit
@@ -206,7 +207,10 @@ class RunConfig:
         names = [field.name for field in fields(cls)]
         for name in values:
             if name not in names:
-                raise OptionError(str(name), f"is no option of a run; there are {', '.join(names)}")
+                near = did_you_mean(name, names)
+                raise OptionError(
+                    str(name), f"is no option of a run; there are {', '.join(names)}{near}"
+                )
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,14 +3,16 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from xpnet.errors import one_line, shown
+from xpnet.suggestions import did_you_mean
 from xpnet.training.config import RunConfig
 from xpnet.training.options import OptionError, check_option
+from xpnet.training.toml_text import decode, parse, place_of
 
 CONFIG = "config.toml"
 """What the file is called in a run folder."""
@@ -37,29 +39,38 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     ------
     OptionError
         Of the option `config`, if the file cannot be read, is no TOML, or a key or a value is not
-        allowed. The message has the file and the key, or the line.
+        allowed. The message has the file, the line and the column, and the key or the rule.
     """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Callable[[str], str]]:
+    """The options in a file, and what says where in the file one of them stands."""
     names = [field.name for field in fields(RunConfig)]
     options: dict[str, Any] = {}
-    for key, value in _parse(path).items():
+    keys: dict[str, str] = {}
+    text, values = _parse(path)
+    for key, value in values.items():
         name = key.replace("-", "_")
         if name not in names:
             known = ", ".join(map(_key, names))
+            end = f"{did_you_mean(key, map(_key, names))}{place_of(key, text)}"
             raise OptionError(
-                "config", f"{path}: there is no option {shown(key)}; there are {known}"
+                "config", f"{path}: there is no option {shown(key)}; there are {known}{end}"
             )
         if name in options:
-            raise OptionError("config", f"{path}: {key} is given twice, with - and with _")
+            at = place_of(key, text)
+            raise OptionError("config", f"{path}: {key} is given twice, with - and with _{at}")
+        keys[name] = key
         try:
             options[name] = check_option(name, value)
         except OptionError as error:
-            raise OptionError("config", f"{path}: {key} {error.problem}") from error
-    return options
+            problem = f"{path}: {key} {error.problem}{place_of(key, text)}"
+            raise OptionError("config", problem) from error
+    return options, lambda name: place_of(keys[name], text)
 
 
-def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
-    import tomllib  # late, as all that `import xpnet` has no need of
-
+def _parse(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     try:
         with Path(path).open("rb") as file:
             content = file.read(_LARGEST + 1)
@@ -75,8 +86,9 @@ def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
             "config", f"{path}: larger than {_LARGEST:,} bytes, which no file of options is"
         )
     try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        text = decode(content)
+        return text, parse(text)
+    except ValueError as error:
         raise OptionError("config", f"{path}: not valid TOML: {one_line(error)}") from error
 
 
@@ -136,11 +148,13 @@ def read_options(values: Mapping[str, Any], path: str | os.PathLike[str] | None)
     OptionError
         As `read_config` and `RunConfig`. Where what is wrong stands in the file, it is named.
     """
-    stored = {} if path is None else read_config(path)
+    if path is None:
+        return RunConfig(**values)
+    stored, where = _read(path)
     try:
         return RunConfig(**{**stored, **values})
     except OptionError as error:
         if error.name in stored and error.name not in values:
-            problem = f"{path}: {_key(error.name)} {error.problem}"
+            problem = f"{path}: {_key(error.name)} {error.problem}{where(error.name)}"
             raise OptionError("config", problem) from error
         raise

@@ -11,6 +11,7 @@ from xpnet.layers import ACTIVATIONS
 from xpnet.layers.dropout import rate_problem
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
+from xpnet.suggestions import did_you_mean
 from xpnet.training.history import UNMEASURED
 
 _LARGEST_SIZE = 2**31 - 1
@@ -112,7 +113,9 @@ def check_option(name: str, value: Any) -> Any:
 def _choice(name: str, value: Any) -> str:
     # A value that has no hash is in no dictionary, but in no tuple either.
     if not isinstance(value, str) or value not in CHOICES[name]:
-        raise OptionError(name, f"must be one of {', '.join(CHOICES[name])}; got {shown(value)}")
+        near = did_you_mean(value, CHOICES[name])
+        allowed = ", ".join(CHOICES[name])
+        raise OptionError(name, f"must be one of {allowed}; got {shown(value)}{near}")
     return value
 
 

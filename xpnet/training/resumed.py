@@ -1,6 +1,7 @@
 """A run of the command line that goes on: what it was begun with, and what may change."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from xpnet.schedules import Schedule
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, read_config
 from xpnet.training.options import OptionError
-from xpnet.training.run_folder import only_begun
+from xpnet.training.run_folder import SUMMARY, only_begun
 from xpnet.training.snapshot import Snapshot, read_snapshot
 
 MAY_CHANGE = (
@@ -70,6 +71,30 @@ def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunC
     if new.get("backend", config.backend) != config.backend:
         new = {"device": None, "threads": None, **new}
     return replace(config, **new)
+
+
+def is_finished(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapshot) -> bool:
+    """Whether a run has come to its end, and its folder has all that is written then.
+
+    Pictures that are missing, since matplotlib was, are left to `xpnet plot`.
+    """
+    trained = snapshot.stopped or snapshot.epoch >= config.epochs
+    return trained and os.path.lexists(Path(path) / SUMMARY)
+
+
+def what_next(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapshot) -> str:
+    """Of a run that is finished: what it is, and how its network can be trained on."""
+    run = shlex.quote(str(path))
+    epochs = f"{snapshot.epoch} epoch{'s' * (snapshot.epoch > 1)}"
+    if not snapshot.stopped and not isinstance(config.build_schedule(), Schedule):
+        more = f"xpnet train --resume {run} --epochs {2 * snapshot.epoch}"
+        return f"{path} has its {epochs}. To train on, give more: {more}"
+    why = f"was ended early after {epochs}"
+    if not snapshot.stopped:
+        why = f"has the {epochs} that the learning rate follows from"
+    anew = " --fresh ''" if config.fresh else ""
+    begin = f"xpnet train --config {shlex.quote(str(Path(path) / CONFIG))} --start {run}{anew}"
+    return f"{path} {why}. To train on, begin a run with its network: {begin}"
 
 
 def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:

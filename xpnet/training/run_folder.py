@@ -322,8 +322,13 @@ def only_begun(path: str | os.PathLike[str]) -> bool:
     return bool(there) and there <= {CONFIG, HISTORY}
 
 
+def still_there(folder: str | None) -> str | None:
+    """Where a run found its data, if it has not been moved to where there is no such folder."""
+    return folder if folder is not None and os.path.isdir(folder) else None  # noqa: PTH112
+
+
 def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """The data set of a run, finished or not, and where its files were looked for first.
+    """The data set of a run, finished or not, and where its files were found, if that is there.
 
     Raises
     ------
@@ -340,4 +345,4 @@ def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
         config = RunConfig(**read_config(file))
     except OptionError as error:
         raise RunError(f"{error.problem}") from error
-    return config.dataset, config.data_dir
+    return config.dataset, still_there(config.data_dir)
