@@ -87,6 +87,14 @@ def require(name: str) -> None:
     pytest.skip(status.reason)
 
 
+def page(name: str) -> str:
+    """The text of a page, by its path in the checkout; skips where the tests are elsewhere."""
+    path = Path(__file__).parent.parent / name
+    if not path.exists():
+        pytest.skip(f"{name} is not here: these tests are apart from the checkout")
+    return path.read_text(encoding="utf-8")
+
+
 def _params(targets):
     return [
         pytest.param(target, id=str(target), marks=[pytest.mark.gpu] * (target.name == "cupy"))

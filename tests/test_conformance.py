@@ -10,7 +10,7 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import require
+from conftest import page, require
 
 import xpnet
 from xpnet import BackendUnavailable
@@ -235,8 +235,7 @@ def test_the_list_is_what_the_code_calls():
 
 
 def test_the_list_is_in_the_documentation():
-    page = Path(__file__).parent.parent / "docs" / "parity.md"
-    text = page.read_text(encoding="utf-8")
+    text = page("docs/parity.md")
     for names in (needed_functions(), needed_operators(), needed_dtypes()):
         assert ", ".join(f"`{name}`" for name in names) in " ".join(text.split())
 
