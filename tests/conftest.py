@@ -88,6 +88,14 @@ def require(name: str) -> None:
     pytest.skip(status.reason)
 
 
+def page(name: str) -> str:
+    """The text of a page, by its path in the checkout; skips where the tests are elsewhere."""
+    path = Path(__file__).parent.parent / name
+    if not path.exists():
+        pytest.skip(f"{name} is not here: these tests are apart from the checkout")
+    return path.read_text(encoding="utf-8")
+
+
 def _params(targets):
     return [
         pytest.param(target, id=str(target), marks=[pytest.mark.gpu] * (target.name == "cupy"))
@@ -128,15 +136,6 @@ def mnist_dir() -> Path:
             pytest.fail(f"XPNET_REQUIRE asks for mnist, but: {message}")
         pytest.skip(message)
     return found[0].parent
-
-
-@pytest.fixture(scope="session")
-def docs() -> Path:
-    """The folder of the documentation; skips where the tests are run without it, as on a wheel."""
-    folder = Path(__file__).parent.parent / "docs"
-    if not folder.is_dir():
-        pytest.skip("the documentation is not beside the tests")
-    return folder
 
 
 COMPILED = pytest.StashKey[str]()

@@ -264,6 +264,13 @@ def test_a_missing_package_names_its_extra(cls, monkeypatch):
     assert "is not installed: pip install" in status.reason
 
 
+def test_the_way_to_torch_says_how_long_it_is(monkeypatch):
+    monkeypatch.setattr(TorchBackend, "distribution", "nothing_of_this_name")
+    reason = TorchBackend.probe().reason
+    assert "3 GB" in reason
+    assert "CPU alone: https://pytorch.org/get-started/locally/" in reason
+
+
 def test_probing_never_raises():
     statuses = probe_backends()
     assert list(statuses) == list(xpnet.BACKENDS)

@@ -153,7 +153,9 @@ def test_random_programs(seed):
 
     inputs, others = values(), values()
     count = len(function(*(x.copy() for x in inputs)))
-    for seen in (None, sorted(set(rng.integers(0, count, 3).tolist()))):
+    some = sorted(set(rng.integers(0, count, 3).tolist()))
+    # Compiling is what takes the time. Where all is looked at nothing is left out, as in a step.
+    for seen in (some, None) if seed % 4 == 0 else (some,):
         _, _, results, expected = run_again(function, inputs, others, seen=seen)
         for i in range(count) if seen is None else seen:
             np.testing.assert_array_equal(results[i], expected[i], strict=True, err_msg=str(i))

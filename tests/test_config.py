@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import fields, replace
 
 import pytest
+from conftest import page
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -346,12 +347,12 @@ def test_the_file_is_named_where_it_is_wrong(tmp_path):
     assert info.value.name == "warmup"
 
 
-def test_the_documentation_has_all_options_and_a_whole_file(docs, tmp_path):
-    page = (docs / "command-line.md").read_text(encoding="utf-8")
+def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
+    text = page("docs/command-line.md")
     options = [name for parameter in train.params for name in parameter.opts if "--" in name]
     assert len(options) > len(NAMES)
-    assert [name for name in options if f"`{name}`" not in page] == []
-    (tmp_path / "a.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    assert [name for name in options if f"`{name}`" not in text] == []
+    (tmp_path / "a.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
     config = RunConfig(**read_config(tmp_path / "a.toml"))
     assert write_config(config) == (tmp_path / "a.toml").read_text()
 

@@ -412,8 +412,8 @@ def test_a_training_from_nothing_does_not_go_on_with_a_network(tmp_path, trained
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"freeze": ("fc4",)}, ValueError, r"no layer 'fc4': did you mean 'fc3'\? Its layers are"),
-        ({"freeze": ("nonsense",)}, ValueError, "no layer 'nonsense': Its layers are fc1, bn1"),
+        ({"freeze": ("fc4",)}, ValueError, r"no layer 'fc4'; did you mean 'fc3'\? Its layers are"),
+        ({"freeze": ("nonsense",)}, ValueError, "no layer 'nonsense'. Its layers are fc1, bn1"),
         ({"freeze": ("fc1.weight",)}, ValueError, "a parameter: name its layer, 'fc1'"),
         ({"freeze": "fc1"}, TypeError, r"names of layers, such as \('fc1', 'fc2'\); got 'fc1'"),
         ({"freeze": (1,)}, TypeError, "freeze must be names of layers"),

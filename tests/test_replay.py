@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from compiling import HAS_COMPILER, needs_compiler
 
-from xpnet import SGD, Callback, Dense, Flatten, Layer, Sequential, Tanh, fit, mlp, open_backend
+from xpnet import (
+    SGD,
+    Callback,
+    Dense,
+    Flatten,
+    Layer,
+    Residual,
+    Sequential,
+    Tanh,
+    fit,
+    mlp,
+    open_backend,
+)
 from xpnet.backends.base import one_by_one
 from xpnet.backends.cpu import loops, replay
 from xpnet.backends.cpu.openblas import find_blas
@@ -84,9 +96,23 @@ def run_both(step, make_state, x, y, groups):
 
 
 @pytest.mark.parametrize("row", LAYER_EXAMPLES, ids=str)
-@pytest.mark.parametrize("plain", [True, False], ids=["descend", "update"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_layer_has_the_same_bits(row, plain, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "plain"), [("float32", True), ("float64", False)], ids=["descend", "update"]
+)
+def test_every_layer_has_the_same_bits(row, dtype, plain):
+    """In each dtype, and in each way to change parameters; each of the four compiles a program."""
+    check_layer(row, dtype, plain)
+
+
+@pytest.mark.parametrize(("dtype", "plain"), [("float64", True), ("float32", False)])
+def test_layers_of_layers_have_the_same_bits_in_the_other_dtype(dtype, plain):
+    rows = [row for row in LAYER_EXAMPLES if isinstance(row.layer, Residual)]
+    assert rows
+    for row in rows:
+        check_layer(row, dtype, plain)
+
+
+def check_layer(row, dtype, plain):
     out = row.layer.output_shape(row.shape[1:])
     model = Sequential(layer=row.layer, flat=Flatten(), last=Dense(math.prod(out), 4))
     optimizer = SGD(0.1) if plain else MovesAll(0.1)

@@ -26,6 +26,13 @@ class TorchBackend(Backend):
         return cls.probe_import()
 
     @classmethod
+    def not_installed(cls) -> str:
+        return (
+            f"{super().not_installed()} (on Linux some 3 GB to download, with CUDA; 200 MB for the "
+            f"CPU alone: https://pytorch.org/get-started/locally/)"
+        )
+
+    @classmethod
     def owns(cls, x: Any) -> bool:
         return is_torch_array(x)
 

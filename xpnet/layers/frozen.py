@@ -1,12 +1,12 @@
 """Layers that are not trained."""
 
-import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from xpnet.initializers import zeros
 from xpnet.layers.base import EVALUATION, Context, Layer
 from xpnet.layers.container import Container
+from xpnet.suggestions import did_you_mean
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
 
@@ -88,12 +88,11 @@ def check_layer_names(option: str, model: Layer, names: Collection[str]) -> None
     for name in names:
         if name in known:
             continue
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = did_you_mean(name, known) or "."
         if name in model.parameter_shapes():
-            hint = f"that is a parameter: name its layer, {name.rpartition('.')[0]!r}. "
+            hint = f", which is a parameter: name its layer, {name.rpartition('.')[0]!r}."
         raise ValueError(
-            f"{option}: the model has no layer {name!r}: {hint}Its layers are "
+            f"{option}: the model has no layer {name!r}{hint} Its layers are "
             f"{', '.join(known) or 'without names: it is not made of layers'}"
         )
 

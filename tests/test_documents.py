@@ -1,0 +1,126 @@
+"""What the pages say of the code, held against it: files, options, outputs, numbers of checks."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from conftest import page
+
+from xpnet.cli import main
+from xpnet.conformance import check_namespace
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+NUMBER = re.compile(r"\d+\.\d+|\d[\d,]*")
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_files_that_a_page_names_are_there(name):
+    text = page(name)
+    named = set(re.findall(r"(?<![\w/.-])(?:xpnet|tests|scripts|docs)/[\w./-]*\w/?", text))
+    links = {
+        target.partition("#")[0]
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if not re.match(r"https?:|#", target)
+    }
+    folder = (ROOT / name).parent
+    lost = [path for path in named if not (ROOT / path).exists() and "_build" not in path]
+    lost += [link for link in links if not (folder / link).exists()]
+    assert sorted(lost) == []
+
+
+def test_the_layout_has_the_files_that_there_are():
+    """The tree of design.md, whose folders are told by their indentation."""
+    block = re.search(r"```text\n(xpnet/\n.*?)```", page("docs/design.md"), re.DOTALL)[1]
+    above, lost = [], []
+    for line in block.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        first, *others = re.findall(r"\w+(?:\.py\b|/)", line) or [""]
+        folder = ROOT.joinpath(*above[:depth])
+        if first.endswith("/"):
+            above[depth:] = [first]
+        # What follows is beside the first, or in the folder that it is.
+        for name, places in [(first, [folder]), *((o, [folder, folder / first]) for o in others)]:
+            lost += [] if any((place / name).exists() for place in places) else [line]
+    assert lost == []
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def examples(text):
+    """The commands of a page's blocks that train on the digits, each with what it prints."""
+    for block in re.findall(r"^```text\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        joined = block.replace("\\\n", " ")
+        for part in re.split(r"^\$ xpnet ", joined, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            if "mnist" not in command:
+                yield shlex.split(command), output.strip()
+
+
+def assert_says(found, expected):
+    """The same words and counts; times as they come, and figures as another processor has them."""
+    time = r"\d+\.\d+ s\b"
+    found = found.replace("runs\\", "runs/")  # as Windows has it
+    found, expected = (re.sub(time, "TIME", text).strip() for text in (found, expected))
+    shapes = (re.sub(r" +", " ", NUMBER.sub("N", text)) for text in (found, expected))
+    assert next(shapes) == next(shapes), f"{found}\n-- is not what the page says:\n{expected}"
+    for a, b in zip(NUMBER.finditer(found), NUMBER.finditer(expected), strict=True):
+        x, y = (float(match[0].replace(",", "")) for match in (a, b))
+        unit = expected[b.end() :].partition(" ")[2]
+        roughly = "." in b[0] or unit.startswith("bytes")
+        allowed = 2 if unit.startswith("errors") else 0.01 * y if roughly else 0
+        assert abs(x - y) <= allowed, f"{found}\n-- {a[0]}, where the page says {b[0]}:\n{expected}"
+
+
+def test_the_commands_print_what_the_pages_say(tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XPNET_DATA_DIR", raising=False)
+    # The pictures take longer than all else, and print nothing.
+    monkeypatch.setattr("xpnet.cli.training.draw_pictures", lambda *arguments: True)
+    seen = []
+    for arguments, expected in examples(page("docs/command-line.md")):
+        if expected:
+            result = CliRunner().invoke(main, arguments, prog_name="xpnet")
+            assert_says(result.output if result.exit_code else result.stdout, expected)
+            seen.append((arguments[0], expected))
+    assert {name for name, _ in seen} >= {"train", "evaluate", "export"}
+    for arguments, expected in examples(page("docs/export.md")):
+        assert (arguments[0], expected) in seen
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_options_of_the_commands_on_a_page_are_known(name):
+    blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```", page(name), flags=re.DOTALL | re.MULTILINE)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    for line in lines:
+        found = re.match(r"(?:\$ )?xpnet ([a-z]+)(.*)", line)
+        if found:
+            command = main.get_command(click.Context(main), found[1])
+            assert command is not None, line
+            known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+            assert set(re.findall(r"(?<=\s)--[\w-]+", found[2].partition(" #")[0])) <= known, line
+
+
+# -- numbers of checks ----------------------------------------------------------------------------
+
+
+def test_the_reports_of_conformance_have_the_checks_that_there_are():
+    """Libraries that the tests do not install are shown there; what is asked of them is known."""
+    text, report = page("docs/parity.md"), check_namespace("numpy")
+    totals = re.findall(r"^(\w+) +\d+ of +(\d+) ok", text, flags=re.MULTILINE)
+    assert totals
+    assert [(g, int(n)) for g, n in totals] == [(g, len(report.group(g))) for g, _ in totals]
+    for total in re.findall(r"\d+ of (\d+) checks failed", text):
+        assert int(total) == len(report.findings)
+    names = {finding.what for finding in report.findings}
+    found = re.findall(r"^  (?:missing|error|wrong) +(.*)$", text, flags=re.MULTILINE)
+    assert found
+    assert [what for what in found if what not in names] == []
