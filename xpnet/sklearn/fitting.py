@@ -186,7 +186,7 @@ class Fitting:
         progress.epochs, progress.history = before.epochs, before.history
         kept = before.kept_for(optimizer)
         if self.given.incremental:
-            progress.scheduled = before.scheduled
+            progress.scheduled, progress.is_apart = before.scheduled, before.is_apart
             if before.optimizer == optimizer:
                 progress.rate, progress.plateau = before.rate, before.plateau
         else:

@@ -65,7 +65,10 @@ class Training:
         est, sets, progress = self.estimator, self.sets, self.progress
         if sets.counts is not None and not sets.counts.any():
             # A part whose classes have weight 0: it is as if there had been no call.
-            est.n_iter_, est.loss_, est.stopped_ = 0, getattr(est, "loss_", math.nan), False
+            est.loss_, est.stopped_ = (
+                getattr(est, "loss_", math.nan),
+                getattr(est, "stopped_", False),
+            )
             self._result = {**progress.state, **self._best}
             return
         self._batch_size = batch_size
