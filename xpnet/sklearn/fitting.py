@@ -36,6 +36,10 @@ from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, State
 
 _MOST_STEPS = np.iinfo(np.int32).max
+_CURVES = (
+    "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_",
+    "validation_loss_curve_", "_judged_by",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class Fitting:
             self._begin()
         else:
             self._check_goes_on(sizes)
-            kept = getattr(estimator, "validation_scores_", None) is not None
-            if not hasattr(estimator, "loss_curve_") or kept != estimator.early_stopping:
+            judged = vars(estimator).get("_judged_by")
+            if estimator.solver != "lbfgs" and judged != self._judged_by():
                 self._begin_curves()
         estimator.n_outputs_, estimator.n_layers_ = problem.n_outputs, len(sizes)
         estimator.out_activation_ = problem.out_activation
@@ -124,13 +128,19 @@ class Fitting:
     def _begin_curves(self) -> None:
         est, early = self.estimator, self.estimator.early_stopping
         est._no_improvement_count = 0
-        vars(est).pop("validation_loss_curve_", None)
+        for name in _CURVES:
+            vars(est).pop(name, None)
         if est.solver == "lbfgs":
             return
-        est.loss_curve_ = []
+        est._judged_by, est.loss_curve_ = self._judged_by(), []
         est.best_loss_ = None if early else math.inf
         est.validation_scores_ = [] if early else None
         est.best_validation_score_ = -math.inf if early else None
+
+    def _judged_by(self) -> list[Any]:
+        """What the epochs are compared by: of other scores the best says nothing."""
+        early = self.estimator.early_stopping
+        return [early, self.estimator.scoring if early else None]
 
     def _draw_seed(self) -> int:
         return int(check_random_state(self.estimator.random_state).randint(_MOST_STEPS))
@@ -163,7 +173,8 @@ class Fitting:
             state |= {f"param/{name}": load_array(work, value) for name, value in biases.items()}
         else:
             state |= self._fitted(state)
-        best = network_copy(work, state) if est.early_stopping else {}
+        scored = est.early_stopping and est.best_validation_score_ > -math.inf
+        best = network_copy(work, state) if scored else {}
         progress = self._progress(state, seed, optimizer, before)
         if isinstance(optimizer.schedule, Schedule):
             self._place_schedule(progress, steps)
