@@ -273,6 +273,20 @@ def test_a_scorer_is_given_the_internal_split_as_it_came():
     assert scored.best_validation_score_ == pytest.approx(expected)
 
 
+def test_what_a_scorer_is_given_is_a_copy():
+    given = []
+
+    def scorer(estimator, samples, targets):
+        given.append((estimator, estimator.predict_proba(X)))
+        return float(len(given))
+
+    model = stopped(scoring=scorer, max_iter=4)
+    assert len({estimator.coefs_[0].tobytes() for estimator, _ in given}) == 4
+    for estimator, probabilities in given:
+        np.testing.assert_array_equal(estimator.predict_proba(X), probabilities)
+    np.testing.assert_array_equal(model.predict_proba(X), probabilities)
+
+
 def test_a_score_that_is_no_number_is_no_better():
     scores = iter([0.5, np.nan, np.nan, np.nan, np.nan])
     model = stopped(scoring=lambda *_: next(scores), n_iter_no_change=2)
