@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
+from xpnet.layers import Dropout
 from xpnet.optimizers import Optimizer
 from xpnet.random import derive
 from xpnet.schedules import Schedule
@@ -272,6 +273,11 @@ class Fitting:
     def lbfgs(self) -> dict[str, Array]:
         """Minimise the loss of all samples; the arrays of the network by name."""
         est, work, problem, given = self.estimator, self.work, self.problem, self.given
+        if any(isinstance(layer, Dropout) for layer in self._activations):
+            raise ValueError(
+                "solver='lbfgs' takes no steps by batches and cannot do with Dropout among the "
+                "activations: take solver='adam' or 'sgd', or leave it out"
+            )
         y, total = load_target(work, given.target, problem), float(given.x.shape[0])
         if given.weight is not None:
             y = Weighted(y, load_array(work, given.weight))
