@@ -128,3 +128,5 @@ def test_activations_that_are_refused():
             fitted(activation)
     for kept in (Dropout(0.1), Flatten()):
         fitted(kept)
+    with pytest.raises(ValueError, match="cannot do with Dropout among the activations"):
+        fitted(["relu", Dropout(0.1)], solver="lbfgs")

@@ -201,6 +201,8 @@ def test_losses_of_ones_own():
     assert quietly(model.fit, X, VALUES).score(X, VALUES) > 0.9
     with pytest.raises(TypeError, match="need a loss that takes weight="):
         model.fit(X, VALUES, np.ones(120))
+    with pytest.raises(TypeError, match="need a loss that takes weight="):
+        model.fit(X, VALUES, validation_data=(X, VALUES, np.ones(120)))
     huber = MLPRegressor(Huber(), 16, solver="adam", learning_rate_init=0.02, random_state=0)
     assert quietly(huber.fit, X, VALUES[:, 0]).score(X, VALUES[:, 0]) > 0.9
     for cls, loss, y, message in (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from estimators import LABELS, VALUES, WEIGHTS, X, quietly
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import (
     accuracy_score,
     get_scorer,
@@ -272,19 +273,79 @@ def test_a_scorer_is_given_the_internal_split_as_it_came():
     assert scored.best_validation_score_ == pytest.approx(expected)
 
 
+def test_what_a_scorer_is_given_is_a_copy():
+    given = []
+
+    def scorer(estimator, samples, targets):
+        given.append((estimator, estimator.predict_proba(X)))
+        return float(len(given))
+
+    model = stopped(scoring=scorer, max_iter=4)
+    assert len({estimator.coefs_[0].tobytes() for estimator, _ in given}) == 4
+    for estimator, probabilities in given:
+        np.testing.assert_array_equal(estimator.predict_proba(X), probabilities)
+    np.testing.assert_array_equal(model.predict_proba(X), probabilities)
+
+
 def test_a_score_that_is_no_number_is_no_better():
     scores = iter([0.5, np.nan, np.nan, np.nan, np.nan])
     model = stopped(scoring=lambda *_: next(scores), n_iter_no_change=2)
     assert model.n_iter_ == 4
     assert model.best_validation_score_ == 0.5
     assert model.stopped_
-    regressor = MLPRegressor(
-        max_iter=9, early_stopping=True, learning_rate_init=1e100, solver="sgd", momentum=0.0,
-        scoring="neg_mean_squared_error",
-    )  # fmt: skip
-    with np.errstate(all="ignore"):
-        quietly(regressor.fit, X, VALUES)  # which has no finite arrays after the first steps
-    assert regressor.n_iter_ < 9
+
+
+def test_a_network_that_never_had_a_score_is_not_that_of_the_beginning():
+    for scoring in (None, "loss", "neg_mean_squared_error"):
+        model = MLPRegressor(
+            max_iter=9, early_stopping=True, learning_rate_init=1e200, solver="sgd",
+            scoring=scoring, random_state=0,
+        )  # fmt: skip
+        with np.errstate(all="ignore"), pytest.raises(ValueError, match="non-finite parameter"):
+            model.fit(X, VALUES)
+    model = stopped(scoring=lambda *_: np.nan, max_iter=3)
+    whole = quietly(
+        classifier(max_iter=3).set_params(early_stopping=False).fit, X[:80], NAMES[LABELS[:80]]
+    )
+    np.testing.assert_array_equal(model.coefs_[0], whole.coefs_[0])
+
+
+def test_the_best_network_is_kept_where_training_fails_with_a_warning():
+    model = MLPRegressor(
+        max_iter=5, early_stopping=True, random_state=0, warm_start=True, learning_rate_init=1e-3
+    )
+    quietly(model.fit, X, VALUES)
+    before = [weight.copy() for weight in model.coefs_]
+    model.set_params(solver="sgd", learning_rate_init=1e200)
+    with np.errstate(all="ignore"), pytest.warns(ConvergenceWarning, match="is not a number"):
+        model.fit(X, VALUES)
+    for mine, its in zip(before, model.coefs_, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def test_another_score_begins_the_curves_anew():
+    model = stopped(warm_start=True, max_iter=3)
+    for scoring in ("loss", "neg_log_loss"):
+        model.set_params(scoring=scoring)
+        quietly(model.fit, X[:80], NAMES[LABELS[:80]], validation_data=HELD)
+        assert len(model.validation_scores_) == len(model.loss_curve_) == 3
+        assert model.best_validation_score_ == max(model.validation_scores_) < 0
+    model = pickle.loads(pickle.dumps(model))
+    quietly(model.fit, X[:80], NAMES[LABELS[:80]], validation_data=HELD)
+    assert len(model.validation_scores_) == 6
+
+
+def test_curves_of_lbfgs():
+    """A `fit` that begins anew leaves none of another solver, and a warm one goes on."""
+    model = stopped(max_iter=3)
+    model.set_params(solver="lbfgs", warm_start=False)
+    quietly(model.fit, X, NAMES[LABELS])
+    stale = ("loss_curve_", "best_loss_", "validation_scores_", "validation_loss_curve_")
+    assert not [name for name in stale if hasattr(model, name)]
+    model.set_params(warm_start=True, max_iter=2)
+    for number in (2, 4):
+        quietly(model.fit, X, NAMES[LABELS], validation_data=HELD)
+        assert len(model.validation_loss_curve_) == number
 
 
 # -- partial_fit --------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.libraries, pytest.mark.numerics]
 ROWS = TARGETS["multilabel"]
 SOME = np.where(np.arange(120) % 3 == 1, 0.0, WEIGHTS)
 """Weights of which a third is 0."""
+HELD = (X, LABELS)
 
 
 def fitted(y=LABELS, weight=None, x=X, **options):
@@ -263,6 +264,28 @@ def test_a_part_whose_classes_have_weight_0_changes_nothing():
     alone = MLPClassifier((6,), random_state=0)
     alone.partial_fit(some, LABELS[LABELS > 0], classes=[0, 1, 2])
     assert_same(model, alone)
+
+
+def test_a_part_whose_classes_have_weight_0_leaves_early_stopping_where_it_is():
+    """What goes on is the last epoch, and what is told are the figures of the best one."""
+    none, some = X[LABELS == 0], X[LABELS > 0]
+    model, alone = (
+        MLPClassifier(
+            (6,), class_weight={0: 0.0}, early_stopping=True, random_state=0, n_iter_no_change=1,
+            learning_rate_init=1e-3, scoring=lambda estimator, x, y: -len(estimator.loss_curve_),
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    for each in (model, alone):  # the first epoch is the best
+        for _ in range(3):
+            each.partial_fit(some, LABELS[LABELS > 0], classes=range(3), validation_data=HELD)
+    assert model.stopped_
+    model.partial_fit(none, LABELS[LABELS == 0], validation_data=HELD)
+    assert model.stopped_
+    assert model.n_iter_ == 1
+    for each in (model, alone):
+        each.partial_fit(some, LABELS[LABELS > 0], validation_data=HELD)
+    assert model.loss_curve_ == alone.loss_curve_
 
 
 # -- validation -----------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.layers import ACTIVATIONS, Layer
-from xpnet.losses import accepts_weight
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn import scoring
@@ -31,7 +30,7 @@ from xpnet.sklearn.inputs import (
 )
 from xpnet.sklearn.problem import Problem, check_combination
 from xpnet.sklearn.targets import Labels
-from xpnet.sklearn.weights import check_weights, in_dtype
+from xpnet.sklearn.weights import check_takes_weight, check_weights, in_dtype
 from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
 from xpnet.training.prediction import Head, outputs_in_chunks
@@ -148,11 +147,7 @@ class BaseMLP(BaseEstimator):
             own_weight = check_weights(sample_weight, X.shape[0])
             problem = self._learn(y, incremental=incremental)
             weight = self._weighted_by_class(y, own_weight)
-            if weight is not None and not accepts_weight(problem.loss):
-                raise TypeError(
-                    f"weights of samples or classes need a loss that takes weight=..., and "
-                    f"{problem.loss!r} does not"
-                )
+            check_takes_weight(problem.loss, weight)
             work = self._open(X)
             check_numbers(work.dtype_name, problem.loss)
             if weight is not None:
@@ -191,6 +186,7 @@ class BaseMLP(BaseEstimator):
             return None
         x, y = check_pair(self, *given[:2], reset=False, numeric=self._numeric)
         weight = check_weights(given[2], x.shape[0])
+        check_takes_weight(problem.loss, weight)
         self._check_known(y)
         target = self._encode(y, problem)
         return Held.weighted(

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
+from xpnet.layers import Dropout
 from xpnet.optimizers import Optimizer
 from xpnet.random import derive
 from xpnet.schedules import Schedule
@@ -36,6 +37,10 @@ from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, State
 
 _MOST_STEPS = np.iinfo(np.int32).max
+_CURVES = (
+    "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_",
+    "validation_loss_curve_", "_judged_by",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class Fitting:
             self._begin()
         else:
             self._check_goes_on(sizes)
-            kept = getattr(estimator, "validation_scores_", None) is not None
-            if not hasattr(estimator, "loss_curve_") or kept != estimator.early_stopping:
+            judged = vars(estimator).get("_judged_by")
+            if estimator.solver != "lbfgs" and judged != self._judged_by():
                 self._begin_curves()
         estimator.n_outputs_, estimator.n_layers_ = problem.n_outputs, len(sizes)
         estimator.out_activation_ = problem.out_activation
@@ -124,13 +129,19 @@ class Fitting:
     def _begin_curves(self) -> None:
         est, early = self.estimator, self.estimator.early_stopping
         est._no_improvement_count = 0
-        vars(est).pop("validation_loss_curve_", None)
+        for name in _CURVES:
+            vars(est).pop(name, None)
         if est.solver == "lbfgs":
             return
-        est.loss_curve_ = []
+        est._judged_by, est.loss_curve_ = self._judged_by(), []
         est.best_loss_ = None if early else math.inf
         est.validation_scores_ = [] if early else None
         est.best_validation_score_ = -math.inf if early else None
+
+    def _judged_by(self) -> list[Any]:
+        """What the epochs are compared by: of other scores the best says nothing."""
+        early = self.estimator.early_stopping
+        return [early, self.estimator.scoring if early else None]
 
     def _draw_seed(self) -> int:
         return int(check_random_state(self.estimator.random_state).randint(_MOST_STEPS))
@@ -163,7 +174,8 @@ class Fitting:
             state |= {f"param/{name}": load_array(work, value) for name, value in biases.items()}
         else:
             state |= self._fitted(state)
-        best = network_copy(work, state) if est.early_stopping else {}
+        scored = est.early_stopping and est.best_validation_score_ > -math.inf
+        best = network_copy(work, state) if scored else {}
         progress = self._progress(state, seed, optimizer, before)
         if isinstance(optimizer.schedule, Schedule):
             self._place_schedule(progress, steps)
@@ -186,7 +198,7 @@ class Fitting:
         progress.epochs, progress.history = before.epochs, before.history
         kept = before.kept_for(optimizer)
         if self.given.incremental:
-            progress.scheduled = before.scheduled
+            progress.scheduled, progress.is_apart = before.scheduled, before.is_apart
             if before.optimizer == optimizer:
                 progress.rate, progress.plateau = before.rate, before.plateau
         else:
@@ -261,6 +273,11 @@ class Fitting:
     def lbfgs(self) -> dict[str, Array]:
         """Minimise the loss of all samples; the arrays of the network by name."""
         est, work, problem, given = self.estimator, self.work, self.problem, self.given
+        if any(isinstance(layer, Dropout) for layer in self._activations):
+            raise ValueError(
+                "solver='lbfgs' takes no steps by batches and cannot do with Dropout among the "
+                "activations: take solver='adam' or 'sgd', or leave it out"
+            )
         y, total = load_target(work, given.target, problem), float(given.x.shape[0])
         if given.weight is not None:
             y = Weighted(y, load_array(work, given.weight))

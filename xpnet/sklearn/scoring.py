@@ -81,7 +81,8 @@ def score_of(
     if work.name != "numpy":
         here = type(work).device_of(next(iter(arrays.values())))
         fitted.backend, fitted.device = work.name, here
-    fitted._give(work, x, dict(arrays))
+    # Copies: the next step may overwrite the arrays, and a scorer may keep what it is given.
+    fitted._give(work, x, {name: work.asarray(own, copy=True) for name, own in arrays.items()})
     weighted = held.weight is not None and _takes_weights(scorer)
     score = scorer(fitted, x, y, **({"sample_weight": held.weight} if weighted else {}))
     try:

@@ -65,7 +65,10 @@ class Training:
         est, sets, progress = self.estimator, self.sets, self.progress
         if sets.counts is not None and not sets.counts.any():
             # A part whose classes have weight 0: it is as if there had been no call.
-            est.n_iter_, est.loss_, est.stopped_ = 0, getattr(est, "loss_", math.nan), False
+            est.loss_, est.stopped_ = (
+                getattr(est, "loss_", math.nan),
+                getattr(est, "stopped_", False),
+            )
             self._result = {**progress.state, **self._best}
             return
         self._batch_size = batch_size
@@ -98,6 +101,13 @@ class Training:
                     progress.plateau = plateau.state_dict()
                 stop = self._tell(network, record)
                 est.stopped_ = self._is_over() or stop
+                if self._best and math.isnan(est.loss_):  # without, the arrays are refused
+                    warnings.warn(
+                        f"Stochastic Optimizer: The loss of epoch {record.epoch} is not a number: "
+                        f"training ends, and the network is that of the best epoch before.",
+                        ConvergenceWarning,
+                        stacklevel=6,
+                    )
                 if est.stopped_ or incremental or math.isnan(est.loss_):
                     break
                 if est.n_iter_ == est.max_iter:
@@ -238,6 +248,8 @@ class Training:
         if est.scoring == BY_LOSS:
             return -found.loss
         if self._scorer is not None:
+            if not math.isfinite(found.loss):  # what is predicted is not either
+                return math.nan
             return score_of(self._scorer, est, backend, arrays, held)
         head = PREDICTIONS[recipe.problem.kind]
         parts = outputs_in_chunks(backend, recipe.model, arrays, held.x, pixel_maximum=1.0)

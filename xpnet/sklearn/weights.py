@@ -7,6 +7,7 @@ from scipy.sparse import issparse
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight
 
+from xpnet.losses import LossFunction, accepts_weight
 from xpnet.sklearn.inputs import hosted
 from xpnet.typing import HostArray
 
@@ -29,6 +30,21 @@ def check_weights(sample_weight: Any, n_samples: int) -> HostArray | None:
     if not checked.any():  # scikit-learn looks for it since 1.9
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return in_range(checked)
+
+
+def check_takes_weight(loss: LossFunction, weight: HostArray | None) -> None:
+    """Check that a loss takes weights, where there are any.
+
+    Raises
+    ------
+    TypeError
+        If it does not.
+    """
+    if weight is not None and not accepts_weight(loss):
+        raise TypeError(
+            f"weights of samples or classes need a loss that takes weight=..., and {loss!r} does "
+            f"not"
+        )
 
 
 def in_range(weight: HostArray) -> HostArray:
