@@ -236,7 +236,7 @@ def fit(
             ) | begin.described_for(saved)  # fmt: skip
         if saved is not None:
             check_same_training(saved, training, model, keepers(callbacks, plateau))
-            check_place(saved, epochs, steps)
+            check_place(saved, epochs, steps, left_out=sets.counts is not None)
         state = initial_state(
             opened, begin.model, optimizer, seed,
             epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,
