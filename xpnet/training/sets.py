@@ -178,9 +178,7 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
     labels = plain("training set: targets", given.train[1], labels=True)
     kind = kind_of_targets(backend, loss, labels)
     output = model.output_shape(model.input_shape())
-    classes = given.classes
-    if classes is None:
-        classes = learn_classes("training set", backend, labels, kind, output)
+    classes = learn_classes("training set", backend, labels, kind, output, given.classes)
     y = targets = load_targets(backend, "training set", labels, x, model, kind, classes)
     # A warning is shown at the line that calls `fit`.
     maximum = find_pixel_maximum(backend, x, given.pixel_maximum, stacklevel=3)
