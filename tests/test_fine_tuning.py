@@ -34,6 +34,7 @@ from xpnet import (
 )
 from xpnet.conformance.examples import LAYER_EXAMPLES
 from xpnet.layers.frozen import freeze_layers
+from xpnet.losses import binary_cross_entropy, mean_squared_error
 from xpnet.random import derive, permutation, stream
 
 N = 70
@@ -464,3 +465,14 @@ def test_classes_are_those_of_the_start_unless_the_last_layer_begins_anew():
                      head=Dense(7, 2))  # fmt: skip
     anew = train(two, epochs=1, start=start, fresh=("head",), data=(X[some], names[Y[some]]))
     assert anew.classes.tolist() == ["ash", "oak"]
+
+
+def test_a_start_with_classes_goes_on_to_what_has_none():
+    names = np.asarray(["ash", "elm", "oak"])
+    start = fit(MODEL, (X, names[Y]), **OPTIONS)
+    rows = np.eye(3)[Y]
+    for loss, kind in ((mean_squared_error, "values"), (binary_cross_entropy, "multilabel")):
+        network = fit(MODEL, (X, rows), start=start, loss=loss, **OPTIONS)
+        assert network.target_kind == kind
+        assert network.classes is None
+        assert network.predict(X).shape == (N, 3)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from conftest import require
 
-from xpnet import DataError, fit, load_dataset, mlp, open_backend, softmax_cross_entropy
+from xpnet import (
+    Checkpoint,
+    CheckpointError,
+    DataError,
+    fit,
+    load_dataset,
+    mlp,
+    open_backend,
+    softmax_cross_entropy,
+)
 from xpnet.random import stream
 from xpnet.training.samples import Streamed
 from xpnet.training.validation import Rows, classes_of, split_rows
@@ -144,7 +153,9 @@ def test_what_is_no_fraction_is_refused(wrong):
 
 def test_a_validation_set_is_checked():
     with pytest.raises(DataError, match=r"validation must be a pair \(x, y\)"):
-        fit(MODEL, (X, Y), validation=(X, Y, Y), backend="numpy")
+        fit(MODEL, (X, Y), validation=(X, Y, Y, Y), backend="numpy")
+    with pytest.raises(DataError, match="validation set: sample weights must be finite, not neg"):
+        fit(MODEL, (X, Y), validation=(X, Y, Y - 1.0), backend="numpy")
     with pytest.raises(DataError, match="validation set: 200 inputs need labels"):
         fit(MODEL, (X, Y), validation=(X, Y[:-1]), backend="numpy")
     with pytest.raises(DataError, match="the validation set uint8"):
@@ -161,3 +172,45 @@ def test_nothing_is_copied_for_a_fraction():
     )
     assert np.shares_memory(sets.x, X)
     assert sets.n_samples == 100
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_samples_of_the_other_sets_have_weights(tmp_path, monkeypatch, streamed):
+    weights = np.random.default_rng(0).uniform(0.5, 2, size=50)
+    weights[:9] = 0
+    held, x = (X[:50], Y[:50], weights), X
+    if streamed:
+        monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
+        np.save(tmp_path / "x.npy", X)
+        x = np.load(tmp_path / "x.npy", mmap_mode="r")
+        held = (x[:50], *held[1:])
+    network = fit(MODEL, (X, Y), validation=held, test=list(held), backend="numpy", **OPTIONS)
+    plain = fit(MODEL, (X, Y), backend="numpy", **OPTIONS)
+    assert network.history["train_loss"] == plain.history["train_loss"]
+    found, last = network.evaluate(X[:50], Y[:50]), network.history[-1]
+    p = np.asarray(network.predict_proba(X[:50]), dtype=np.float64)
+    expected = -(weights * np.log(p[np.arange(50), Y[:50]])).sum() / 50
+    assert last.validation_loss == pytest.approx(expected, rel=1e-5)
+    assert last.test_loss == last.validation_loss
+    assert last.validation_accuracy == found.accuracy
+
+
+def test_a_loss_without_weights_takes_none_in_the_other_sets():
+    def loss(xp, output, target, *, need_grad=True):
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"test=\(x, y, weights\) needs a loss that takes weight"):
+        fit(MODEL, (X, Y), test=(X, Y, np.ones(200)), loss=loss, backend="numpy")
+
+
+def test_a_training_goes_on_with_the_weights_of_its_other_sets(tmp_path):
+    weights, path = np.linspace(1, 2, 200), tmp_path / "run"
+    sets = {"validation": (X, Y, weights), "callbacks": [Checkpoint(path)]}
+    fit(MODEL, (X, Y), stop_after=1, backend="numpy", **sets, **OPTIONS)
+    with pytest.raises(CheckpointError, match="validation set was"):
+        fit(MODEL, (X, Y), resume=path, backend="numpy", validation=(X, Y), **OPTIONS)
+    network = fit(
+        MODEL, (X, Y), resume=path, backend="numpy", validation=(X, Y, weights), **OPTIONS
+    )
+    plain = fit(MODEL, (X, Y), validation=(X, Y, weights), backend="numpy", **OPTIONS)
+    assert network.history["validation_loss"] == plain.history["validation_loss"]

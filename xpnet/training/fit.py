@@ -32,7 +32,7 @@ from xpnet.training.resume import (
     settle_as_before,
 )
 from xpnet.training.samples import dtype_name
-from xpnet.training.sets import Given, Samples, given_samples, load_sets
+from xpnet.training.sets import Given, Samples, WeightedSamples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
 from xpnet.training.starting import Names, read_as_by, start_from
 from xpnet.training.step import check_loss_fits, check_output, initial_state, is_pure, make_step
@@ -42,8 +42,8 @@ def fit(
     model: Layer,
     data: Dataset | Samples,
     *,
-    test: Samples | None = None,
-    validation: Samples | float | None = None,
+    test: Samples | WeightedSamples | None = None,
+    validation: Samples | WeightedSamples | float | None = None,
     sample_weight: Any = None,
     epochs: int = 20,
     batch_size: int = 64,
@@ -85,11 +85,12 @@ def fit(
         256 MiB only the batches are read, and of a sparse matrix that would be larger only they are
         made dense.
     test
-        A pair like `data`, to evaluate on after each epoch; a `Dataset` brings its own.
+        A pair like `data`, or `(x, y, weights)` with weights for the loss alone, to evaluate on
+        after each epoch; a `Dataset` brings its own.
     validation
-        A pair like `data`, for choices that are made by looking at it, such as `EarlyStopping`; or
-        a fraction between 0 and 1 of the training set, which is kept for it and not trained on,
-        drawn by the seed. Where the targets are classes, each has its share.
+        As `test`, for choices that are made by looking at it, such as `EarlyStopping`; or a
+        fraction between 0 and 1 of the training set, which is kept for it and not trained on, drawn
+        by the seed. Where the targets are classes, each has its share.
     sample_weight
         What the loss of each training sample is multiplied by: numbers (N,) that are not negative.
         On a batch whose weights are all 0 no step is taken.
@@ -169,8 +170,7 @@ def fit(
     Warns
     -----
     DataWarning
-        If the samples are probably in another scale than was meant: uint8 of 0 and 1, or other
-        dtypes that go from 0 to 255.
+        If samples are probably not in the scale that was meant: uint8 of 0 and 1, others to 255.
 
     Examples
     --------
@@ -188,10 +188,10 @@ def fit(
     given = given_samples(data, test, validation, sample_weight)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     given = read_as_by(given, start, model, fresh)
-    if sample_weight is not None and not accepts_weight(loss):
+    if given.weighted and not accepts_weight(loss):
         raise TypeError(
-            f"sample_weight needs a loss that takes weight=..., and {loss!r} does not: give it the "
-            f"signature loss(xp, output, target, *, weight=None, need_grad=True)"
+            f"{given.weighted} needs a loss that takes weight=..., and {loss!r} does not: give it "
+            f"the signature loss(xp, output, target, *, weight=None, need_grad=True)"
         )
     _check_monitors(callbacks, given, train_metrics)
     plateau = start_plateau(optimizer, given.missing, train_metrics)
@@ -236,7 +236,7 @@ def fit(
             ) | begin.described_for(saved)  # fmt: skip
         if saved is not None:
             check_same_training(saved, training, model, keepers(callbacks, plateau))
-            check_place(saved, epochs, steps)
+            check_place(saved, epochs, steps, left_out=sets.counts is not None)
         state = initial_state(
             opened, begin.model, optimizer, seed,
             epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,

@@ -12,7 +12,14 @@ from xpnet.typing import Array, HostArray, Shape
 _SHOWN = 8
 
 
-def learn_classes(what: str, backend: Backend, y: Any, kind: str, output: Shape | None) -> Any:
+def learn_classes(
+    what: str,
+    backend: Backend,
+    y: Any,
+    kind: str,
+    output: Shape | None,
+    known: HostArray | None = None,
+) -> Any:
     """The classes that labels of a training set have, sorted; None where they are numbers.
 
     Parameters
@@ -27,6 +34,8 @@ def learn_classes(what: str, backend: Backend, y: Any, kind: str, output: Shape 
         The kind of the targets.
     output
         The shape of one output of the network; None if it is not known.
+    known
+        The classes that the network has already, if any: these, where it still tells classes apart.
 
     Returns
     -------
@@ -39,6 +48,8 @@ def learn_classes(what: str, backend: Backend, y: Any, kind: str, output: Shape 
     DataError
         If the network has another number of outputs than there are classes.
     """
+    if known is not None and _count(kind, output) != 0:
+        return known
     if not _are_named(backend, y, kind, output):
         return None
     text = isinstance(y, np.ndarray) and y.dtype.kind == "U"

@@ -169,8 +169,10 @@ def check_same_training(
         check_arrays("resume", there, shapes)
 
 
-def check_place(saved: Snapshot, epochs: int, steps: int) -> None:
+def check_place(saved: Snapshot, epochs: int, steps: int, *, left_out: bool = False) -> None:
     """Check where a snapshot says that it is, for `epochs` of `steps` steps each.
+
+    `left_out` if batches may be whose samples all have weight 0: fewer steps are then taken.
 
     Raises
     ------
@@ -181,7 +183,8 @@ def check_place(saved: Snapshot, epochs: int, steps: int) -> None:
     taken, schedule = saved.arrays.get("step"), saved.arrays.get("schedule")
     count = None if taken is None or taken.shape or taken.dtype.kind not in "iu" else int(taken)
     # The number of the step is an int32, which begins anew after 2**31.
-    if saved.step >= steps or (count is not None and (count - done) % 2**32):
+    behind = 0 if count is None else (done - count) % 2**32
+    if saved.step >= steps or behind > (done if left_out else 0):
         raise CheckpointError(
             f"resume: the checkpoint is damaged: {saved.epoch} epochs and {saved.step} of {steps} "
             f"steps are done, after {count} steps"

@@ -21,6 +21,7 @@ from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Shape
 
 Samples = tuple[Any, Any]
+WeightedSamples = tuple[Any, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class Given:
 
     Attributes
     ----------
-    train, test
-        Pairs (x, y); `test` may be None.
+    train
+        A pair (x, y).
+    test
+        A pair, or with weights (x, y, sample_weight), or None.
     validation
-        A pair, or the fraction of the training set to be kept for it, or None.
+        As `test`, or the fraction of the training set to be kept for it.
     sample_weight
         The weights of the training samples, or None.
     pixel_maximum
@@ -42,8 +45,8 @@ class Given:
     """
 
     train: Samples
-    test: Samples | None
-    validation: Samples | float | None
+    test: Samples | WeightedSamples | None
+    validation: Samples | WeightedSamples | float | None
     sample_weight: Any
     pixel_maximum: float | None
     classes: HostArray | None = None
@@ -52,6 +55,17 @@ class Given:
     def missing(self) -> list[str]:
         """Which of the sets for validation and test there are not."""
         return [name for name in ("validation", "test") if getattr(self, name) is None]
+
+    @property
+    def weighted(self) -> str:
+        """How the first weights of samples were given; "" where there are none."""
+        if self.sample_weight is not None:
+            return "sample_weight"
+        for name in ("validation", "test"):
+            pair = getattr(self, name)
+            if isinstance(pair, tuple | list) and _weight_of(pair) is not None:
+                return f"{name}=(x, y, weights)"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -100,8 +114,8 @@ class Sets:
 
 def given_samples(
     data: Dataset | Samples,
-    test: Samples | None,
-    validation: Samples | float | None,
+    test: Samples | WeightedSamples | None,
+    validation: Samples | WeightedSamples | float | None,
     sample_weight: Any,
 ) -> Given:
     """Tell apart the ways in which samples are given.
@@ -109,7 +123,7 @@ def given_samples(
     Raises
     ------
     DataError
-        If what should be a pair is none.
+        If what should be a pair (or have weights as a third) is none.
     ValueError
         If the fraction is not between 0 and 1.
     """
@@ -126,11 +140,12 @@ def given_samples(
         data = (data.train.images, data.train.labels)
     pairs["data"] = data
     for name, pair in pairs.items():
-        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        also, sizes = ("or a Dataset", (2,)) if name == "data" else ("or (x, y, weights)", (2, 3))
+        if not (isinstance(pair, tuple | list) and len(pair) in sizes):
             raise DataError(
-                f"{name} must be a pair (x, y) or a Dataset, got {_describe(pair)}{_hint(pair)}"
+                f"{name} must be a pair (x, y) {also}, got {_describe(pair)}{_hint(pair)}"
             )
-        if _are_sets(pair):
+        if len(pair) == 2 and _are_sets(pair):
             raise DataError(f"{name} must be a pair (x, y), got a pair of pairs{_hint(pair)}")
     return Given((data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum)
 
@@ -142,11 +157,17 @@ def _describe(pair: Any) -> str:
 
 def _hint(sets: Any) -> str:
     """How to give what was given as several sets at once."""
-    if not isinstance(sets, tuple | list) or not all(_is_pair(part) for part in sets):
+    if not isinstance(sets, tuple | list):
         return ""
+    if not all(_is_pair(part) for part in sets):
+        return ": give fit(model, (x, y), sample_weight=weights)" if len(sets) == 3 else ""
     if len(sets) == 3:
         return ": give fit(model, (x, y), validation=(x_validation, y_validation), test=(x, y))"
     return ": give fit(model, (x, y), test=(x_test, y_test))" if len(sets) == 2 else ""
+
+
+def _weight_of(pair: Samples | WeightedSamples) -> Any:
+    return pair[2] if len(pair) == 3 else None
 
 
 def _is_pair(part: Any) -> bool:
@@ -178,9 +199,7 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
     labels = plain("training set: targets", given.train[1], labels=True)
     kind = kind_of_targets(backend, loss, labels)
     output = model.output_shape(model.input_shape())
-    classes = given.classes
-    if classes is None:
-        classes = learn_classes("training set", backend, labels, kind, output)
+    classes = learn_classes("training set", backend, labels, kind, output, given.classes)
     y = targets = load_targets(backend, "training set", labels, x, model, kind, classes)
     # A warning is shown at the line that calls `fit`.
     maximum = find_pixel_maximum(backend, x, given.pixel_maximum, stacklevel=3)
@@ -211,7 +230,7 @@ def _load_pair(
     backend: Backend,
     model: Layer,
     what: str,
-    pair: Samples,
+    pair: Samples | WeightedSamples,
     train_x: Array,
     kind: str,
     classes: HostArray | None,
@@ -225,4 +244,6 @@ def _load_pair(
             f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: uint8 is taken as "
             f"pixels and divided, other dtypes are not; give both in the same way"
         )
-    return x, load_targets(backend, what, pair[1], x, model, kind, classes)
+    y = load_targets(backend, what, pair[1], x, model, kind, classes)
+    weight = _weight_of(pair)
+    return x, y if weight is None else Weighted(y, load_weights(backend, what, weight, x))
