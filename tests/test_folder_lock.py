@@ -19,6 +19,7 @@ from xpnet import Callback, Checkpoint, fit, mlp, read_snapshot
 from xpnet.cli import main
 from xpnet.errors import RunError
 from xpnet.training import folder_lock
+from xpnet.training.config import RunConfig
 from xpnet.training.folder_lock import LOCK, FolderLock
 from xpnet.training.run_folder import RunFolder
 
@@ -210,7 +211,7 @@ def test_of_another_machine_nothing_is_known(tmp_path):
         FolderLock(tmp_path)
     message = str(caught.value)
     assert f"if not, remove {tmp_path / LOCK}" in message
-    assert "number 7 on node?[7xxx" in message
+    assert r"number 7 on node\x1b[7xxx" in message
     assert len(message) < 700
     (tmp_path / LOCK).unlink()
     FolderLock(tmp_path).release()
@@ -356,3 +357,22 @@ def test_the_name_of_this_machine_is_in_the_lock(tmp_path):
     assert (owner["process"], owner["host"]) == (os.getpid(), platform.node())
     lock.release()
     assert not Path(tmp_path, LOCK).exists()
+
+
+@posix
+@pytest.mark.parametrize("name", ["config.toml", "history.jsonl"])
+def test_only_files_are_what_a_run_has_begun_with(tmp_path, name):
+    """Not a link to nowhere; nor a pipe, which would be waited for."""
+    for make in (os.mkfifo, lambda path: path.symlink_to(tmp_path / "nowhere")):
+        make(tmp_path / name)
+        with pytest.raises(RunError, match="holds a run already"):
+            RunFolder(tmp_path, config=RunConfig())
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize("name", ["curves.png", "model.safetensors", LOCK])
+def test_what_cannot_be_written_is_named(tmp_path, name):
+    path = tmp_path / "run"
+    (path / name).mkdir(parents=True)
+    error = train("--out", path, "--force", code=1).output
+    assert f"error: {path / name}: cannot be written" in error

@@ -476,3 +476,16 @@ def test_a_network_whose_output_is_no_row(home):
     command(["evaluate", "none.safetensors", "digits"], (1,))
     command(["predict", "none.safetensors", "good.png"], (0, 1))
     command(["export", "none.safetensors", "none.npz"], (0, 1))
+
+
+def test_a_class_of_a_network_is_said_in_one_line(home):
+    """However long its name is, and with no second answer in it."""
+    name = "3  (99.0 %)\nother.png: 7" + "x" * 100_000
+
+    def rename(metadata, arrays):
+        metadata["classes"] = [f"{number}{name}" for number in range(10)]
+
+    forge("rich.safetensors", "classes.safetensors", rename)
+    lines = command(["predict", "classes.safetensors", "good.png"]).output.splitlines()
+    assert len(lines) == 1
+    assert len(lines[0]) < 300

@@ -103,7 +103,7 @@ def _answer(network: Network, path: Path, invert: bool) -> str:
     percent = [100 * value for value in numbers.ravel().tolist()]
     if network.target_kind == "classes":
         best = int(numbers.argmax())
-        name = best if network.classes is None else readable(str(network.classes[best]))
+        name = best if network.classes is None else one_line(network.classes[best])
         return f"{name}  ({percent[best]:.1f} %)"
     holding = [f"{label}  ({p:.1f} %)" for label, p in enumerate(percent) if p > 50]
     return ", ".join(holding) or f"none of {len(percent)} labels"

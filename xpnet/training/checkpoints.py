@@ -152,5 +152,6 @@ class Checkpoint(Callback):
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error for a file or a folder that cannot be written."""
-    return RunError(f"{path}: cannot be written: {error.strerror or error}")
+    """The error for a folder that cannot be written, or for the file that the system names."""
+    named = error.filename2 or error.filename or path
+    return RunError(f"{named}: cannot be written: {error.strerror or error}")

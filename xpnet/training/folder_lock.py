@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import RunError
+from xpnet.errors import RunError, one_line
 from xpnet.files import above_streams
 
 LOCK = ".xpnet-lock"
@@ -129,8 +129,7 @@ def _describe(owner: dict[str, Any]) -> str:
 def _who(owner: dict[str, Any]) -> str:
     if not owner:
         return "it is just beginning"
-    said = "number {process} on {host}, since {since}".format_map({**_UNKNOWN, **owner})
-    return "".join(c if c.isprintable() else "?" for c in said)[:200]
+    return one_line("number {process} on {host}, since {since}".format_map({**_UNKNOWN, **owner}))
 
 
 def _lives(owner: dict[str, Any], path: Path) -> bool:

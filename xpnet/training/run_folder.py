@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shlex
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -317,9 +318,14 @@ def _content(file: Path) -> bytes | None:
 
 
 def only_begun(path: str | os.PathLike[str]) -> bool:
-    """Whether a run folder has nothing but what is written before the first checkpoint."""
-    there = {name for name in FILES if os.path.lexists(Path(path) / name)}
-    return bool(there) and there <= {CONFIG, HISTORY}
+    """Whether a run folder has nothing but the files written before the first checkpoint.
+
+    A link, or a pipe, is none of them: no run makes one.
+    """
+    there = [Path(path) / name for name in FILES if os.path.lexists(Path(path) / name)]
+    return bool(there) and all(
+        file.name in (CONFIG, HISTORY) and stat.S_ISREG(file.lstat().st_mode) for file in there
+    )
 
 
 def still_there(folder: str | None) -> str | None:
