@@ -28,6 +28,7 @@ from xpnet import (
     mlp,
 )
 from xpnet.random import stream
+from xpnet.training.containers import plain
 from xpnet.training.scale import find_pixel_maximum
 
 pytestmark = pytest.mark.libraries
@@ -126,6 +127,24 @@ def test_columns_that_are_no_numbers_are_refused():
         train(pl.DataFrame({"a": X.tolist()}))
     with pytest.raises(DataError, match=r"give x.collect\(\)"):
         train(polars_frame(pl).lazy())
+
+
+def test_integers_of_128_bits_are_numbers():
+    pl = pytest.importorskip("polars")
+    if not hasattr(pl, "Int128"):
+        pytest.skip("this version of Polars has no Int128")
+    series = pl.Series([1, 2, 2**70], dtype=pl.Int128)
+    wide = pl.DataFrame({"a": series, "b": series})
+    for frame in (wide, wide.with_columns(c=pl.lit(0.5))):
+        values = plain("x", frame)
+        assert values.dtype == np.float64
+        np.testing.assert_array_equal(values[:, 0], [1, 2, 2.0**70])
+
+
+def test_a_multi_index_is_refused_as_labels():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(DataError, match="a MultiIndex has tuples: give"):
+        plain("y", pd.MultiIndex.from_arrays([[1, 2], ["a", "b"]]), labels=True)
 
 
 def test_booleans_beside_bytes_are_no_pixels():

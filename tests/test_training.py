@@ -622,6 +622,25 @@ def test_bfloat16_of_torch_is_taken():
     assert network.history["train_loss"] == expected.history["train_loss"]
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_bfloat16_of_jax_is_taken(backend):
+    jax, _ = pytest.importorskip("jax"), pytest.importorskip(backend)
+    x = jax.numpy.asarray(X).astype(jax.numpy.bfloat16)
+    expected = fit(mlp(4, 3), (np.asarray(x, dtype=np.float32), Y), epochs=1, backend=backend)
+    for taken in (x, np.asarray(x)):  # the latter of a dtype that NumPy does not have by itself
+        network = fit(mlp(4, 3), (taken, Y), epochs=1, backend=backend)
+        assert network.history["train_loss"] == expected.history["train_loss"]
+        assert network.predict(taken).shape == (90,)
+
+
+def test_a_view_of_a_tensor_with_its_signs_to_be_changed_is_taken():
+    torch = pytest.importorskip("torch")
+    x = torch._neg_view(torch.tensor(X))
+    network = fit(mlp(4, 3), (x, Y), epochs=1, backend="numpy")
+    expected = fit(mlp(4, 3), (-X, Y), epochs=1, backend="numpy")
+    assert network.history["train_loss"] == expected.history["train_loss"]
+
+
 def test_tensors_that_want_gradients_are_taken():
     torch = pytest.importorskip("torch")
     x = torch.tensor(X, requires_grad=True)

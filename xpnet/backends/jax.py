@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
 
+import numpy as np
 from array_api_compat import is_jax_array
 
 from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, device_index, with_overrides
 from xpnet.errors import BackendUnavailable, shown
-from xpnet.typing import Array, State
+from xpnet.typing import Array, HostArray, State
 
 
 class JaxBackend(Backend):
@@ -67,6 +68,12 @@ class JaxBackend(Backend):
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
         with self.scope():
             return self._jax.device_put(self.xp.asarray(x, dtype=dtype, copy=copy), self.device)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        # NumPy has no bfloat16 and no smaller ones, and other libraries do not know those that
+        # ml_dtypes brings it.
+        brought = self.xp.issubdtype(x.dtype, self.xp.floating) and np.dtype(x.dtype).kind == "V"
+        return np.asarray(x, dtype=np.float32 if brought else None)
 
     def synchronize(self, *arrays: Array) -> None:
         # JAX has no barrier for a device: it waits for arrays.

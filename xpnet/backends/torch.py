@@ -70,7 +70,7 @@ class TorchBackend(Backend):
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
 
     def to_numpy(self, x: Array) -> HostArray:
-        x = x.detach().cpu()
+        x = x.detach().cpu().resolve_neg()  # a view with signs that are still to be changed
         # NumPy has no bfloat16; its values are float32 values.
         return np.asarray((x.float() if x.dtype == self._torch.bfloat16 else x).numpy())
 

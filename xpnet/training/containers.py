@@ -18,6 +18,9 @@ from xpnet.typing import HostArray
 
 _NUMBERS = (Real, Decimal, np.bool_)
 
+_TOO_WIDE = "Int128"
+"""The end of the names of dtypes of Polars that NumPy has not."""
+
 
 class SparseRows:
     """A sparse matrix of SciPy of which some rows at a time are made dense.
@@ -61,6 +64,8 @@ def plain(what: str, x: Any, *, labels: bool = False) -> Any:
         return _table(what, x, labels)
     if _is_of("polars", x, "LazyFrame"):
         raise DataError(f"{what}: a LazyFrame has no values yet: give x.collect()")
+    if _is_of("pandas", x, "MultiIndex"):
+        raise DataError(f"{what}: a MultiIndex has tuples: give x.to_frame(), or one of its levels")
     if _is_of("pandas", x, "Series", "Index", "api.extensions.ExtensionArray") or _is_of(
         "polars", x, "Series"
     ):
@@ -114,7 +119,8 @@ def _dense_bytes(x: Any) -> int:
 def _table(what: str, frame: Any, labels: bool) -> HostArray:
     """A data frame as one array, of the dtype that holds all columns."""
     n_rows, n_columns = frame.shape
-    if len(set(frame.dtypes)) == 1:
+    kinds = set(frame.dtypes)
+    if len(kinds) == 1 and not str(*kinds).endswith(_TOO_WIDE):
         values: HostArray = np.ascontiguousarray(frame.to_numpy())
         if values.dtype.kind in "biu" or (values.dtype.kind == "f" and not np.isnan(values).any()):
             return values
@@ -147,6 +153,8 @@ def _column(what: str, name: str, column: Any, labels: bool) -> HostArray:
     missing = np.asarray(missing, dtype=bool)
     if missing.any():
         raise _missing(place, missing)
+    if str(column.dtype).endswith(_TOO_WIDE):
+        column = column.cast(float)
     # Those of pandas that can hold missing values say what NumPy has for them.
     dtype = getattr(column.dtype, "numpy_dtype", None)
     values = np.asarray(column) if dtype is None else np.asarray(column, dtype=dtype)

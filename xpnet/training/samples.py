@@ -21,6 +21,9 @@ from xpnet.typing import Array, DType, HostArray, Shape
 _CHECKED_VALUES = 1 << 22
 """About how many numbers are looked at at once, so that the masks of a check stay small."""
 
+_REGISTERED = 2
+"""What NumPy calls a dtype that another library has brought, in `isbuiltin`."""
+
 
 class Streamed:
     """Samples, or their targets, that stay on the host and are moved to the device in parts.
@@ -162,8 +165,11 @@ def source_of(backend: Backend, x: Any) -> tuple[Backend, Array]:
         x = _host_array(x)
     if isinstance(x, np.memmap):
         x = np.asarray(x)  # taking rows is a sixth faster without the class
-    if source.name == "numpy" and x.dtype.kind == "f" and x.dtype.itemsize not in (4, 8):
-        x = x.astype(backend.dtype_name)  # float16 and longdouble, which not every library has
+    if source.name == "numpy":
+        # float16 and longdouble, which not every library has; bfloat16 and others, of ml_dtypes.
+        odd_size = x.dtype.kind == "f" and x.dtype.itemsize not in (4, 8)
+        if odd_size or (x.dtype.kind == "V" and x.dtype.isbuiltin == _REGISTERED):
+            x = x.astype(backend.dtype_name)
     if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
         raise DataError(f"expected an array of real numbers, got one of dtype {x.dtype}")
     return source, x

@@ -166,7 +166,7 @@ def _hint(sets: Any) -> str:
     return ": give fit(model, (x, y), test=(x_test, y_test))" if len(sets) == 2 else ""
 
 
-def _weight_of(pair: Samples | WeightedSamples) -> Any:
+def _weight_of(pair: tuple[Any, ...] | list[Any]) -> Any:
     return pair[2] if len(pair) == 3 else None
 
 
