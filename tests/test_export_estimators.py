@@ -1,5 +1,7 @@
 """ONNX files of estimators, which answer as those of scikit-learn's converter do."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -142,6 +144,7 @@ def test_what_the_graph_says_of_itself():
     built = build_onnx(fitted(MLPClassifier, LABELS["strings"]))
     assert {p.key: p.value for p in built.metadata_props} == {
         "target_kind": "classes", "output": "label, probabilities",
+        "classes": json.dumps(np.unique(LABELS["strings"]).tolist()),
     }  # fmt: skip
     assert "Output: label, probabilities." in built.doc_string
 

@@ -314,13 +314,18 @@ def test_npy_files_that_are_wrong_are_refused(tmp_path):
     cases = {
         "not a .npy file": [b"", b"\0\0\x08\1", right[:5], archive.getvalue()],
         "damaged": [right[:9], right[:30], right.replace(b"'descr'", b"'desc'  ")],
-        "truncated": [right[:-1], right[:128], npy_header(2**40, 2**40), npy_header(2**70)],
+        "truncated": [right[:-1], right[:128], npy_header(2**30, 2**30)],
         "trailing bytes": [right + b"\0"],
         "found Python objects": [npy_bytes(np.array([{}, None]))],
         "found complex128": [npy_bytes(PIXELS.astype(complex))],
         "found <U": [npy_bytes(PIXELS.astype(str))],
         r"version \(3, 0\)": [right[:6] + b"\3" + right[7:]],
-        "no array can have": [npy_header(-1, 4), npy_header(0, 2**70), npy_header(0, *[1] * 64)],
+        "no array can have": [
+            npy_header(-1, 4),
+            npy_header(2**70),
+            npy_header(0, 2**70),
+            npy_header(0, *[1] * 64),
+        ],
     }
     for match, contents in cases.items():
         for content in contents:

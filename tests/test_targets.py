@@ -431,7 +431,7 @@ def test_a_network_trained_with_a_function_is_evaluated_with_the_usual_loss(tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target_kind": "numbers"}, "targets of an unknown kind, 'numbers'"),
+        ({"target_kind": "numbers"}, "one of classes, multilabel, values, found 'numbers'"),
         ({"loss": {"loss": "hinge", "options": {}}}, "loss must be one of softmax_cross_entropy"),
         ({"loss": {"loss": "huber", "options": {"delta": -1}}}, "delta must be positive"),
         ({"loss": {"loss": "huber", "options": {"beta": 1}}}, "beta"),

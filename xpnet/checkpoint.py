@@ -158,7 +158,8 @@ def check_arrays(
             if array.dtype.kind not in "iu":
                 problems.append(f"{one_line(name)} ({array.dtype}) holds what are not integers")
         elif not _all_finite(array, dtype):
-            where = f" in {dtype}" if array.dtype.itemsize > np.dtype(dtype).itemsize else ""
+            wide = array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize
+            where = f" in {dtype}" if wide else ""
             problems.append(
                 f"{one_line(name)} ({array.dtype}) holds what are not finite floating-point "
                 f"numbers{where}"

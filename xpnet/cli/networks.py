@@ -20,7 +20,7 @@ from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import check_image_shape, read_image
 from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
 from xpnet.training import Network, load
-from xpnet.training.run_folder import trained_on
+from xpnet.training.resumed import trained_on
 
 
 @click.command()

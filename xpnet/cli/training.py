@@ -27,8 +27,8 @@ from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import read_options
-from xpnet.training.resumed import is_finished, open_run, what_next
-from xpnet.training.run_folder import NumberedRunFolder, RunFolder, still_there
+from xpnet.training.resumed import is_finished, open_run, still_there, what_next
+from xpnet.training.run_folder import NumberedRunFolder, RunFolder
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

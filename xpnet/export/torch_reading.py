@@ -114,6 +114,10 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], str | Non
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        # Where another library has brought NumPy more dtypes, they are read, but not everywhere.
+        foreign = [x.dtype.name for x in tensors.values() if x.dtype.kind == "V"]
+        if foreign:
+            raise TypeError(f"it holds {foreign[0]}")
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error
     # AttributeError, TypeError: the file holds a dtype that NumPy has not, such as bfloat16.

@@ -1,4 +1,4 @@
-"""A run of the command line that goes on: what it was begun with, and what may change."""
+"""A run of the command line that is there: what it was begun with, and what may change."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import CheckpointError, shown
+from xpnet.errors import CheckpointError, RunError, shown
 from xpnet.schedules import Schedule
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, read_config
@@ -118,3 +118,29 @@ def _check_epochs(config: RunConfig, epochs: int, finished: int) -> None:
         )
     if epochs < finished:
         raise OptionError("epochs", f"must be at least {finished}, which are done; got {epochs}")
+
+
+def still_there(folder: str | None) -> str | None:
+    """Where a run found its data, if it has not been moved to where there is no such folder."""
+    return folder if folder is not None and os.path.isdir(folder) else None  # noqa: PTH112
+
+
+def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """The data set of a run, finished or not, and where its files were found, if that is there.
+
+    Raises
+    ------
+    RunError
+        If the folder has no configuration, or it is damaged.
+    """
+    file = Path(path) / CONFIG
+    if not os.path.lexists(file):  # unlike Path's methods it is silent about names that cannot be
+        raise RunError(
+            f"{path}: not the folder of a run: no {CONFIG} (to evaluate a network without one, "
+            f"name the data set)"
+        )
+    try:
+        config = RunConfig(**read_config(file))
+    except OptionError as error:
+        raise RunError(f"{error.problem}") from error
+    return config.dataset, still_there(config.data_dir)

@@ -14,12 +14,11 @@ from xpnet.errors import RunError
 from xpnet.files import write_atomically
 from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
 from xpnet.training.config import RunConfig
-from xpnet.training.config_file import CONFIG, read_config, write_config
+from xpnet.training.config_file import CONFIG, write_config
 from xpnet.training.environment import environment, peak_host_memory
 from xpnet.training.history import EpochRecord
 from xpnet.training.loggers import JSONLogger, TensorBoard
 from xpnet.training.network import Network
-from xpnet.training.options import OptionError
 from xpnet.training.snapshot import CHECKPOINT, read_snapshot
 from xpnet.typing import HostArray
 
@@ -326,29 +325,3 @@ def only_begun(path: str | os.PathLike[str]) -> bool:
     return bool(there) and all(
         file.name in (CONFIG, HISTORY) and stat.S_ISREG(file.lstat().st_mode) for file in there
     )
-
-
-def still_there(folder: str | None) -> str | None:
-    """Where a run found its data, if it has not been moved to where there is no such folder."""
-    return folder if folder is not None and os.path.isdir(folder) else None  # noqa: PTH112
-
-
-def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """The data set of a run, finished or not, and where its files were found, if that is there.
-
-    Raises
-    ------
-    RunError
-        If the folder has no configuration, or it is damaged.
-    """
-    file = Path(path) / CONFIG
-    if not os.path.lexists(file):  # unlike Path's methods it is silent about names that cannot be
-        raise RunError(
-            f"{path}: not the folder of a run: no {CONFIG} (to evaluate a network without one, "
-            f"name the data set)"
-        )
-    try:
-        config = RunConfig(**read_config(file))
-    except OptionError as error:
-        raise RunError(f"{error.problem}") from error
-    return config.dataset, still_there(config.data_dir)
