@@ -22,7 +22,7 @@ from xpnet.export import (
     to_onnx,
 )
 from xpnet.export.onnx import INTEGERS
-from xpnet.layers import EVALUATION, LAYERS
+from xpnet.layers import EVALUATION, LAYERS, Softplus
 from xpnet.random import stream
 
 pytestmark = pytest.mark.libraries
@@ -52,12 +52,18 @@ def readable(opset):
 OPSETS = [opset for opset in range(OLDEST_OPSET, 23) if readable(opset)]
 """Up to one newer than those of Gelu and of the last change of Cast, or the newest that is read."""
 
+OVERFLOWS = tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23)
+"""Whether the evaluator's Softplus of large numbers is infinite, as it was before."""
+
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 
 def session_of(model):
     content = model if isinstance(model, str | bytes) else model.SerializeToString()
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Each operator as it is: older versions put some together in ways that are wrong.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def run(model, x):
@@ -98,7 +104,8 @@ def test_every_layer_gives_what_the_network_gives(example, dtype):
         nodes = tuple(node.SerializeToString() for node in model.graph.node)
         evaluators = [session_of(model)]
         # It is slow, and the same operators are the same function.
-        if opset in (OLDEST_OPSET, DEFAULT_OPSET) or nodes not in graphs:
+        wanted = opset in (OLDEST_OPSET, DEFAULT_OPSET) or nodes not in graphs
+        if wanted and not (OVERFLOWS and isinstance(example.layer, Softplus)):
             evaluators.append(ReferenceEvaluator(model))
         graphs.add(nodes)
         for evaluator, (x, y) in itertools.product(evaluators, zip(inputs, expected, strict=True)):

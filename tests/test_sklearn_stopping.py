@@ -23,7 +23,11 @@ from xpnet import Adam, Callback, open_backend
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.training.validation import split_rows
 
-pytestmark = pytest.mark.libraries
+pytestmark = [
+    pytest.mark.libraries,
+    # Of older versions of scikit-learn, about targets with many classes.
+    pytest.mark.filterwarnings("ignore:The number of unique classes is greater than 50%"),
+]
 
 NAMES = np.array(["a", "b", "c"])
 HELD = (X[80:], NAMES[LABELS[80:]])
