@@ -433,7 +433,7 @@ def test_refused(options, error, message):
 
 
 def test_names_of_fresh_layers_are_looked_at(trained):
-    with pytest.raises(ValueError, match="fresh: the model has no layer 'head'. "):
+    with pytest.raises(ValueError, match=r"fresh: the model has no layer 'head'\. "):
         train(start=trained, fresh=("head",))
 
 
