@@ -291,8 +291,15 @@ def test_logs_hold_the_history(tmp_path):
 
 def test_a_log_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"file/log\.jsonl: cannot be written"):
+    with pytest.raises(RunError, match=r"file: cannot be written: \S"):
         fit(MODEL, (X, Y), callbacks=[JSONLogger(tmp_path / "file" / "log.jsonl")], **OPTIONS)
+
+
+def test_logs_for_tensorboard_that_cannot_be_written(tmp_path):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file\S*: cannot be written: \S"):
+        fit(MODEL, (X, Y), callbacks=[TensorBoard(tmp_path / "file" / "logs")], **OPTIONS)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

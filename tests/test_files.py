@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from xpnet.data.idx import read_idx, write_idx
-from xpnet.files import append_line, remove_temporaries, write_atomically
+from xpnet.errors import RunError
+from xpnet.files import append_line, cannot_write, remove_temporaries, write_atomically
 
 pytestmark = pytest.mark.installed
 
@@ -236,3 +237,40 @@ def test_no_file_is_a_standard_stream(tmp_path):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), tmp_path], check=False)
     assert 2 < done.returncode < 20
     assert (tmp_path / "new").read_bytes() == b""
+
+
+# -- what is said of a file that cannot be written ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "a.png: cannot be written: No space lef",
+        ),
+        (OSError(errno.EACCES, "Permission denied", "run/b"), "run/b: cannot be written: Permissi"),
+        (OSError(errno.EXDEV, "Cross", ".a.part", None, "a"), "a: cannot be written: Cross"),
+        (
+            OSError(errno.EIO, "Input/output error", b"b"),
+            "b: cannot be written: Input/output error",
+        ),
+        (OSError(errno.EBADF, "Bad file", 3), "a.png: cannot be written: Bad file"),
+        (OSError("the text of a library"), "a.png: cannot be written: the text of a library"),
+        (OSError(), "a.png: cannot be written: OSError"),
+        (OSError(5, "two\nlines \x1b[31m"), r"a.png: cannot be written: two lines \x1b[31m"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_one_sentence_says_which_file_cannot_be_written_and_why(error, said):
+    found = cannot_write(Path("a.png"), error)
+    assert isinstance(found, RunError)
+    assert str(found).startswith(said)
+
+
+def test_the_sentence_is_short_and_safe_whatever_the_name():
+    long = str(cannot_write("x" * 3000, OSError(errno.ENAMETOOLONG, "File name too long")))
+    assert len(long) < 300
+    assert long.endswith("x: cannot be written: File name too long")
+    strange = str(cannot_write("a\x1b[2J\nb\udcff", OSError(errno.EACCES, "Permission denied")))
+    assert strange == r"a\x1b[2J b\udcff: cannot be written: Permission denied"

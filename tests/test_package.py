@@ -16,8 +16,8 @@ PACKAGE = Path(xpnet.__file__).parent
 ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
-    {"errors", "files", "streams", "suggestions", "typing"},
-    {"checks"},
+    {"errors", "streams", "suggestions", "typing"},
+    {"checks", "files"},
     {"random", "backends", "operations"},
     {"initializers", "checkpoint", "data", "schedules"},
     {"layers"},

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import CheckpointError, one_line, shown
+from xpnet.errors import CheckpointError, one_line, reason_of, shown
 from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
@@ -88,7 +88,7 @@ def read_checkpoint(
     # AttributeError: the file holds a dtype that NumPy has not, such as an 8-bit float.
     except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(
-            f"{path}: not a readable safetensors file ({one_line(error)})"
+            f"{path}: not a readable safetensors file ({reason_of(error)})"
         ) from error
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one that xpnet wrote")

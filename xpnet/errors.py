@@ -67,6 +67,14 @@ def shown(value: object, most: int = LONGEST) -> str:
         return f"a {type(value).__name__}"
 
 
+def reason_of(error: Exception) -> str:
+    """What went wrong with a file, of the system's errors in its words: `No such file`.
+
+    An `OSError` of a library may have a text in the place of the system's number, or nothing.
+    """
+    return one_line(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
 def readable(text: str) -> str:
     """Text with all that is not printable written as Python would, but for line breaks.
 

@@ -5,8 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpnet.errors import RunError
-from xpnet.files import write_atomically
+from xpnet.files import cannot_write, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +27,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
     try:
         write_atomically(path, content.getvalue())
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def _box_unknown_characters(figure: "Figure") -> None:

@@ -10,6 +10,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from xpnet.errors import RunError, one_line, reason_of
+
 _ENDING = ".xpnet-part"
 _RANDOM = 16  # hexadecimal digits
 _SHOWN = 40  # characters of the name, of which each may take four bytes of the 255 there are
@@ -46,6 +48,17 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> RunError:
+    """The error for a file or folder that cannot be written, in one sentence.
+
+    It names the file that the system names, such as one in a folder, or a folder above.
+    """
+    named = error.filename2 or error.filename
+    # A number is that of a descriptor, which nobody knows.
+    name = named if isinstance(named, str | bytes) and named else path
+    return RunError(f"{one_line(os.fsdecode(name))}: cannot be written: {reason_of(error)}")
 
 
 def append_line(path: str | os.PathLike[str], line: str) -> None:

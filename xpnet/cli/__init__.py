@@ -18,6 +18,7 @@ from xpnet.errors import (
     TrainingDiverged,
     XpnetError,
     one_line,
+    reason_of,
     shortened,
 )
 from xpnet.suggestions import did_you_mean
@@ -51,7 +52,7 @@ class _Commands(click.Group):
         except OSError as error:  # of click's own words, such as --help
             if not kwargs.get("standalone_mode", True):
                 raise
-            tell(f"error: output: {error.strerror or error}", err=True)
+            tell(f"error: output: {reason_of(error)}", err=True)
             raise SystemExit(1) from None
         finally:
             drop_what_cannot_be_written()
@@ -96,7 +97,7 @@ class _Commands(click.Group):
         except BrokenPipeError:
             raise  # click ends quietly where the reader of a pipe has gone
         except OSError as error:
-            message = f"error: {error.filename or 'output'}: {error.strerror or error}"
+            message = f"error: {error.filename or 'output'}: {reason_of(error)}"
             tell(shortened(message), err=True)
             ctx.exit(1)
         except MemoryError as error:

@@ -12,7 +12,7 @@ from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE, Words
 from xpnet.errors import ExportError, RunError, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
-from xpnet.files import write_atomically
+from xpnet.files import cannot_write, write_atomically
 from xpnet.training import Network, load
 
 ENDINGS = {
@@ -67,7 +67,7 @@ def export(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
-        raise RunError(f"{file}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(file, error) from error
     tell(f"{readable(str(file))}: {kind}, {file.stat().st_size:,} bytes")
 
 

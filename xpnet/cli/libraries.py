@@ -27,8 +27,8 @@ from xpnet.cli.streams import show
 from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
 from xpnet.drawing import figure_class
-from xpnet.errors import RunError, readable
-from xpnet.files import write_atomically
+from xpnet.errors import readable
+from xpnet.files import cannot_write, write_atomically
 from xpnet.training.config import RunConfig
 
 
@@ -191,4 +191,4 @@ def _write_file(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error

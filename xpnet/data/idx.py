@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError, one_line
+from xpnet.errors import DataError, one_line, reason_of
 from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
@@ -85,7 +85,7 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
     except MemoryError as error:
         raise DataError(f"{path}: the values do not fit into memory") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def write_idx(path: str | os.PathLike[str], values: HostArray) -> None:

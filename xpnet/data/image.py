@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from xpnet.errors import DataError, one_line
+from xpnet.errors import DataError, one_line, reason_of
 from xpnet.typing import HostArray, Shape
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def read_image(
     except MemoryError as error:
         raise DataError(f"{path}: the picture does not fit into memory") from error
     except OSError as error:
-        reason = one_line(error.strerror or error)
-        raise DataError(f"{path}: cannot be read as a picture ({reason})") from error
+        raise DataError(f"{path}: cannot be read as a picture ({reason_of(error)})") from error
     # A decoder that meets what its author did not think of raises anything: struct.error,
     # IndexError, KeyError, SyntaxError, NotImplementedError, OverflowError, ...
     except Exception as error:

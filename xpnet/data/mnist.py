@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.data.dataset import Dataset, DatasetWithTest, Split
 from xpnet.data.idx import idx_header, read_idx
 from xpnet.data.npy import read_npy
-from xpnet.errors import DataError, one_line
+from xpnet.errors import DataError, one_line, reason_of
 from xpnet.typing import HostArray
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
@@ -208,7 +208,7 @@ def _download(searched: list[Path]) -> list[Path]:
                     path=target,
                 )
             except (OSError, ValueError) as error:  # no network, full disk; wrong checksum
-                problems.append(f"{mirror}: {error}")
+                problems.append(f"{mirror}: {one_line(error)}")
             else:
                 paths.append(Path(path))
                 break
@@ -253,6 +253,6 @@ def _listing(folder: Path) -> str:
     except NotADirectoryError:
         return "a file"
     except OSError as error:
-        return f"a folder that cannot be read ({error.strerror})"
+        return f"a folder that cannot be read ({reason_of(error)})"
     more = "" if len(names) <= 8 else f" and {len(names) - 8} more"
     return (", ".join(names[:8]) + more) or "an empty folder"

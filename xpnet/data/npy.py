@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from xpnet.checks import LARGEST
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError, one_line
+from xpnet.errors import DataError, one_line, reason_of
 from xpnet.typing import HostArray, Shape
 
 _LONGEST_HEADER = 1 << 16
@@ -59,7 +59,7 @@ def read_npy(path: str | os.PathLike[str]) -> HostArray:
     except MemoryError as error:
         raise DataError(f"{path}: the values do not fit into memory") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import DataError
+from xpnet.errors import DataError, reason_of
 from xpnet.typing import HostArray, Shape
 
 LARGEST_LOADED = 256 * 2**20
@@ -45,7 +45,7 @@ class StoredArray:
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
         weakref.finalize(self, self._file.close)
         wanted = max(offset, offset + (shape[0] - 1) * stride) + self._row_bytes
         if self._file.seek(0, os.SEEK_END) < wanted:
@@ -71,7 +71,7 @@ class StoredArray:
                 for piece, row in zip(pieces, np.asarray(numbers).tolist(), strict=True):
                     self._read(piece, row)
         except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
+            raise DataError(f"{self.path}: cannot be read ({reason_of(error)})") from error
         return values
 
     def _read(self, content: HostArray, row: int) -> None:

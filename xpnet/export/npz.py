@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.checkpoint import check_arrays
-from xpnet.errors import CheckpointError, ExportError, one_line
+from xpnet.errors import CheckpointError, ExportError, reason_of
 from xpnet.export.layers import checked_dtype, describe_network, host_arrays
 from xpnet.export.reading import (
     check_fit,
@@ -135,7 +135,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
         zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, KeyError,
         RuntimeError, NotImplementedError, SyntaxError, OverflowError,
     ) as error:  # fmt: skip
-        raise CheckpointError(f"{path}: not a readable .npz file ({one_line(error)})") from error
+        raise CheckpointError(f"{path}: not a readable .npz file ({reason_of(error)})") from error
 
 
 def _entries(file: zipfile.ZipFile, where: str) -> dict[str, zipfile.ZipInfo]:

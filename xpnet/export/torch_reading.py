@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend, backend_of
-from xpnet.errors import CheckpointError, ExportError, one_line
+from xpnet.errors import CheckpointError, ExportError, one_line, reason_of
 from xpnet.export.reading import (
     check_fit,
     compare_shapes,
@@ -127,7 +127,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], str | Non
                 ": of dtypes that NumPy has not give what safetensors.torch.load_file(path) returns"
             )
         raise CheckpointError(
-            f"{path}: not a readable safetensors file ({one_line(error)}){advice}"
+            f"{path}: not a readable safetensors file ({reason_of(error)}){advice}"
         ) from error
     if "xpnet" in metadata:
         raise CheckpointError(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from xpnet.checks import positive_integer
 from xpnet.errors import RunError
-from xpnet.files import remove_temporaries
+from xpnet.files import cannot_write, remove_temporaries
 from xpnet.training.callbacks import Callback
 from xpnet.training.early_stopping import Monitor
 from xpnet.training.folder_lock import FolderLock
@@ -149,9 +149,3 @@ class Checkpoint(Callback):
 
     def on_interrupt(self, snapshot: Snapshot) -> None:
         self.on_snapshot(snapshot)
-
-
-def cannot_write(path: Path, error: OSError) -> RunError:
-    """The error for a folder that cannot be written, or for the file that the system names."""
-    named = error.filename2 or error.filename or path
-    return RunError(f"{named}: cannot be written: {error.strerror or error}")

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import one_line, shown
+from xpnet.errors import one_line, reason_of, shown
 from xpnet.suggestions import did_you_mean
 from xpnet.training.config import RunConfig
 from xpnet.training.options import OptionError, check_option
@@ -77,7 +77,7 @@ def _parse(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     except FileNotFoundError as error:
         raise OptionError("config", f"{path}: there is no such file") from error
     except OSError as error:
-        problem = f"{path}: cannot be read: {error.strerror or error}"
+        problem = f"{path}: cannot be read: {reason_of(error)}"
         raise OptionError("config", problem) from error
     except ValueError as error:  # a name that no file can have
         raise OptionError("config", f"{shown(str(path))}: cannot be read: {error}") from error

@@ -5,8 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import RunError
-from xpnet.files import append_line, write_atomically
+from xpnet.files import append_line, cannot_write, write_atomically
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord, History
 from xpnet.training.network import Network
@@ -49,19 +48,16 @@ class _LineLogger(Callback):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, text.encode())
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.path, error) from error
         self._records, self._size = list(history), _size(self.path)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
         try:
             append_line(self.path, self.line(record))
         except OSError as error:
-            raise self._cannot_write(error) from error
+            raise cannot_write(self.path, error) from error
         self._records.append(record)
         self._size = _size(self.path)
-
-    def _cannot_write(self, error: OSError) -> RunError:
-        return RunError(f"{self.path}: cannot be written: {error.strerror or error}")
 
 
 class JSONLogger(_LineLogger):
@@ -127,6 +123,8 @@ class TensorBoard(Callback):
     ------
     ImportError
         If tensorboardX is not installed.
+    RunError
+        In the training, if the folder cannot be written.
     """
 
     every_step = False
@@ -145,16 +143,22 @@ class TensorBoard(Callback):
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         done = len(network.history)
         # The name of a file has the second in it, which may be that of the one before.
-        self._writer = self._writer_class(
-            str(self.logdir),
-            purge_step=done + 1 if done else None,
-            filename_suffix=f".{done}" if done else "",
-        )
+        try:
+            self._writer = self._writer_class(
+                str(self.logdir),
+                purge_step=done + 1 if done else None,
+                filename_suffix=f".{done}" if done else "",
+            )
+        except OSError as error:
+            raise cannot_write(self.logdir, error) from error
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
-        for name, value in _tags(record).items():
-            self._writer.add_scalar(name, value, record.epoch)
-        self._writer.flush()
+        try:
+            for name, value in _tags(record).items():
+                self._writer.add_scalar(name, value, record.epoch)
+            self._writer.flush()
+        except OSError as error:
+            raise cannot_write(self.logdir, error) from error
 
     def on_end(self, network: Network) -> None:
         if self._writer is not None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from xpnet.errors import RunError
-from xpnet.files import write_atomically
-from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
+from xpnet.files import cannot_write, write_atomically
+from xpnet.training.checkpoints import BEST, Checkpoint
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, write_config
 from xpnet.training.environment import environment, peak_host_memory
