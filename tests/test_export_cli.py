@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,117 @@ def test_the_other_formats(run):
     assert Path("weights").read_bytes() == Path("model.npz").read_bytes()
 
 
+@pytest.mark.parametrize("ending", [".npz", ".torch.safetensors", ".safetensors"])
+def test_back_to_a_network(run, ending):
+    """All but the history, and the loss, is as it was, to the bit; and once more through it."""
+    from safetensors.numpy import load_file
+
+    network = xpnet.load(run)
+    xp(run, f"weights{ending}")
+    output = xp(f"weights{ending}", "model.safetensors")
+    assert output == f"model.safetensors: xpnet, {Path('model.safetensors').stat().st_size:,} bytes"
+    found = xpnet.load("model.safetensors")
+    x = xpnet.load_dataset("digits").test.images
+    np.testing.assert_array_equal(found.predict_proba(x), network.predict_proba(x))
+    for name in ("model", "sample_shape", "pixel_maximum", "input_dtype", "target_kind"):
+        assert getattr(found, name) == getattr(network, name)
+    assert len(found.history) == (1 if ending == ".safetensors" else 0)
+    xp("model.safetensors", f"again{ending}")
+    if ending == ".torch.safetensors":  # which has its metadata in any order
+        content, before = load_file(f"again{ending}"), load_file(f"weights{ending}")
+        for name, value in before.items():
+            np.testing.assert_array_equal(content.pop(name), value)
+        assert not content
+    else:
+        assert Path(f"again{ending}").read_bytes() == Path(f"weights{ending}").read_bytes()
+
+
+def test_a_network_of_another_precision(run):
+    xp(run, "wide.safetensors", "--dtype", "float64")
+    wide = xpnet.load("wide.safetensors")
+    for name, value in xpnet.load(run).arrays.items():
+        assert wide.arrays[name].dtype == np.float64
+        np.testing.assert_array_equal(wide.arrays[name], value)
+    assert len(wide.history) == 1
+    xp("wide.safetensors", "narrow.safetensors", "--dtype", "float32")
+    assert Path("narrow.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+    wide.params["fc2.bias"][3] = 1e300
+    wide.save("wide.safetensors")
+    output = xp("wide.safetensors", "b.safetensors", "--dtype", "float32", code=1)
+    assert output == "error: fc2.bias has values that are not finite in float32"
+    assert not Path("b.safetensors").exists()
+
+
+def test_weights_of_others_do_not_say_of_which_layers_they_are(run):
+    xp(run, "a.npz")
+    with np.load("a.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "xpnet"}
+    np.savez("b.npz", **arrays)
+    output = xp("b.npz", "model.safetensors", code=1)
+    assert "b.npz: xpnet did not write it, and it does not say of which layers it is" in output
+    from safetensors.numpy import save_file
+
+    save_file(arrays, "b.torch.safetensors")
+    output = xp("b.torch.safetensors", "model.safetensors", code=1)
+    assert "b.torch.safetensors: does not say of which layers it is" in output
+    assert not Path("model.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "cut", "foreign", "pipe", "forged"])
+@pytest.mark.parametrize("ending", [".npz", ".torch.safetensors", ".safetensors"])
+def test_what_is_no_network_ends_in_one_sentence(run, kind, ending):
+    source = Path(f"weights{ending}")
+    if kind == "folder":
+        source.mkdir()
+    elif kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("POSIX: pipes")
+        os.mkfifo(source)
+    elif kind == "forged" and ending == ".npz":
+        xp(run, "a.npz")
+        with np.load("a.npz") as file:
+            arrays = dict(file)
+        text = str(arrays.pop("xpnet"))
+        forged = text.replace('"n_in": 64', f'"n_in": {10**300}')
+        assert forged != text
+        np.savez(source, **arrays, xpnet=np.asarray(forged))
+    elif kind != "missing":
+        xp(run, source)
+        content = source.read_bytes()
+        changed = {"empty": b"", "cut": content[:-100], "foreign": b"\x89PNG" * 100}
+        source.write_bytes(changed.get(kind, content.replace(b"64", b"65", 1)))
+    output = xp(source, "out.safetensors", code=1)
+    assert output.startswith(f"error: weights{ending}")
+    assert len(output) < 700
+    assert not Path("out.safetensors").exists()
+
+
+def test_graphs_and_code_are_not_read_back(run):
+    for source in ("model.onnx", "model.py"):
+        output = xp(source, "model.npz", code=2)
+        assert f"{source}: networks are not read from .{source[6:]} files: give a run" in output
+
+
+def test_other_commands_say_how_weights_become_a_network(run):
+    xp(run, "my weights.npz")
+    for verb in ("evaluate", "predict"):
+        result = CliRunner().invoke(main, [verb, "my weights.npz", "digits"])
+        assert result.exit_code == 1
+        assert "xpnet export 'my weights.npz' model.safetensors" in result.output
+    result = CliRunner().invoke(main, ["evaluate", "missing.npz", "digits"])
+    assert result.output == "error: missing.npz: there is no such file\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX: devices and pipes")
+def test_a_device_is_written_to_and_what_is_said_is_not(run):
+    xp(run, "a.npz")
+    command = [sys.executable, "-m", "xpnet", "export", str(run), "/dev/stdout", "--format", "npz"]
+    written = subprocess.run(command, capture_output=True, check=True)
+    assert written.stdout == Path("a.npz").read_bytes()
+    assert written.stderr == b""
+
+
 def test_files_are_not_replaced_unless_that_is_asked_for(run):
     Path("model.npz").write_text("mine")
     output = xp(run, "model.npz", code=1)
@@ -94,7 +206,7 @@ def test_the_network_itself_is_never_replaced(run):
     ("file", "options", "message"),
     [
         ("model", [], "the ending says nothing of the format: take one of .onnx, .npz, .torch.saf"),
-        ("model.safetensors", [], "take one of .onnx, .npz, .torch.safetensors, .py, or give --f"),
+        ("model.onxx", [], ".torch.safetensors, .py, .safetensors, or give --format; did you mean"),
         ("model.pt", [], "such files can run code when they are read, and xpnet writes none"),
         ("nowhere/model.onnx", [], "the folder is not there"),
         (".", ["--format", "npz"], "is a folder"),

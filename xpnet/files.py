@@ -29,7 +29,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If it cannot be written; the old file is untouched and no temporary file is left.
     """
     path = Path(path)
-    if _is_device(path):
+    if is_device(path):
         path.write_bytes(content)
         return
     temporary = path.with_name(_temporary_name(path.name))
@@ -48,6 +48,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_device(path: Path) -> bool:
+    """Whether it is a device or a pipe: what is written there replaces nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # not there, a link to nowhere, or a name that cannot be
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> RunError:
@@ -131,14 +140,6 @@ def above_streams(descriptor: int) -> int:
 
 def _temporary_name(name: str) -> str:
     return f".{name[:_SHOWN]}.{os.urandom(_RANDOM // 2).hex()}{_ENDING}"
-
-
-def _is_device(path: Path) -> bool:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):  # not there, a link to nowhere, or a name that cannot be
-        return False
-    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command that writes a network for other programs: export."""
+"""The command that writes a network for other programs, and reads what it wrote: export."""
 
 import os
 from collections.abc import Callable
@@ -7,21 +7,25 @@ from typing import Any
 
 import click
 
-from xpnet.backends import DTYPES
+from xpnet.backends import DTYPES, open_backend
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE, Words
 from xpnet.errors import ExportError, RunError, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
-from xpnet.files import cannot_write, write_atomically
+from xpnet.export.layers import checked_dtype, host_arrays
+from xpnet.files import cannot_write, is_device, write_atomically
+from xpnet.suggestions import did_you_mean
 from xpnet.training import Network, load
+from xpnet.training.numbers import check_numbers
 
 ENDINGS = {
     "onnx": ".onnx",
     "npz": ".npz",
     "torch": ".torch.safetensors",
     "torch-code": ".py",
+    "xpnet": ".safetensors",
 }
-"""The formats, and how their files usually end."""
+"""The formats, and how their files usually end: the first that fits is meant."""
 
 
 @click.command()
@@ -45,19 +49,20 @@ ENDINGS = {
 def export(
     run: Path, file: Path, kind: str | None, force: bool, dtype: str | None, **options: Any
 ) -> None:
-    """Write the network of RUN as FILE, for use without xpnet.
+    """Write the network of RUN as FILE, for use without xpnet, or for xpnet again.
 
-    FILE ends in .onnx (ONNX), .npz (NumPy), .torch.safetensors (a state dict for PyTorch) or .py
-    (the PyTorch module to load that into). RUN is a run folder or a model.safetensors file.
+    FILE ends in .onnx (ONNX), .npz (NumPy), .torch.safetensors (a state dict for PyTorch), .py (the
+    PyTorch module to load that into) or .safetensors (xpnet's own, for the other commands). RUN is
+    a run folder, a model.safetensors file, or an .npz or .torch.safetensors file of this command.
     """
-    kind = kind or _format_of(file)
+    kind = kind or _format_to_write(file)
     # Options that were not given are None, and False where they are flags.
     given = {name: value for name, value in options.items() if value not in (None, False)}
     if given and kind != "onnx":
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise click.UsageError(f"{names}: for ONNX files only, and {file} is not one ({kind})")
     _check_file(run, file, force)
-    network = load(run, backend="numpy")
+    network = _read(run)
     try:
         WRITERS[kind](network, file, dtype=dtype, **given)
     except ImportError as error:
@@ -68,7 +73,34 @@ def export(
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise cannot_write(file, error) from error
-    tell(f"{readable(str(file))}: {kind}, {file.stat().st_size:,} bytes")
+    if not is_device(file):  # such as /dev/stdout, where the line would be in the file
+        tell(f"{readable(str(file))}: {kind}, {file.stat().st_size:,} bytes")
+
+
+def _read(run: Path) -> Network:
+    """The network of a run folder, or of a file in one of the formats that can be read."""
+    kind = None if os.path.isdir(run) else _format_of(run)  # noqa: PTH112 - silent, as below
+    if kind == "npz":
+        return Network.from_npz(run)
+    if kind == "torch":
+        return Network.from_torch(run)
+    if kind in ("onnx", "torch-code"):
+        raise click.UsageError(
+            f"{run}: networks are not read from {ENDINGS[kind]} files: give a run folder, or a "
+            f"file that ends in .safetensors, .torch.safetensors or .npz"
+        )
+    return load(run)
+
+
+def _write_network(network: Network, path: Path, *, dtype: str | None = None) -> None:
+    dtype = checked_dtype(network, dtype)
+    check_numbers(dtype, network.model)
+    arrays = host_arrays(network, dtype)
+    converted = network.copy()
+    converted.backend = open_backend("numpy", None, dtype)
+    converted.params = {name: arrays[name] for name in network.params}
+    converted.buffers = {name: arrays[name] for name in network.buffers}
+    converted.save(path)
 
 
 def _write_code(network: Network, path: Path, **options: Any) -> None:
@@ -80,16 +112,22 @@ WRITERS: dict[str, Callable[..., None]] = {
     "npz": to_npz,
     "torch": save_torch,
     "torch-code": _write_code,
+    "xpnet": _write_network,
 }
 """What writes a file of each format."""
 
 
-def _format_of(file: Path) -> str:
-    for kind, ending in ENDINGS.items():
-        if file.name.lower().endswith(ending):
-            return kind
+def _format_of(file: Path) -> str | None:
+    name = file.name.lower()
+    return next((kind for kind, ending in ENDINGS.items() if name.endswith(ending)), None)
+
+
+def _format_to_write(file: Path) -> str:
+    kind = _format_of(file)
+    if kind is not None:
+        return kind
     wanted = ", ".join(ENDINGS.values())
-    hint = ""
+    hint = did_you_mean(file.suffix, ENDINGS.values())
     if file.suffix.lower() in (".pt", ".pth"):
         hint = "; such files can run code when they are read, and xpnet writes none"
     raise click.UsageError(
@@ -105,7 +143,7 @@ def _check_file(run: Path, file: Path, force: bool) -> None:
         raise click.UsageError(f"{file}: the folder is not there")
     if os.path.isdir(file):  # noqa: PTH112
         raise click.UsageError(f"{file}: is a folder")
-    if not os.path.lexists(file):
+    if not os.path.lexists(file) or is_device(file):
         return
     sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]
     if any(os.path.exists(path) and os.path.samefile(path, file) for path in sources):  # noqa: PTH110, PTH121

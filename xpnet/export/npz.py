@@ -123,6 +123,8 @@ def from_npz(
 def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     """An .npz file; whatever is wrong with it is said by a `CheckpointError`."""
     try:
+        if not os.path.isfile(path):  # noqa: PTH113 - silent about names that cannot be
+            raise FileNotFoundError
         with zipfile.ZipFile(path) as file:
             yield file
     except CheckpointError:

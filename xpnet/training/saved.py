@@ -1,6 +1,7 @@
 """Networks read from the files that `Network.save` writes."""
 
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,10 @@ def load(
     """
     # os.path rather than Path, whose is_dir raises for names that cannot be.
     path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
-    arrays, metadata = checkpoint.read_checkpoint(path)
+    try:
+        arrays, metadata = checkpoint.read_checkpoint(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_other_way(path)}") from error
     if "training" in metadata:
         raise CheckpointError(
             f"{path}: this is the checkpoint of a training: give it to fit(..., resume=...), or "
@@ -79,3 +83,15 @@ def load(
         buffers=select(loaded, "buffer/"),
         **details,
     )
+
+
+def _other_way(path: Path) -> str:
+    """How a file that is no saved network is read, if it seems to be one of the exports'."""
+    name = path.name.lower()
+    for ending, read in ((".npz", "from_npz"), (".torch.safetensors", "from_torch")):
+        if name.endswith(ending) and os.path.isfile(path):  # noqa: PTH113
+            return (
+                f"; files that end in {ending} are read by Network.{read}, and made a network by "
+                f"xpnet export {shlex.quote(one_line(path))} model.safetensors"
+            )
+    return ""
