@@ -175,7 +175,7 @@ def test_metadata_that_json_cannot_say_is_refused_and_writes_nothing(path, numbe
 
 def test_a_missing_file_and_a_folder_are_refused(path):
     refused(path, "no such file")
-    refused(path.parent, "no such file")
+    refused(path.parent, "it is a folder")
     refused(path.with_name("x" * 1000), os.strerror(errno.ENAMETOOLONG))
 
 

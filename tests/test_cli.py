@@ -1,6 +1,7 @@
 """The command line in a temporary folder, as a user would meet it."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -350,6 +351,33 @@ def test_predict_goes_on_after_a_picture_it_cannot_read(run, tmp_path):
     for name in ("bad.png", "none.png", "text.png", "."):
         assert f"error: {name}: cannot be read as a picture" in result.stderr
     assert "good.png: " in result.stdout
+
+
+def test_predict_goes_on_after_a_picture_that_may_not_be_read(run, tmp_path, monkeypatch):
+    """Nor is it asked before whether it may: that the reading finds out."""
+    PIL = pytest.importorskip("PIL.Image")
+    for name in ("a.png", "b.png"):
+        PIL.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / name)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda *arguments, **options: False)
+        xp("predict", run, tmp_path / "b.png")
+    (tmp_path / "a.png").chmod(0)
+    if os.access(tmp_path / "a.png", os.R_OK):
+        pytest.skip("this user (root?) may read every file")
+    result = xp("predict", run, tmp_path / "a.png", tmp_path / "b.png", code=1)
+    assert "b.png" in result.stdout
+    assert "a.png: cannot be read as a picture (Permission denied)" in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX: pipes")
+@pytest.mark.parametrize("verb", ["plot", "evaluate"])
+def test_a_pipe_in_a_run_folder_is_not_waited_for(run, tmp_path, verb):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes((Path(run) / "model.safetensors").read_bytes())
+    os.mkfifo(folder / "config.toml")
+    error = xp(verb, folder, code=1).stderr
+    assert "config.toml: cannot be read: it is a pipe or a device" in error
 
 
 def test_plot_draws_again(run, tmp_path):

@@ -160,6 +160,29 @@ def test_what_is_no_network_ends_in_one_sentence(run, kind, ending):
     assert not Path("out.safetensors").exists()
 
 
+def test_files_that_may_not_be_read_and_those_that_may_only_be_written(run):
+    for ending in (".npz", ".torch.safetensors", ".safetensors"):
+        source = Path(f"weights{ending}")
+        xp(run, source)
+        source.chmod(0o200)
+        if os.access(source, os.R_OK):
+            pytest.skip("this user (root?) may read every file")
+        output = xp(source, "out.safetensors", code=1)
+        assert output.startswith(f"error: {source}: not a readable ")
+        assert output.endswith("(Permission denied)")
+        xp(run, source, "--force")
+        assert source.stat().st_size > 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX: links")
+def test_a_link_to_nowhere_is_there_and_can_be_replaced(run):
+    Path("model.npz").symlink_to("nowhere.npz")
+    assert "model.npz: is there already" in xp(run, "model.npz", code=1)
+    xp(run, "model.npz", "--force")
+    assert not Path("model.npz").is_symlink()
+    assert not Path("nowhere.npz").exists()
+
+
 def test_graphs_and_code_are_not_read_back(run):
     for source in ("model.onnx", "model.py"):
         output = xp(source, "model.npz", code=2)

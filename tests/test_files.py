@@ -17,7 +17,13 @@ import pytest
 
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.errors import RunError
-from xpnet.files import append_line, cannot_write, remove_temporaries, write_atomically
+from xpnet.files import (
+    append_line,
+    cannot_write,
+    check_file,
+    remove_temporaries,
+    write_atomically,
+)
 
 pytestmark = pytest.mark.installed
 
@@ -274,3 +280,36 @@ def test_the_sentence_is_short_and_safe_whatever_the_name():
     assert long.endswith("x: cannot be written: File name too long")
     strange = str(cannot_write("a\x1b[2J\nb\udcff", OSError(errno.EACCES, "Permission denied")))
     assert strange == r"a\x1b[2J b\udcff: cannot be written: Permission denied"
+
+
+# -- files to read --------------------------------------------------------------------------------
+
+
+def test_what_is_no_file_is_found_out_before_it_is_read(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    check_file(file)
+    check_file(str(file))
+    with pytest.raises(FileNotFoundError):
+        check_file(tmp_path / "missing")
+    with pytest.raises(OSError, match="it is a folder"):
+        check_file(tmp_path)
+    with pytest.raises(ValueError, match="null"):
+        check_file("a\0b")
+
+
+@posix
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is a pipe or a device"):
+        check_file(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is a pipe or a device"):
+        check_file("/dev/zero")
+
+
+def test_a_file_that_may_not_be_read(tmp_path):
+    (tmp_path / "file").touch(mode=0o200)
+    if os.access(tmp_path / "file", os.R_OK):
+        pytest.skip("this user (root?) may read every file")
+    with pytest.raises(PermissionError):
+        check_file(tmp_path / "file")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import CheckpointError, one_line, reason_of, shown
-from xpnet.files import write_atomically
+from xpnet.files import check_file, write_atomically
 from xpnet.typing import HostArray, Shape
 
 SCHEMA = 1
@@ -77,8 +77,7 @@ def read_checkpoint(
 
     path = Path(path)
     try:
-        if not path.is_file():
-            raise FileNotFoundError
+        check_file(path)
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("xpnet")
             # A copy: the file may be replaced or removed while the arrays are in use.

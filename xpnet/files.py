@@ -59,6 +59,28 @@ def is_device(path: Path) -> bool:
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Find out that a file is there, is one, and can be read.
+
+    A pipe would be waited for, for ever perhaps; and a library may say of every file that it cannot
+    open that it is not there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read; a `FileNotFoundError` if nothing is there.
+    ValueError
+        If it is no name that a file can have.
+    """
+    mode = os.stat(path).st_mode  # noqa: PTH116 - a str stays as it is
+    if stat.S_ISDIR(mode):
+        raise OSError("it is a folder")
+    if not stat.S_ISREG(mode):
+        raise OSError("it is a pipe or a device, and no file")
+    with open(path, "rb"):  # noqa: PTH123
+        pass
+
+
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> RunError:
     """The error for a file or folder that cannot be written, in one sentence.
 

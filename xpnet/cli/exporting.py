@@ -146,7 +146,9 @@ def _check_file(run: Path, file: Path, force: bool) -> None:
     if not os.path.lexists(file) or is_device(file):
         return
     sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]
-    if any(os.path.exists(path) and os.path.samefile(path, file) for path in sources):  # noqa: PTH110, PTH121
+    # Of a link to nowhere there is nothing to compare.
+    there = [path for path in (file, *sources) if os.path.exists(path)]  # noqa: PTH110
+    if file in there and any(os.path.samefile(path, file) for path in there[1:]):  # noqa: PTH121
         raise click.UsageError(f"{file}: is the network itself; give another name")
     if not force:
         raise RunError(f"{file}: is there already; give another name, or --force to replace it")

@@ -1,5 +1,6 @@
 """The commands around a trained network: evaluate, predict, plot."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +115,7 @@ def _answer(network: Network, path: Path, invert: bool) -> str:
 @data_dir_option
 def plot(run: Path, data_dir: Path | None) -> None:
     """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""
-    if run.is_file():
+    if os.path.isfile(run):  # noqa: PTH113 - Path.is_file may raise for want of permission
         raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)
     data = _load_data(run, None, data_dir)
@@ -141,5 +142,5 @@ def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset
     """The data set that is named; if none is, the one that the run was trained on."""
     if dataset is not None:
         return load_dataset(dataset, data_dir=data_dir)
-    name, folder = trained_on(run.parent if run.is_file() else run)
+    name, folder = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
     return load_dataset(name, data_dir=data_dir or folder)

@@ -28,8 +28,9 @@ class Words(click.Choice[str]):
         return message.removesuffix(".") + near if near else message
 
 
-FILE = UserPath(path_type=Path)
-"""A file or folder that may or may not be there."""
+FILE = UserPath(readable=False, path_type=Path)
+"""A file or folder that may or may not be there: who reads it says what is wrong with it, and what
+is written need not be readable."""
 
 FOLDER = UserPath(exists=True, file_okay=False, path_type=Path)
 """A folder that is there."""

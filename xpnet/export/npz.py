@@ -22,7 +22,7 @@ from xpnet.export.reading import (
     make_network,
     read_description,
 )
-from xpnet.files import write_atomically
+from xpnet.files import check_file, write_atomically
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.typing import HostArray, Shape
@@ -123,8 +123,7 @@ def from_npz(
 def _opened(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     """An .npz file; whatever is wrong with it is said by a `CheckpointError`."""
     try:
-        if not os.path.isfile(path):  # noqa: PTH113 - silent about names that cannot be
-            raise FileNotFoundError
+        check_file(path)
         with zipfile.ZipFile(path) as file:
             yield file
     except CheckpointError:

@@ -22,6 +22,7 @@ from xpnet.export.reading import (
     widest,
 )
 from xpnet.export.torch import DESCRIPTION, Layers, make_module
+from xpnet.files import check_file
 from xpnet.layers import Layer
 from xpnet.training import Network
 from xpnet.training.foreign import IncompatibleKeys
@@ -109,8 +110,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], str | Non
             "weights_only=True), and give what that returns"
         )
     try:
-        if not os.path.isfile(path):  # noqa: PTH113 - silent about names that cannot be
-            raise FileNotFoundError
+        check_file(path)
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118

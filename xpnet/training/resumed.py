@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import CheckpointError, RunError, shown
+from xpnet.errors import CheckpointError, RunError, reason_of, shown
+from xpnet.files import check_file
 from xpnet.schedules import Schedule
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, read_config
@@ -140,7 +141,10 @@ def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
             f"name the data set)"
         )
     try:
+        check_file(file)  # read_config would wait for a pipe, as that of a shell's <(...)
         config = RunConfig(**read_config(file))
     except OptionError as error:
         raise RunError(f"{error.problem}") from error
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read: {reason_of(error)}") from error
     return config.dataset, still_there(config.data_dir)
