@@ -16,7 +16,7 @@ from xpnet.random import Seed, seed_sequence
 from xpnet.training.batches import check_batch_size, visited_samples
 from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
-from xpnet.training.history import UNMEASURED, History
+from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
 from xpnet.training.memory import telling_of_memory
@@ -32,10 +32,11 @@ from xpnet.training.resume import (
     settle_as_before,
 )
 from xpnet.training.samples import dtype_name
-from xpnet.training.sets import Given, Samples, WeightedSamples, given_samples, load_sets
+from xpnet.training.sets import Samples, WeightedSamples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
 from xpnet.training.starting import Names, read_as_by, start_from
 from xpnet.training.step import check_loss_fits, check_output, initial_state, is_pure, make_step
+from xpnet.training.watched import check_accuracy, check_monitors
 
 
 def fit(
@@ -193,7 +194,7 @@ def fit(
             f"{given.weighted} needs a loss that takes weight=..., and {loss!r} does not: give it "
             f"the signature loss(xp, output, target, *, weight=None, need_grad=True)"
         )
-    _check_monitors(callbacks, given, train_metrics)
+    check_monitors(callbacks, given, train_metrics)
     plateau = start_plateau(optimizer, given.missing, train_metrics)
     running = train_metrics == "running"
     saved = open_resume(resume)
@@ -211,7 +212,7 @@ def fit(
         stack.enter_context(opened.scope())
         sets = load_sets(opened, model, given, seed, loss)
         check_batch_size(begin.model, sets.n_samples, batch_size, drop_last=drop_last)
-        _check_accuracy(callbacks, optimizer, sets.kind)
+        check_accuracy(callbacks, optimizer, sets.kind)
         visited = visited_samples(sets.n_samples, batch_size, drop_last=drop_last)
         steps = math.ceil(visited / batch_size)
         maximum, kind = sets.pixel_maximum, sets.kind
@@ -289,37 +290,6 @@ def _check_options(
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be instances of Callback, got {callback!r}")
     return listed
-
-
-def _check_monitors(callbacks: list[Callback], given: Given, train_metrics: str) -> None:
-    if train_metrics not in UNMEASURED:
-        raise ValueError(
-            f"train_metrics must be one of {', '.join(UNMEASURED)}; got {train_metrics!r}"
-        )
-    for callback in callbacks:
-        if callback.monitor in UNMEASURED[train_metrics]:
-            raise ValueError(
-                f"{type(callback).__name__} watches {callback.monitor}, which is not measured with "
-                f"train_metrics={train_metrics!r}: give train_metrics='evaluated', or let it watch "
-                f"another figure"
-            )
-        part = (callback.monitor or "").partition("_")[0]
-        if part in ("validation", "test") and getattr(given, part) is None:
-            how = "validation=0.1, or validation=(x, y)" if part == "validation" else "test=(x, y)"
-            raise ValueError(
-                f"{type(callback).__name__} watches {callback.monitor}, but there is no {part} "
-                f"set: give fit(..., {how}), or let it watch another figure"
-            )
-
-
-def _check_accuracy(callbacks: list[Callback], optimizer: Optimizer, kind: str) -> None:
-    for watcher in (*callbacks, optimizer.schedule):
-        monitor = getattr(watcher, "monitor", None) or ""
-        if kind == "values" and monitor.endswith("_accuracy"):
-            raise ValueError(
-                f"{type(watcher).__name__} watches {monitor}, but the targets are real numbers, "
-                f"which have no accuracy: let it watch {monitor.replace('accuracy', 'loss')}"
-            )
 
 
 def _open(
