@@ -20,7 +20,7 @@ from compiling import needs_compiler
 
 from xpnet.backends.cpu import compiler, running, scratch
 from xpnet.backends.cpu.compiler import CannotCompile, NotNow, compiled, find_compiler
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load
+from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
 
 pytestmark = [
     pytest.mark.compiler,
@@ -403,6 +403,7 @@ DAMAGES = {
     "another order of bytes": lambda data: changed(data, 5, 3 - data[5]),
     "no shared object": lambda data: changed(data, 16, 1),
     "no parts": lambda data: changed(changed(data, 56, 0), 57, 0),
+    "a table far behind the end": lambda data: data[:32] + bytes([255] * 8) + data[40:],
     "Apple's": lambda data: struct.pack("=I", 0xFEEDFACF) + data[4:],
     "Apple's head": lambda data: struct.pack("=I", 0xFEEDFACF),
 }
@@ -415,7 +416,8 @@ def test_what_is_no_whole_library_for_this_machine_is_not_loaded(whole, tmp_path
     for what, damage in DAMAGES.items():
         path.write_bytes(damage(whole))
         with pytest.raises(NotALibraryError, match=r"library|program"):
-            load(path, [what])
+            take(path, tmp_path / what)
+        assert not (tmp_path / what).exists()
 
 
 @needs_compiler

@@ -3,12 +3,13 @@
 import ctypes
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load
+from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
 from xpnet.backends.cpu.running import MisbehavesError, Stopped, must_stop, run, signals_noted
 from xpnet.backends.cpu.scratch import scratch_folder
+from xpnet.backends.cpu.trial import find_python, try_out
 
 FLAGS = (
     "-O3", "-fPIC", "-shared", "-w", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",
@@ -24,7 +25,8 @@ FASTER = ("-march=native", "-fno-trapping-math")
 """Left out where the compiler knows them not."""
 
 TIMEOUT = 30
-"""Seconds that a compiler may take. (Six were the most, for a network of thirty layers.)"""
+"""Seconds that a compiler may take, and the trial of what it has written. (Six were the most, for
+a network of thirty layers.)"""
 
 MOST_FAILURES = 3
 """After so many sources in a row that it could not compile, a compiler is asked no more."""
@@ -100,8 +102,12 @@ IN_A_ROW: dict[str, int] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def compiled(source: str, names: Iterable[str]) -> ctypes.CDLL:
+def compiled(
+    source: str, names: Sequence[str], memory: Sequence[tuple[int, int]] = ()
+) -> ctypes.CDLL:
     """A library made of C source, with functions of these names, compiled once if it is in use.
+
+    They are called once by another process, if `memory` says what with: see `trial.try_out`.
 
     Raises
     ------
@@ -113,27 +119,35 @@ def compiled(source: str, names: Iterable[str]) -> ctypes.CDLL:
     import shlex
 
     command = find_compiler()
+    if not find_python():
+        raise CannotCompile("there is no program of Python to try out what is compiled")
     # Nobody waits for another thread's compiler: he who asks can go on without.
     if must_stop() or not _ONE_AT_A_TIME.acquire(blocking=False):
         raise NotNow("another thread is compiling, or the program ends")
     try:
         library = LIBRARIES.get(source)
         if library is None:
-            library = _compile_once(command, shlex.join(command), source, names)
+            library = _compile_once(command, shlex.join(command), source, names, memory)
             LIBRARIES.add(source, library)
         return library
     finally:
         _ONE_AT_A_TIME.release()
 
 
-def _compile_once(command: list[str], name: str, source: str, names: Iterable[str]) -> ctypes.CDLL:
+def _compile_once(
+    command: list[str],
+    name: str,
+    source: str,
+    names: Sequence[str],
+    memory: Sequence[tuple[int, int]],
+) -> ctypes.CDLL:
     """Compile, unless this source or too many others have failed; failures are remembered."""
     if (name, source) in FAILURES:
         raise CannotCompile(FAILURES[name, source])
     if IN_A_ROW.get(name, 0) >= MOST_FAILURES:
         raise CannotCompile(f"{name} has failed too often")
     try:
-        library = _compile(command, source, names)
+        library = _compile(command, source, names, memory)
     except Stopped as error:
         raise NotNow(str(error)) from error
     except (CannotCompile, MisbehavesError, NotALibraryError, OSError) as error:
@@ -149,15 +163,19 @@ def _compile_once(command: list[str], name: str, source: str, names: Iterable[st
     return library
 
 
-def _compile(command: list[str], source: str, names: Iterable[str]) -> ctypes.CDLL:
+def _compile(
+    command: list[str], source: str, names: Sequence[str], memory: Sequence[tuple[int, int]]
+) -> ctypes.CDLL:
     # The signals outermost: one of them may end the process, when all else has been put away.
     with signals_noted() as came, scratch_folder() as folder:
-        text, library = folder / "step.c", folder / "step.so"
+        text, written, library = folder / "step.c", folder / "step.so", folder / "own.so"
         text.write_text(source, encoding="utf-8")
         for flags in ((*FLAGS, *FASTER), FLAGS):
-            full = [*command, *flags, "-x", "c", str(text), "-o", str(library), "-lm"]
+            full = [*command, *flags, "-x", "c", str(text), "-o", str(written), "-lm"]
             code, said = run(full, folder, TIMEOUT, came)
             if code == 0:
+                take(written, library)
+                try_out(library, names, memory, TIMEOUT, came)
                 return load(library, names)
     first = (said.strip().splitlines() or ["it says nothing"])[0]
     raise CannotCompile(f"it exits with {code}: {first[:200]}")

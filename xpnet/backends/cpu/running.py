@@ -1,4 +1,4 @@
-"""A compiler run as a program of its own, which can neither hang the training nor outlive it."""
+"""A compiler, or another program, which can neither hang the training nor outlive it."""
 
 import atexit
 import os
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any
 
 MOST_OUTPUT = 2**20
-"""So many bytes a compiler may say; it was told to warn of nothing."""
+"""So many bytes a program may say; a compiler was told to warn of nothing."""
 
 _LOOK = 0.05
 """Seconds between two looks at whether to go on waiting."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody wants to end
-    """A signal came, or the process ends, while the compiler ran."""
+    """A signal came, or the process ends, while the program ran."""
 
 
 class MisbehavesError(Exception):
-    """The compiler takes too long, or talks without end."""
+    """The program takes too long, or talks without end."""
 
 
 def run(
     command: Sequence[str], folder: Path, timeout: float, came: Sequence[int]
 ) -> tuple[int, str]:
-    """Run a compiler; its exit code, and what it says.
+    """Run a program; its exit code, and what it says.
 
     It is stopped by a signal, which `came` then has (see `signals_noted`), and, where this is not
     the main thread, by the end of that.
@@ -47,7 +47,7 @@ def run(
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "TMPDIR": str(folder)},  # where it leaves files if it is stopped
-        start_new_session=True,  # or Ctrl-C would be the compiler's as well
+        start_new_session=True,  # or Ctrl-C would be its own as well
     ) as process:  # fmt: skip
         _RUNNING[process] = (os.getpid(), folder)
         try:
@@ -66,7 +66,7 @@ def must_stop() -> bool:
 
 
 def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> bytes:
-    """What the compiler says until it has ended. What it has started may hold the pipe longer."""
+    """What a program says until it has ended. What it has started may hold the pipe longer."""
     import selectors
 
     said, has_ended = b"", False
@@ -122,7 +122,7 @@ def signals_noted() -> Iterator[list[int]]:
 
 
 def _kill(process: Any) -> None:
-    """End a compiler with all that it has started, which does the work and would go on."""
+    """End a program with all that it has started, which does the work and would go on."""
     if process.returncode is None:  # else its number may be that of others
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
