@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,6 +174,27 @@ def test_one_that_talks_without_end_is_stopped(fake, stream):
     assert time.monotonic() - began < 10
 
 
+def test_one_that_writes_without_end_is_stopped(fake, folder, monkeypatch):
+    monkeypatch.setattr(running, "MOST_WRITTEN", 2**24)
+    fake("while True: open(out, 'ab').write(bytes(2**20)); time.sleep(0.01)")
+    assert "writes more than" in failure()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_time_in_which_the_program_is_stopped_does_not_count(fake, monkeypatch):
+    """As by Ctrl-Z: its compiler is in another session, and may have ended meanwhile."""
+    began = time.monotonic()
+
+    def after_an_hour():
+        now = time.monotonic()
+        return now if now < began + 0.2 else now + 3600
+
+    clock = SimpleNamespace(monotonic=after_an_hour, sleep=time.sleep)
+    monkeypatch.setattr(running, "time", clock)
+    fake("time.sleep(0.4); print('it has ended'); sys.exit(1)")
+    assert "it has ended" in failure()
+
+
 def test_one_that_says_nothing_more_but_goes_on_is_waited_for(fake):
     fake("os.close(1); os.close(2); time.sleep(0.2); os._exit(7)")
     assert "exits with 7" in failure()
@@ -226,7 +248,15 @@ def test_a_compiler_that_never_works_is_given_up(fake, tmp_path):
     fake(f"open({str(log)!r}, 'a').write('x'); sys.exit(1)")
     for number in range(compiler.MOST_FAILURES + 3):
         failure(f"// {number}")
-    assert len(log.read_text()) == 2 * compiler.MOST_FAILURES  # with all flags, and with fewer
+    # With all flags, and with fewer; the last time what every compiler can compile.
+    assert len(log.read_text()) == 2 * (compiler.MOST_FAILURES + 1)
+
+
+@needs_compiler
+def test_bad_sources_in_a_row_do_not_switch_compiling_off():
+    for number in range(2 * compiler.MOST_FAILURES + 1):
+        failure(f"mistake {number}")
+    assert compiled(ANSWER, ["answer"]).answer() == 42
 
 
 # -- told to end ----------------------------------------------------------------------------------

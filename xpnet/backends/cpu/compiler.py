@@ -29,7 +29,11 @@ TIMEOUT = 30
 a network of thirty layers.)"""
 
 MOST_FAILURES = 3
-"""After so many sources in a row that it could not compile, a compiler is asked no more."""
+"""After so many sources in a row that it could not compile, nor then `SIMPLE`, a compiler is asked
+no more."""
+
+SIMPLE = "void f(char** a) { a[0][0] = 1; }"
+"""What every compiler can compile: whether it is the sources that are bad, or the compiler is."""
 
 MOST_REMEMBERED = 100
 """Of so many sources it is remembered that they could not be compiled."""
@@ -152,15 +156,31 @@ def _compile_once(
         raise NotNow(str(error)) from error
     except (CannotCompile, MisbehavesError, NotALibraryError, OSError) as error:
         # One that has never worked and hangs would do so again, and that takes long.
-        is_broken = isinstance(error, MisbehavesError) and name not in IN_A_ROW
+        hangs = isinstance(error, MisbehavesError)
+        is_broken = hangs and name not in IN_A_ROW
         IN_A_ROW[name] = MOST_FAILURES if is_broken else IN_A_ROW.get(name, 0) + 1
         message = f"{name}: {error}"
         while len(FAILURES) >= MOST_REMEMBERED:
             FAILURES.pop(next(iter(FAILURES)))
         FAILURES[name, source] = message
+        if IN_A_ROW[name] == MOST_FAILURES and not hangs:
+            IN_A_ROW[name] = 0
+            if not _works(command):
+                IN_A_ROW[name] = MOST_FAILURES
         raise CannotCompile(message) from error
     IN_A_ROW[name] = 0
     return library
+
+
+def _works(command: list[str]) -> bool:
+    """Whether a compiler that has failed with other sources compiles `SIMPLE`."""
+    try:
+        _compile(command, SIMPLE, ["f"], [(0, 1)])
+    except (CannotCompile, MisbehavesError, NotALibraryError, OSError):
+        return False
+    except Stopped:
+        pass  # it is not known, and asked again
+    return True
 
 
 def _compile(

@@ -56,7 +56,8 @@ def take(path: Path, to: Path) -> None:
     problem = _problem(data)
     if problem:
         raise NotALibraryError(problem)
-    to.write_bytes(data)
+    with to.open("xb") as copy:  # and nothing that is there already, which may be a pipe
+        copy.write(data)
 
 
 def load(path: Path, names: Iterable[str]) -> ctypes.CDLL:

@@ -13,6 +13,9 @@ from typing import Any
 MOST_OUTPUT = 2**20
 """So many bytes a program may say; a compiler was told to warn of nothing."""
 
+MOST_WRITTEN = 2**28
+"""So many bytes a program may write to its folder: no more than is left of a small disc."""
+
 _LOOK = 0.05
 """Seconds between two looks at whether to go on waiting."""
 
@@ -22,7 +25,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: somebody wants to end
 
 
 class MisbehavesError(Exception):
-    """The program takes too long, or talks without end."""
+    """The program takes too long, or talks or writes without end."""
 
 
 def run(
@@ -38,7 +41,8 @@ def run(
     Stopped
         If it was.
     MisbehavesError
-        If it takes longer than `timeout` seconds, or says more than `MOST_OUTPUT` bytes.
+        If it takes longer than `timeout` seconds, says more than `MOST_OUTPUT` bytes, or has
+        more than `MOST_WRITTEN` in its folder.
     OSError
         If it cannot be started.
     """
@@ -51,7 +55,7 @@ def run(
     ) as process:  # fmt: skip
         _RUNNING[process] = (os.getpid(), folder)
         try:
-            said = _listen(process, came, time.monotonic() + timeout, timeout)
+            said = _listen(process, folder, came, timeout)
         except BaseException:
             _kill(process)
             raise
@@ -65,11 +69,12 @@ def must_stop() -> bool:
     return not threading.main_thread().is_alive()
 
 
-def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> bytes:
+def _listen(process: Any, folder: Path, came: Sequence[int], timeout: float) -> bytes:
     """What a program says until it has ended. What it has started may hold the pipe longer."""
     import selectors
 
     said, has_ended = b"", False
+    waited, before = 0.0, time.monotonic()
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
     with selectors.DefaultSelector() as selector:
@@ -77,8 +82,13 @@ def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> 
         while True:
             if came or must_stop():
                 raise Stopped("the program is told to end")
-            if time.monotonic() > until:
+            # While this process is stopped, as by Ctrl-Z, it does not wait.
+            now = time.monotonic()
+            waited, before = waited + min(now - before, 1), now
+            if waited > timeout:
                 raise MisbehavesError(f"it takes more than {timeout:g} seconds")
+            if _written(folder) > MOST_WRITTEN:
+                raise MisbehavesError(f"it writes more than {MOST_WRITTEN} bytes")
             with suppress(BlockingIOError):
                 while part := os.read(pipe, 2**16):
                     said += part
@@ -94,6 +104,16 @@ def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> 
             else:
                 time.sleep(_LOOK / 10)
             has_ended = process.poll() is not None
+
+
+def _written(folder: Path) -> int:
+    """How much of the disc a folder's files take, without those of folders in it."""
+    total = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # it is there no more
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
 
 
 @contextmanager
