@@ -296,6 +296,7 @@ else:
     ("where", "number", "code"),
     [
         ("main", signal.SIGINT, -signal.SIGINT), ("main", signal.SIGTERM, -signal.SIGTERM),
+        ("main", getattr(signal, "SIGHUP", 1), -1),
         ("thread", signal.SIGINT, -signal.SIGINT), ("daemon", signal.SIGINT, -signal.SIGINT),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ import tempfile
 import time
 from multiprocessing.spawn import get_executable
 
+import numpy as np
 import pytest
 from compiling import needs_compiler
 
@@ -18,6 +19,7 @@ from xpnet.backends.cpu import compiler, running
 from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
 from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
 from xpnet.backends.cpu.running import MisbehavesError
+from xpnet.backends.cpu.source import Arguments
 from xpnet.backends.cpu.trial import find_python, try_out
 
 pytestmark = [
@@ -132,6 +134,16 @@ def test_functions_are_called_on_memory_as_large_as_their_own(folder):
     compiled(f"{traps} // too large", ["half"], [(0, 2**61)])
 
 
+def test_how_much_memory_a_step_touches():
+    arguments = Arguments()
+    x, y = np.zeros((3, 4)), np.zeros(6, np.float32)
+    for array in (x, x[0], x[:, ::-1], y[::-2]):
+        arguments.number_of_array(array)
+    arguments.number_of(1)
+    assert arguments.memory == [(0, 96), (24, 72), (16, 4), (0, 0)]
+    assert len(arguments.addresses) == 4
+
+
 @needs_compiler
 def test_what_a_compiler_has_started_may_go_on_and_write(tmp_path):
     """What is tried and loaded is no file that it knows."""
@@ -159,6 +171,7 @@ def test_another_program_that_python_is_a_part_of_is_not_started(monkeypatch, tm
         (tmp_path / name).chmod(0o755)
         return str(tmp_path / name)
 
+    monkeypatch.setenv("XPNET_CC", sys.executable)  # which is asked for nothing
     assert find_python() == os.fsdecode(get_executable())
     for path in (program("uwsgi"), program("blender"), str(tmp_path / "python3"), ""):
         executable(path)

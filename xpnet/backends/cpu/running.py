@@ -118,7 +118,9 @@ def _written(folder: Path) -> int:
 
 @contextmanager
 def signals_noted() -> Iterator[list[int]]:
-    """A context in which SIGINT and SIGTERM are noted, in the list that it gives.
+    """A context in which signals to end are noted, in the list that it gives.
+
+    They are SIGTERM, and those of a terminal: SIGINT, SIGQUIT and SIGHUP.
 
     When it is left they are sent again, and answered as they would have been. They reach the main
     thread alone; elsewhere nothing is done, and a signal that the process ignores stays ignored.
@@ -126,7 +128,7 @@ def signals_noted() -> Iterator[list[int]]:
     came: list[int] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             handler = signal.getsignal(number)
             if handler not in (None, signal.SIG_IGN):
                 with suppress(ValueError):  # the main thread of a subinterpreter
