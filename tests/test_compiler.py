@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from compiling import needs_compiler
 
 from xpnet.backends.cpu import compiler, running, scratch
 from xpnet.backends.cpu.compiler import CannotCompile, NotNow, compiled, find_compiler
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load
+from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
 
 pytestmark = [
     pytest.mark.compiler,
@@ -173,6 +174,27 @@ def test_one_that_talks_without_end_is_stopped(fake, stream):
     assert time.monotonic() - began < 10
 
 
+def test_one_that_writes_without_end_is_stopped(fake, folder, monkeypatch):
+    monkeypatch.setattr(running, "MOST_WRITTEN", 2**24)
+    fake("while True: open(out, 'ab').write(bytes(2**20)); time.sleep(0.01)")
+    assert "writes more than" in failure()
+    assert list(folder.iterdir()) == []
+
+
+def test_the_time_in_which_the_program_is_stopped_does_not_count(fake, monkeypatch):
+    """As by Ctrl-Z: its compiler is in another session, and may have ended meanwhile."""
+    began = time.monotonic()
+
+    def after_an_hour():
+        now = time.monotonic()
+        return now if now < began + 0.2 else now + 3600
+
+    clock = SimpleNamespace(monotonic=after_an_hour, sleep=time.sleep)
+    monkeypatch.setattr(running, "time", clock)
+    fake("time.sleep(0.4); print('it has ended'); sys.exit(1)")
+    assert "it has ended" in failure()
+
+
 def test_one_that_says_nothing_more_but_goes_on_is_waited_for(fake):
     fake("os.close(1); os.close(2); time.sleep(0.2); os._exit(7)")
     assert "exits with 7" in failure()
@@ -226,7 +248,15 @@ def test_a_compiler_that_never_works_is_given_up(fake, tmp_path):
     fake(f"open({str(log)!r}, 'a').write('x'); sys.exit(1)")
     for number in range(compiler.MOST_FAILURES + 3):
         failure(f"// {number}")
-    assert len(log.read_text()) == 2 * compiler.MOST_FAILURES  # with all flags, and with fewer
+    # With all flags, and with fewer; the last time what every compiler can compile.
+    assert len(log.read_text()) == 2 * (compiler.MOST_FAILURES + 1)
+
+
+@needs_compiler
+def test_bad_sources_in_a_row_do_not_switch_compiling_off():
+    for number in range(2 * compiler.MOST_FAILURES + 1):
+        failure(f"mistake {number}")
+    assert compiled(ANSWER, ["answer"]).answer() == 42
 
 
 # -- told to end ----------------------------------------------------------------------------------
@@ -266,6 +296,7 @@ else:
     ("where", "number", "code"),
     [
         ("main", signal.SIGINT, -signal.SIGINT), ("main", signal.SIGTERM, -signal.SIGTERM),
+        ("main", getattr(signal, "SIGHUP", 1), -1),
         ("thread", signal.SIGINT, -signal.SIGINT), ("daemon", signal.SIGINT, -signal.SIGINT),
     ],
 )  # fmt: skip
@@ -403,6 +434,7 @@ DAMAGES = {
     "another order of bytes": lambda data: changed(data, 5, 3 - data[5]),
     "no shared object": lambda data: changed(data, 16, 1),
     "no parts": lambda data: changed(changed(data, 56, 0), 57, 0),
+    "a table far behind the end": lambda data: data[:32] + bytes([255] * 8) + data[40:],
     "Apple's": lambda data: struct.pack("=I", 0xFEEDFACF) + data[4:],
     "Apple's head": lambda data: struct.pack("=I", 0xFEEDFACF),
 }
@@ -415,7 +447,8 @@ def test_what_is_no_whole_library_for_this_machine_is_not_loaded(whole, tmp_path
     for what, damage in DAMAGES.items():
         path.write_bytes(damage(whole))
         with pytest.raises(NotALibraryError, match=r"library|program"):
-            load(path, [what])
+            take(path, tmp_path / what)
+        assert not (tmp_path / what).exists()
 
 
 @needs_compiler

@@ -3,12 +3,13 @@
 import ctypes
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load
+from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
 from xpnet.backends.cpu.running import MisbehavesError, Stopped, must_stop, run, signals_noted
 from xpnet.backends.cpu.scratch import scratch_folder
+from xpnet.backends.cpu.trial import find_python, try_out
 
 FLAGS = (
     "-O3", "-fPIC", "-shared", "-w", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",
@@ -24,10 +25,15 @@ FASTER = ("-march=native", "-fno-trapping-math")
 """Left out where the compiler knows them not."""
 
 TIMEOUT = 30
-"""Seconds that a compiler may take. (Six were the most, for a network of thirty layers.)"""
+"""Seconds that a compiler may take, and the trial of what it has written. (Six were the most, for
+a network of thirty layers.)"""
 
 MOST_FAILURES = 3
-"""After so many sources in a row that it could not compile, a compiler is asked no more."""
+"""After so many sources in a row that it could not compile, nor then `SIMPLE`, a compiler is asked
+no more."""
+
+SIMPLE = "void f(char** a) { a[0][0] = 1; }"
+"""What every compiler can compile: whether it is the sources that are bad, or the compiler is."""
 
 MOST_REMEMBERED = 100
 """Of so many sources it is remembered that they could not be compiled."""
@@ -100,8 +106,12 @@ IN_A_ROW: dict[str, int] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def compiled(source: str, names: Iterable[str]) -> ctypes.CDLL:
+def compiled(
+    source: str, names: Sequence[str], memory: Sequence[tuple[int, int]] = ()
+) -> ctypes.CDLL:
     """A library made of C source, with functions of these names, compiled once if it is in use.
+
+    They are called once by another process, if `memory` says what with: see `trial.try_out`.
 
     Raises
     ------
@@ -113,51 +123,79 @@ def compiled(source: str, names: Iterable[str]) -> ctypes.CDLL:
     import shlex
 
     command = find_compiler()
+    if not find_python():
+        raise CannotCompile("there is no program of Python to try out what is compiled")
     # Nobody waits for another thread's compiler: he who asks can go on without.
     if must_stop() or not _ONE_AT_A_TIME.acquire(blocking=False):
         raise NotNow("another thread is compiling, or the program ends")
     try:
         library = LIBRARIES.get(source)
         if library is None:
-            library = _compile_once(command, shlex.join(command), source, names)
+            library = _compile_once(command, shlex.join(command), source, names, memory)
             LIBRARIES.add(source, library)
         return library
     finally:
         _ONE_AT_A_TIME.release()
 
 
-def _compile_once(command: list[str], name: str, source: str, names: Iterable[str]) -> ctypes.CDLL:
+def _compile_once(
+    command: list[str],
+    name: str,
+    source: str,
+    names: Sequence[str],
+    memory: Sequence[tuple[int, int]],
+) -> ctypes.CDLL:
     """Compile, unless this source or too many others have failed; failures are remembered."""
     if (name, source) in FAILURES:
         raise CannotCompile(FAILURES[name, source])
     if IN_A_ROW.get(name, 0) >= MOST_FAILURES:
         raise CannotCompile(f"{name} has failed too often")
     try:
-        library = _compile(command, source, names)
+        library = _compile(command, source, names, memory)
     except Stopped as error:
         raise NotNow(str(error)) from error
     except (CannotCompile, MisbehavesError, NotALibraryError, OSError) as error:
         # One that has never worked and hangs would do so again, and that takes long.
-        is_broken = isinstance(error, MisbehavesError) and name not in IN_A_ROW
+        hangs = isinstance(error, MisbehavesError)
+        is_broken = hangs and name not in IN_A_ROW
         IN_A_ROW[name] = MOST_FAILURES if is_broken else IN_A_ROW.get(name, 0) + 1
         message = f"{name}: {error}"
         while len(FAILURES) >= MOST_REMEMBERED:
             FAILURES.pop(next(iter(FAILURES)))
         FAILURES[name, source] = message
+        if IN_A_ROW[name] == MOST_FAILURES and not hangs:
+            IN_A_ROW[name] = 0
+            if not _works(command):
+                IN_A_ROW[name] = MOST_FAILURES
         raise CannotCompile(message) from error
     IN_A_ROW[name] = 0
     return library
 
 
-def _compile(command: list[str], source: str, names: Iterable[str]) -> ctypes.CDLL:
+def _works(command: list[str]) -> bool:
+    """Whether a compiler that has failed with other sources compiles `SIMPLE`."""
+    try:
+        _compile(command, SIMPLE, ["f"], [(0, 1)])
+    except (CannotCompile, MisbehavesError, NotALibraryError, OSError):
+        return False
+    except Stopped:
+        pass  # it is not known, and asked again
+    return True
+
+
+def _compile(
+    command: list[str], source: str, names: Sequence[str], memory: Sequence[tuple[int, int]]
+) -> ctypes.CDLL:
     # The signals outermost: one of them may end the process, when all else has been put away.
     with signals_noted() as came, scratch_folder() as folder:
-        text, library = folder / "step.c", folder / "step.so"
+        text, written, library = folder / "step.c", folder / "step.so", folder / "own.so"
         text.write_text(source, encoding="utf-8")
         for flags in ((*FLAGS, *FASTER), FLAGS):
-            full = [*command, *flags, "-x", "c", str(text), "-o", str(library), "-lm"]
+            full = [*command, *flags, "-x", "c", str(text), "-o", str(written), "-lm"]
             code, said = run(full, folder, TIMEOUT, came)
             if code == 0:
+                take(written, library)
+                try_out(library, names, memory, TIMEOUT, came)
                 return load(library, names)
     first = (said.strip().splitlines() or ["it says nothing"])[0]
     raise CannotCompile(f"it exits with {code}: {first[:200]}")

@@ -29,20 +29,47 @@ class NotALibraryError(Exception):
     """What a compiler has written cannot be loaded; the message says why."""
 
 
-def load(path: Path, names: Iterable[str]) -> ctypes.CDLL:
-    """Load a library which has functions of these names; it is unloaded when nobody holds it.
+def take(path: Path, to: Path) -> None:
+    """Copy what a compiler has written, if it seems to be a library, to a file of ours.
 
-    The system's loader maps a file into memory before it knows what it is: one that was cut off
-    would kill the process. So that is looked for first.
+    What a compiler has started may go on, and write.
 
     Raises
     ------
     NotALibraryError
-        If it is no library for this machine, is not whole, or lacks a function.
+        If it is no library for this machine, or is not whole.
     """
-    problem = _problem(path)
+    try:
+        # Without waiting for a pipe, and through no link.
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotALibraryError(f"there is no library: {error.strerror}") from error
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotALibraryError("what should be the library is no file")
+        if found.st_size > MOST_BYTES:
+            raise NotALibraryError(f"the library has {found.st_size} bytes")
+        data = os.read(file, found.st_size)
+    finally:
+        os.close(file)
+    problem = _problem(data)
     if problem:
         raise NotALibraryError(problem)
+    with to.open("xb") as copy:  # and nothing that is there already, which may be a pipe
+        copy.write(data)
+
+
+def load(path: Path, names: Iterable[str]) -> ctypes.CDLL:
+    """Load a library which has functions of these names; it is unloaded when nobody holds it.
+
+    The system's loader believes what it reads, so it is to be tried before: `trial.try_out`.
+
+    Raises
+    ------
+    NotALibraryError
+        If it cannot be loaded, or lacks a function.
+    """
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -87,50 +114,36 @@ class Libraries:
             self._last.popitem(last=False)
 
 
-def _problem(path: Path) -> str:
-    """Why a file is no library for this process; empty if it seems to be one."""
+def _problem(data: bytes) -> str:
+    """Why these bytes are no library for this process; empty if they seem to be one."""
     try:
-        # Without waiting for a pipe, and through no link.
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        return f"there is no library: {error.strerror}"
-    try:
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
-            return "what should be the library is no file"
-        if found.st_size > MOST_BYTES:
-            return f"the library has {found.st_size} bytes"
-        head = os.pread(file, 2**16, 0)
-    finally:
-        os.close(file)
-    try:
-        if head.startswith(_ELF):
-            return _problem_of_elf(head, found.st_size)
-        if head.startswith(_MACH_O):
-            return _problem_of_mach_o(head, found.st_size)
-    except struct.error:
+        if data.startswith(_ELF):
+            return _problem_of_elf(data)
+        if data.startswith(_MACH_O):
+            return _problem_of_mach_o(data)
+    except (struct.error, IndexError, OverflowError):  # places far behind the end
         return "the library is cut off"
     return "what should be the library begins as none"
 
 
-def _problem_of_elf(head: bytes, size: int) -> str:
+def _problem_of_elf(data: bytes) -> str:
     # The kind of machine: size of a word, order of bytes, processor.
     own = _own_head()
-    if own.startswith(_ELF) and (head[4:6], head[18:20]) != (own[4:6], own[18:20]):
+    if own.startswith(_ELF) and (data[4:6], data[18:20]) != (own[4:6], own[18:20]):
         return "the library is for another kind of machine"
-    is_wide = head[4] == 2
+    is_wide = data[4] == 2
     whole = "=16xHHIQQQIHHHHHH" if is_wide else "=16xHHIIIIIHHHHHH"
     kind, _, _, _, first, sections, _, _, step, count, section_size, section_count, _ = (
-        struct.unpack_from(whole, head)
+        struct.unpack_from(whole, data)
     )
     if kind != _SHARED_OBJECT or not count or step != struct.calcsize(_entry(is_wide)):
         return "what should be a library is another kind of program"
-    if sections + section_size * section_count > size:
+    if sections + section_size * section_count > len(data):
         return "the library is cut off"
     for number in range(count):
-        entry = struct.unpack_from(_entry(is_wide), head, first + number * step)
+        entry = struct.unpack_from(_entry(is_wide), data, first + number * step)
         offset, length = (entry[2], entry[5]) if is_wide else (entry[1], entry[4])
-        if entry[0] == _TO_LOAD and offset + length > size:
+        if entry[0] == _TO_LOAD and offset + length > len(data):
             return "the library is cut off"
     return ""
 
@@ -140,14 +153,14 @@ def _entry(is_wide: bool) -> str:
     return "=IIQQQQQQ" if is_wide else "=IIIIIIII"
 
 
-def _problem_of_mach_o(head: bytes, size: int) -> str:
-    _, processor, _, kind, _, length = struct.unpack_from("=IIIIII", head)
+def _problem_of_mach_o(data: bytes) -> str:
+    _, processor, _, kind, _, length = struct.unpack_from("=IIIIII", data)
     own = {"arm64": 0x0100000C, "x86_64": 0x01000007}.get(platform.machine(), processor)
     if processor != own:
         return "the library is for another kind of machine"
     if kind not in _MACH_O_KINDS:
         return "what should be a library is another kind of program"
-    return "the library is cut off" if 32 + length > size else ""
+    return "the library is cut off" if 32 + length > len(data) else ""
 
 
 @lru_cache(maxsize=1)

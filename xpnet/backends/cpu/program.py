@@ -54,7 +54,7 @@ class Program:
         }
         self.source = "\n".join([HEAD, *functions.values()])
         self._names = list(functions)
-        self._addresses = arguments.addresses
+        self._addresses, self._memory = arguments.addresses, arguments.memory
 
     def is_compiled(self) -> bool:
         """Whether this source has been compiled before, so that it takes no time."""
@@ -69,7 +69,7 @@ class Program:
             If the source cannot be compiled here; `NotNow` if it may be later.
         """
         # Held: a library is unloaded when nobody does.
-        self._library = library = compiled(self.source, self._names)
+        self._library = library = compiled(self.source, self._names, self._memory)
         table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
         calls: list[Call] = []
         for number, part in enumerate(self._parts):

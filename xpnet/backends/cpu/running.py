@@ -1,4 +1,4 @@
-"""A compiler run as a program of its own, which can neither hang the training nor outlive it."""
+"""A compiler, or another program, which can neither hang the training nor outlive it."""
 
 import atexit
 import os
@@ -11,24 +11,27 @@ from pathlib import Path
 from typing import Any
 
 MOST_OUTPUT = 2**20
-"""So many bytes a compiler may say; it was told to warn of nothing."""
+"""So many bytes a program may say; a compiler was told to warn of nothing."""
+
+MOST_WRITTEN = 2**28
+"""So many bytes a program may write to its folder: no more than is left of a small disc."""
 
 _LOOK = 0.05
 """Seconds between two looks at whether to go on waiting."""
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: somebody wants to end
-    """A signal came, or the process ends, while the compiler ran."""
+    """A signal came, or the process ends, while the program ran."""
 
 
 class MisbehavesError(Exception):
-    """The compiler takes too long, or talks without end."""
+    """The program takes too long, or talks or writes without end."""
 
 
 def run(
     command: Sequence[str], folder: Path, timeout: float, came: Sequence[int]
 ) -> tuple[int, str]:
-    """Run a compiler; its exit code, and what it says.
+    """Run a program; its exit code, and what it says.
 
     It is stopped by a signal, which `came` then has (see `signals_noted`), and, where this is not
     the main thread, by the end of that.
@@ -38,7 +41,8 @@ def run(
     Stopped
         If it was.
     MisbehavesError
-        If it takes longer than `timeout` seconds, or says more than `MOST_OUTPUT` bytes.
+        If it takes longer than `timeout` seconds, says more than `MOST_OUTPUT` bytes, or has
+        more than `MOST_WRITTEN` in its folder.
     OSError
         If it cannot be started.
     """
@@ -47,11 +51,11 @@ def run(
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "TMPDIR": str(folder)},  # where it leaves files if it is stopped
-        start_new_session=True,  # or Ctrl-C would be the compiler's as well
+        start_new_session=True,  # or Ctrl-C would be its own as well
     ) as process:  # fmt: skip
         _RUNNING[process] = (os.getpid(), folder)
         try:
-            said = _listen(process, came, time.monotonic() + timeout, timeout)
+            said = _listen(process, folder, came, timeout)
         except BaseException:
             _kill(process)
             raise
@@ -65,11 +69,12 @@ def must_stop() -> bool:
     return not threading.main_thread().is_alive()
 
 
-def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> bytes:
-    """What the compiler says until it has ended. What it has started may hold the pipe longer."""
+def _listen(process: Any, folder: Path, came: Sequence[int], timeout: float) -> bytes:
+    """What a program says until it has ended. What it has started may hold the pipe longer."""
     import selectors
 
     said, has_ended = b"", False
+    waited, before = 0.0, time.monotonic()
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
     with selectors.DefaultSelector() as selector:
@@ -77,8 +82,13 @@ def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> 
         while True:
             if came or must_stop():
                 raise Stopped("the program is told to end")
-            if time.monotonic() > until:
+            # While this process is stopped, as by Ctrl-Z, it does not wait.
+            now = time.monotonic()
+            waited, before = waited + min(now - before, 1), now
+            if waited > timeout:
                 raise MisbehavesError(f"it takes more than {timeout:g} seconds")
+            if _written(folder) > MOST_WRITTEN:
+                raise MisbehavesError(f"it writes more than {MOST_WRITTEN} bytes")
             with suppress(BlockingIOError):
                 while part := os.read(pipe, 2**16):
                     said += part
@@ -96,9 +106,21 @@ def _listen(process: Any, came: Sequence[int], until: float, timeout: float) -> 
             has_ended = process.poll() is not None
 
 
+def _written(folder: Path) -> int:
+    """How much of the disc a folder's files take, without those of folders in it."""
+    total = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):  # it is there no more
+                total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
+
+
 @contextmanager
 def signals_noted() -> Iterator[list[int]]:
-    """A context in which SIGINT and SIGTERM are noted, in the list that it gives.
+    """A context in which signals to end are noted, in the list that it gives.
+
+    They are SIGTERM, and those of a terminal: SIGINT, SIGQUIT and SIGHUP.
 
     When it is left they are sent again, and answered as they would have been. They reach the main
     thread alone; elsewhere nothing is done, and a signal that the process ignores stays ignored.
@@ -106,7 +128,7 @@ def signals_noted() -> Iterator[list[int]]:
     came: list[int] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
             handler = signal.getsignal(number)
             if handler not in (None, signal.SIG_IGN):
                 with suppress(ValueError):  # the main thread of a subinterpreter
@@ -122,7 +144,7 @@ def signals_noted() -> Iterator[list[int]]:
 
 
 def _kill(process: Any) -> None:
-    """End a compiler with all that it has started, which does the work and would go on."""
+    """End a program with all that it has started, which does the work and would go on."""
     if process.returncode is None:  # else its number may be that of others
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from numpy.lib.array_utils import byte_bounds
+
 from xpnet.backends.cpu.loops import Count, Nest, Operand, Span, Statement, are_apart
 from xpnet.backends.cpu.products import Product
 from xpnet.backends.language import PREAMBLE, TYPES
@@ -39,11 +41,17 @@ class Arguments:
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
+        self._spans: dict[int, tuple[int, int]] = {}
 
     @property
     def addresses(self) -> list[int]:
         """In the order of the table."""
         return list(self._numbers)
+
+    @property
+    def memory(self) -> list[tuple[int, int]]:
+        """How many bytes loops may touch before and after each of them; BLAS goes elsewhere."""
+        return [self._spans.get(address, (0, 0)) for address in self._numbers]
 
     def number_of(self, address: int) -> int:
         """Where in the table an address stands."""
@@ -51,7 +59,11 @@ class Arguments:
 
     def number_of_array(self, array: HostArray) -> int:
         """Where in the table the address of an array's first element stands."""
-        return self.number_of(array.__array_interface__["data"][0])
+        address = array.__array_interface__["data"][0]
+        first, end = byte_bounds(array)
+        below, above = self._spans.get(address, (0, 0))
+        self._spans[address] = max(below, address - first), max(above, end - address)
+        return self.number_of(address)
 
 
 def write_function(
