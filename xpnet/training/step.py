@@ -10,6 +10,7 @@ from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
 from xpnet.layers.container import inner_layers
 from xpnet.losses import Loss, LossFunction
+from xpnet.losses.base import name_of_loss, said_by
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
@@ -274,11 +275,10 @@ def check_output(model: Layer, loss: LossFunction) -> None:
     ValueError
         If it would be: a softmax of a softmax is nearly constant, and little is learnt.
     """
-    last, applies = model.last(), getattr(loss, "applies", None)
+    last, applies = model.last(), said_by(loss, "applies")
     if applies is not None and last.gives_probabilities:
-        name = getattr(loss, "__name__", type(loss).__name__)
         raise ValueError(
-            f"the model ends in {last!r}, but {name} applies {applies} to its output itself: leave "
+            f"the model ends in {last!r}, but {name_of_loss(loss)} applies {applies} to its output itself: leave "
             f"that layer out (predict_proba of the network gives probabilities), or take a loss "
             f"that takes the output as it is, such as mean_squared_error"
         )
