@@ -220,9 +220,8 @@ def _download(searched: list[Path]) -> list[Path]:
 def _not_found(searched: list[Path], why: str) -> str:
     files = ", ".join(TRAIN_FILES + TEST_FILES)
     return (
-        f"MNIST is not here and {why}.\n"
-        f"Searched: {', '.join(map(str, searched))}\n"
-        f"Wanted: {files} (plain or .gz)\n"
+        f"MNIST is not here and {why}. Searched: {', '.join(map(str, searched))}. "
+        f"Wanted: {files} (plain or .gz). "
         f"Put the files there, or name their folder with --data-dir or XPNET_DATA_DIR; "
         f"or go on with the embedded data set: digits"
     )
