@@ -4,14 +4,19 @@ To add a command, write a function in one of the files here and name it in `COMM
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
-from xpnet.cli.streams import drop_what_cannot_be_written, occupy_descriptors, tell
+from xpnet.cli.streams import (
+    drop_what_cannot_be_written,
+    occupy_descriptors,
+    tell,
+    warnings_in_a_line,
+)
 from xpnet.errors import (
     BackendUnavailable,
     OutOfMemory,
@@ -46,10 +51,12 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         occupy_descriptors()
+        alone = kwargs.get("standalone_mode", True)  # and not called by another program
         try:
-            return super().main(*args, **kwargs)
+            with warnings_in_a_line() if alone else nullcontext():
+                return super().main(*args, **kwargs)
         except OSError as error:  # of click's own words, such as --help
-            if not kwargs.get("standalone_mode", True):
+            if not alone:
                 raise
             tell(f"error: output: {error.strerror or error}", err=True)
             raise SystemExit(1) from None

@@ -14,6 +14,7 @@ from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
+from xpnet.streams import log_info
 from xpnet.training.batches import check_batch_size, visited_samples
 from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
@@ -327,11 +328,9 @@ def _check_accuracy(callbacks: list[Callback], optimizer: Optimizer, kind: str) 
 def _open(
     backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None
 ) -> Backend:
-    import logging  # late: it is a twentieth of the time of `import xpnet`
-
     opened = home_backend(backend, device, dtype, x) or open_backend(backend, device, dtype)
     reason = opened.reason and f": {opened.reason}"
-    logging.getLogger("xpnet").info("training on %r%s", opened, reason)
+    log_info("training on %r%s", opened, reason)
     if saved is not None:
         settle_as_before(opened, saved)
     return opened

@@ -149,9 +149,7 @@ def _count(kind: str, output: Shape | None) -> int | None:
     return None if output is None else 2 if kind == "multilabel" else output[-1]
 
 
-def _are_named(
-    what: str, backend: Backend, y: Any, kind: str, output: Shape | None
-) -> bool:
+def _are_named(what: str, backend: Backend, y: Any, kind: str, output: Shape | None) -> bool:
     """Whether targets are labels (N,) that are text or Booleans; of classes also (N, 1)."""
     if _count(kind, output) == 0:
         return False

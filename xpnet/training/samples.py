@@ -104,7 +104,7 @@ def home_of(backend: Backend, x: Any) -> Backend:
 def home_backend(
     backend: str | Backend, device: str | None, dtype: str | None, x: Any
 ) -> Backend | None:
-    """Where samples live, for a training that may choose; None for NumPy's, and where it may not."""
+    """Where samples live, for a training that may choose; None for NumPy's, or if it may not."""
     if backend != "auto" or device is not None:
         return None
     try:

@@ -278,9 +278,10 @@ def check_output(model: Layer, loss: LossFunction) -> None:
     last, applies = model.last(), said_by(loss, "applies")
     if applies is not None and last.gives_probabilities:
         raise ValueError(
-            f"the model ends in {last!r}, but {name_of_loss(loss)} applies {applies} to its output itself: leave "
-            f"that layer out (predict_proba of the network gives probabilities), or take a loss "
-            f"that takes the output as it is, such as mean_squared_error"
+            f"the model ends in {last!r}, but {name_of_loss(loss)} applies {applies} to its "
+            f"output itself: leave that layer out (predict_proba of the network gives "
+            f"probabilities), or take a loss that takes the output as it is, such as "
+            f"mean_squared_error"
         )
 
 
