@@ -179,7 +179,7 @@ def test_the_host_programs_streams_stay_open(capsys):
     assert capsys.readouterr().out.startswith("functions: ")
 
 
-# -- warnings, logging, bars ------------------------------------------------------------------------
+# -- warnings, logging, bars -----------------------------------------------------------------------
 
 
 class Odd:
