@@ -15,6 +15,7 @@ from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
 from xpnet.streams import heard_or_not, say
 from xpnet.training.evaluation import chunk_rows, chunks
+from xpnet.training.memory import check_parameters_fit
 from xpnet.training.step import loaded_loss, penalized
 from xpnet.training.weighted import Weighted, rows_of
 from xpnet.typing import Array, HostArray
@@ -51,6 +52,7 @@ class FullBatch:
     ) -> None:
         self.backend, self.model, self._x, self._y = backend, model, x, y
         self._shapes = model.parameter_shapes()
+        check_parameters_fit(backend, self._shapes, 0)
         self._total = weight
         self._penalty = WeightPenalty(alpha)
         self._many = problem.value_scale / problem.gradient_scale

@@ -21,7 +21,7 @@ from xpnet.training.evaluation import make_evaluator
 from xpnet.training.history import UNMEASURED, History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
-from xpnet.training.memory import telling_of_memory
+from xpnet.training.memory import check_parameters_fit, telling_of_memory
 from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
@@ -37,7 +37,14 @@ from xpnet.training.samples import dtype_name, home_backend
 from xpnet.training.sets import Given, Samples, WeightedSamples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
 from xpnet.training.starting import read_as_by, start_from
-from xpnet.training.step import check_loss_fits, check_output, initial_state, is_pure, make_step
+from xpnet.training.step import (
+    arrays_kept,
+    check_loss_fits,
+    check_output,
+    initial_state,
+    is_pure,
+    make_step,
+)
 
 
 def fit(
@@ -202,10 +209,13 @@ def fit(
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
     check_numbers(opened.dtype_name, model, loss, optimizer)
-    begin = start_from(
-        model, seed, opened.dtype_name, start,
-        freeze=freeze, fresh=fresh, resumed=saved is not None,
-    )  # fmt: skip
+    if start is not None or freeze:  # else `initial_state` makes the parameters
+        check_parameters_fit(opened, model.parameter_shapes(), arrays_kept(optimizer))
+    with telling_of_memory(opened, batch_size):
+        begin = start_from(
+            model, seed, opened.dtype_name, start,
+            freeze=freeze, fresh=fresh, resumed=saved is not None,
+        )  # fmt: skip
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.

@@ -14,6 +14,7 @@ from xpnet.losses.base import name_of_loss, said_by
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
+from xpnet.training.memory import check_parameters_fit
 from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.training.weighted import Weighted
@@ -61,8 +62,11 @@ def initial_state(
     ValueError
         If a number of the model or the optimizer is 0 or infinite in the dtype of the backend (see
         `check_numbers`), or the schedule gives no table for the run.
+    OutOfMemory
+        If the parameters, or the table, are larger than the memory that is left.
     """
     check_numbers(backend.dtype_name, model, optimizer)
+    check_parameters_fit(backend, model.parameter_shapes(), arrays_kept(optimizer))
     if arrays is None:
         arrays = {**model.init(derive(seed, "initialization")), **model.buffers()}
     host = {name: arrays[name] for name in model.parameter_shapes()}
@@ -229,6 +233,11 @@ def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
         layers += inner_layers(layer).values()
     parts = [*layers, *(getattr(layer, "constraint", None) for layer in layers), loss, optimizer]
     return all(part is None or type(part).__module__.startswith("xpnet.") for part in parts)
+
+
+def arrays_kept(optimizer: Optimizer) -> int:
+    """How many arrays are kept for each parameter beside itself: slots, and an average."""
+    return len(optimizer.slots()) + (optimizer.ema is not None)
 
 
 def trained_params(state: State) -> dict[str, Array]:
