@@ -332,6 +332,19 @@ def test_a_warning_of_many_lines_is_one_and_stands_above_a_bar():
     assert r"Warning: first second \x1b[31m" in lines
 
 
+@pytest.mark.parametrize("make", MORE_STREAMS.values(), ids=MORE_STREAMS)
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["train", "--epochs", "x"], 2), (["nonsense"], 2), (["evaluate", "nowhere"], 1)],
+    ids=str,
+)
+def test_mistakes_that_nobody_can_be_told_of(monkeypatch, make, arguments, code):
+    monkeypatch.setattr(sys, "stderr", make())
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == code
+
+
 @each_stream
 def test_the_command_line_in_a_program_whose_stderr_takes_nothing(monkeypatch, bits, make):
     monkeypatch.setattr(sys, "stderr", make())

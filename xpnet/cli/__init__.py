@@ -3,8 +3,8 @@
 To add a command, write a function in one of the files here and name it in `COMMANDS`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -119,7 +119,14 @@ def _short_mistakes() -> Iterator[None]:
     except click.ClickException as error:
         # click does not let one set the message, which some of its errors put together later.
         vars(error)["format_message"] = partial(shortened, error.format_message())
+        vars(error)["show"] = partial(_if_heard, error.show)
         raise
+
+
+def _if_heard(show: Callable[..., None], *args: Any) -> None:
+    """Show a mistake where standard error takes it; the exit code says that there was one."""
+    with suppress(Exception):
+        show(*args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
