@@ -28,7 +28,7 @@ from xpnet import (
     read_snapshot,
 )
 from xpnet.cli import main
-from xpnet.schedules import Cosine, ReduceOnPlateau
+from xpnet.schedules import Cosine, Exponential, OneCycle, ReduceOnPlateau, Step
 from xpnet.training import memory, rates
 
 X, Y = np.eye(12), np.arange(12) % 3
@@ -71,7 +71,7 @@ def command(*arguments, code=0):
 
 WORDS = (
     r"^not enough memory: the 16,\d{3},\d{3},\d{3} parameters of the model \(the most in "
-    r"fc1.weight, of shape \(12, 1000000000\)\) would take \d[\d.,]* GiB at least, and 1.0 GiB are "
+    r"fc1.weight, of shape \(12, 1000000000\)\) take at least \d[\d.,]* GiB, and 1.0 GiB are "
     r"left on this machine: take smaller layers$"
 )
 
@@ -108,16 +108,16 @@ def test_what_is_counted_is_the_least_that_is_taken(monkeypatch):
 
 def test_what_fits_is_not_refused(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: None)
-    memory.check_room(2**50, "it", "do not")  # nobody knows
-    with pytest.raises(OutOfMemory, match="not enough memory: it would take 1,125,899,906"):
-        memory.check_room(2**80, "it", "do not")  # more than any address
+    memory.check_room(2**50, "it takes", "do not")  # nobody knows
+    with pytest.raises(OutOfMemory, match="not enough memory: it takes 1,125,899,906"):
+        memory.check_room(2**80, "it takes", "do not")  # more than any address
     monkeypatch.undo()
     available = memory.available_memory()
     assert available is None or available > 2**24
-    memory.check_room(2**24, "it", "do not")
+    memory.check_room(2**24, "it takes", "do not")
     if available is not None:
-        with pytest.raises(OutOfMemory, match="not enough memory: it would take 1,125,899,906"):
-            memory.check_room(2**80, "it", "do not")
+        with pytest.raises(OutOfMemory, match="not enough memory: it takes 1,125,899,906"):
+            memory.check_room(2**80, "it takes", "do not")
 
 
 def test_on_the_command_line(tmp_path):
@@ -137,7 +137,7 @@ def test_on_the_command_line(tmp_path):
 
 
 def test_a_table_of_a_schedule_that_does_not_fit_is_refused(little):
-    with pytest.raises(OutOfMemory, match=r"table of the schedule Cosine for 100,000,000 steps"):
+    with pytest.raises(OutOfMemory, match="Cosine for 100,000,000 steps takes 3.7 GiB, and 1.0"):
         fit(MODEL, (X, Y), backend="numpy", epochs=10**8, optimizer=SGD(0.1, schedule=Cosine()))
 
 
@@ -253,3 +253,13 @@ def test_memory_that_the_system_does_not_give(tmp_path):
     assert done.returncode == 4, done.stderr
     assert done.stderr.startswith("error: not enough memory")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("schedule", [Cosine(), OneCycle(), Exponential(0.9), Step(3)], ids=repr)
+def test_a_table_takes_no_more_than_is_counted(schedule):
+    backend, steps = open_backend("numpy"), 10**5
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    rates.schedule_table(backend, SGD(0.1, schedule=schedule), 100, 1000)
+    taken = tracemalloc.get_traced_memory()[1] - before
+    assert taken < 1.05 * rates._TABLE_BYTES * steps

@@ -63,7 +63,7 @@ def check_parameters_fit(backend: Backend, shapes: Mapping[str, Shape], kept: in
     check_room(
         count * max(_DRAWN + on_host, on_host * (1 + kept)),
         f"the {count:,} parameters of the model (the most in {largest[0]}, of shape "
-        f"{one_line(largest[1], 60)})",
+        f"{one_line(largest[1], 60)}) take at least",
         "take smaller layers",
     )
 
@@ -74,15 +74,15 @@ def check_room(needed: int, what: str, how: str) -> None:
     Raises
     ------
     OutOfMemory
-        If not; `what` would take them, and `how` says what to do.
+        If not. `what` is what takes them, with the verb, and `how` says what to do.
     """
     if needed <= _LITTLE:
         return
     available = available_memory() or sys.maxsize
     if needed > available:
         raise OutOfMemory(
-            f"not enough memory: {what} would take {_gibibytes(needed)} at least, and "
-            f"{_gibibytes(available)} are left on this machine: {how}"
+            f"not enough memory: {what} {_gibibytes(needed)}, and {_gibibytes(available)} are left "
+            f"on this machine: {how}"
         )
 
 

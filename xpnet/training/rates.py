@@ -19,7 +19,7 @@ the first: of a training that goes on with another table."""
 MOST_STEPS = 2**31 - 1
 """So many steps a run with a schedule has at most: the number of a step is an int32."""
 
-_TABLE_BYTES = 3 * 8  # for each step: float64, and what it is computed from
+_TABLE_BYTES = 5 * 8  # for each step: float64, and what it is computed from, the most of any
 
 
 def schedule_table(
@@ -52,7 +52,7 @@ def schedule_table(
             f"schedule that needs no table (ReduceOnPlateau)"
         )
     check_room(
-        n_steps * _TABLE_BYTES, f"the table of the schedule {name} for {n_steps:,} steps",
+        n_steps * _TABLE_BYTES, f"the table of the schedule {name} for {n_steps:,} steps takes",
         "give fewer epochs, or a larger batch_size",
     )  # fmt: skip
     factors = np.asarray(schedule.factors(epochs, steps_per_epoch), dtype=np.float64)
