@@ -31,6 +31,8 @@ from xpnet.cli import main
 from xpnet.schedules import Cosine, Exponential, OneCycle, ReduceOnPlateau, Step
 from xpnet.training import memory, rates
 
+pytestmark = pytest.mark.installed
+
 X, Y = np.eye(12), np.arange(12) % 3
 MODEL = mlp(12, 4, 3)
 OPTIONS = {"epochs": 1, "backend": "numpy"}
@@ -137,7 +139,7 @@ def test_on_the_command_line(tmp_path):
 
 
 def test_a_table_of_a_schedule_that_does_not_fit_is_refused(little):
-    with pytest.raises(OutOfMemory, match="Cosine for 100,000,000 steps takes 3.7 GiB, and 1.0"):
+    with pytest.raises(OutOfMemory, match=r"Cosine for 100,000,000 steps takes 3\.7 GiB, and"):
         fit(MODEL, (X, Y), backend="numpy", epochs=10**8, optimizer=SGD(0.1, schedule=Cosine()))
 
 
