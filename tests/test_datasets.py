@@ -4,9 +4,11 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import socket
 import struct
+import sys
 import threading
 
 import array_api_strict
@@ -436,7 +438,7 @@ def server(tmp_path):
         thread.join()
 
 
-@pytest.mark.parametrize("broken", ["missing", "wrong"])
+@pytest.mark.parametrize("broken", ["missing", "wrong", "closed"])
 def test_files_are_downloaded_checked_and_kept(places, server, monkeypatch, broken):
     import pooch
 
@@ -446,6 +448,13 @@ def test_files_are_downloaded_checked_and_kept(places, server, monkeypatch, brok
     monkeypatch.setenv("XPNET_DATA_DIR", "")
     monkeypatch.setattr(pooch, "os_cache", lambda name: places[4])
     good = {path.name: path.read_bytes() for path in (folder / "good").iterdir()}
+    if broken == "closed":  # standard error, to which pooch tells what it does
+        stream = io.StringIO()
+        stream.close()
+        monkeypatch.setattr(sys, "stderr", stream)
+        (handler,) = pooch.get_logger().handlers
+        monkeypatch.setattr(handler, "stream", stream)
+        monkeypatch.setattr(handler, "level", handler.level)
     if broken == "wrong":
         (folder / "wrong").mkdir()
         for name in good:

@@ -55,6 +55,28 @@ def trained():
     return train(epochs=2, seed=9)
 
 
+def each_way(*names):
+    """The same names in whatever is gone through in an order."""
+    return [
+        (name for name in names),
+        dict.fromkeys(names).keys(),
+        dict.fromkeys(names),
+        set(names),
+        map(str, names),
+        np.array(names),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_names_come_in_any_iterable(trained, number):
+    options = {"start": trained, "epochs": 1}
+    wanted = train(freeze=("fc1", "bn1"), fresh=["fc3"], **options)
+    freeze, fresh = each_way("fc1", "bn1")[number], each_way("fc3")[number]
+    network = train(freeze=freeze, fresh=fresh, **options)
+    for name, value in arrays(wanted).items():
+        np.testing.assert_array_equal(arrays(network)[name], value)
+
+
 def arrays(network):
     return {name: np.array(network.backend.to_numpy(x)) for name, x in network.arrays.items()}
 
@@ -416,7 +438,11 @@ def test_a_training_from_nothing_does_not_go_on_with_a_network(tmp_path, trained
         ({"freeze": ("fc4",)}, ValueError, r"no layer 'fc4'; did you mean 'fc3'\? Its layers are"),
         ({"freeze": ("nonsense",)}, ValueError, "no layer 'nonsense'. Its layers are fc1, bn1"),
         ({"freeze": ("fc1.weight",)}, ValueError, "a parameter: name its layer, 'fc1'"),
-        ({"freeze": "fc1"}, TypeError, r"names of layers, such as \('fc1', 'fc2'\); got 'fc1'"),
+        ({"freeze": "fc1"}, TypeError, r"names of layers, .*; got 'fc1': give \('fc1',\)"),
+        ({"freeze": b"fc1"}, TypeError, "freeze must be names of layers"),
+        ({"freeze": (c for c in (b"fc1",))}, TypeError, "freeze must be names of layers"),
+        ({"fresh": "fc1"}, TypeError, r"got 'fc1': give \('fc1',\)"),
+        ({"fresh": iter(["fc3"])}, ValueError, "give start=network as well"),
         ({"freeze": (1,)}, TypeError, "freeze must be names of layers"),
         ({"freeze": ""}, TypeError, "freeze must be names of layers"),
         ({"freeze": 3}, TypeError, "freeze must be names of layers"),

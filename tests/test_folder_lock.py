@@ -251,6 +251,48 @@ def test_a_link_is_not_followed(tmp_path):
     assert elsewhere.read_text() == "mine"
 
 
+def hard_link(name, other):
+    try:
+        name.hardlink_to(other)
+    except (OSError, NotImplementedError):
+        pytest.skip("this file system has no hard links")
+
+
+def test_a_hard_link_is_replaced_and_not_written_through(tmp_path):
+    """Another name of a file of somebody's: what it holds stays, and the folder can be had."""
+    elsewhere, run = tmp_path / "elsewhere", tmp_path / "run"
+    elsewhere.write_text("mine")
+    run.mkdir()
+    hard_link(run / LOCK, elsewhere)
+    lock = FolderLock(run)
+    assert elsewhere.read_text() == "mine"
+    assert json.loads((run / LOCK).read_bytes())["process"] == os.getpid()
+    with pytest.raises(RunError, match="another training of this process"):
+        FolderLock(run)
+    lock.release()
+    assert not (run / LOCK).exists()
+    assert elsewhere.read_text() == "mine"
+
+
+@posix
+def test_a_hard_link_to_a_lock_that_is_held_is_the_lock(tmp_path):
+    """As a copy of the folder by hard links has it, under the name that it had as well."""
+    lock = FolderLock(tmp_path)
+    hard_link(tmp_path / "copy", tmp_path / LOCK)
+    with pytest.raises(RunError, match="another training of this process"):
+        FolderLock(tmp_path)
+    lock.release()
+    assert json.loads((tmp_path / "copy").read_bytes())["process"] == os.getpid()
+
+
+@posix
+def test_a_pipe_is_no_lock(tmp_path):
+    os.mkfifo(tmp_path / LOCK)
+    with pytest.raises(RunError, match="something of this name that is no file"):
+        fit(mlp(12, 3), SAMPLES, callbacks=[Checkpoint(tmp_path)], **OPTIONS)
+    assert [file.name for file in tmp_path.iterdir()] == [LOCK]
+
+
 @posix
 def test_a_file_that_is_removed_in_between_is_no_lock(tmp_path, monkeypatch):
     """Who waited for a file that its owner removes must not lock it: another makes a new one."""

@@ -17,7 +17,7 @@ from numpy.lib import format as npy_format
 import xpnet
 from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.cli import main
-from xpnet.data import load_digits, load_folder, write_idx
+from xpnet.data import load_digits, load_folder, read_idx, write_idx
 from xpnet.errors import CheckpointError, DataError, one_line, readable, shortened, shown
 from xpnet.initializers import Normal
 from xpnet.layers import (
@@ -35,6 +35,8 @@ from xpnet.layers import (
 )
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential
+from xpnet.training.config_file import read_config
+from xpnet.training.options import OptionError
 from xpnet.training.snapshot import read_snapshot
 
 MODEL = Sequential(
@@ -80,7 +82,7 @@ def command(arguments, codes=(0,)):
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code in codes, result.output
-    assert readable(result.output) == result.output
+    assert all(readable(line) == line for line in result.output.splitlines())
     assert max(map(len, result.output.splitlines()), default=0) < 4000
     return result
 
@@ -418,7 +420,7 @@ def test_what_is_shown_is_short():
 def test_one_line_and_no_orders_to_a_terminal():
     assert one_line("a\n\tb\x1b[31mc\x00") == r"a b\x1b[31mc\x00"
     assert one_line("x" * 150 + "y" * 150, 100) == "x" * 72 + "..." + "y" * 25
-    assert readable("é\n数\r") == "é\n数\\r"
+    assert readable("é\n数\r\u2028") == "é\\n数\\r\\u2028"
     path = "/" + "a" * 500 + "/model.safetensors"
     short = shortened(f"error: {path}: there is no such file")
     assert short.startswith("error: /aaa")
@@ -430,6 +432,31 @@ def test_names_on_the_command_line_are_no_orders_to_a_terminal(home):
     for arguments in (["evaluate", "\x1b[31m"], ["\x1b[31m"], ["train", "--seed", "\x1b[31m"]):
         result = command(arguments, (1, 2))
         assert r"\x1b[31m" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files have no line breaks there")
+def test_a_name_with_a_line_break_is_in_one_line(home, tmp_path):
+    """What follows it must not look like a line of xpnet's own."""
+    name = "runs\nerror: all is lost\r\x1b[2K"
+    safe = r"runs\nerror: all is lost\r\x1b[2K"
+    (tmp_path / name).write_bytes(b"no network")
+    for read in (xpnet.load, read_snapshot, read_config, load_folder, read_idx):
+        with pytest.raises((DataError, CheckpointError, OptionError)) as caught:
+            read(str(tmp_path / name))
+        assert safe in str(caught.value)
+        assert str(caught.value).isprintable()
+    path = tmp_path / name
+    for arguments in (
+        ["evaluate", path], ["predict", path, "x.png"], ["predict", "rich.safetensors", path],
+        ["plot", path], ["export", path], ["train", "--resume", path], ["train", path],
+        ["train", "--config", path], ["train", "--start", path], ["train", "--out", path],
+        ["train", "--data-dir", path], ["train", "--data-dir", tmp_path / "no\nfolder", "mnist"],
+    ):  # fmt: skip
+        errors = command(arguments, (1, 2)).stderr
+        assert "\nerror: all is lost" not in errors, arguments
+        assert len([line for line in errors.splitlines() if "rror: " in line]) == 1, arguments
+    result = command(["train", "--epochs", 1, "--hidden", 4, "--out", tmp_path / "a\nb", "--quiet"])
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_forging_without_a_change_is_the_same_file(home):

@@ -1,6 +1,8 @@
 """What `fit` and a network take beside arrays of numbers, and what they make of it."""
 
 import copy
+import datetime
+import functools
 import json
 import pickle
 import warnings
@@ -27,6 +29,8 @@ from xpnet import (
     mean_squared_error,
     mlp,
 )
+from xpnet.layers import Residual
+from xpnet.layers.frozen import Frozen
 from xpnet.random import stream
 from xpnet.training.containers import plain
 from xpnet.training.scale import find_pixel_maximum
@@ -631,6 +635,16 @@ def test_a_model_that_ends_in_probabilities_is_refused(end, loss):
         network = train(y=y, model=model, loss=mean_squared_error)  # which takes probabilities
         with pytest.raises(ValueError, match=message):
             network.evaluate(X, y, loss=loss)
+        with pytest.raises(ValueError, match=message):
+            train(y=y, model=model, loss=functools.partial(functools.partial(loss)))
+        with pytest.raises(ValueError, match=message):
+            train(y=y, model=model, loss=loss.__call__)
+        frozen = Sequential(inner=model, frozen=Frozen(Sequential(end=end)))
+        with pytest.raises(ValueError, match=message):
+            train(y=y, model=frozen, loss=loss)
+    for around in (None, end):  # a sum of the like is no probability
+        residual = Sequential(fc=Dense(4, 2), end=Residual(end, around))
+        assert train(y=y, model=residual, loss=loss).history[-1].train_loss > 0
     inside = Sequential(fc=Dense(4, 2), gate=end, out=Dense(2, 2))
     assert train(y=y, model=inside, loss=loss).history[-1].train_loss > 0
 
@@ -644,6 +658,43 @@ def test_a_function_may_say_that_it_takes_logits():
     loss.applies = "the logistic function"
     with pytest.raises(ValueError, match="but loss applies the logistic function"):
         train(y=X[:, 0], model=model, loss=loss)
+
+
+def test_a_partial_says_what_its_loss_says():
+    """The kind of the targets, too: else one-hot rows would be values."""
+    partial = functools.partial(losses.softmax_cross_entropy)
+    network = train(y=np.eye(2)[Y], loss=partial)
+    same(network, train(y=np.eye(2)[Y]))
+    assert network.target_kind == "classes"
+    partial.applies = None  # what it says itself goes first
+    assert train(model=Sequential(fc=Dense(4, 2), end=Softmax()), loss=partial).history
+
+
+WRONG = {
+    "generator": lambda x: (row for row in x),
+    "set": lambda x: {1, 2},
+    "mapping": lambda x: {"a": 1},
+    "text": lambda x: "abc",
+    "dates": lambda x: [datetime.datetime(2020, 1, 1)] * len(x),
+    "NumPy's dates": lambda x: np.full(len(x), "2020-01-01", "M8[D]"),
+    "complex": lambda x: x * 1j,
+    "records": lambda x: np.zeros(len(x), [("a", float)]),
+    "ragged": lambda x: [[1.0, 2.0], [3.0]],
+    "an object": lambda x: object(),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("which", ["training", "validation", "test"])
+def test_what_is_no_array_is_refused_by_the_name_of_its_set(wrong, which):
+    for number, part in enumerate(["inputs", "targets", "sample weights"]):
+        parts = [X, Y, np.ones(N)]
+        parts[number] = wrong(parts[number])
+        options = {which: tuple(parts)} if which != "training" else {"sample_weight": parts[2]}
+        data = tuple(parts[:2]) if which == "training" else (X, Y)
+        with pytest.raises(DataError, match=f"^{which} set: {part}: expected ") as caught:
+            fit(MODEL, data, **options, **OPTIONS)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_command_line_says_the_label(tmp_path):

@@ -339,6 +339,29 @@ def test_another_score_begins_the_curves_anew():
     assert len(model.validation_scores_) == 6
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_what_was_best_before_lbfgs_is_not_best_after_it(early):
+    """It is of another network, here of a much better one than what lbfgs has come to."""
+    model = classifier(warm_start=True, max_iter=30, learning_rate_init=0.1)
+    model.set_params(early_stopping=early)
+    held = {"validation_data": HELD} if early else {}
+    quietly(model.fit, X[:80], NAMES[LABELS[:80]], **held)
+    before = model.best_validation_score_ if early else model.best_loss_
+    model.set_params(solver="lbfgs", max_iter=30)
+    quietly(model.fit, X[:80], NAMES[LABELS[:80]][::-1])  # which undoes it
+    stale = ("loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_")
+    assert not [name for name in stale if hasattr(model, name)]
+    model.set_params(solver="adam", max_iter=3, learning_rate_init=0.001)
+    quietly(model.fit, X[:80], NAMES[LABELS[:80]], **held)
+    assert len(model.loss_curve_) == 3
+    if early:
+        assert model.best_validation_score_ == max(model.validation_scores_) < before
+        assert model.score(*HELD) == model.best_validation_score_
+    else:
+        assert model.best_loss_ == min(model.loss_curve_) > before
+        assert model._no_improvement_count == 0
+
+
 def test_curves_of_lbfgs():
     """A `fit` that begins anew leaves none of another solver, and a warm one goes on."""
     model = stopped(max_iter=3)

@@ -10,7 +10,10 @@ import reprlib
 
 
 class XpnetError(Exception):
-    """The base of xpnet's own errors."""
+    """The base of xpnet's own errors: each says what it says on one line, in `readable` form."""
+
+    def __str__(self) -> str:
+        return readable(super().__str__())
 
 
 class BackendUnavailable(XpnetError, RuntimeError):  # noqa: N818 - the name users read in a traceback
@@ -76,16 +79,14 @@ def reason_of(error: Exception) -> str:
 
 
 def readable(text: str) -> str:
-    """Text with all that is not printable written as Python would, but for line breaks.
+    """Text with all that is not printable written as Python would, so that it is one line.
 
-    What a file or a name holds may be an order to the terminal, or half a character that cannot be
-    printed at all.
+    What a file or a name holds may be an order to the terminal, a line that looks like one of
+    xpnet's own, or half a character that cannot be printed at all.
     """
     if text.isprintable():
         return text
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shortened(text: str, most: int = LONGEST) -> str:

@@ -3,15 +3,20 @@
 To add a command, write a function in one of the files here and name it in `COMMANDS`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
-from xpnet.cli.streams import drop_what_cannot_be_written, occupy_descriptors, tell
+from xpnet.cli.streams import (
+    drop_what_cannot_be_written,
+    occupy_descriptors,
+    tell,
+    warnings_in_a_line,
+)
 from xpnet.errors import (
     BackendUnavailable,
     OutOfMemory,
@@ -47,10 +52,12 @@ class _Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         occupy_descriptors()
+        alone = kwargs.get("standalone_mode", True)  # and not called by another program
         try:
-            return super().main(*args, **kwargs)
+            with warnings_in_a_line() if alone else nullcontext():
+                return super().main(*args, **kwargs)
         except OSError as error:  # of click's own words, such as --help
-            if not kwargs.get("standalone_mode", True):
+            if not alone:
                 raise
             tell(f"error: output: {reason_of(error)}", err=True)
             raise SystemExit(1) from None
@@ -113,7 +120,14 @@ def _short_mistakes() -> Iterator[None]:
     except click.ClickException as error:
         # click does not let one set the message, which some of its errors put together later.
         vars(error)["format_message"] = partial(shortened, error.format_message())
+        vars(error)["show"] = partial(_if_heard, error.show)
         raise
+
+
+def _if_heard(show: Callable[..., None], *args: Any) -> None:
+    """Show a mistake where standard error takes it; the exit code says that there was one."""
+    with suppress(Exception):
+        show(*args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

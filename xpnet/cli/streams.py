@@ -7,10 +7,14 @@ not, the exit code says so (`show`), as with other programs.
 import errno
 import os
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import click
 
+from xpnet.errors import shortened
 from xpnet.streams import Forgiving, can_flush
 
 
@@ -28,9 +32,39 @@ def show(result: object) -> None:
     OSError
         If standard output is closed or does not take it.
     """
-    if sys.stdout is None or sys.stdout.closed:
+    if sys.stdout is None or getattr(sys.stdout, "closed", False):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     click.echo(result)
+
+
+@contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """A scope in which warnings are shown as the other messages are, and not with a line of source.
+
+    For a process that is ours: all of its threads show them so. Filters stay as they are.
+    """
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = f"Warning: {shortened(' '.join(str(message).split()))}"
+        if "tqdm" in sys.modules:  # a bar may be drawn
+            sys.modules["tqdm"].tqdm.write(text, file=Forgiving(file or sys.stderr))
+        else:
+            Forgiving(file or sys.stderr).write(f"{text}\n")
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        if warnings.showwarning is show:
+            warnings.showwarning = before
 
 
 def occupy_descriptors() -> None:
@@ -51,7 +85,7 @@ def drop_what_cannot_be_written() -> None:
     """Before the process ends: else Python tries once more, complains, and exits with 120."""
     for stream in (sys.stdout, sys.stderr):
         if not can_flush(stream):
-            with suppress(OSError, ValueError):
+            with suppress(Exception):  # it may be any object
                 number = stream.fileno()
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, number)

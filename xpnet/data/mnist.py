@@ -4,6 +4,7 @@ Source of MNIST: Y. LeCun, C. Cortes and C. Burges, http://yann.lecun.com/exdb/m
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from xpnet.data.dataset import Dataset, DatasetWithTest, Split
 from xpnet.data.idx import idx_header, read_idx
 from xpnet.data.npy import read_npy
 from xpnet.errors import DataError, one_line, reason_of
+from xpnet.streams import can_flush
 from xpnet.typing import HostArray
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
@@ -195,6 +197,9 @@ def cache_folder() -> Path:
 def _download(searched: list[Path]) -> list[Path]:
     import pooch
 
+    if not can_flush(sys.stderr):  # what pooch tells there would be an error of each mirror
+        for handler in pooch.get_logger().handlers:
+            handler.setLevel("CRITICAL")
     target = cache_folder() / "mnist"
     paths = []
     for name in TRAIN_FILES + TEST_FILES:
@@ -220,9 +225,8 @@ def _download(searched: list[Path]) -> list[Path]:
 def _not_found(searched: list[Path], why: str) -> str:
     files = ", ".join(TRAIN_FILES + TEST_FILES)
     return (
-        f"MNIST is not here and {why}.\n"
-        f"Searched: {', '.join(map(str, searched))}\n"
-        f"Wanted: {files} (plain or .gz)\n"
+        f"MNIST is not here and {why}. Searched: {', '.join(map(str, searched))}. "
+        f"Wanted: {files} (plain or .gz). "
         f"Put the files there, or name their folder with --data-dir or XPNET_DATA_DIR; "
         f"or go on with the embedded data set: digits"
     )

@@ -1,8 +1,10 @@
 """Layers that are not trained."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from xpnet.errors import shown
 from xpnet.initializers import zeros
 from xpnet.layers.base import EVALUATION, Context, Layer
 from xpnet.layers.container import Container
@@ -25,6 +27,9 @@ class Frozen(Layer):
     """
 
     layer: Layer
+
+    def last(self) -> Layer:
+        return self.layer.last()
 
     def buffers(self) -> dict[str, HostArray]:
         shapes = self.layer.parameter_shapes()
@@ -70,20 +75,35 @@ def freeze_layers(model: Layer, names: Collection[str]) -> Layer:
     return frozen
 
 
+def names_given(option: str, names: Any) -> tuple[str, ...] | None:
+    """Names of layers in whatever they come: a list, a set, a generator, the keys of a mapping.
+
+    Raises
+    ------
+    TypeError
+        If they are no texts, or are a single one, whose letters would be taken for names.
+    """
+    if names is None:
+        return None
+    given: Any = names
+    if not isinstance(names, str | bytes) and isinstance(names, Iterable):
+        given = tuple(names)
+        if all(isinstance(name, str) for name in given):
+            return tuple(map(str, given))
+    how = f": give ({names!r},)" if isinstance(names, str) else ""
+    raise TypeError(
+        f"{option} must be names of layers, such as ('fc1', 'fc2'); got {shown(given)}{how}"
+    )
+
+
 def check_layer_names(option: str, model: Layer, names: Collection[str]) -> None:
     """Check that all are names of layers of the model, such as `fc1` or `block.fc1`.
 
     Raises
     ------
-    TypeError
-        If they are no collection of texts.
     ValueError
         If there is no layer of a name.
     """
-    if not isinstance(names, tuple | list | set | frozenset) or not all(
-        isinstance(name, str) for name in names
-    ):
-        raise TypeError(f"{option} must be names of layers, such as ('fc1', 'fc2'); got {names!r}")
     known = list(_layer_names(model, ""))
     for name in names:
         if name in known:

@@ -23,6 +23,8 @@ class Residual(Container):
     -----
     dx = the input gradient of the block + that of the skip, each for dy.
 
+    Whatever the block ends in, a sum is no probability: `last` is this layer itself.
+
     Raises
     ------
     TypeError

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from xpnet.checks import as_float
@@ -207,10 +208,42 @@ def target_kind(loss: LossFunction) -> str | None:
     ValueError
         If it says anything but `"classes"`, `"multilabel"` or `"values"`.
     """
-    kind = getattr(loss, "target_kind", None)
+    kind: str | None = said_by(loss, "target_kind")
     if kind is not None:
-        _check_kind(getattr(loss, "__name__", type(loss).__name__), kind)
+        _check_kind(name_of_loss(loss), kind)
     return kind
+
+
+def said_by(loss: LossFunction, attribute: str) -> Any:
+    """An attribute of a loss, or of the one that a `functools.partial` calls; None if none has it.
+
+    What a partial says itself, in an attribute of its own, goes first.
+    """
+    for part in _chain(loss):
+        found = getattr(part, attribute, None)
+        if found is not None or attribute in getattr(part, "__dict__", ()):
+            return found
+    return None
+
+
+def name_of_loss(loss: LossFunction) -> str:
+    """What a loss is called in a message: the name of the function, or of the class."""
+    inner = _chain(loss)[-1]
+    name: str = getattr(inner, "__name__", type(inner).__name__)
+    return name
+
+
+def _chain(loss: LossFunction) -> list[Any]:
+    """The loss, and what it hands its arguments on to: the function of a partial, or its object."""
+    chain: list[Any] = [loss]
+    while True:
+        inner = getattr(chain[-1], "func", None) if isinstance(chain[-1], partial) else None
+        owner = getattr(chain[-1], "__self__", None)
+        if inner is None and isinstance(owner, Loss):  # the method of a loss
+            inner = owner
+        if inner is None:
+            return chain
+        chain.append(inner)
 
 
 def accepts_weight(loss: LossFunction) -> bool:

@@ -1,7 +1,6 @@
 """Bringing together what a call of `fit` or `partial_fit` needs, for either kind of solver."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from xpnet.sklearn.lbfgs import FullBatch, minimise
 from xpnet.sklearn.problem import Problem, make_optimizer
 from xpnet.sklearn.scoring import of_rows
 from xpnet.sklearn.training import Training
+from xpnet.streams import warn
 from xpnet.training.batches import check_batch_size
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.rates import SCHEDULE_START
@@ -82,8 +82,7 @@ class Fitting:
             self._begin()
         else:
             self._check_goes_on(sizes)
-            judged = vars(estimator).get("_judged_by")
-            if estimator.solver != "lbfgs" and judged != self._judged_by():
+            if vars(estimator).get("_judged_by") != self._judged_by():
                 self._begin_curves()
         estimator.n_outputs_, estimator.n_layers_ = problem.n_outputs, len(sizes)
         estimator.out_activation_ = problem.out_activation
@@ -131,15 +130,21 @@ class Fitting:
         est._no_improvement_count = 0
         for name in _CURVES:
             vars(est).pop(name, None)
+        est._judged_by = self._judged_by()
         if est.solver == "lbfgs":
             return
-        est._judged_by, est.loss_curve_ = self._judged_by(), []
+        est.loss_curve_ = []
         est.best_loss_ = None if early else math.inf
         est.validation_scores_ = [] if early else None
         est.best_validation_score_ = -math.inf if early else None
 
     def _judged_by(self) -> list[Any]:
-        """What the epochs are compared by: of other scores the best says nothing."""
+        """What the epochs are compared by: of other scores the best says nothing.
+
+        Nor does that of epochs before a solver without any has come to another network.
+        """
+        if self.estimator.solver == "lbfgs":
+            return ["lbfgs"]
         early = self.estimator.early_stopping
         return [early, self.estimator.scoring if early else None]
 
@@ -234,7 +239,7 @@ class Fitting:
         if given == "auto":
             return min(200, n_samples)
         if given > n_samples:
-            warnings.warn(
+            warn(
                 "Got `batch_size` less than 1 or larger than sample size. "
                 "It is going to be clipped",
                 stacklevel=6,

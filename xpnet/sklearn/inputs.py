@@ -4,18 +4,19 @@ Arrays of other libraries than NumPy stay where they are. What is wrong with one
 scikit-learn, which is shown a copy on the host.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_y, validate_data
 
 from xpnet.backends import Backend, backend_of
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
+from xpnet.streams import warn
 from xpnet.training.containers import SparseRows
 from xpnet.training.samples import Streamed, all_finite, dtype_name, move
 from xpnet.typing import Array, HostArray
@@ -116,7 +117,13 @@ def check_pair(
             f"y.astype(float)"
         )
     if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
+        warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of "
+            "y to (n_samples, ), for example using ravel().",
+            DataConversionWarning,
+            stacklevel=5,  # the line that calls fit
+        )
+        y = column_or_1d(y)
     return x, y
 
 
@@ -164,7 +171,7 @@ def warn_of_other_scale(work: Backend, x: Any, held: Any) -> None:
     far = xp.mean(xp.abs(held - mean), axis=0) > _FAR * reach
     varying = work.to_numpy(reach) > 0
     if varying.any() and work.to_numpy(far)[varying].mean() > 0.5:
-        warnings.warn(
+        warn(
             "The samples to validate on are of another scale than those to train on. In a "
             "pipeline validation_data is not transformed by the steps before: give X_val and "
             "y_val, with Pipeline(..., transform_input=['X_val'])",

@@ -13,8 +13,9 @@ from xpnet.layers import Context
 from xpnet.model import Sequential
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
-from xpnet.streams import say
+from xpnet.streams import heard_or_not, say
 from xpnet.training.evaluation import chunk_rows, chunks
+from xpnet.training.memory import check_parameters_fit
 from xpnet.training.step import loaded_loss, penalized
 from xpnet.training.weighted import Weighted, rows_of
 from xpnet.typing import Array, HostArray
@@ -51,6 +52,7 @@ class FullBatch:
     ) -> None:
         self.backend, self.model, self._x, self._y = backend, model, x, y
         self._shapes = model.parameter_shapes()
+        check_parameters_fit(backend, self._shapes, 0)
         self._total = weight
         self._penalty = WeightPenalty(alpha)
         self._many = problem.value_scale / problem.gradient_scale
@@ -139,6 +141,8 @@ def minimise(
         function, function.pack(params), method="L-BFGS-B", jac=True, options=options,
         callback=callback,
     )  # fmt: skip
-    estimator.n_iter_ = _check_optimize_result("lbfgs", result, estimator.max_iter)
+    estimator.n_iter_ = min(result.nit, estimator.max_iter)
+    with heard_or_not():  # it warns
+        _check_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = np.float64(function.reported(result.x, float(result.fun)))
     return function.unpack(result.x)

@@ -70,6 +70,7 @@ def grouped_batches(xp: Namespace, order: Array, batch_size: int, group: int) ->
     batch (1, ...) is smaller where the size does not divide the number of samples.
     """
     count = order.shape[0]
+    batch_size = max(1, min(batch_size, count))  # no library has axes of any size, if empty ones
     n_whole = count // batch_size
     # Of the sizes from half of `group` on, the one that leaves the fewest batches single.
     sizes = range(min(group, max(n_whole, 1)), group // 2, -1)

@@ -258,8 +258,8 @@ class ProgressBar(Callback):
             desc=f"epoch {min(done + 1, epochs)}/{epochs}",
             unit=" steps",
             file=Forgiving(self._file or sys.stderr),
-            # On whatever is not a terminal; and where tqdm, which flushes sys.stderr, would fail.
-            disable=None if can_flush(sys.stderr) else True,
+            # On whatever is not a terminal; and where tqdm, which flushes both, would fail.
+            disable=None if can_flush(sys.stderr) and can_flush(sys.stdout) else True,
             leave=False,
             dynamic_ncols=True,
         )

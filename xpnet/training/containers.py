@@ -4,7 +4,7 @@ pandas, Polars and SciPy are not imported: who has an object of theirs has impor
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -13,10 +13,13 @@ import numpy as np
 
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError
+from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray
 
 _NUMBERS = (Real, Decimal, np.bool_)
+
+REGISTERED = 2
+"""What NumPy calls a dtype that another library has brought, in `isbuiltin`."""
 
 _TOO_WIDE = "Int128"
 """The end of the names of dtypes of Polars that NumPy has not."""
@@ -79,7 +82,38 @@ def plain(what: str, x: Any, *, labels: bool = False) -> Any:
             x = np.asarray(x)  # of a matrix, `*` would be another product
         if x.dtype.kind in "OTUS":
             return _objects(what, "", x, labels)
+    _check_numbers(what, x)
     return x
+
+
+def _check_numbers(what: str, x: Any) -> None:
+    """Refuse what NumPy would make an array without axes of, or one of no real numbers.
+
+    Arrays of other libraries are looked at where they are moved.
+    """
+    if not isinstance(x, np.ndarray):
+        if hasattr(x, "dtype"):
+            return
+        if isinstance(x, bytes | str) or np.asarray(x).dtype == object:
+            raise DataError(
+                f"{what}: expected an array or nested lists of real numbers, got "
+                f"{shown(x)} ({type(x).__name__}){_how_to_list(x)}"
+            )
+        return
+    registered = x.dtype.kind == "V" and x.dtype.isbuiltin == REGISTERED
+    if x.dtype.kind not in "biuf" and not registered:
+        advice = ": make numbers of it, such as days since the first" * (x.dtype.kind in "mM")
+        raise DataError(
+            f"{what}: expected an array of real numbers, got one of dtype {x.dtype}{advice}"
+        )
+
+
+def _how_to_list(x: Any) -> str:
+    if isinstance(x, Set):
+        return ": a set has no order, give a list"
+    if isinstance(x, Mapping):
+        return ": give its columns as one array, or a data frame"
+    return ": give list(x)" if isinstance(x, Iterable) and not isinstance(x, str | bytes) else ""
 
 
 def _is_of(module: str, x: Any, *names: str) -> bool:

@@ -6,20 +6,22 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
-from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.backends import Backend, open_backend
 from xpnet.checks import positive_integer
 from xpnet.data import Dataset
 from xpnet.layers import Layer
+from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
+from xpnet.streams import log_info
 from xpnet.training.batches import check_batch_size, visited_samples
 from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
-from xpnet.training.memory import telling_of_memory
+from xpnet.training.memory import check_parameters_fit, telling_of_memory
 from xpnet.training.network import Network
 from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
@@ -31,11 +33,18 @@ from xpnet.training.resume import (
     open_resume,
     settle_as_before,
 )
-from xpnet.training.samples import dtype_name
+from xpnet.training.samples import dtype_name, home_backend
 from xpnet.training.sets import Samples, WeightedSamples, given_samples, load_sets
 from xpnet.training.snapshot import Snapshot, keepers
-from xpnet.training.starting import Names, read_as_by, start_from
-from xpnet.training.step import check_loss_fits, check_output, initial_state, is_pure, make_step
+from xpnet.training.starting import read_as_by, start_from
+from xpnet.training.step import (
+    arrays_kept,
+    check_loss_fits,
+    check_output,
+    initial_state,
+    is_pure,
+    make_step,
+)
 from xpnet.training.watched import check_accuracy, check_monitors
 
 
@@ -60,8 +69,8 @@ def fit(
     train_metrics: str = "evaluated",
     drop_last: bool = False,
     start: Network | None = None,
-    freeze: Names | None = None,
-    fresh: Names | None = None,
+    freeze: Iterable[str] | None = None,
+    fresh: Iterable[str] | None = None,
 ) -> Network:
     """Train a network.
 
@@ -135,9 +144,9 @@ def fit(
         they are drawn by the seed. A history begins anew. A training that goes on (`resume`) has
         its parameters already, and needs no `start`.
     freeze
-        The names of layers that are not trained, such as `("fc1", "block.fc2")`: parameters and
-        buffers stay as they are. These layers are as in evaluation: a batch norm takes its running
-        statistics, dropout does nothing.
+        The names of layers that are not trained, such as `("fc1", "block.fc2")` or a generator of
+        them: parameters and buffers stay as they are. These layers are as in evaluation: a batch
+        norm takes its running statistics, dropout does nothing.
     fresh
         The names of layers that do not begin as those of `start`, such as a new last layer. If
         given, layers of `start` that the model has not are left out.
@@ -186,6 +195,7 @@ def fit(
     if not isinstance(drop_last, bool):
         raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
     seed = seed_sequence(seed)
+    freeze, fresh = names_given("freeze", freeze), names_given("fresh", fresh)
     given = given_samples(data, test, validation, sample_weight)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     given = read_as_by(given, start, model, fresh)
@@ -200,10 +210,13 @@ def fit(
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
     check_numbers(opened.dtype_name, model, loss, optimizer)
-    begin = start_from(
-        model, seed, opened.dtype_name, start,
-        freeze=freeze, fresh=fresh, resumed=saved is not None,
-    )  # fmt: skip
+    if start is not None or freeze:  # else `initial_state` makes the parameters
+        check_parameters_fit(opened, model.parameter_shapes(), arrays_kept(optimizer))
+    with telling_of_memory(opened, batch_size):
+        begin = start_from(
+            model, seed, opened.dtype_name, start,
+            freeze=freeze, fresh=fresh, resumed=saved is not None,
+        )  # fmt: skip
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
@@ -295,26 +308,9 @@ def _check_options(
 def _open(
     backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None
 ) -> Backend:
-    import logging  # late: it is a twentieth of the time of `import xpnet`
-
-    opened = _where_it_lives(backend, device, dtype, x) or open_backend(backend, device, dtype)
+    opened = home_backend(backend, device, dtype, x) or open_backend(backend, device, dtype)
     reason = opened.reason and f": {opened.reason}"
-    logging.getLogger("xpnet").info("training on %r%s", opened, reason)
+    log_info("training on %r%s", opened, reason)
     if saved is not None:
         settle_as_before(opened, saved)
     return opened
-
-
-def _where_it_lives(
-    backend: str | Backend, device: str | None, dtype: str | None, x: Any
-) -> Backend | None:
-    if backend != "auto" or device is not None:
-        return None
-    try:
-        source = backend_of(x, dtype or "float32")
-    except TypeError:
-        return None
-    if source.name == "numpy":
-        return None
-    source.reason = "the training samples live there"
-    return source

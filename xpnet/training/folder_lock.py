@@ -6,9 +6,11 @@ message, and where the system's lock does not reach, on another machine that sha
 a file system without locks.
 """
 
+import errno
 import json
 import os
 import platform
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -54,13 +56,16 @@ class FolderLock:
         self._descriptor = self._acquire()
         try:
             self._check_owner()
+            while os.fstat(self._descriptor).st_nlink > 1:
+                self._replace()
             _HELD.add(self._path.absolute())
             os.ftruncate(self._descriptor, 0)
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, json.dumps(_this_process()).encode())
         except BaseException:
             descriptor, self._descriptor = self._descriptor, -1
-            _close(descriptor)  # and the file stays: it is the other one's
+            if descriptor >= 0:
+                _close(descriptor)  # and the file stays: it is the other one's
             raise
 
     def release(self) -> None:
@@ -101,6 +106,23 @@ class FolderLock:
             if time.monotonic() > deadline:
                 raise RunError(f"{self._path.parent}: {_describe(owner)}")
             time.sleep(0.02)
+
+    def _replace(self) -> None:
+        """Have a new file in place of one that has another name: nobody else's is written to.
+
+        Such as that of a copy of the folder by hard links. Who waits for the old one sees that it
+        is not there any more (`_is_still`).
+        """
+        old, self._descriptor = self._descriptor, -1
+        if sys.platform == "win32":  # a file that is open cannot be removed there
+            _close(old)
+            old = -1
+        try:
+            self._path.unlink(missing_ok=True)
+            self._descriptor = self._acquire()
+        finally:
+            if old >= 0:
+                _close(old)
 
     def _check_owner(self) -> None:
         """Of a lock that the system has given: whether its last owner is really gone."""
@@ -171,7 +193,11 @@ def _read_owner(descriptor: int) -> dict[str, Any]:
 
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return above_streams(os.open(path, flags, 0o666))
+    descriptor = above_streams(os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe, or a device
+        os.close(descriptor)
+        raise OSError(errno.EEXIST, "there is something of this name that is no file", str(path))
+    return descriptor
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -50,7 +50,7 @@ def learn_classes(
     """
     if known is not None and _count(kind, output) != 0:
         return known
-    if not _are_named(backend, y, kind, output):
+    if not _are_named(what, backend, y, kind, output):
         return None
     text = isinstance(y, np.ndarray) and y.dtype.kind == "U"
     classes = np.unique(y) if text else np.asarray([False, True])
@@ -90,7 +90,7 @@ def encode(
                 f"softmax_cross_entropy as the loss)"
             )
         return _encode_text(what, y, classes)
-    if _are_named(backend, y, kind, output):
+    if _are_named(what, backend, y, kind, output):
         _check_numbers(what, y, classes, str(y.dtype))
         source, y = source_of(backend, y)
         with source.scope():
@@ -149,13 +149,13 @@ def _count(kind: str, output: Shape | None) -> int | None:
     return None if output is None else 2 if kind == "multilabel" else output[-1]
 
 
-def _are_named(backend: Backend, y: Any, kind: str, output: Shape | None) -> bool:
+def _are_named(what: str, backend: Backend, y: Any, kind: str, output: Shape | None) -> bool:
     """Whether targets are labels (N,) that are text or Booleans; of classes also (N, 1)."""
     if _count(kind, output) == 0:
         return False
     text = isinstance(y, np.ndarray) and y.dtype.kind == "U"
     if not text:
-        source, y = source_of(backend, y)
+        source, y = source_of(backend, y, f"{what}: targets")
         if not source.xp.isdtype(y.dtype, "bool"):
             return False
     column = y.ndim == 2 and y.shape[1] == 1 and output != (1,)

@@ -21,7 +21,7 @@ class AboveTheBar(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        with suppress(OSError, ValueError):  # of a stream that is closed or full
+        with suppress(Exception):  # of a stream that is closed or full
             tqdm.write(self.format(record), file=self._file)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES
 from xpnet.checks import LARGEST, MOST_THREADS, finite_number
-from xpnet.errors import shown
+from xpnet.errors import readable, shown
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.layers.dropout import rate_problem
@@ -29,8 +29,8 @@ class OptionError(ValueError):
     """
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name} {problem}")
-        self.name, self.problem = name, problem
+        self.name, self.problem = name, readable(problem)
+        super().__init__(f"{name} {self.problem}")
 
 
 CHOICES: dict[str, tuple[str, ...]] = {

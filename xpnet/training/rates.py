@@ -9,11 +9,17 @@ from xpnet.backends import Backend
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Plateau, ReduceOnPlateau, Schedule
 from xpnet.training.history import UNMEASURED, EpochRecord
+from xpnet.training.memory import check_room
 from xpnet.typing import Array, HostArray, Namespace, State
 
 SCHEDULE_START = "schedule_start"
 """The entry of a state with the number of the step that `schedule` begins at, where that is not
 the first: of a training that goes on with another table."""
+
+MOST_STEPS = 2**31 - 1
+"""So many steps a run with a schedule has at most: the number of a step is an int32."""
+
+_TABLE_BYTES = 5 * 8  # for each step: float64, and what it is computed from, the most of any
 
 
 def schedule_table(
@@ -24,7 +30,10 @@ def schedule_table(
     Raises
     ------
     ValueError
-        If the length of the run is not known, or the schedule gives no table for it.
+        If the length of the run is not known or beyond `MOST_STEPS`, or the schedule gives no table
+        for it.
+    OutOfMemory
+        If there is no memory for the table.
     """
     schedule = optimizer.schedule
     if not isinstance(schedule, Schedule):
@@ -35,8 +44,19 @@ def schedule_table(
             f"the schedule {name} needs the length of the run: "
             f"initial_state(..., epochs=20, steps_per_epoch=938)"
         )
+    n_steps = epochs * steps_per_epoch
+    if n_steps > MOST_STEPS:
+        raise ValueError(
+            f"the schedule {name} has a factor for each step, and steps are counted to 2**31 - 1: "
+            f"{epochs:,} epochs of {steps_per_epoch:,} are too many; give fewer epochs, or a "
+            f"schedule that needs no table (ReduceOnPlateau)"
+        )
+    check_room(
+        n_steps * _TABLE_BYTES, f"the table of the schedule {name} for {n_steps:,} steps takes",
+        "give fewer epochs, or a larger batch_size",
+    )  # fmt: skip
     factors = np.asarray(schedule.factors(epochs, steps_per_epoch), dtype=np.float64)
-    shape = (epochs * steps_per_epoch,)
+    shape = (n_steps,)
     if factors.shape != shape or not (np.isfinite(factors) & (factors >= 0)).all():
         raise ValueError(
             f"{name}.factors({epochs}, {steps_per_epoch}) must give an array of shape {shape} of "

@@ -14,15 +14,12 @@ from xpnet.backends import Backend, backend_of, open_backend
 from xpnet.data.stored import StoredArray, stored_array
 from xpnet.errors import DataError
 from xpnet.layers import Layer
-from xpnet.training.containers import SparseRows, plain
+from xpnet.training.containers import REGISTERED, SparseRows, plain
 from xpnet.training.evaluation import chunks
 from xpnet.typing import Array, DType, HostArray, Shape
 
 _CHECKED_VALUES = 1 << 22
 """About how many numbers are looked at at once, so that the masks of a check stay small."""
-
-_REGISTERED = 2
-"""What NumPy calls a dtype that another library has brought, in `isbuiltin`."""
 
 
 class Streamed:
@@ -58,7 +55,7 @@ class Streamed:
         return part if self._wanted is None else self.backend.xp.astype(part, self._wanted)
 
 
-def place(backend: Backend, x: Any) -> Array:
+def place(backend: Backend, x: Any, what: str = "") -> Array:
     """What `move` gives, or `Streamed` for what is too large: in a file, or a sparse matrix.
 
     Raises
@@ -69,10 +66,10 @@ def place(backend: Backend, x: Any) -> Array:
     if isinstance(x, Streamed):
         return x
     stored = x if isinstance(x, SparseRows) else stored_array(x)
-    return move(backend, x) if stored is None else Streamed(backend, stored)
+    return move(backend, x, what) if stored is None else Streamed(backend, stored)
 
 
-def move(backend: Backend, x: Any) -> Array:
+def move(backend: Backend, x: Any, what: str = "") -> Array:
     """An array of any library, or nested lists of numbers, as an array of this backend.
 
     Nothing is copied where it is there already.
@@ -82,7 +79,7 @@ def move(backend: Backend, x: Any) -> Array:
     DataError
         If it is neither an array of real numbers nor nested lists of them.
     """
-    source, x = source_of(backend, x)
+    source, x = source_of(backend, x, what)
     return bring(backend, source, x)
 
 
@@ -104,6 +101,22 @@ def home_of(backend: Backend, x: Any) -> Backend:
         return open_backend("numpy", None, backend.dtype_name)
 
 
+def home_backend(
+    backend: str | Backend, device: str | None, dtype: str | None, x: Any
+) -> Backend | None:
+    """Where samples live, for a training that may choose; None for NumPy's, or if it may not."""
+    if backend != "auto" or device is not None:
+        return None
+    try:
+        source = backend_of(x, dtype or "float32")
+    except TypeError:
+        return None
+    if source.name == "numpy":
+        return None
+    source.reason = "the training samples live there"
+    return source
+
+
 def load_inputs(
     backend: Backend, what: str, x: Any, model: Layer, *, allow_none: bool = False
 ) -> Array:
@@ -115,7 +128,8 @@ def load_inputs(
         If there are none (unless that is allowed), their shape does not fit the model, a value is
         masked, missing or not finite in the backend's dtype, or it is no number.
     """
-    x = place(backend, plain(f"{what}: inputs", x))
+    called = f"{what}: inputs"
+    x = place(backend, plain(called, x), called)
     if x.ndim >= 1 and x.shape[0] == 0 and not allow_none:
         raise DataError(f"{what}: there are no samples (an array of shape {tuple(x.shape)})")
     if x.ndim < 2:
@@ -158,8 +172,11 @@ def parts_of(x: Array) -> Iterator[slice]:
     return chunks(x.shape[0], max(1, _CHECKED_VALUES // max(1, math.prod(x.shape[1:]))))
 
 
-def source_of(backend: Backend, x: Any) -> tuple[Backend, Array]:
-    """The backend that an array lives on, and the array; lists become NumPy arrays."""
+def source_of(backend: Backend, x: Any, what: str = "") -> tuple[Backend, Array]:
+    """The backend that an array lives on, and the array; lists become NumPy arrays.
+
+    `what` is what it is called in a message.
+    """
     source = home_of(backend, x)
     if source is not backend and not source.owns(x):
         x = _host_array(x)
@@ -168,10 +185,11 @@ def source_of(backend: Backend, x: Any) -> tuple[Backend, Array]:
     if source.name == "numpy":
         # float16 and longdouble, which not every library has; bfloat16 and others, of ml_dtypes.
         odd_size = x.dtype.kind == "f" and x.dtype.itemsize not in (4, 8)
-        if odd_size or (x.dtype.kind == "V" and x.dtype.isbuiltin == _REGISTERED):
+        if odd_size or (x.dtype.kind == "V" and x.dtype.isbuiltin == REGISTERED):
             x = x.astype(backend.dtype_name)
     if not source.xp.isdtype(x.dtype, ("bool", "integral", "real floating")):
-        raise DataError(f"expected an array of real numbers, got one of dtype {x.dtype}")
+        which = what and f"{what}: "
+        raise DataError(f"{which}expected an array of real numbers, got one of dtype {x.dtype}")
     return source, x
 
 

@@ -196,8 +196,9 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         If they do not fit the model or each other.
     """
     x = load_inputs(backend, "training set", given.train[0], model)
-    labels = plain("training set: targets", given.train[1], labels=True)
-    kind = kind_of_targets(backend, loss, labels)
+    called = "training set: targets"
+    labels = plain(called, given.train[1], labels=True)
+    kind = kind_of_targets(backend, loss, labels, called)
     output = model.output_shape(model.input_shape())
     classes = learn_classes("training set", backend, labels, kind, output, given.classes)
     y = targets = load_targets(backend, "training set", labels, x, model, kind, classes)

@@ -10,9 +10,11 @@ from xpnet.data.preparation import prepare
 from xpnet.layers import Context, Layer
 from xpnet.layers.container import inner_layers
 from xpnet.losses import Loss, LossFunction
+from xpnet.losses.base import name_of_loss, said_by
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
+from xpnet.training.memory import check_parameters_fit
 from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.training.weighted import Weighted
@@ -60,8 +62,11 @@ def initial_state(
     ValueError
         If a number of the model or the optimizer is 0 or infinite in the dtype of the backend (see
         `check_numbers`), or the schedule gives no table for the run.
+    OutOfMemory
+        If the parameters, or the table, are larger than the memory that is left.
     """
     check_numbers(backend.dtype_name, model, optimizer)
+    check_parameters_fit(backend, model.parameter_shapes(), arrays_kept(optimizer))
     if arrays is None:
         arrays = {**model.init(derive(seed, "initialization")), **model.buffers()}
     host = {name: arrays[name] for name in model.parameter_shapes()}
@@ -230,6 +235,11 @@ def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
     return all(part is None or type(part).__module__.startswith("xpnet.") for part in parts)
 
 
+def arrays_kept(optimizer: Optimizer) -> int:
+    """How many arrays are kept for each parameter beside itself: slots, and an average."""
+    return len(optimizer.slots()) + (optimizer.ema is not None)
+
+
 def trained_params(state: State) -> dict[str, Array]:
     """The parameters that a trained network has: their averages where the optimizer makes any."""
     return select(state, "ema/") or select(state, "param/")
@@ -274,13 +284,13 @@ def check_output(model: Layer, loss: LossFunction) -> None:
     ValueError
         If it would be: a softmax of a softmax is nearly constant, and little is learnt.
     """
-    last, applies = model.last(), getattr(loss, "applies", None)
+    last, applies = model.last(), said_by(loss, "applies")
     if applies is not None and last.gives_probabilities:
-        name = getattr(loss, "__name__", type(loss).__name__)
         raise ValueError(
-            f"the model ends in {last!r}, but {name} applies {applies} to its output itself: leave "
-            f"that layer out (predict_proba of the network gives probabilities), or take a loss "
-            f"that takes the output as it is, such as mean_squared_error"
+            f"the model ends in {last!r}, but {name_of_loss(loss)} applies {applies} to its "
+            f"output itself: leave that layer out (predict_proba of the network gives "
+            f"probabilities), or take a loss that takes the output as it is, such as "
+            f"mean_squared_error"
         )
 
 

@@ -15,7 +15,7 @@ from xpnet.training.samples import Streamed, all_finite, bring, parts_of, source
 from xpnet.typing import Array, DType, HostArray, Shape
 
 
-def kind_of_targets(backend: Backend, loss: LossFunction, y: Any) -> str:
+def kind_of_targets(backend: Backend, loss: LossFunction, y: Any, what: str = "targets") -> str:
     """What the targets of a training are: `"classes"`, `"multilabel"` or `"values"`.
 
     A loss says so in `target_kind`. For a plain function that does not, integers and texts in one
@@ -29,10 +29,10 @@ def kind_of_targets(backend: Backend, loss: LossFunction, y: Any) -> str:
     kind = target_kind(loss)
     if kind is not None:
         return kind
-    y = plain("targets", y, labels=True)
+    y = plain(what, y, labels=True)
     if isinstance(y, np.ndarray) and y.dtype.kind == "U":
         return "classes"
-    source, y = source_of(backend, y)
+    source, y = source_of(backend, y, what)
     return "classes" if y.ndim == 1 and source.xp.isdtype(y.dtype, "integral") else "values"
 
 
@@ -84,7 +84,7 @@ def load_targets(
     """
     output = model.output_shape(model.input_shape())
     y = encode(what, backend, plain(f"{what}: targets", y, labels=True), kind, output, classes)
-    source, y = source_of(backend, y)
+    source, y = source_of(backend, y, f"{what}: targets")
     if kind == "classes":
         return _load_classes(backend, source, what, y, x, output)
     return _load_rows(backend, source, what, y, x, output, kind)
@@ -99,7 +99,8 @@ def load_weights(backend: Backend, what: str, weight: Any, x: Array) -> Array:
         If there is not one for each input, or one is negative or not finite in the backend's dtype,
         or all are 0 there, or their sum is infinite.
     """
-    source, weight = source_of(backend, plain(f"{what}: sample weights", weight))
+    called = f"{what}: sample weights"
+    source, weight = source_of(backend, plain(called, weight), called)
     count = x.shape[0]
     if tuple(weight.shape) != (count,):
         raise DataError(
