@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import time
 import tracemalloc
 from dataclasses import replace
 
@@ -35,6 +36,8 @@ from xpnet.layers import (
 )
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential
+from xpnet.training.config_file import read_config
+from xpnet.training.options import OptionError
 from xpnet.training.snapshot import read_snapshot
 
 MODEL = Sequential(
@@ -48,6 +51,7 @@ MODEL = Sequential(
     o=Dense(6, 10),
 )
 LOSS = SoftmaxCrossEntropy(0.1, {0: 2.0, 3: 1.0})
+SMALL = {"n_in": 1, "n_out": 1, "init_weight": "he_normal", "bias": False}
 TRAIN = (
     "train --backend numpy --hidden 5 --batch-norm --epochs 3 --stop-after 1 --limit 300 --quiet"
 )
@@ -380,6 +384,49 @@ def test_a_hostile_configuration(home, text):
     (home / "odd" / "model.safetensors").write_bytes((home / "rich.safetensors").read_bytes())
     command(["evaluate", "odd"], (1, 2))
     assert not (home / "never").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 100_000 + "\nfoo = 1", "a." * 20_000 + "b = 1", "x = {" + "a." * 20_000 + "b = 1}"],
+    ids=["blanks", "dots", "dots in a table"],
+)
+def test_a_configuration_that_takes_the_square_of_its_length(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(OptionError):
+        read_config(tmp_path / "a.toml")
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "freeze = 0x" + "f" * 10_000, "fresh = [0x" + "f" * 10_000 + "]",
+        "freeze = [" + "1, " * 10_000 + "]", 'freeze = ["' + "a b " * 10_000 + '"]',
+        'device = "' + "a b " * 10_000 + '"', 'backend = "' + "a b " * 10_000 + '"',
+        'device = "' + "a b " * 10_000 + '"\nbackend = "array_api_strict"',
+    ],
+    ids=brief,
+)  # fmt: skip
+def test_what_is_repeated_of_a_configuration_is_cut(home, text):
+    (home / "config.toml").write_text(text)
+    result = command(["train", "--config", "config.toml", "--out", "never"], (1, 2))
+    assert len(result.stderr) < 700
+    assert "set_int_max_str_digits" not in result.stderr
+
+
+def test_a_network_to_begin_with_that_has_many_layers(home):
+    layers = [{"name": f"dense{n}", "layer": "Dense", "options": SMALL} for n in range(300)]
+    arrays = {f"param/dense{n}.weight": np.ones((1, 1), np.float32) for n in range(300)}
+    metadata = {
+        "model": {"layer": "Sequential", "options": {"layers": layers}}, "dtype": "float32",
+        "history": [], "sample_shape": [1], "pixel_maximum": 1.0,
+    }  # fmt: skip
+    write_checkpoint(home / "long.safetensors", arrays, metadata)
+    result = command(["train", "--start", "long.safetensors", "--out", "never"], (2,))
+    assert "the network does not fit the model" in result.stderr
+    assert len(result.stderr) < 1200
 
 
 # -- messages -------------------------------------------------------------------------------------
