@@ -3,8 +3,10 @@
 import copy
 import json
 import os
+import shutil
 import time
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -79,9 +81,9 @@ def picture(path, pixels):
     image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
 
 
-def command(arguments, codes=(0,)):
+def command(arguments, codes=(0,), **options):
     """Run a command in this process: an exit code of those, and no traceback."""
-    result = CliRunner().invoke(main, list(map(str, arguments)))
+    result = CliRunner().invoke(main, list(map(str, arguments)), **options)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code in codes, result.output
     assert readable(result.output) == result.output
@@ -361,8 +363,23 @@ def test_labels_that_are_no_numbers_of_classes(tmp_path):
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((3, 4, 4), dtype=np.uint8))
     labels = np.array([0, 1, 2**31 - 1], dtype=np.int32)
     write_idx(tmp_path / "train-labels-idx1-ubyte", labels)
-    with pytest.raises(DataError, match="a label is 2147483647, among 3 labels: number the class"):
+    with pytest.raises(
+        DataError, match="a label is 2147483647, among 3 labels, of which 3 differ: n"
+    ):
         load_folder(tmp_path)
+
+
+def test_many_labels_of_few_classes_make_no_large_network(tmp_path):
+    labels = np.zeros(200_000, dtype=np.int32)
+    labels[-1] = labels.size - 1
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", np.zeros((labels.size, 1, 1), np.uint8))
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", labels)
+    with pytest.raises(
+        DataError, match="a label is 199999, among 200000 labels, of which 2 differ"
+    ):
+        load_folder(tmp_path)
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", np.arange(labels.size, dtype=np.int32))
+    assert load_folder(tmp_path).n_classes == labels.size
 
 
 @pytest.mark.parametrize(
@@ -477,6 +494,30 @@ def test_names_on_the_command_line_are_no_orders_to_a_terminal(home):
     for arguments in (["evaluate", "\x1b[31m"], ["\x1b[31m"], ["train", "--seed", "\x1b[31m"]):
         result = command(arguments, (1, 2))
         assert r"\x1b[31m" in result.stderr
+
+
+def test_names_of_files_and_folders_are_no_orders_to_a_terminal(home):
+    """Of a run that goes well, and of its pictures, as of one that does not."""
+    if os.name == "nt":
+        pytest.skip("Windows has no such names")
+    data = load_digits()
+    folder = home / "\x1b[31mdata"
+    folder.mkdir()
+    np.save(folder / "train-images.npy", data.train.images[:50])
+    np.save(folder / "train-labels.npy", data.train.labels[:50])
+    shutil.copy(home / "good.png", home / "a.png: 7\nb.png")
+    run = "\x1b[32mrun"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = command(
+            ["train", folder.name, "--hidden", 2, "--epochs", 1, "--out", run], color=True
+        )
+    assert r"\x1b[31mdata" in done.stderr + done.stdout
+    for arguments in (["train", "--resume", run], ["plot", run], ["evaluate", run, "digits"],
+                      ["export", run, "\x1b[33m.npz"]):  # fmt: skip
+        command(arguments, color=True)
+    assert len(command(["predict", run, "a.png: 7\nb.png"]).stdout.splitlines()) == 1
+    assert len(command(["predict", run, "no\nb.png"], (1,)).stderr.splitlines()) == 1
 
 
 def test_forging_without_a_change_is_the_same_file(home):
