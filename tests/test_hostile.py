@@ -326,6 +326,18 @@ def test_a_forged_place_is_refused(home, key, value):
             read_snapshot(target)
 
 
+@pytest.mark.parametrize("where", ["configuration", "training", "callbacks"])
+@pytest.mark.parametrize("names", [["a b\x1b " * 10_000], list("abcdefghijklmnopqrstuvwxyz")])
+def test_names_in_a_checkpoint_are_cut(home, where, names):
+    def change(metadata, arrays):
+        metadata[where].update({name * 20: {} for name in names})
+
+    (home / "forged").mkdir(exist_ok=True)
+    source, target = (home / name / "checkpoint.safetensors" for name in ("run", "forged"))
+    forge(source, target, change)
+    assert len(command(["train", "--resume", "forged", "--quiet"], (1,)).stderr) < 1200
+
+
 @pytest.mark.parametrize("keeper", ["EarlyStopping", "Plateau"])
 @pytest.mark.parametrize("value", [None, "1", [], True, -1, 10**400], ids=brief)
 def test_what_callbacks_kept_is_not_believed(home, keeper, value):
