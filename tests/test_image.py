@@ -215,7 +215,7 @@ def test_a_jpeg_in_several_scans_is_in_memory_as_a_whole(path, monkeypatch, how)
     else:
         waves(40, 30).convert("RGB").save(path, "JPEG", progressive=how == "progressive")
     read_image(path, SIZE, maximum=1.0)
-    monkeypatch.setattr(module, "_LARGEST_WHOLE", 3 * 40 * 30 - 1)
+    monkeypatch.setattr(module, "_LARGEST_WHOLE", 3 * (40 * 30 - 1))
     if how == "in one":
         read_image(path, SIZE, maximum=1.0)
         return

@@ -153,7 +153,7 @@ def _open(file: IO[bytes]) -> "Image":
         raise DataError(f"cannot be read as a picture (not one of {', '.join(FORMATS)})")
     _, largest = FORMATS[name]
     if name == "JPEG" and _has_scans(picture, file):
-        largest = _LARGEST_WHOLE // len(picture.getbands())
+        largest = _LARGEST_WHOLE // max(3, len(picture.getbands()))
     width, height = picture.size
     if width * height > largest:
         raise DataError(
