@@ -337,6 +337,28 @@ def test_forged_descriptions(change, tmp_path):
         assert len(said) < 700
 
 
+@pytest.mark.parametrize("code", [0xD800, 0x110000, 0xFFFFFFFF])
+def test_a_description_of_characters_that_are_none(code, tmp_path):
+    np.savez(tmp_path / "a.npz", xpnet=np.array(code, dtype="<u4").view("<U1"))
+    with pytest.raises(CheckpointError, match=r"not a readable \.npz file"):
+        xpnet.Network.from_npz(tmp_path / "a.npz")
+
+
+def test_a_description_is_not_read_at_any_size(tmp_path, monkeypatch):
+    to_npz(NETWORK, tmp_path / "a.npz")
+    monkeypatch.setattr("xpnet.export.npz._LARGEST_TEXT", 400)
+    with pytest.raises(CheckpointError, match=r"a description of \d,?\d* bytes"):
+        xpnet.Network.from_npz(tmp_path / "a.npz")
+
+
+def test_a_description_in_the_other_byte_order(tmp_path):
+    to_npz(NETWORK, tmp_path / "a.npz")
+    arrays = dict(np.load(tmp_path / "a.npz"))
+    arrays["xpnet"] = arrays["xpnet"].astype(arrays["xpnet"].dtype.newbyteorder())
+    np.savez(tmp_path / "b.npz", **arrays)
+    assert_same(xpnet.Network.from_npz(tmp_path / "b.npz"), NETWORK)
+
+
 def test_npz_files_of_other_models(tmp_path):
     to_npz(small(fc1=Dense(5, 4), other=Dense(4, 2)), tmp_path / "a.npz")
     with pytest.raises(

@@ -3,7 +3,10 @@
 import copy
 import json
 import os
+import shutil
+import time
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +53,7 @@ MODEL = Sequential(
     o=Dense(6, 10),
 )
 LOSS = SoftmaxCrossEntropy(0.1, {0: 2.0, 3: 1.0})
+SMALL = {"n_in": 1, "n_out": 1, "init_weight": "he_normal", "bias": False}
 TRAIN = (
     "train --backend numpy --hidden 5 --batch-norm --epochs 3 --stop-after 1 --limit 300 --quiet"
 )
@@ -77,9 +81,9 @@ def picture(path, pixels):
     image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(path)
 
 
-def command(arguments, codes=(0,)):
+def command(arguments, codes=(0,), **options):
     """Run a command in this process: an exit code of those, and no traceback."""
-    result = CliRunner().invoke(main, list(map(str, arguments)))
+    result = CliRunner().invoke(main, list(map(str, arguments)), **options)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code in codes, result.output
     assert all(readable(line) == line for line in result.output.splitlines())
@@ -322,6 +326,18 @@ def test_a_forged_place_is_refused(home, key, value):
             read_snapshot(target)
 
 
+@pytest.mark.parametrize("where", ["configuration", "training", "callbacks"])
+@pytest.mark.parametrize("names", [["a b\x1b " * 10_000], list("abcdefghijklmnopqrstuvwxyz")])
+def test_names_in_a_checkpoint_are_cut(home, where, names):
+    def change(metadata, arrays):
+        metadata[where].update({name * 20: {} for name in names})
+
+    (home / "forged").mkdir(exist_ok=True)
+    source, target = (home / name / "checkpoint.safetensors" for name in ("run", "forged"))
+    forge(source, target, change)
+    assert len(command(["train", "--resume", "forged", "--quiet"], (1,)).stderr) < 1200
+
+
 @pytest.mark.parametrize("keeper", ["EarlyStopping", "Plateau"])
 @pytest.mark.parametrize("value", [None, "1", [], True, -1, 10**400], ids=brief)
 def test_what_callbacks_kept_is_not_believed(home, keeper, value):
@@ -359,8 +375,23 @@ def test_labels_that_are_no_numbers_of_classes(tmp_path):
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((3, 4, 4), dtype=np.uint8))
     labels = np.array([0, 1, 2**31 - 1], dtype=np.int32)
     write_idx(tmp_path / "train-labels-idx1-ubyte", labels)
-    with pytest.raises(DataError, match="a label is 2147483647, among 3 labels: number the class"):
+    with pytest.raises(
+        DataError, match="a label is 2147483647, among 3 labels, of which 3 differ: n"
+    ):
         load_folder(tmp_path)
+
+
+def test_many_labels_of_few_classes_make_no_large_network(tmp_path):
+    labels = np.zeros(200_000, dtype=np.int32)
+    labels[-1] = labels.size - 1
+    write_idx(tmp_path / "train-images-idx3-ubyte.gz", np.zeros((labels.size, 1, 1), np.uint8))
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", labels)
+    with pytest.raises(
+        DataError, match="a label is 199999, among 200000 labels, of which 2 differ"
+    ):
+        load_folder(tmp_path)
+    write_idx(tmp_path / "train-labels-idx1-ubyte.gz", np.arange(labels.size, dtype=np.int32))
+    assert load_folder(tmp_path).n_classes == labels.size
 
 
 @pytest.mark.parametrize(
@@ -382,6 +413,49 @@ def test_a_hostile_configuration(home, text):
     (home / "odd" / "model.safetensors").write_bytes((home / "rich.safetensors").read_bytes())
     command(["evaluate", "odd"], (1, 2))
     assert not (home / "never").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 100_000 + "\nfoo = 1", "a." * 20_000 + "b = 1", "x = {" + "a." * 20_000 + "b = 1}"],
+    ids=["blanks", "dots", "dots in a table"],
+)
+def test_a_configuration_that_takes_the_square_of_its_length(tmp_path, text):
+    (tmp_path / "a.toml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(OptionError):
+        read_config(tmp_path / "a.toml")
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "freeze = 0x" + "f" * 10_000, "fresh = [0x" + "f" * 10_000 + "]",
+        "freeze = [" + "1, " * 10_000 + "]", 'freeze = ["' + "a b " * 10_000 + '"]',
+        'device = "' + "a b " * 10_000 + '"', 'backend = "' + "a b " * 10_000 + '"',
+        'device = "' + "a b " * 10_000 + '"\nbackend = "array_api_strict"',
+    ],
+    ids=brief,
+)  # fmt: skip
+def test_what_is_repeated_of_a_configuration_is_cut(home, text):
+    (home / "config.toml").write_text(text)
+    result = command(["train", "--config", "config.toml", "--out", "never"], (1, 2))
+    assert len(result.stderr) < 700
+    assert "set_int_max_str_digits" not in result.stderr
+
+
+def test_a_network_to_begin_with_that_has_many_layers(home):
+    layers = [{"name": f"dense{n}", "layer": "Dense", "options": SMALL} for n in range(300)]
+    arrays = {f"param/dense{n}.weight": np.ones((1, 1), np.float32) for n in range(300)}
+    metadata = {
+        "model": {"layer": "Sequential", "options": {"layers": layers}}, "dtype": "float32",
+        "history": [], "sample_shape": [1], "pixel_maximum": 1.0,
+    }  # fmt: skip
+    write_checkpoint(home / "long.safetensors", arrays, metadata)
+    result = command(["train", "--start", "long.safetensors", "--out", "never"], (2,))
+    assert "the network does not fit the model" in result.stderr
+    assert len(result.stderr) < 1200
 
 
 # -- messages -------------------------------------------------------------------------------------
@@ -457,6 +531,30 @@ def test_a_name_with_a_line_break_is_in_one_line(home, tmp_path):
         assert len([line for line in errors.splitlines() if "rror: " in line]) == 1, arguments
     result = command(["train", "--epochs", 1, "--hidden", 4, "--out", tmp_path / "a\nb", "--quiet"])
     assert len(result.stdout.splitlines()) == 1
+
+
+def test_names_of_files_and_folders_are_no_orders_to_a_terminal(home):
+    """Of a run that goes well, and of its pictures, as of one that does not."""
+    if os.name == "nt":
+        pytest.skip("Windows has no such names")
+    data = load_digits()
+    folder = home / "\x1b[31mdata"
+    folder.mkdir()
+    np.save(folder / "train-images.npy", data.train.images[:50])
+    np.save(folder / "train-labels.npy", data.train.labels[:50])
+    shutil.copy(home / "good.png", home / "a.png: 7\nb.png")
+    run = "\x1b[32mrun"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        done = command(
+            ["train", folder.name, "--hidden", 2, "--epochs", 1, "--out", run], color=True
+        )
+    assert r"\x1b[31mdata" in done.stderr + done.stdout
+    for arguments in (["train", "--resume", run], ["plot", run], ["evaluate", run, "digits"],
+                      ["export", run, "\x1b[33m.npz"]):  # fmt: skip
+        command(arguments, color=True)
+    assert len(command(["predict", run, "a.png: 7\nb.png"]).stdout.splitlines()) == 1
+    assert len(command(["predict", run, "no\nb.png"], (1,)).stderr.splitlines()) == 1
 
 
 def test_forging_without_a_change_is_the_same_file(home):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpnet
+from xpnet.checkpoint import write_checkpoint
 from xpnet.cli import main
 from xpnet.data import image as module
 from xpnet.data.image import FORMATS, check_image_shape, read_image
@@ -190,6 +191,55 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(path):
         read_image(path, SIZE, maximum=1.0)
 
 
+def in_scans(size):
+    """A JPEG of three colours, each in a scan of its own: the same grey in all of them."""
+    content = io.BytesIO()
+    waves(*size).save(content, "JPEG")
+    grey = content.getvalue()
+    frame, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
+    behind_frame, behind_scan = (
+        at + 2 + int.from_bytes(grey[at + 2 : at + 4]) for at in (frame, scan)
+    )
+    colours = b"".join(bytes((colour, 0x11, 0)) for colour in (1, 2, 3))
+    parts = [grey[:frame], b"\xff\xc0", struct.pack(">HBHHB", 17, 8, *size, 3), colours]
+    parts.append(grey[behind_frame:scan])
+    for colour in (1, 2, 3):
+        parts += [b"\xff\xda\0\x08\x01", bytes((colour, 0, 0, 63, 0)), grey[behind_scan:-2]]
+    return b"".join(parts) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("how", ["in scans", "progressive", "in one"])
+def test_a_jpeg_in_several_scans_is_in_memory_as_a_whole(path, monkeypatch, how):
+    if how == "in scans":
+        path.write_bytes(in_scans((40, 30)))
+    else:
+        waves(40, 30).convert("RGB").save(path, "JPEG", progressive=how == "progressive")
+    read_image(path, SIZE, maximum=1.0)
+    monkeypatch.setattr(module, "_LARGEST_WHOLE", 3 * (40 * 30 - 1))
+    if how == "in one":
+        read_image(path, SIZE, maximum=1.0)
+        return
+    with pytest.raises(DataError, match=r"too large: 30 x 40 pixels, and of a JPEG may be 1,199"):
+        read_image(path, SIZE, maximum=1.0)
+
+
+@pytest.mark.parametrize("wanted", [(1, 2**22), (2**22, 1), (2048, 2048), (28, 28)])
+@pytest.mark.parametrize("size", [(16_400, 16_400), (65_500, 4_100), (4_100, 65_500)])
+def test_a_large_jpeg_is_decoded_small_whatever_is_wanted(wanted, size):
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, "JPEG")
+    picture = Image.open(content)
+    picture._size, picture.tile = size, [picture.tile[0]._replace(extents=(0, 0, *size))]
+    picture.draft(None, module._drafted(size, wanted[::-1]))
+    width, height = picture.size
+    assert width * height < 80_000_000
+    # Still larger than the picture will be, whichever way it is turned.
+    for high, wide in (wanted, wanted[::-1]):
+        scale = min(wide / size[0], high / size[1])
+        assert width >= min(size[0], 2 * scale * size[0]) - 1
+        assert height >= min(size[1], 2 * scale * size[1]) - 1
+
+
 def test_the_limit_of_pillow_is_not_touched(path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     waves(60, 37).save(path)
@@ -276,7 +326,7 @@ def test_a_damaged_picture_is_read_or_refused(scratch, data):
 @pytest.mark.parametrize(
     ("shape", "part"),
     [(None, "of unknown shape"), ((64,), r"of shape \(64,\)"), ((8, 8, 3), r"of shape \(8, 8, 3\)"),
-     ((10**5, 10**5), "more than the 16,777,216")],
+     ((10**5, 10**5), "more than the 4,194,304")],
 )  # fmt: skip
 def test_samples_that_are_no_pictures(shape, part):
     with pytest.raises(DataError, match=part):
@@ -317,6 +367,20 @@ def test_networks_that_do_not_tell_classes_apart_are_predicted(tmp_path, kind):
     probabilities = network.predict_proba(pixels)[0]
     holding = [f"{i}  ({100 * p:.1f} %)" for i, p in enumerate(probabilities) if p > 0.5]
     assert answer == f"{picture}: {', '.join(holding) or 'none of 3 labels'}"
+
+
+@pytest.mark.parametrize("kind", ["values", "multilabel"])
+def test_what_a_network_of_very_many_outputs_says_is_cut(tmp_path, kind):
+    metadata = {
+        "model": {"layer": "Flatten", "options": {"shape": [50, 50]}}, "dtype": "float32",
+        "history": [], "sample_shape": [50, 50], "pixel_maximum": 1.0, "target_kind": kind,
+    }  # fmt: skip
+    write_checkpoint(tmp_path / "a.safetensors", {}, metadata)
+    Image.new("L", (50, 50), 255).save(tmp_path / "a.png")
+    said = predict(tmp_path / "a.safetensors", tmp_path / "a.png").stdout
+    assert said.endswith(" and 1,500 more\n")
+    assert said.count("1" if kind == "values" else "%") >= 1000
+    assert len(said) < 25_000
 
 
 def test_a_network_that_takes_no_pictures_says_so_once(tmp_path):

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from xpnet.backends.base import DTYPES, Backend, Status
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, shown
 from xpnet.suggestions import did_you_mean
 
 __all__ = [
@@ -69,7 +69,7 @@ def open_backend(
         or what it was not opened with.
     """
     if device is not None and not (isinstance(device, str) and device):
-        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {device!r}")
+        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {shown(device)}")
     if isinstance(name, Backend):
         other = dtype not in (None, name.dtype_name) or (tf32 and not name.tf32)
         if device is not None or threads is not None or other:
@@ -118,7 +118,7 @@ def _open_automatically(device: str | None, dtype: str, tf32: bool) -> Backend:
         return backend
     if device not in (None, "cpu"):
         raise BackendUnavailable(
-            f"device {device!r} needs a GPU backend, and CuPy cannot be used: {status.reason}"
+            f"device {shown(device)} needs a GPU backend, and CuPy cannot be used: {status.reason}"
         )
     backend = open_backend("numpy", device, dtype, tf32=tf32)
     why_not, _, _ = status.reason.partition(":")
@@ -130,7 +130,7 @@ def _backend_class(name: str) -> type[Backend]:
     if name not in _BACKENDS:
         near = did_you_mean(name, BACKENDS)
         raise ValueError(
-            f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {name!r}{near}"
+            f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {shown(name)}{near}"
         )
     cls: type[Backend] = getattr(import_module(f"xpnet.backends.{name}"), _BACKENDS[name])
     return cls

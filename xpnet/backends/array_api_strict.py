@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.base import Backend, Status, quiet_numpy
-from xpnet.errors import BackendUnavailable
+from xpnet.errors import BackendUnavailable, shown
 from xpnet.typing import Array, HostArray
 
 
@@ -46,7 +46,7 @@ class ArrayApiStrictBackend(Backend):
         name = "CPU_DEVICE" if device in (None, "cpu") else device
         if name not in names:
             raise BackendUnavailable(
-                f"the array_api_strict backend has no device {device!r}: "
+                f"the array_api_strict backend has no device {shown(device)}: "
                 f"device may be 'cpu' or {', '.join(map(repr, names))}"
             )
         self.xp = xp

@@ -23,6 +23,9 @@ from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, sh
 from xpnet.training import Network, load
 from xpnet.training.resumed import trained_on
 
+_MOST_SAID = 1000
+"""So many values or labels of a picture are said: a file may make a network of millions of them."""
+
 
 @click.command()
 @click.argument("run", type=FILE)
@@ -100,14 +103,21 @@ def _answer(network: Network, path: Path, invert: bool) -> str:
     if not np.isfinite(numbers).all():
         raise DataError(f"{path}: the network gives no finite numbers for this picture")
     if network.target_kind == "values":
-        return "  ".join(f"{value:.6g}" for value in numbers.ravel().tolist())
-    percent = [100 * value for value in numbers.ravel().tolist()]
+        values = [f"{value:.6g}" for value in numbers.ravel()[:_MOST_SAID].tolist()]
+        return "  ".join(values) + _more(numbers.size)
+    percent = 100 * numbers.ravel()
     if network.target_kind == "classes":
-        best = int(numbers.argmax())
+        best = int(percent.argmax())
         name = best if network.classes is None else one_line(network.classes[best])
         return f"{name}  ({percent[best]:.1f} %)"
-    holding = [f"{label}  ({p:.1f} %)" for label, p in enumerate(percent) if p > 50]
-    return ", ".join(holding) or f"none of {len(percent)} labels"
+    holding = np.flatnonzero(percent > 50)
+    said = [f"{label}  ({percent[label]:.1f} %)" for label in holding[:_MOST_SAID].tolist()]
+    return ", ".join(said) + _more(holding.size) if said else f"none of {percent.size} labels"
+
+
+def _more(count: int) -> str:
+    """How many are left out of a list of so many; nothing where all are said."""
+    return f" and {count - _MOST_SAID:,} more" if count > _MOST_SAID else ""
 
 
 @click.command()

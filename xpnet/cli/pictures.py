@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from xpnet.cli.streams import tell
 from xpnet.data import Dataset, Split
 from xpnet.training import Network
@@ -39,7 +41,8 @@ def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArr
 
     which, split = judged_on(data)
     try:
-        plots.draw_run(folder, network, split, counts, f"{data.name}, {which} set")
+        with np.errstate(all="ignore"):  # matplotlib warns of figures near the largest float
+            plots.draw_run(folder, network, split, counts, f"{data.name}, {which} set")
     except ImportError as error:
         hint = "they need pip install 'xpnet[plot]'"
         if error.name is None or error.name.partition(".")[0] != "matplotlib":

@@ -22,7 +22,7 @@ from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, ju
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
 from xpnet.data import Dataset, load_dataset
-from xpnet.errors import readable
+from xpnet.errors import one_line, readable
 from xpnet.optimizers import SGD
 from xpnet.training import Network, ProgressBar, Snapshot
 from xpnet.training.config import RunConfig
@@ -152,10 +152,8 @@ def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot
     tell(f"data:    {readable(data.limited(config.limit).describe())}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:
-        begins = (
-            "as drawn by the seed" if config.start is None else f"as {readable(str(config.start))}"
-        )
-        frozen = f", frozen: {', '.join(config.freeze)}" if config.freeze else ""
+        begins = "as drawn by the seed" if config.start is None else f"as {one_line(config.start)}"
+        frozen = f", frozen: {one_line(', '.join(config.freeze))}" if config.freeze else ""
         tell(f"begins:  {begins}{frozen}")
     optimizer = config.build_optimizer()
     if optimizer != SGD(optimizer.learning_rate):

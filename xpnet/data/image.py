@@ -33,18 +33,23 @@ FORMATS: dict[str, tuple[str, int]] = {
 They are what cameras, scanners, browsers and paint programs write. Pillow has some thirty others:
 EPS would start Ghostscript, which runs programs, and the decoders of the rest are seldom used and
 seldom tested. The numbers keep the memory below 1 GB. A JPEG can be decoded at an eighth of its
-size, so that a photograph of 200 megapixels takes little; a progressive one is in memory as a whole
-(`_LARGEST_PROGRESSIVE`), and WebP and TIFF are there several times over.
+size, so that a photograph of 200 megapixels takes little; one that comes in several scans, such as
+a progressive one, is in memory as a whole (`_LARGEST_WHOLE`), and WebP and TIFF are there several
+times over.
 """
 
-_LARGEST_PROGRESSIVE = 135_000_000
+_LARGEST_WHOLE = 405_000_000
+"""So many values a JPEG may have that is in memory as a whole: 135 megapixels of three colours."""
 _LARGEST_PIPED = 1 << 28
-_LARGEST_WANTED = 1 << 24
+_LARGEST_WANTED = 1 << 22
 _LARGE = 1 << 22
 """From so many pixels on a picture is made smaller by means, and then scaled as others are."""
 _PIECE = 1 << 20
 _KEPT = 4
-"""How many times as wide and high as wanted it then still is: more than the scaling can tell."""
+"""How many times as wide and high as wanted it then still is: more than the scaling can tell.
+
+Where what is wanted is large itself it is twice, since memory counts.
+"""
 _UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """The `Image.Transpose` that turns a picture of an EXIF orientation upright."""
 
@@ -146,8 +151,8 @@ def _open(file: IO[bytes]) -> "Image":
     else:
         raise DataError(f"cannot be read as a picture (not one of {', '.join(FORMATS)})")
     _, largest = FORMATS[name]
-    if name == "JPEG" and picture.info.get("progressive"):
-        largest = _LARGEST_PROGRESSIVE
+    if name == "JPEG" and _has_scans(picture, file):
+        largest = _LARGEST_WHOLE // max(3, len(picture.getbands()))
     width, height = picture.size
     if width * height > largest:
         raise DataError(
@@ -157,13 +162,22 @@ def _open(file: IO[bytes]) -> "Image":
     return picture
 
 
+def _has_scans(picture: "Image", file: IO[bytes]) -> bool:
+    """Whether a JPEG, which is opened, comes in several scans: colour by colour, or finer each."""
+    if picture.info.get("progressive"):
+        return True
+    bands, after = len(picture.getbands()), file.tell()
+    # Before it is the head of the first scan: its length, and how many colours it has.
+    file.seek(after - (6 + 2 * bands))
+    return file.read(3) != bytes((0, 6 + 2 * bands, bands))
+
+
 def _fitted(picture: "Image", size: tuple[int, int], *, paper: int) -> "Image":
     """In grey, upright, scaled to lie within (width, height), and padded."""
     from PIL import Image
 
     if picture.format in ("JPEG", "MPO") and math.prod(picture.size) > _LARGE:
-        most = _KEPT * max(size)  # whichever way it is turned
-        picture.draft(None, (most, most))
+        picture.draft(None, _drafted(picture.size, size))
     picture.load()
     orientation = _orientation(picture)
     turned = orientation in (5, 6, 7, 8)
@@ -181,6 +195,19 @@ def _fitted(picture: "Image", size: tuple[int, int], *, paper: int) -> "Image":
     return padded
 
 
+def _drafted(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a picture still is `_kept` times as large as it will be, however turned."""
+    width, height = picture
+    upright = min(size[0] / width, size[1] / height)
+    turned = min(size[1] / width, size[0] / height)
+    scale = _kept(size) * max(upright, turned)
+    return max(1, math.ceil(scale * width)), max(1, math.ceil(scale * height))
+
+
+def _kept(size: tuple[int, int]) -> int:
+    return _KEPT if math.prod(size) <= _PIECE else 2
+
+
 def _orientation(picture: "Image") -> int | None:
     try:
         orientation = picture.getexif().get(0x0112)
@@ -196,7 +223,8 @@ def _grey(picture: "Image", size: tuple[int, int], paper: int) -> "Image":
     width, height = picture.size
     if width * height <= _LARGE:
         return _grey_piece(picture, picture.format, paper)
-    across, down = max(1, width // (_KEPT * size[0])), max(1, height // (_KEPT * size[1]))
+    kept = _kept(size)
+    across, down = max(1, width // (kept * size[0])), max(1, height // (kept * size[1]))
     small = Image.new("L", (-(-width // across), -(-height // down)))
     for left, top, right, bottom in _pieces(width, height, across, down):
         piece = picture.crop((left, top, right, bottom))

@@ -33,6 +33,9 @@ DESCRIPTION = "xpnet"
 LARGEST_RATIO = 100
 """How far a file may be compressed; weights hardly can."""
 
+_LARGEST_TEXT = 1 << 26
+"""Bytes of the description, four for a character: more than a million classes take."""
+
 
 def to_npz(network: Network, path: str | os.PathLike[str], *, dtype: str | None = None) -> None:
     """Write the parameters and buffers of a network by their names, and a description as JSON.
@@ -94,8 +97,7 @@ def from_npz(
             text_shape, text_dtype = headers.pop(DESCRIPTION)
             if text_shape != () or text_dtype.kind != "U":
                 raise CheckpointError(f"{where}: the entry {DESCRIPTION!r} is not a text")
-            text = str(_array(file, DESCRIPTION))
-            model, described = read_description(where, text, model)
+            model, described = read_description(where, _text(file, text_dtype), model)
         if model is None:
             raise CheckpointError(
                 f"{where}: xpnet did not write it, and it does not say of which layers it is: give "
@@ -179,6 +181,14 @@ def _header(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[Shape, np.dty
     if head.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
         raise ValueError(f"{info.filename}: has not the size that its header says")
     return shape, dtype
+
+
+def _text(file: zipfile.ZipFile, dtype: np.dtype[Any]) -> str:
+    """The description, whose characters may be none: NumPy's own way is without checks."""
+    if dtype.itemsize > _LARGEST_TEXT:
+        raise ValueError(f"a description of {dtype.itemsize:,} bytes")
+    codes = _array(file, DESCRIPTION).astype(dtype.newbyteorder("<"))
+    return codes.tobytes().decode("utf-32-le").rstrip("\0")
 
 
 def _array(file: zipfile.ZipFile, name: str) -> HostArray:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.errors import shown
+from xpnet.errors import one_line, shown
 from xpnet.initializers import zeros
 from xpnet.layers.base import EVALUATION, Context, Layer
 from xpnet.layers.container import Container
@@ -69,8 +69,9 @@ def freeze_layers(model: Layer, names: Collection[str]) -> Layer:
     frozen = _with_frozen(model, frozenset(names), "")
     if not frozen.parameter_shapes():
         raise ValueError(
-            f"freeze={tuple(names)} leaves nothing to train: leave a layer with parameters out of "
-            f"it; of the model there are {', '.join(model.parameter_shapes()) or 'none'}"
+            f"freeze={shown(tuple(names))} leaves nothing to train: leave a layer with parameters "
+            f"out of it; of the model there are "
+            f"{one_line(', '.join(model.parameter_shapes())) or 'none'}"
         )
     return frozen
 
@@ -110,10 +111,10 @@ def check_layer_names(option: str, model: Layer, names: Collection[str]) -> None
             continue
         hint = did_you_mean(name, known) or "."
         if name in model.parameter_shapes():
-            hint = f", which is a parameter: name its layer, {name.rpartition('.')[0]!r}."
+            hint = f", which is a parameter: name its layer, {shown(name.rpartition('.')[0])}."
         raise ValueError(
-            f"{option}: the model has no layer {name!r}{hint} Its layers are "
-            f"{', '.join(known) or 'without names: it is not made of layers'}"
+            f"{option}: the model has no layer {shown(name)}{hint} Its layers are "
+            f"{one_line(', '.join(known)) or 'without names: it is not made of layers'}"
         )
 
 

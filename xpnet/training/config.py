@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.data import Dataset
-from xpnet.errors import shown
+from xpnet.errors import one_line, shown
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.losses import SoftmaxCrossEntropy
@@ -209,7 +209,7 @@ class RunConfig:
             if name not in names:
                 near = did_you_mean(name, names)
                 raise OptionError(
-                    str(name), f"is no option of a run; there are {', '.join(names)}{near}"
+                    one_line(name), f"is no option of a run; there are {', '.join(names)}{near}"
                 )
         return cls(**values)
 

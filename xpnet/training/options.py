@@ -155,7 +155,9 @@ def _text(name: str, value: Any) -> str:
 def _names(name: str, value: Any) -> tuple[str, ...]:
     fits = isinstance(value, list | tuple) and all(isinstance(n, str) and n for n in value)
     if not fits:
-        raise OptionError(name, f"must be a list of names of layers, such as fc1; got {value!r}")
+        raise OptionError(
+            name, f"must be a list of names of layers, such as fc1; got {shown(value)}"
+        )
     return tuple(value)
 
 

@@ -24,6 +24,8 @@ _LOOKED_AT = 64
 
 _FEW = 1000
 
+_MOST_PROBLEMS = 8
+
 _POOL_SIZE = 4  # of a SeedSequence, unless it is chosen
 
 
@@ -142,19 +144,21 @@ def check_same_training(
     Raises
     ------
     CheckpointError
-        With all that differs.
+        With what differs, as far as it fits into a message.
     """
     before = saved.training
     problems = [
-        f"{name} was {_short(before.get(name))}, and is {_short(training.get(name))}"
+        f"{one_line(name, 80)} was {_short(before.get(name))}, and is {_short(training.get(name))}"
         for name in sorted({*before, *training})
         if before.get(name) != training.get(name)
     ]
     problems += [
-        f"{name} was one of the callbacks, and is not"
+        f"{one_line(name, 80)} was one of the callbacks, and is not"
         for name in sorted(set(saved.callbacks) - set(keepers))
     ]
     if problems:
+        others = len(problems) - _MOST_PROBLEMS
+        problems = problems[:_MOST_PROBLEMS] + ([f"and {others} more"] if others > 0 else [])
         raise CheckpointError(
             f"resume: the saved training was another one than this: {'; '.join(problems)}. Give "
             f"what it was begun with, or leave resume out to begin anew"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.errors import one_line, shown
 from xpnet.layers import Layer
 from xpnet.layers.frozen import check_layer_names, freeze_layers
 from xpnet.random import Seed, derive
@@ -69,7 +70,7 @@ def start_from(
     """
     if start is not None and not isinstance(start, Network):
         how = "its to_network()" if hasattr(start, "to_network") else "load(file)"
-        raise TypeError(f"start must be a trained Network, got {start!r}: give {how}")
+        raise TypeError(f"start must be a trained Network, got {shown(start)}: give {how}")
     if fresh is not None:
         check_layer_names("fresh", model, fresh)
         if start is None and not resumed:
@@ -125,12 +126,15 @@ def _taken(
     # Who names layers that begin anew has another model, which need not have all of the network.
     unused = [name for name in given if name not in arrays] if fresh is None else []
     if missing or other or unused:
-        problems = [f"{name} is {_shape(given[name])} there and {_shape(arrays[name])} in the model"
-                    for name in other]  # fmt: skip
-        problems += [f"it has no {', '.join(missing)}"] if missing else []
-        problems += [f"the model has no {', '.join(unused)}"] if unused else []
+        differing = [
+            f"{name} is {_shape(given[name])} there and {_shape(arrays[name])} in the model"
+            for name in other
+        ]
+        problems = [one_line("; ".join(differing))] if differing else []
+        problems += [f"it has no {one_line(', '.join(missing))}"] if missing else []
+        problems += [f"the model has no {one_line(', '.join(unused))}"] if unused else []
         layers = dict.fromkeys(name.rpartition(".")[0] for name in (*other, *missing))
-        how = f"fresh={tuple(filter(None, layers))}"
+        how = f"fresh={shown(tuple(filter(None, layers)))}"
         raise ValueError(
             f"start: the network does not fit the model: {'; '.join(problems)}. Train a model with "
             f"its layers, such as network.model; or, if that is meant, {how}: layers named there "

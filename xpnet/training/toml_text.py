@@ -31,6 +31,10 @@ _RULES = (
 
 _MOST_TRIED = 5
 
+_MOST_DOTS = 100
+"""In a line: no option has any in its name, and tomllib takes the square of their number, or more.
+"""
+
 
 def decode(content: bytes) -> str:
     """The text in the bytes of a TOML file, which is UTF-8, with or without a byte-order mark.
@@ -65,6 +69,12 @@ def parse(text: str) -> dict[str, Any]:
     """
     import tomllib  # late, as all that `import xpnet` has no need of
 
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.count(".") > _MOST_DOTS and not line.lstrip().startswith("#"):
+            raise ValueError(
+                f"there are more than {_MOST_DOTS} dots (at line {number}): the name of an option "
+                f"has none"
+            )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -87,7 +97,8 @@ def place(before: str) -> str:
 
 def place_of(key: str, text: str) -> str:
     """Where a key of the top level stands in a TOML text; empty where it is not found."""
-    beginning = rf"^[ \t]*\[?[ \t]*(?=[\"']?{re.escape(key)}[\"']?[ \t]*[=.\]])"
+    # No two of its parts match the same blanks: that would take the square of their number.
+    beginning = rf"^[ \t]*(?:\[[ \t]*)?(?=[\"']?{re.escape(key)}[\"']?[ \t]*[=.\]])"
     for found, _ in zip(
         re.finditer(beginning, text, re.MULTILINE), range(_MOST_TRIED), strict=False
     ):
