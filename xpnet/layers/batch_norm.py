@@ -133,7 +133,9 @@ class BatchNorm(Layer):
             present, count = ctx.present[:, None], xp.maximum(xp.sum(ctx.present), 1.0)
             mean = xp.sum(x * present, axis=0) / count
             normal = x - mean
-            variance = xp.sum(normal * normal * present, axis=0) / count
+            # Before the square, which may be infinite of a sample that is not there.
+            counted = normal * present
+            variance = xp.sum(counted * counted, axis=0) / count
             masked = (present, count)
         inverse = 1 / xp.sqrt(variance + self.epsilon)
         normal *= inverse
