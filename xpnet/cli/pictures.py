@@ -6,6 +6,7 @@ import numpy as np
 
 from xpnet.cli.streams import tell
 from xpnet.data import Dataset, Split
+from xpnet.errors import one_line
 from xpnet.training import Network
 from xpnet.typing import HostArray
 
@@ -42,7 +43,7 @@ def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArr
     which, split = judged_on(data)
     try:
         with np.errstate(all="ignore"):  # matplotlib warns of figures near the largest float
-            plots.draw_run(folder, network, split, counts, f"{data.name}, {which} set")
+            plots.draw_run(folder, network, split, counts, f"{one_line(data.name)}, {which} set")
     except ImportError as error:
         hint = "they need pip install 'xpnet[plot]'"
         if error.name is None or error.name.partition(".")[0] != "matplotlib":

@@ -1,7 +1,8 @@
 """What the commands print, and what becomes of it where the output is closed or full.
 
 What is said beside the work never ends it (`tell`). What a command is asked for has to arrive: if
-not, the exit code says so (`show`), as with other programs.
+not, the exit code says so (`show`), as with other programs. Neither sends an order to the terminal,
+whatever names and files hold.
 """
 
 import errno
@@ -14,14 +15,14 @@ from typing import TextIO
 
 import click
 
-from xpnet.errors import shortened
+from xpnet.errors import readable, shortened
 from xpnet.streams import Forgiving, can_flush
 
 
 def tell(line: str, *, err: bool = False) -> None:
     """Say something about the work, if anybody can hear it."""
     stream = Forgiving(sys.stderr if err else sys.stdout)
-    click.echo(line, file=stream)  # type: ignore[arg-type]
+    click.echo(_safe(line), file=stream)  # type: ignore[arg-type]
 
 
 def show(result: object) -> None:
@@ -34,7 +35,12 @@ def show(result: object) -> None:
     """
     if sys.stdout is None or getattr(sys.stdout, "closed", False):
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    click.echo(result)
+    click.echo(_safe(result))
+
+
+def _safe(text: object) -> str:
+    """The lines of a text, each with nothing in it that a terminal obeys."""
+    return "\n".join(map(readable, str(text).split("\n")))
 
 
 @contextmanager
