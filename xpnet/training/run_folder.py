@@ -191,6 +191,7 @@ class RunFolder(Checkpoint):
                     events.unlink()
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
+        self._check_mine()
         self._history.on_epoch(network, record)
         self._save(network)
         if self._board is not None:
@@ -212,6 +213,7 @@ class RunFolder(Checkpoint):
                 self._let_go()
 
     def _save(self, network: Network) -> None:
+        self._check_mine()
         try:
             network.save(self.path / MODEL)
         except OSError as error:
@@ -264,6 +266,7 @@ class RunFolder(Checkpoint):
                 "device_bytes": network.backend.peak_memory(),
             },
         }
+        self._check_mine()
         try:
             text = json.dumps(summary, indent=2) + "\n"
             write_atomically(self.path / SUMMARY, text.encode())
