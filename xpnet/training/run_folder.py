@@ -227,6 +227,7 @@ class RunFolder(Checkpoint):
         split: str,
         *,
         total_seconds: float,
+        pending: str | None = None,
     ) -> None:
         """Write `summary.json`, whole or not at all.
 
@@ -242,6 +243,8 @@ class RunFolder(Checkpoint):
             Which set the matrix is of.
         total_seconds
             How long the run took.
+        pending
+            What still is to be done, for which `xpnet train --resume` will go on; None for nothing.
 
         Raises
         ------
@@ -265,6 +268,7 @@ class RunFolder(Checkpoint):
                 "host_bytes": peak_host_memory(),
                 "device_bytes": network.backend.peak_memory(),
             },
+            **({} if pending is None else {"pending": pending}),
         }
         self._check_mine()
         try:
