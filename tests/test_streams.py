@@ -14,7 +14,8 @@ import pytest
 import xpnet
 from xpnet import ProgressBar, fit, mlp
 from xpnet.cli import main
-from xpnet.streams import Forgiving, say
+from xpnet.errors import DataWarning
+from xpnet.streams import Forgiving, log, say, warn
 
 pytestmark = pytest.mark.installed
 
@@ -172,3 +173,37 @@ def test_the_host_programs_streams_stay_open(capsys):
     main(["conformance", "--list"], standalone_mode=False)
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr().out.startswith("functions: ")
+
+
+CLOSED = """
+    import sys
+    from xpnet.errors import DataWarning
+    from xpnet.streams import log, warn
+    sys.stderr.close()
+    warn("the samples are dark", DataWarning)
+    log("warning", "the cores are busy: %d", 2)
+    sys.stderr = None
+    print("goes on")
+"""
+
+
+def test_a_warning_where_the_program_has_closed_standard_error():
+    """Python itself makes an error of it, in `warnings` as in `logging`."""
+    command = [sys.executable, "-c", textwrap.dedent(CLOSED)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "goes on\n"
+
+
+def test_a_warning_that_is_an_error_by_the_programs_filters():
+    with pytest.raises(DataWarning, match="dark"):
+        warn("the samples are dark", DataWarning)
+    with pytest.warns(DataWarning, match="dark") as caught:
+        warn("the samples are dark", DataWarning)
+    assert caught[0].filename == __file__
+
+
+def test_what_is_logged_has_its_place(caplog):
+    log("warning", "%d of %d", 1, 2)
+    assert [(r.name, r.getMessage(), r.pathname) for r in caplog.records] == [
+        ("xpnet", "1 of 2", __file__)
+    ]

@@ -5,6 +5,7 @@ more. What a command is asked for is another matter: see `xpnet.cli`.
 """
 
 import sys
+import warnings
 from contextlib import suppress
 from typing import IO, Any
 
@@ -63,6 +64,23 @@ def can_flush(stream: IO[str] | None) -> bool:
 def say(line: str) -> None:
     """Print a line to standard output if that can be."""
     Forgiving(sys.stdout).write(f"{line}\n")
+
+
+def warn(message: str, category: type[Warning] = UserWarning, *, stacklevel: int = 1) -> None:
+    """`warnings.warn`, of which a standard error that was closed makes an error.
+
+    A warning that is an error by the filters of the program is raised.
+    """
+    with suppress(OSError, ValueError):
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
+
+
+def log(level: str, message: str, *values: object) -> None:
+    """Log to `xpnet`, as a method of a logger does; what cannot be written is lost."""
+    import logging  # late: it is a twentieth of the time of `import xpnet`
+
+    with suppress(OSError, ValueError):
+        getattr(logging.getLogger("xpnet"), level)(message, *values, stacklevel=2)
 
 
 def _encodable(text: str, stream: IO[str]) -> str:

@@ -1,6 +1,5 @@
 """CuPy, on a CUDA GPU: products by cuBLAS, groups of training steps as CUDA graphs."""
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -21,9 +20,8 @@ from xpnet.backends.cuda.fusion import Fuser
 from xpnet.backends.cuda.graph import GraphRunner, GraphUse
 from xpnet.backends.cuda.stream import CupyStream
 from xpnet.errors import BackendUnavailable, one_line
+from xpnet.streams import log
 from xpnet.typing import Array, HostArray
-
-logger = logging.getLogger("xpnet")
 
 _DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
 
@@ -148,7 +146,7 @@ class CupyBackend(Backend):
         handles = self._handles
         if handles is None:
             # CuPy's own products refuse to be recorded.
-            logger.warning("steps are started one by one: %s", self.graphs.reason)
+            log("warning", "steps are started one by one: %s", self.graphs.reason)
             return super().repeat(plain)
         cupy, device = self._cupy, self.device
         return GraphRunner(

@@ -1,6 +1,5 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +14,7 @@ from xpnet.backends.cpu.replay import Replayer
 from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable, shown
-
-logger = logging.getLogger("xpnet")
+from xpnet.streams import log
 
 
 class NumpyBackend(Backend):
@@ -63,7 +61,8 @@ class NumpyBackend(Backend):
         if is_too_slow(slower):
             self.threads = 1
             BLAS_THREADS.change(1)  # from here to the end of the scope
-            logger.warning(
+            log(
+                "warning",
                 "other work keeps the cores busy: 1 thread is used, as %d take %.0f times as long "
                 "(threads=%d insists)",
                 threads, slower, threads,

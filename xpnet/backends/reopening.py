@@ -1,11 +1,8 @@
 """Backends in pickles: how to open one again, and what to do where that cannot be done."""
 
-import logging
-
 from xpnet.backends.base import Backend
 from xpnet.errors import BackendUnavailable
-
-logger = logging.getLogger("xpnet")
+from xpnet.streams import log
 
 
 def reopened(
@@ -28,7 +25,8 @@ def reopened(
     except BackendUnavailable as error:
         from xpnet.backends.numpy import NumpyBackend  # late: NumPy's own file imports the base
 
-        logger.warning(
+        log(
+            "warning",
             "what was pickled on the %s backend, device %r, is now on numpy: %s",
             kind.name, device, error,
         )  # fmt: skip

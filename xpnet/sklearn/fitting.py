@@ -1,7 +1,6 @@
 """Bringing together what a call of `fit` or `partial_fit` needs, for either kind of solver."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from xpnet.sklearn.lbfgs import FullBatch, minimise
 from xpnet.sklearn.problem import Problem, make_optimizer
 from xpnet.sklearn.scoring import of_rows
 from xpnet.sklearn.training import Training
+from xpnet.streams import warn
 from xpnet.training.batches import check_batch_size
 from xpnet.training.evaluation import make_evaluator
 from xpnet.training.rates import SCHEDULE_START
@@ -234,7 +234,7 @@ class Fitting:
         if given == "auto":
             return min(200, n_samples)
         if given > n_samples:
-            warnings.warn(
+            warn(
                 "Got `batch_size` less than 1 or larger than sample size. "
                 "It is going to be clipped",
                 stacklevel=6,

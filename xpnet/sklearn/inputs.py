@@ -4,7 +4,6 @@ Arrays of other libraries than NumPy stay where they are. What is wrong with one
 scikit-learn, which is shown a copy on the host.
 """
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.utils.validation import _check_y, validate_data
 from xpnet.backends import Backend, backend_of
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
+from xpnet.streams import warn
 from xpnet.training.containers import SparseRows
 from xpnet.training.samples import Streamed, all_finite, dtype_name, move
 from xpnet.typing import Array, HostArray
@@ -164,7 +164,7 @@ def warn_of_other_scale(work: Backend, x: Any, held: Any) -> None:
     far = xp.mean(xp.abs(held - mean), axis=0) > _FAR * reach
     varying = work.to_numpy(reach) > 0
     if varying.any() and work.to_numpy(far)[varying].mean() > 0.5:
-        warnings.warn(
+        warn(
             "The samples to validate on are of another scale than those to train on. In a "
             "pipeline validation_data is not transformed by the steps before: give X_val and "
             "y_val, with Pipeline(..., transform_input=['X_val'])",

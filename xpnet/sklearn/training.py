@@ -1,7 +1,6 @@
 """The epochs of an estimator, in the steps of `fit` and by the rules of scikit-learn."""
 
 import math
-import warnings
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,7 +12,7 @@ from xpnet.sklearn.engine import Engine, Progress, Sets, network_copy
 from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.sklearn.scoring import BY_LOSS, make_scorer, score_of
 from xpnet.sklearn.told import Told
-from xpnet.streams import say
+from xpnet.streams import say, warn
 from xpnet.training.batches import VARYING_GROUP, batches, counting
 from xpnet.training.callbacks import overrides
 from xpnet.training.evaluation import Evaluation
@@ -93,7 +92,7 @@ class Training:
             while est.n_iter_ < epochs:
                 if not self._take_steps(interrupts):
                     interrupts.answered = True
-                    warnings.warn("Training interrupted by user.", stacklevel=6)
+                    warn("Training interrupted by user.", stacklevel=6)
                     break
                 record = self._finish_epoch()
                 if plateau is not None:
@@ -102,7 +101,7 @@ class Training:
                 stop = self._tell(network, record)
                 est.stopped_ = self._is_over() or stop
                 if self._best and math.isnan(est.loss_):  # without, the arrays are refused
-                    warnings.warn(
+                    warn(
                         f"Stochastic Optimizer: The loss of epoch {record.epoch} is not a number: "
                         f"training ends, and the network is that of the best epoch before.",
                         ConvergenceWarning,
@@ -111,7 +110,7 @@ class Training:
                 if est.stopped_ or incremental or math.isnan(est.loss_):
                     break
                 if est.n_iter_ == est.max_iter:
-                    warnings.warn(
+                    warn(
                         f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and "
                         f"the optimization hasn't converged yet.",
                         ConvergenceWarning,

@@ -9,6 +9,7 @@ import numpy as np
 from xpnet.checkpoint import check_arrays
 from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
+from xpnet.streams import log
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import EpochRecord
 from xpnet.training.network import Network
@@ -145,9 +146,8 @@ class EarlyStopping(Callback):
         if self._waited < self.patience:
             return False
         self.stopped_epoch = record.epoch
-        import logging  # late: it is a twentieth of the time of `import xpnet`
-
-        logging.getLogger("xpnet").info(
+        log(
+            "info",
             "%s has not improved for %d epochs: the training ends after epoch %d",
             self._monitor.name, self._waited, record.epoch,
         )  # fmt: skip

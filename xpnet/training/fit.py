@@ -13,6 +13,7 @@ from xpnet.layers import Layer
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
+from xpnet.streams import log
 from xpnet.training.batches import check_batch_size, visited_samples
 from xpnet.training.callbacks import Callback, CallbackList, saves
 from xpnet.training.evaluation import make_evaluator
@@ -325,11 +326,9 @@ def _check_accuracy(callbacks: list[Callback], optimizer: Optimizer, kind: str) 
 def _open(
     backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None
 ) -> Backend:
-    import logging  # late: it is a twentieth of the time of `import xpnet`
-
     opened = _where_it_lives(backend, device, dtype, x) or open_backend(backend, device, dtype)
     reason = opened.reason and f": {opened.reason}"
-    logging.getLogger("xpnet").info("training on %r%s", opened, reason)
+    log("info", "training on %r%s", opened, reason)
     if saved is not None:
         settle_as_before(opened, saved)
     return opened

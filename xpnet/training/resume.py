@@ -12,6 +12,7 @@ from xpnet.backends import Backend
 from xpnet.checkpoint import check_arrays
 from xpnet.errors import CheckpointError, one_line, shown
 from xpnet.layers import Layer, describe_layer
+from xpnet.streams import log
 from xpnet.training.sets import Sets
 from xpnet.training.snapshot import LOSS, Snapshot, read_snapshot
 from xpnet.training.validation import Rows
@@ -45,11 +46,9 @@ def open_resume(resume: str | os.PathLike[str] | Snapshot | None) -> Snapshot | 
 
 def settle_as_before(backend: Backend, saved: Snapshot) -> None:
     """Before the scope of a backend: products by as many threads as before, for the same digits."""
-    import logging  # late: it is a twentieth of the time of `import xpnet`
-
-    logger = logging.getLogger("xpnet")
     if backend.name != saved.backend:
-        logger.warning(
+        log(
+            "warning",
             "the training was saved on %s and goes on with %s: the last digits may differ",
             saved.backend, backend.name,
         )  # fmt: skip
@@ -59,7 +58,8 @@ def settle_as_before(backend: Backend, saved: Snapshot) -> None:
     if backend.threads is None:
         backend.limit_threads(saved.threads)
     elif backend.threads != saved.threads:
-        logger.warning(
+        log(
+            "warning",
             "the training was saved with %d threads and goes on with %d: the last digits may "
             "differ (threads=%d for the same)",
             saved.threads, backend.threads, saved.threads,

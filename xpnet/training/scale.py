@@ -1,13 +1,13 @@
 """The scale of samples: what pixels are divided by, and a warning where that is in doubt."""
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.errors import DataWarning
+from xpnet.streams import warn
 from xpnet.training.samples import Streamed, dtype_name, parts_of
 from xpnet.typing import Array
 
@@ -70,7 +70,7 @@ def find_pixel_maximum(
             f"integers in a Dataset with pixel_maximum={brightest:g} (uint8 needs neither)"
         )
     if message:
-        warnings.warn(message, DataWarning, stacklevel=stacklevel + 1)
+        warn(message, DataWarning, stacklevel=stacklevel + 1)
     return maximum
 
 

@@ -9,7 +9,6 @@ cannot be recorded, it is taken as it is written, which is slower and otherwise 
 Where there is a C compiler, what a recording calls is compiled once that pays: `cpu.program`.
 """
 
-import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,9 +21,8 @@ from xpnet.backends.cpu.compiler import NotNow
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Call, Recording, Refused
 from xpnet.errors import one_line
+from xpnet.streams import log
 from xpnet.typing import HostArray, State
-
-logger = logging.getLogger("xpnet")
 
 WARM_UPS = 2
 """How many steps of a shape are taken as they are written before one is recorded."""
@@ -178,7 +176,7 @@ class Replayer:
 
     def _give_up(self, tape: _Tape, reason: str) -> None:
         tape.is_tried = True
-        logger.info("steps are not compiled, which may be slower: %s", reason)
+        log("info", "steps are not compiled, which may be slower: %s", reason)
 
     def _are_known(self, x: HostArray, y: Any) -> bool:
         """Whether these are the samples of the call before; streamed ones are new each time."""
@@ -213,7 +211,7 @@ class Replayer:
         except Exception as error:
             self._tapes.clear()
             self.reason = one_line(error) or type(error).__name__
-            logger.info("steps are not replayed, which may be slower: %s", self.reason)
+            log("info", "steps are not replayed, which may be slower: %s", self.reason)
             return after
         finally:
             recording.close()

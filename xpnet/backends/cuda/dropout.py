@@ -1,14 +1,12 @@
 """The masks of dropout in one CUDA kernel, instead of about 90 operations on arrays."""
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
 
 from xpnet.errors import one_line
+from xpnet.streams import log
 from xpnet.typing import Array
-
-logger = logging.getLogger("xpnet")
 
 FusedMask = Callable[[tuple[int, int], Any, Array, float, Any], Array | None]
 
@@ -73,8 +71,10 @@ def make_fused_mask(cupy: Any) -> FusedMask:
         except Exception as error:
             broken = True
             text = one_line(error, 300)
-            logger.warning(
-                "dropout takes many kernels instead of one, which cannot be used (%s)", text
+            log(
+                "warning",
+                "dropout takes many kernels instead of one, which cannot be used (%s)",
+                text,
             )
             return None
 

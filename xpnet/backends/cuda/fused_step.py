@@ -1,6 +1,5 @@
 """Training steps with few kernels, and the namespace that makes them so."""
 
-import logging
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -9,10 +8,8 @@ from typing import Any
 
 from xpnet.backends.cuda.fusion import Fuser
 from xpnet.errors import one_line
+from xpnet.streams import log
 from xpnet.typing import Array, Namespace, State
-
-logger = logging.getLogger("xpnet")
-
 
 MOST_ARRAYS = 128
 """A state of more is that of a deep network: its hundreds of kernels would take minutes to make."""
@@ -53,7 +50,7 @@ class FusedStep:
             after = self._step(state, x, y, rows)  # raises by itself what is not of our making
             self._broken = True
             text = f"{type(error).__name__}: {one_line(error, 300)}"
-            logger.warning("small kernels are not put together, which is slower (%s)", text)
+            log("warning", "small kernels are not put together, which is slower (%s)", text)
         self._works.add(shapes)
         return after
 

@@ -7,7 +7,6 @@ to lie where it lay when they were recorded: the state, and the rows of the batc
 Nothing here names CuPy. What is needed of a device is a `GraphStream`.
 """
 
-import logging
 import sys
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
@@ -16,9 +15,8 @@ from typing import Any, Protocol
 
 from xpnet.backends.base import one_by_one
 from xpnet.errors import one_line
+from xpnet.streams import log
 from xpnet.typing import Array, State
-
-logger = logging.getLogger("xpnet")
 
 WARM_UPS = 2
 """How often a group is run step by step first: kernels are compiled, memory is found."""
@@ -291,7 +289,8 @@ class GraphRunner:
     def _say(self, error: Exception) -> None:
         text = one_line(error, 300)
         self.use.reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        logger.warning(
+        log(
+            "warning",
             "steps are started one by one, which is slower on a GPU: they cannot be recorded as a "
             "CUDA graph (%s)",
             self.use.reason,
