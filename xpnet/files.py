@@ -4,6 +4,7 @@ Nothing of the process is changed for it, since other threads would see it: a fi
 mode that it shall have, and not by a umask that is put back.
 """
 
+import errno
 import os
 import re
 import stat
@@ -18,8 +19,8 @@ _SHOWN = 40  # characters of the name, of which each may take four bytes of the 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file such that at every moment the old or the new content is there, whole.
 
-    A link of this name is replaced, and what it points to stays as it is. A device or a pipe, such
-    as `/dev/stdout`, is written to.
+    A link of this name is replaced, and what it points to stays as it is. A device or a pipe is
+    written to, and so is a stream of the process, such as `/dev/stdout`, whatever it is.
 
     Raises
     ------
@@ -27,9 +28,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If it cannot be written; the old file is untouched and no temporary file is left.
     """
     path = Path(path)
+    number = _stream(path)
+    if number is not None:
+        _write_stream(number, content)
+        return
     if _is_device(path):
         path.write_bytes(content)
         return
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(_temporary_name(path.name))
     try:
         descriptor = open_new(temporary)
@@ -49,13 +56,17 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def append_line(path: str | os.PathLike[str], line: str) -> None:
-    """Write a line to the end of a file, or nothing; a link is not followed.
+    """Write a line to the end of a file, or nothing; a link is not followed, but to a stream.
 
     Raises
     ------
     OSError
         If it cannot be written, or is a link.
     """
+    number = _stream(Path(path))
+    if number is not None:
+        _write_stream(number, line.encode())
+        return
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | _BINARY
     with os.fdopen(above_streams(os.open(path, flags, 0o666)), "ab", buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
@@ -118,6 +129,27 @@ def above_streams(descriptor: int) -> int:
 
 def _temporary_name(name: str) -> str:
     return f".{name[:_SHOWN]}.{os.urandom(_RANDOM // 2).hex()}{_ENDING}"
+
+
+def _stream(path: Path) -> int | None:
+    """The number of the stream of this process that is meant; None where it is another file.
+
+    Such a name is a link to the file behind it, which the shell may have opened.
+    """
+    path = path.absolute()
+    if str(path) in _STREAMS:
+        return _STREAMS[str(path)]
+    is_number = str(path.parent) in ("/dev/fd", "/proc/self/fd") and path.name.isdecimal()
+    return int(path.name) if is_number else None
+
+
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+def _write_stream(number: int, content: bytes) -> None:
+    """Write behind what has been written to it, and not to where the file begins."""
+    with os.fdopen(os.dup(number), "wb") as file:
+        file.write(content)
 
 
 def _is_device(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -164,7 +165,12 @@ def _current_folder() -> Iterator[None]:
 def _check_folders(*files: Path | None) -> None:
     """Find out before the work, and not after it, that a file could not be written."""
     for file in files:
-        if file is not None and not file.absolute().parent.is_dir():
+        if file is None:
+            continue
+        # os.path: unlike Path's methods it is silent about names that cannot be.
+        if os.path.isdir(file):  # noqa: PTH112
+            raise click.UsageError(f"{file}: is a folder")
+        if not os.path.isdir(file.absolute().parent):  # noqa: PTH112
             raise click.UsageError(f"{file}: the folder is not there")
 
 
