@@ -488,3 +488,16 @@ def test_what_cannot_be_written_is_named(tmp_path, name):
     (path / name).mkdir(parents=True)
     error = train("--out", path, "--force", code=1).output
     assert f"error: {path / name}: cannot be written" in error
+
+
+@posix
+def test_a_pipe_in_a_run_folder_is_not_waited_for(tmp_path):
+    train("--out", tmp_path / "run", "--stop-after", 1)
+    (tmp_path / "run" / "history.jsonl").unlink()
+    os.mkfifo(tmp_path / "run" / "history.jsonl")
+    resume(tmp_path / "run")
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2
+    os.mkfifo(tmp_path / "run" / LOCK)
+    error = train("--out", tmp_path / "run", "--force", code=1).stderr
+    assert f"{LOCK}: cannot be written: it is no file" in error
+    assert (tmp_path / "run" / LOCK).is_fifo()

@@ -32,7 +32,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     if number is not None:
         _write_stream(number, content)
         return
-    if _is_device(path):
+    if is_device(path):
         path.write_bytes(content)
         return
     if not path.name:
@@ -152,7 +152,8 @@ def _write_stream(number: int, content: bytes) -> None:
         file.write(content)
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
+    """Whether it is a device or a pipe, which is written to as it is, or a link to one."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # not there, a link to nowhere, or a name that cannot be

@@ -6,9 +6,11 @@ message, and where the system's lock does not reach, on another machine that sha
 a file system without locks.
 """
 
+import errno
 import json
 import os
 import platform
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -227,7 +229,11 @@ def _read_owner(descriptor: int) -> dict[str, Any]:
 
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return above_streams(os.open(path, flags, 0o666))
+    descriptor = above_streams(os.open(path, flags, 0o666))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe, say
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, "it is no file", str(path))
+    return descriptor
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xpnet.errors import RunError
-from xpnet.files import write_atomically
+from xpnet.files import is_device, write_atomically
 from xpnet.training.checkpoints import BEST, Checkpoint, cannot_write
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, write_config
@@ -154,7 +154,8 @@ class RunFolder(Checkpoint):
             raise RunError(
                 f"{self.path}: the run there would be replaced: give fit(..., resume=path) as well"
             )
-        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else FILES
+        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else list(FILES)
+        stale += filter(lambda name: is_device(self.path / name), FILES)  # a pipe waits for readers
         try:
             # The checkpoint first: who is killed here must not go on with the run of before.
             there = set(stale) & set(self._files())
