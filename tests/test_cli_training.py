@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import xpnet
 from xpnet.cli import main
 from xpnet.data import load_digits, write_idx
+from xpnet.errors import RunError
 from xpnet.random import stream
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import read_config
@@ -351,6 +352,24 @@ def test_a_finished_run_that_goes_on_stays_as_it_is():
     assert first.startswith("test accuracy")
     assert Path("run/summary.json").exists()
     assert_same("run", "before")
+
+
+def test_pictures_that_were_not_written_are_drawn_by_going_on(monkeypatch):
+    """A full disk, or a kill, when all else is there."""
+
+    def fail(*_):
+        raise RunError("run/curves.png: cannot be written: No space left on device")
+
+    drawn = []
+    monkeypatch.setattr("xpnet.cli.training.draw_pictures", fail)
+    result = train("--epochs", 2, "--out", "run", "--quiet", code=1)
+    assert "No space left on device" in result.stderr
+    assert json.loads(Path("run/summary.json").read_text())["pending"] == "pictures"
+    monkeypatch.setattr("xpnet.cli.training.draw_pictures", lambda *_: drawn.append(True))
+    assert xp("train", "--resume", "run", "--quiet").stdout.startswith("test accuracy")
+    assert xp("train", "--resume", "run", "--quiet").stdout.startswith("nothing is left to do")
+    assert drawn == [True]
+    assert "pending" not in json.loads(Path("run/summary.json").read_text())
 
 
 def advice(run, *arguments):

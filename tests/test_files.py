@@ -155,6 +155,36 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
     assert list(tmp_path.iterdir()) == [pipe]
 
 
+STREAM = """
+    from xpnet.files import append_line, write_atomically
+    print("head", flush=True)
+    write_atomically("/dev/stdout", b"content\\n")
+    append_line("/dev/stdout", "line\\n")
+    write_atomically("/dev/fd/1", b"end\\n")
+    print("foot")
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_a_stream_of_the_process_is_written_to(tmp_path):
+    """Also where the shell has opened a file for it: neither replaced nor cut off."""
+    command = [sys.executable, "-c", textwrap.dedent(STREAM)]
+    expected, there = "head\ncontent\nline\nend\nfoot\n", os.lstat("/dev/stdout")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == expected
+    file = tmp_path / "out.txt"
+    for mode, before in (("w", ""), ("a", expected)):
+        with file.open(mode) as out:
+            subprocess.run(command, stdout=out, check=True)
+        assert file.read_text() == before + expected
+    assert os.path.samestat(os.lstat("/dev/stdout"), there)
+
+
+def test_no_name_is_that_of_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        write_atomically(".", b"")
+
+
 @posix
 @pytest.mark.parametrize("name", ["x" * 250, "数" * 83], ids=["ascii", "three bytes each"])
 def test_a_name_as_long_as_can_be(tmp_path, name):

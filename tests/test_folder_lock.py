@@ -1,5 +1,6 @@
 """One run folder, one training: who is refused, who takes over, and what a kill leaves."""
 
+import copy
 import errno
 import json
 import os
@@ -310,6 +311,117 @@ def test_a_file_that_is_removed_in_between_is_no_lock(tmp_path, monkeypatch):
     second.release()
 
 
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_lock.os, "write", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        FolderLock(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_would_let_go_of_it(tmp_path):
+    lock = FolderLock(tmp_path)
+    with pytest.raises(TypeError, match="cannot be copied"):
+        copy.deepcopy(lock)
+    with pytest.raises(RunError):
+        FolderLock(tmp_path)
+    lock.release()
+
+
+FORK = """
+    import os, sys, time
+    from pathlib import Path
+    from xpnet.training.folder_lock import FolderLock
+    lock = FolderLock(Path(sys.argv[1]))
+    if os.fork() == 0:
+        try:
+            lock.check()
+        except OSError as error:
+            print("another training has it" in str(error), flush=True)
+        if sys.argv[2] == "leaves":
+            raise SystemExit
+        time.sleep(15)
+    if sys.argv[2] == "leaves":
+        os.wait()
+    print("go on", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("child", ["leaves", "stays"])
+def test_a_process_that_was_forked_has_it_not(tmp_path, child):
+    """It neither lets go of its parent's lock when it ends, nor keeps that of a dead parent."""
+    command = [sys.executable, "-c", textwrap.dedent(FORK), tmp_path, child]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert {owner.stdout.readline(), owner.stdout.readline()} == {"True\n", "go on\n"}
+        with pytest.raises(RunError, match=f"number {owner.pid} "):
+            FolderLock(tmp_path)
+        owner.kill()
+        owner.wait()
+        FolderLock(tmp_path).release()
+
+
+class Do(Callback):
+    """Does something after the second epoch."""
+
+    def __init__(self, action):
+        self.action = action
+
+    def on_epoch(self, network, record):
+        if record.epoch == 2:
+            self.action()
+
+
+@posix
+@pytest.mark.parametrize("kind", [Checkpoint, RunFolder])
+@pytest.mark.parametrize("what", ["link", "folder", "lock"])
+def test_a_folder_that_has_become_anothers_is_not_written_to(tmp_path, kind, what):
+    """A link to another, a new one in its place, or another's lock after ours was removed."""
+    path, others, taken = tmp_path / "run", tmp_path / "others", []
+
+    def replace():
+        if what == "lock":
+            (path / LOCK).unlink()
+            taken.append(FolderLock(path))
+            return
+        path.rename(tmp_path / "moved")
+        others.mkdir()
+        (others / "checkpoint.safetensors").write_bytes(b"mine")
+        if what == "link":
+            path.symlink_to(others)
+        else:
+            others.rename(path)
+        taken.append(FolderLock(path))
+
+    with pytest.raises(RunError, match="no longer this training's: another"):
+        fit(mlp(12, 3), SAMPLES, epochs=3, backend="numpy", callbacks=[kind(path), Do(replace)])
+    if what != "lock":
+        assert content(path).pop("checkpoint.safetensors") == b"mine"
+        assert len(content(path)) == 2
+    assert (path / LOCK).exists()  # the other one's
+    taken[0].release()
+
+
+@posix
+@pytest.mark.parametrize("what", ["moved", "unlocked"])
+def test_a_folder_that_is_still_ours(tmp_path, what):
+    path = tmp_path / "run"
+
+    def change():
+        if what == "unlocked":
+            (path / LOCK).unlink()
+        else:  # to a larger disk, say
+            path.rename(tmp_path / "moved")
+            path.symlink_to(tmp_path / "moved")
+
+    fit(mlp(12, 3), SAMPLES, epochs=3, backend="numpy", callbacks=[RunFolder(path), Do(change)])
+    assert read_snapshot(path).finished
+    assert not (path / LOCK).exists()
+
+
 # -- killed before the first checkpoint ------------------------------------------------------------
 
 
@@ -418,3 +530,16 @@ def test_what_cannot_be_written_is_named(tmp_path, name):
     (path / name).mkdir(parents=True)
     error = train("--out", path, "--force", code=1).output
     assert f"error: {path / name}: cannot be written" in error
+
+
+@posix
+def test_a_pipe_in_a_run_folder_is_not_waited_for(tmp_path):
+    train("--out", tmp_path / "run", "--stop-after", 1)
+    (tmp_path / "run" / "history.jsonl").unlink()
+    os.mkfifo(tmp_path / "run" / "history.jsonl")
+    resume(tmp_path / "run")
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2
+    os.mkfifo(tmp_path / "run" / LOCK)
+    error = train("--out", tmp_path / "run", "--force", code=1).stderr
+    assert f"{LOCK}: cannot be written: it is no file" in error
+    assert (tmp_path / "run" / LOCK).is_fifo()

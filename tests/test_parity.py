@@ -228,6 +228,10 @@ def test_a_folder_that_is_not_there_is_found_before_the_training(option, tmp_pat
     result = run(option, tmp_path / "none" / "file", code=2)
     assert "the folder is not there" in result.stderr
     assert result.stdout == ""
+    for folder in (tmp_path, "."):
+        result = run(option, folder, code=2)
+        assert f"{folder}: is a folder" in result.stderr
+        assert result.stdout == ""
 
 
 def test_a_wrong_option_is_not_blamed_on_the_backends():

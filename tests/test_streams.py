@@ -355,3 +355,22 @@ def test_the_command_line_in_a_program_whose_stderr_takes_nothing(monkeypatch, b
             main(arguments)
     assert ended.value.code == 0
     assert xpnet.read_snapshot(bits / "run").finished
+
+
+CLOSED = """
+    import sys
+    from xpnet.errors import DataWarning
+    from xpnet.streams import log_warning, warn
+    sys.stderr.close()
+    warn("the samples are dark", DataWarning)
+    log_warning("the cores are busy: %d", 2)
+    sys.stderr = None
+    print("goes on")
+"""
+
+
+def test_a_warning_where_the_program_has_closed_standard_error():
+    """Python itself makes an error of it, in `warnings` as in `logging`."""
+    command = [sys.executable, "-c", textwrap.dedent(CLOSED)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "goes on\n"

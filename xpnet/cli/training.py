@@ -177,13 +177,15 @@ def _finish(
     which, split = judged_on(data)
     counts = count_confusions(network, split)
 
-    def write_summary() -> float:
+    def write_summary(pending: str | None = None) -> float:
         seconds = time.perf_counter() - started
-        folder.write_summary(network, config.to_dict(), counts, which, total_seconds=seconds)
+        folder.write_summary(
+            network, config.to_dict(), counts, which, total_seconds=seconds, pending=pending
+        )
         return seconds
 
     # Before the pictures, which may fail: and again, with their time.
-    write_summary()
+    write_summary("pictures")
     draw_pictures(folder.path, network, data, counts)
     seconds = write_summary()
     n, errors = len(split), count_errors(network, split, counts)

@@ -105,6 +105,7 @@ class Checkpoint(Callback):
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
         if self._improved(record):
+            self._check_mine()
             try:
                 network.save(self.path / BEST)
             except OSError as error:
@@ -113,6 +114,11 @@ class Checkpoint(Callback):
 
     def on_end(self, network: Network) -> None:
         self._let_go()
+
+    def _check_mine(self) -> None:
+        """Check, before it is written to, that the folder has not come to be another one."""
+        if self._lock is not None:
+            self._lock.check()
 
     def _let_go(self) -> None:
         """Let others write to the folder."""
@@ -138,6 +144,7 @@ class Checkpoint(Callback):
 
     def on_snapshot(self, snapshot: Snapshot) -> None:
         file = self.path / CHECKPOINT
+        self._check_mine()
         try:
             snapshot.save(file, configuration=self.configuration)
             if snapshot.epoch == snapshot.step == 0:

@@ -15,7 +15,8 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from weakref import WeakSet
 
 from xpnet.errors import RunError, one_line
 from xpnet.files import above_streams
@@ -37,6 +38,9 @@ _UNKNOWN = {"process": "?", "host": "?", "since": "?"}
 class FolderLock:
     """Has a folder to itself, from when it is made until `release`.
 
+    A process that is forked has it not: the folder stays its parent's, and only as long as that
+    lives.
+
     Parameters
     ----------
     folder
@@ -54,19 +58,46 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self._path, self._surely, self._descriptor = folder / LOCK, True, -1
         self._descriptor = self._acquire()
+        _LOCKS.add(self)
         try:
             self._check_owner()
             while os.fstat(self._descriptor).st_nlink > 1:
                 self._replace()
-            _HELD.add(self._path.absolute())
-            os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            os.write(self._descriptor, json.dumps(_this_process()).encode())
         except BaseException:
             descriptor, self._descriptor = self._descriptor, -1
             if descriptor >= 0:
                 _close(descriptor)  # and the file stays: it is the other one's
             raise
+        try:
+            self._folder = folder.stat()
+            _HELD.add(self._path.absolute())
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, json.dumps(_this_process()).encode())
+        except BaseException:  # such as a full disk
+            self.release()
+            raise
+
+    def check(self) -> None:
+        """Check, before something is written, that the folder still is the one that was locked.
+
+        Raises
+        ------
+        RunError
+            If another folder, or a link to one, has taken its place; if another training has it,
+            since somebody removed the file, or this process was forked.
+        """
+        folder = self._path.parent
+        try:
+            if self._descriptor >= 0 and _is_still(self._descriptor, self._path):
+                return  # also where the folder was moved, and a link to it is in its place
+            same = os.path.samestat(folder.stat(), self._folder)
+            if same and self._descriptor >= 0 and not os.path.lexists(self._path):
+                return  # somebody has removed the file, and nobody has made use of that
+        except OSError:
+            return  # it is gone, or cannot be entered: who writes there will be told
+        what = "another training has it" if same else "another folder has taken its place"
+        raise RunError(f"{folder}: no longer this training's: {what}; nothing was written there")
 
     def release(self) -> None:
         """Let go of the folder; the file is removed."""
@@ -74,17 +105,28 @@ class FolderLock:
             return
         descriptor, self._descriptor = self._descriptor, -1
         _HELD.discard(self._path.absolute())
-        if sys.platform == "win32":  # a file that is open cannot be removed there
-            _close(descriptor)
-            descriptor = -1
         with suppress(OSError):
-            self._path.unlink()
+            mine = _is_still(descriptor, self._path)
+            if sys.platform == "win32":  # a file that is open cannot be removed there
+                _close(descriptor)
+                descriptor = -1
+            if mine:
+                self._path.unlink()
         if descriptor >= 0:
             _close(descriptor)
+
+    def _forget(self) -> None:
+        """In a process that was forked: the lock stays its parent's."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def __del__(self) -> None:
         with suppress(Exception):
             self.release()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a lock is had by one, and cannot be copied")  # which would let go of it
 
     def _acquire(self) -> int:
         """The descriptor of the file, locked, and still the one of that name."""
@@ -140,6 +182,20 @@ class FolderLock:
         rebooted = not same_boot and me["boot"] is not None
         if not self._surely and not rebooted and _lives(owner, self._path):
             raise RunError(f"{self._path.parent}: {_describe(owner)}")
+
+
+_LOCKS: WeakSet[FolderLock] = WeakSet()
+
+
+def _forget_all() -> None:
+    _HELD.clear()
+    for lock in list(_LOCKS):
+        with suppress(OSError):
+            lock._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _describe(owner: dict[str, Any]) -> str:

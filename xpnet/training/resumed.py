@@ -1,5 +1,6 @@
 """A run of the command line that is there: what it was begun with, and what may change."""
 
+import json
 import os
 import shlex
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xpnet.checkpoint import WRONG_VALUES
 from xpnet.errors import CheckpointError, RunError, reason_of, shown
 from xpnet.files import check_file
 from xpnet.schedules import Schedule
@@ -77,10 +79,20 @@ def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunC
 def is_finished(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapshot) -> bool:
     """Whether a run has come to its end, and its folder has all that is written then.
 
-    Pictures that are missing, since matplotlib was, are left to `xpnet plot`.
+    Pictures that are missing, since matplotlib was, are left to `xpnet plot`; not those that a kill
+    or a full disk has left out.
     """
     trained = snapshot.stopped or snapshot.epoch >= config.epochs
-    return trained and os.path.lexists(Path(path) / SUMMARY)
+    summary = Path(path) / SUMMARY
+    return trained and os.path.lexists(summary) and not _is_pending(summary)
+
+
+def _is_pending(summary: Path) -> bool:
+    """Whether the summary says that something still is to be done."""
+    try:
+        return summary.is_file() and "pending" in json.loads(summary.read_bytes())
+    except (OSError, *WRONG_VALUES):
+        return False  # it is not what xpnet wrote
 
 
 def what_next(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapshot) -> str:

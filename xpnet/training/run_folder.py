@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xpnet.errors import RunError
-from xpnet.files import cannot_write, write_atomically
+from xpnet.files import cannot_write, is_device, write_atomically
 from xpnet.training.checkpoints import BEST, Checkpoint
 from xpnet.training.config import RunConfig
 from xpnet.training.config_file import CONFIG, write_config
@@ -154,7 +154,8 @@ class RunFolder(Checkpoint):
             raise RunError(
                 f"{self.path}: the run there would be replaced: give fit(..., resume=path) as well"
             )
-        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else FILES
+        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else list(FILES)
+        stale += filter(lambda name: is_device(self.path / name), FILES)  # a pipe waits for readers
         try:
             # The checkpoint first: who is killed here must not go on with the run of before.
             there = set(stale) & set(self._files())
@@ -191,6 +192,7 @@ class RunFolder(Checkpoint):
                     events.unlink()
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
+        self._check_mine()
         self._history.on_epoch(network, record)
         self._save(network)
         if self._board is not None:
@@ -212,6 +214,7 @@ class RunFolder(Checkpoint):
                 self._let_go()
 
     def _save(self, network: Network) -> None:
+        self._check_mine()
         try:
             network.save(self.path / MODEL)
         except OSError as error:
@@ -225,6 +228,7 @@ class RunFolder(Checkpoint):
         split: str,
         *,
         total_seconds: float,
+        pending: str | None = None,
     ) -> None:
         """Write `summary.json`, whole or not at all.
 
@@ -240,6 +244,8 @@ class RunFolder(Checkpoint):
             Which set the matrix is of.
         total_seconds
             How long the run took.
+        pending
+            What still is to be done, for which `xpnet train --resume` will go on; None for nothing.
 
         Raises
         ------
@@ -263,7 +269,9 @@ class RunFolder(Checkpoint):
                 "host_bytes": peak_host_memory(),
                 "device_bytes": network.backend.peak_memory(),
             },
+            **({} if pending is None else {"pending": pending}),
         }
+        self._check_mine()
         try:
             text = json.dumps(summary, indent=2) + "\n"
             write_atomically(self.path / SUMMARY, text.encode())
