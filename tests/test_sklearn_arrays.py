@@ -295,6 +295,8 @@ def test_checks_of_the_array_api():
     """
     require("torch")
     require("array_api_strict")
+    if not hasattr(pytest.importorskip("sklearn.utils._array_api"), "NamespaceAndDevice"):
+        pytest.skip("this scikit-learn has these checks not yet, or in another form")
     from textwrap import dedent
 
     environment = {**os.environ, "SCIPY_ARRAY_API": "1", "OMP_NUM_THREADS": "1"}

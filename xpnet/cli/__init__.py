@@ -4,7 +4,7 @@ To add a command, write a function in one of the files here and name it in `COMM
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -14,6 +14,7 @@ import click
 from xpnet.cli.streams import (
     drop_what_cannot_be_written,
     occupy_descriptors,
+    some_standard_error,
     tell,
     warnings_in_a_line,
 )
@@ -54,7 +55,10 @@ class _Commands(click.Group):
         occupy_descriptors()
         alone = kwargs.get("standalone_mode", True)  # and not called by another program
         try:
-            with warnings_in_a_line() if alone else nullcontext():
+            with ExitStack() as stack:
+                if alone:
+                    stack.enter_context(some_standard_error())
+                    stack.enter_context(warnings_in_a_line())
                 return super().main(*args, **kwargs)
         except OSError as error:  # of click's own words, such as --help
             if not alone:
@@ -130,7 +134,7 @@ def _if_heard(show: Callable[..., None], *args: Any) -> None:
         show(*args)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["--help", "-h"]})
 @click.version_option(package_name="xpnet")
 def main() -> None:
     """Train neural networks wherever your arrays live: NumPy, CuPy, PyTorch, JAX.

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -85,6 +86,23 @@ def occupy_descriptors() -> None:
         except OSError:
             with suppress(OSError):
                 os.open(os.devnull, os.O_RDWR)  # takes the lowest number, which is this one
+
+
+@contextmanager
+def some_standard_error() -> Iterator[None]:
+    """A scope in which there is one, if only the null device: libraries take that for granted.
+
+    NumPy 2.0 cannot be imported without.
+    """
+    if sys.stderr is not None:
+        yield
+        return
+    with Path(os.devnull).open("w", encoding="utf-8") as null:
+        sys.stderr = null
+        try:
+            yield
+        finally:
+            sys.stderr = None
 
 
 def drop_what_cannot_be_written() -> None:
