@@ -180,7 +180,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "cupy" in getattr(item, "callspec", SimpleNamespace(id="")).id.split("-"):
             item.add_marker(pytest.mark.gpu)
-        # Several processes share the tests by their names, which so must be the same in all of them.
+        # Several processes share the tests by their names: these must be the same in all of them.
         assert " at 0x" not in item.nodeid, f"an address in the name of a test: {item.nodeid}"
     items.sort(key=lambda item: bool({"mnist", "slow"} & {m.name for m in item.iter_markers()}))
 

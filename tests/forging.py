@@ -5,7 +5,7 @@ import json
 
 from hypothesis import strategies as st
 
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
+from xpnet.saving.tensors import read_checkpoint, write_checkpoint
 
 
 def forge(source, target, change):

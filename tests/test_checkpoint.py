@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpnet
-from xpnet.checkpoint import check_arrays, read_checkpoint, write_checkpoint
 from xpnet.errors import CheckpointError
+from xpnet.saving.tensors import check_arrays, read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.libraries
 
@@ -158,7 +158,7 @@ def test_safetensors_reads_what_xpnet_writes(path):
 
 def test_torch_is_not_needed(path):
     write_checkpoint(path, ARRAYS, METADATA)
-    code = "from xpnet.checkpoint import read_checkpoint as read; import sys; read(sys.argv[1])"
+    code = "from xpnet.saving.tensors import read_checkpoint as read; import sys; read(sys.argv[1])"
     code += "; assert not {'torch', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, path], check=True)
 

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 
 import xpnet
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.cli import main
 from xpnet.data import load_digits, load_folder, read_idx, write_idx
 from xpnet.errors import CheckpointError, DataError, one_line, readable, shortened, shown
@@ -38,9 +37,10 @@ from xpnet.layers import (
 )
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential
-from xpnet.training.config_file import read_config
-from xpnet.training.options import OptionError
-from xpnet.training.snapshot import read_snapshot
+from xpnet.runs.config_file import read_config
+from xpnet.runs.options import OptionError
+from xpnet.saving.snapshot import read_snapshot
+from xpnet.saving.tensors import read_checkpoint, write_checkpoint
 
 MODEL = Sequential(
     a=Dense(64, 6, Normal(0.1), constraint=MaxNorm(3.0)),

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpnet
-from xpnet.checkpoint import write_checkpoint
 from xpnet.cli import main
 from xpnet.data import image as module
 from xpnet.data.image import FORMATS, check_image_shape, read_image
 from xpnet.errors import DataError
+from xpnet.saving.tensors import write_checkpoint
 
 pytestmark = pytest.mark.libraries
 

@@ -28,9 +28,9 @@ from xpnet import (
     read_snapshot,
     softmax_cross_entropy,
 )
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.random import stream
-from xpnet.training.run_folder import NumberedRunFolder, RunFolder
+from xpnet.runs.folder import NumberedRunFolder, RunFolder
+from xpnet.saving.tensors import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.numerics
 
@@ -454,7 +454,7 @@ RUN = """
 import os, sys, time
 import numpy as np
 from xpnet import Callback, EarlyStopping, fit, load_dataset, mlp
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
 
 path = sys.argv[1]
 data = load_dataset("digits").limited(150)

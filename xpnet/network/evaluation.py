@@ -1,16 +1,17 @@
 """Loss, accuracy and predictions over many samples, in chunks of bounded memory."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.weighted import Weighted, rows_of
 from xpnet.layers import EVALUATION, Layer
 from xpnet.losses import LossFunction, target_kind
 from xpnet.metrics import count_correct, count_correct_labels
-from xpnet.training.step import loaded_loss
-from xpnet.training.weighted import Weighted, rows_of
+from xpnet.network.output import loaded_loss
 from xpnet.typing import Array, Params
 
 Evaluator = Callable[[Params, Array, Array], "Evaluation"]
@@ -105,8 +106,3 @@ def chunk_rows(backend: Backend, model: Layer, x: Array) -> int:
     """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`."""
     widths = [math.prod(x.shape[1:]), *(s[-1] for s in model.parameter_shapes().values())]
     return max(64, backend.chunk_values // max(widths))
-
-
-def chunks(count: int, rows: int) -> Iterator[slice]:
-    """Slices of `rows` samples that together are all `count`; the last may be shorter."""
-    return (slice(start, min(start + rows, count)) for start in range(0, count, rows))

@@ -6,7 +6,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.errors import DataError
-from xpnet.training.samples import source_of
+from xpnet.inputs.samples import source_of
 from xpnet.typing import Array, HostArray, Shape
 
 _SHOWN = 8

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet import checkpoint
 from xpnet.backends import Backend, open_backend
 from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
 from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
-from xpnet.training.metadata import check_together, read_metadata
-from xpnet.training.network import Network
-from xpnet.training.step import load_array, select
+from xpnet.network.metadata import check_together, read_metadata
+from xpnet.network.network import Network
+from xpnet.network.state import load_array, select
+from xpnet.saving import tensors
 
 
 def load(
@@ -51,7 +51,7 @@ def load(
     # os.path rather than Path, whose is_dir raises for names that cannot be.
     path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
     try:
-        arrays, metadata = checkpoint.read_checkpoint(path)
+        arrays, metadata = tensors.read_checkpoint(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}{_other_way(path)}") from error
     if "training" in metadata:
@@ -65,11 +65,11 @@ def load(
         saved_dtype, details = read_metadata(metadata, model)
         shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
         shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
-        checkpoint.check_arrays(path, arrays, shapes, dtype=saved_dtype)
+        tensors.check_arrays(path, arrays, shapes, dtype=saved_dtype)
         check_together(model, saved_dtype, details)
     except CheckpointError:
         raise
-    except checkpoint.WRONG_VALUES as error:
+    except tensors.WRONG_VALUES as error:
         raise CheckpointError(
             f"{path}: the metadata does not describe a network: {one_line(error)}"
         ) from error

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from xpnet.callbacks.base import Callback
+from xpnet.callbacks.early_stopping import Monitor
 from xpnet.checks import positive_integer
 from xpnet.errors import RunError
 from xpnet.files import cannot_write, remove_temporaries
-from xpnet.training.callbacks import Callback
-from xpnet.training.early_stopping import Monitor
-from xpnet.training.folder_lock import FolderLock
-from xpnet.training.history import EpochRecord
-from xpnet.training.network import Network
-from xpnet.training.snapshot import CHECKPOINT, Snapshot
+from xpnet.history import EpochRecord
+from xpnet.network.network import Network
+from xpnet.saving.folder_lock import FolderLock
+from xpnet.saving.snapshot import CHECKPOINT, Snapshot
 
 BEST = "best.safetensors"
 """What the best network is called in a folder."""

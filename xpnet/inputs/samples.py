@@ -13,9 +13,9 @@ import numpy as np
 from xpnet.backends import Backend, backend_of, open_backend
 from xpnet.data.stored import StoredArray, stored_array
 from xpnet.errors import DataError
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.containers import REGISTERED, SparseRows, plain
 from xpnet.layers import Layer
-from xpnet.training.containers import REGISTERED, SparseRows, plain
-from xpnet.training.evaluation import chunks
 from xpnet.typing import Array, DType, HostArray, Shape
 
 _CHECKED_VALUES = 1 << 22

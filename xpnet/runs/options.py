@@ -6,13 +6,13 @@ from typing import Any
 from xpnet.backends import BACKENDS, DTYPES
 from xpnet.checks import LARGEST, MOST_THREADS, finite_number
 from xpnet.errors import readable, shown
+from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.layers.dropout import rate_problem
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
 from xpnet.suggestions import did_you_mean
-from xpnet.training.history import UNMEASURED
 
 _LARGEST_SIZE = 2**31 - 1
 

@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from xpnet.callbacks.checkpoint import BEST, Checkpoint
+from xpnet.callbacks.loggers import JSONLogger, TensorBoard
 from xpnet.errors import RunError
 from xpnet.files import cannot_write, is_device, write_atomically
-from xpnet.training.checkpoints import BEST, Checkpoint
-from xpnet.training.config import RunConfig
-from xpnet.training.config_file import CONFIG, write_config
-from xpnet.training.environment import environment, peak_host_memory
-from xpnet.training.history import EpochRecord
-from xpnet.training.loggers import JSONLogger, TensorBoard
-from xpnet.training.network import Network
-from xpnet.training.snapshot import CHECKPOINT, read_snapshot
+from xpnet.history import EpochRecord
+from xpnet.network.network import Network
+from xpnet.runs.config import RunConfig
+from xpnet.runs.config_file import CONFIG, write_config
+from xpnet.runs.environment import environment, peak_host_memory
+from xpnet.saving.snapshot import CHECKPOINT, read_snapshot
 from xpnet.typing import HostArray
 
 HISTORY, SUMMARY, MODEL = "history.jsonl", "summary.json", "model.safetensors"

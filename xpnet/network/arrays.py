@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from xpnet.backends import Backend
+from xpnet.history import History
 from xpnet.layers import Layer
-from xpnet.training.history import History
-from xpnet.training.step import load_array, select, trained_params
+from xpnet.network.state import load_array, select, trained_params
 from xpnet.typing import Array, State
 
 

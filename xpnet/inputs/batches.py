@@ -6,11 +6,11 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.samples import Streamed
+from xpnet.inputs.weighted import rows_of
 from xpnet.layers import Layer
 from xpnet.random import Seed, permutation
-from xpnet.training.evaluation import chunks
-from xpnet.training.samples import Streamed
-from xpnet.training.weighted import rows_of
 from xpnet.typing import Array, HostArray, Namespace
 
 VARYING_GROUP = 16

@@ -5,10 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from xpnet.callbacks.base import Callback
 from xpnet.files import append_line, cannot_write, write_atomically
-from xpnet.training.callbacks import Callback
-from xpnet.training.history import EpochRecord, History
-from xpnet.training.network import Network
+from xpnet.history import EpochRecord, History
+from xpnet.network.network import Network
 
 
 class _LineLogger(Callback):

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpnet.checkpoint import WRONG_VALUES
 from xpnet.errors import CheckpointError, RunError, reason_of, shown
 from xpnet.files import check_file
+from xpnet.runs.config import RunConfig
+from xpnet.runs.config_file import CONFIG, read_config
+from xpnet.runs.folder import SUMMARY, only_begun
+from xpnet.runs.options import OptionError
+from xpnet.saving.snapshot import Snapshot, read_snapshot
+from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.schedules import Schedule
-from xpnet.training.config import RunConfig
-from xpnet.training.config_file import CONFIG, read_config
-from xpnet.training.options import OptionError
-from xpnet.training.run_folder import SUMMARY, only_begun
-from xpnet.training.snapshot import Snapshot, read_snapshot
 
 MAY_CHANGE = (
     "epochs", "backend", "device", "threads", "data_dir", "checkpoint_every", "tensorboard",

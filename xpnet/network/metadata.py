@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.backends import DTYPES
 from xpnet.checks import LARGEST, finite_number, positive_integer
+from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
+from xpnet.history import History
+from xpnet.inputs.labels import check_classes
 from xpnet.layers import Layer, describe_layer
 from xpnet.losses import TARGET_KINDS, Loss, build_loss, describe_loss
-from xpnet.training.history import History
-from xpnet.training.labels import check_classes
-from xpnet.training.numbers import check_numbers
-from xpnet.training.step import check_loss_fits
+from xpnet.network.output import check_loss_fits
 from xpnet.typing import Shape
 
 if TYPE_CHECKING:
-    from xpnet.training.network import Network
+    from xpnet.network.network import Network
 
 
 def network_metadata(network: "Network") -> dict[str, Any]:

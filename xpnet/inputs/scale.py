@@ -7,8 +7,8 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.errors import DataWarning
+from xpnet.inputs.samples import Streamed, dtype_name, parts_of
 from xpnet.streams import warn
-from xpnet.training.samples import Streamed, dtype_name, parts_of
 from xpnet.typing import Array
 
 _BRIGHTEST = (255.0, 65535.0)

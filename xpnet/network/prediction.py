@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
+from xpnet.inputs.chunks import chunks
 from xpnet.layers import EVALUATION, Layer, softmax
 from xpnet.metrics import predicted_classes, predicted_labels
-from xpnet.training.evaluation import chunk_rows, chunks
+from xpnet.network.evaluation import chunk_rows
 from xpnet.typing import Array, Namespace
 
 Head = Callable[[Namespace, Array], Array]

@@ -7,11 +7,11 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.data.stored import stored_array
 from xpnet.errors import DataError
+from xpnet.inputs.containers import plain
+from xpnet.inputs.labels import encode
+from xpnet.inputs.samples import Streamed, all_finite, bring, parts_of, source_of
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction, target_kind
-from xpnet.training.containers import plain
-from xpnet.training.labels import encode
-from xpnet.training.samples import Streamed, all_finite, bring, parts_of, source_of
 from xpnet.typing import Array, DType, HostArray, Shape
 
 

@@ -8,7 +8,7 @@ from xpnet.backends import Backend
 from xpnet.layers import Layer
 
 if TYPE_CHECKING:
-    from xpnet.training.network import Network
+    from xpnet.network.network import Network
 
 
 class IncompatibleKeys(NamedTuple):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.errors import one_line, reason_of, shown
+from xpnet.runs.config import RunConfig
+from xpnet.runs.options import OptionError, check_option
+from xpnet.runs.toml_text import decode, parse, place_of
 from xpnet.suggestions import did_you_mean
-from xpnet.training.config import RunConfig
-from xpnet.training.options import OptionError, check_option
-from xpnet.training.toml_text import decode, parse, place_of
 
 CONFIG = "config.toml"
 """What the file is called in a run folder."""

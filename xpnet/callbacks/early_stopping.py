@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import check_arrays
+from xpnet.callbacks.base import Callback
 from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
+from xpnet.history import EpochRecord
+from xpnet.network.network import Network
+from xpnet.saving.tensors import check_arrays
 from xpnet.streams import log_info
-from xpnet.training.callbacks import Callback
-from xpnet.training.history import EpochRecord
-from xpnet.training.network import Network
 from xpnet.typing import Array
 
 MONITORED = tuple(

@@ -8,16 +8,16 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.data import Dataset
 from xpnet.errors import DataError
+from xpnet.inputs.containers import plain
+from xpnet.inputs.labels import learn_classes
+from xpnet.inputs.samples import load_inputs
+from xpnet.inputs.scale import find_pixel_maximum
+from xpnet.inputs.targets import counting_samples, kind_of_targets, load_targets, load_weights
+from xpnet.inputs.validation import Rows, check_fraction, classes_of, some_rows, split_rows
+from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction
 from xpnet.random import Seed
-from xpnet.training.containers import plain
-from xpnet.training.labels import learn_classes
-from xpnet.training.samples import load_inputs
-from xpnet.training.scale import find_pixel_maximum
-from xpnet.training.targets import counting_samples, kind_of_targets, load_targets, load_weights
-from xpnet.training.validation import Rows, check_fraction, classes_of, some_rows, split_rows
-from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Shape
 
 Samples = tuple[Any, Any]

@@ -6,23 +6,23 @@ from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
 from typing import Any
 
 from xpnet.backends import Backend
+from xpnet.callbacks.base import Callback
+from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.data import Dataset
+from xpnet.dtype_limits import problem_in
 from xpnet.errors import one_line, shown
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential, mlp
+from xpnet.network.loading import load
+from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
+from xpnet.runs.options import OptionError, check_option
+from xpnet.saving.snapshot import Snapshot
 from xpnet.schedules import SCHEDULES, ReduceOnPlateau, Schedule
 from xpnet.suggestions import did_you_mean
-from xpnet.training.callbacks import Callback
-from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.fit import fit
-from xpnet.training.network import Network
-from xpnet.training.numbers import problem_in
-from xpnet.training.options import OptionError, check_option
-from xpnet.training.saved import load
-from xpnet.training.snapshot import Snapshot
 
 _OF_OPTIMIZERS = {
     name: name

@@ -4,32 +4,33 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xpnet import checkpoint
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
+from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
+from xpnet.history import History
+from xpnet.inputs.labels import check_classes, decode
+from xpnet.inputs.samples import home_of, load_inputs
+from xpnet.inputs.targets import load_targets, load_weights
+from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, target_kind
 from xpnet.metrics import predicted_classes
-from xpnet.training.arrays import TrainedArrays
-from xpnet.training.evaluation import Evaluation, make_evaluator
-from xpnet.training.foreign import Foreign
-from xpnet.training.history import History
-from xpnet.training.labels import check_classes, decode
-from xpnet.training.metadata import network_metadata
-from xpnet.training.numbers import check_numbers
-from xpnet.training.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
-from xpnet.training.report import (
+from xpnet.network.arrays import TrainedArrays
+from xpnet.network.evaluation import Evaluation, make_evaluator
+from xpnet.network.foreign import Foreign
+from xpnet.network.metadata import network_metadata
+from xpnet.network.output import check_loss_fits, check_output
+from xpnet.network.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
+from xpnet.network.report import (
     Report,
     count_confusions,
     report_on_classes,
     report_on_labels,
     report_on_values,
 )
-from xpnet.training.samples import home_of, load_inputs
-from xpnet.training.step import check_loss_fits, check_output, load_array
-from xpnet.training.targets import load_targets, load_weights
-from xpnet.training.weighted import Weighted
+from xpnet.network.state import load_array
+from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
 
@@ -311,7 +312,7 @@ class Network(Foreign, TrainedArrays):
             If the file cannot be written; an existing file is then still whole.
         """
         arrays = {name: self.backend.to_numpy(value) for name, value in self.state_arrays().items()}
-        checkpoint.write_checkpoint(path, arrays, network_metadata(self))
+        tensors.write_checkpoint(path, arrays, network_metadata(self))
 
     def __repr__(self) -> str:
         return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"

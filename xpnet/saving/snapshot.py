@@ -1,26 +1,24 @@
 """A training at one moment: all that it needs to go on as if there had been no break.
 
-A snapshot is saved as a safetensors file (see `xpnet.checkpoint`): the arrays of the state by their
-names, those of callbacks as `callback/NAME/...`, and as JSON what was trained and how, and how far.
+A snapshot is saved as a safetensors file (see `xpnet.saving.tensors`): the arrays of the state by
+their names, those of callbacks as `callback/NAME/...`, and as JSON what was trained and how, and how far.
 Random numbers have no state to be saved: orders follow from the seed and the number of the epoch,
 masks from the seed and the number of the step (see `xpnet.random`).
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import WRONG_VALUES, read_checkpoint, write_checkpoint
 from xpnet.checks import LARGEST, MOST_THREADS, as_float
 from xpnet.errors import CheckpointError, shown
-from xpnet.schedules import Plateau
-from xpnet.training.callbacks import Callback
-from xpnet.training.history import EpochRecord, read_record
+from xpnet.history import EpochRecord, read_record
+from xpnet.saving.tensors import WRONG_VALUES, read_checkpoint, write_checkpoint
 from xpnet.typing import HostArray
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -191,19 +189,6 @@ def snapshot_file(path: str | os.PathLike[str]) -> Path:
     """The file itself, where a folder is named."""
     # os.path rather than Path, whose is_dir raises for names that cannot be.
     return Path(path, CHECKPOINT) if os.path.isdir(path) else Path(path)  # noqa: PTH112
-
-
-def keepers(callbacks: Iterable[Callback], plateau: Plateau | None) -> dict[str, Any]:
-    """What has a `state_dict`, by the name that it is saved under; a second one as `NAME-2`."""
-    named: dict[str, Any] = {}
-    for keeper in (*callbacks, *([] if plateau is None else [plateau])):
-        kind = name = type(keeper).__name__
-        count = 1
-        while name in named:
-            count += 1
-            name = f"{kind}-{count}"
-        named[name] = keeper
-    return named
 
 
 def _to_json(record: EpochRecord) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.errors import DataError
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.samples import Streamed
+from xpnet.inputs.weighted import Weighted
 from xpnet.random import Seed, stream
-from xpnet.training.evaluation import chunks
-from xpnet.training.samples import Streamed
-from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Shape
 
 _CHECKED_ROWS = 1 << 16
