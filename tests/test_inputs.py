@@ -429,8 +429,8 @@ def test_files_with_classes_that_cannot_be_are_refused(classes, tmp_path):
     path = tmp_path / "n.safetensors"
     network = train(y=TEXT)
     network.save(path)
-    arrays, metadata = tensors.read_checkpoint(path)
-    tensors.write_checkpoint(path, arrays, {**metadata, "classes": classes})
+    arrays, metadata = tensors.read_tensors(path)
+    tensors.write_tensors(path, arrays, {**metadata, "classes": classes})
     with pytest.raises(CheckpointError, match="classes must be"):
         xpnet.load(path)
     with pytest.raises(ValueError, match="classes must be"):
@@ -499,9 +499,9 @@ def test_predictions_have_the_axes_of_the_targets(loss, y, training_backend, tmp
     flat.save(path)
     for again in (xpnet.load(path), flat.copy(), pickle.loads(pickle.dumps(flat))):
         assert again.predict(X).shape == (N,)
-    arrays, metadata = tensors.read_checkpoint(path)
+    arrays, metadata = tensors.read_tensors(path)
     del metadata["target_shape"], metadata["classes"]
-    tensors.write_checkpoint(path, arrays, metadata)
+    tensors.write_tensors(path, arrays, metadata)
     assert xpnet.load(path).predict(X).shape == (N, 1)
 
 

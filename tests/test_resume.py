@@ -30,7 +30,7 @@ from xpnet import (
 )
 from xpnet.random import stream
 from xpnet.runs.folder import NumberedRunFolder, RunFolder
-from xpnet.saving.tensors import read_checkpoint, write_checkpoint
+from xpnet.saving.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.numerics
 
@@ -334,9 +334,9 @@ def test_more_epochs_are_allowed(saved):
 
 
 def resume_changed(saved, tmp_path, change):
-    arrays, metadata = read_checkpoint(saved / "checkpoint.safetensors")
+    arrays, metadata = read_tensors(saved / "checkpoint.safetensors")
     change(arrays, metadata)
-    write_checkpoint(tmp_path / "changed", arrays, metadata)
+    write_tensors(tmp_path / "changed", arrays, metadata)
     fit(
         MODEL, (X, Y), resume=tmp_path / "changed", backend="numpy",
         callbacks=[EarlyStopping()], **OPTIONS,

@@ -442,12 +442,12 @@ def test_a_network_trained_with_a_function_is_evaluated_with_the_usual_loss(tmp_
 def test_files_of_other_versions(tmp_path, changes, message):
     network, path = train("smoothed"), tmp_path / "n.safetensors"
     network.save(path)
-    arrays, metadata = tensors.read_checkpoint(path)
+    arrays, metadata = tensors.read_tensors(path)
     old = {k: v for k, v in metadata.items() if k not in ("target_kind", "loss")}
-    tensors.write_checkpoint(path, arrays, old)
+    tensors.write_tensors(path, arrays, old)
     again = xpnet.load(path)
     assert (again.target_kind, again.loss) == ("classes", None)
-    tensors.write_checkpoint(path, arrays, {**metadata, **changes})
+    tensors.write_tensors(path, arrays, {**metadata, **changes})
     with pytest.raises(CheckpointError, match=message):
         xpnet.load(path)
 

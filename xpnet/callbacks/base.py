@@ -1,4 +1,4 @@
-"""What may happen beside a training: the interface, and a list of callbacks that is called as one."""
+"""What may happen beside a training: the interface, and a list of it that is called as one."""
 
 import copy
 from collections.abc import Callable

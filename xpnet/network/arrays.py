@@ -6,30 +6,26 @@ from typing import Any, Self
 from xpnet.backends import Backend
 from xpnet.history import History
 from xpnet.layers import Layer
+from xpnet.losses import LossFunction
 from xpnet.network.state import load_array, select, trained_params
-from xpnet.typing import Array, State
+from xpnet.typing import Array, HostArray, Shape, State
 
 
 class TrainedArrays:
-    """Parameters and buffers on a backend: what `Network` is beside its predictions.
-
-    Attributes
-    ----------
-    model
-        The layers.
-    backend
-        Where the arrays live.
-    params, buffers
-        The arrays by name.
-    history
-        The epochs of the training that made them.
-    """
+    """What a `Network` holds, whose attributes these are; beside its predictions that is all."""
 
     model: Layer
     backend: Backend
     params: dict[str, Array]
     buffers: dict[str, Array]
     history: History
+    sample_shape: Shape | None
+    pixel_maximum: float
+    input_dtype: str | None
+    target_kind: str
+    target_shape: Shape | None
+    classes: HostArray | None
+    loss: LossFunction | None
 
     @property
     def arrays(self) -> dict[str, Array]:

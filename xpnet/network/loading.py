@@ -51,7 +51,7 @@ def load(
     # os.path rather than Path, whose is_dir raises for names that cannot be.
     path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
     try:
-        arrays, metadata = tensors.read_checkpoint(path)
+        arrays, metadata = tensors.read_tensors(path)
     except CheckpointError as error:
         raise CheckpointError(f"{error}{_other_way(path)}") from error
     if "training" in metadata:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xpnet.backends import DTYPES
 from xpnet.checks import LARGEST, finite_number, positive_integer
@@ -14,14 +14,12 @@ from xpnet.history import History
 from xpnet.inputs.labels import check_classes
 from xpnet.layers import Layer, describe_layer
 from xpnet.losses import TARGET_KINDS, Loss, build_loss, describe_loss
+from xpnet.network.arrays import TrainedArrays
 from xpnet.network.output import check_loss_fits
 from xpnet.typing import Shape
 
-if TYPE_CHECKING:
-    from xpnet.network.network import Network
 
-
-def network_metadata(network: "Network") -> dict[str, Any]:
+def network_metadata(network: TrainedArrays) -> dict[str, Any]:
     """All that is needed to use the network again, and its history."""
     return {
         "model": describe_layer(network.model),
@@ -40,7 +38,7 @@ def network_metadata(network: "Network") -> dict[str, Any]:
     }
 
 
-def target_metadata(network: "Network") -> dict[str, Any]:
+def target_metadata(network: TrainedArrays) -> dict[str, Any]:
     """What turns the outputs of a network into what `predict` gives, as far as it is known."""
     classes = None if network.classes is None else network.classes.tolist()
     shape = None if network.target_shape is None else list(network.target_shape)

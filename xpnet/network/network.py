@@ -312,7 +312,7 @@ class Network(Foreign, TrainedArrays):
             If the file cannot be written; an existing file is then still whole.
         """
         arrays = {name: self.backend.to_numpy(value) for name, value in self.state_arrays().items()}
-        tensors.write_checkpoint(path, arrays, network_metadata(self))
+        tensors.write_tensors(path, arrays, network_metadata(self))
 
     def __repr__(self) -> str:
         return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"

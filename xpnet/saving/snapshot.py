@@ -1,9 +1,9 @@
 """A training at one moment: all that it needs to go on as if there had been no break.
 
 A snapshot is saved as a safetensors file (see `xpnet.saving.tensors`): the arrays of the state by
-their names, those of callbacks as `callback/NAME/...`, and as JSON what was trained and how, and how far.
-Random numbers have no state to be saved: orders follow from the seed and the number of the epoch,
-masks from the seed and the number of the step (see `xpnet.random`).
+their names, those of callbacks as `callback/NAME/...`, and as JSON what was trained and how, and
+how far. Random numbers have no state to be saved: orders follow from the seed and the number of the
+epoch, masks from the seed and the number of the step (see `xpnet.random`).
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 from xpnet.checks import LARGEST, MOST_THREADS, as_float
 from xpnet.errors import CheckpointError, shown
 from xpnet.history import EpochRecord, read_record
-from xpnet.saving.tensors import WRONG_VALUES, read_checkpoint, write_checkpoint
+from xpnet.saving.tensors import WRONG_VALUES, read_tensors, write_tensors
 from xpnet.typing import HostArray
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -108,7 +108,7 @@ class Snapshot:
             "configuration": configuration,
             **{name: getattr(self, name) for name in _PLAIN},
         }
-        write_checkpoint(path, arrays, metadata)
+        write_tensors(path, arrays, metadata)
 
     def not_finite(self) -> str | None:
         """The name of an array with numbers that are not finite; None where there is none."""
@@ -149,7 +149,7 @@ def read_snapshot(path: str | os.PathLike[str]) -> Snapshot:
         If the file is missing, damaged or of a later version, or is none of a training.
     """
     file = snapshot_file(path)
-    arrays, metadata = read_checkpoint(file)
+    arrays, metadata = read_tensors(file)
     if "training" not in metadata:
         raise CheckpointError(
             f"{file}: this is a network, which can predict, and not the checkpoint of a training, "

@@ -1,4 +1,4 @@
-"""Saved networks: safetensors files, which hold arrays and text and can run no code.
+"""Arrays and JSON in safetensors files, which can run no code: networks and snapshots.
 
 A file holds the arrays by name (`param/fc1.weight`) and, as JSON under the metadata key `xpnet`,
 what is needed to use them and a checksum. It is written to a temporary file, synced and renamed,
@@ -27,7 +27,7 @@ WRONG_VALUES = (
 _MOST_PROBLEMS = 20
 
 
-def write_checkpoint(
+def write_tensors(
     path: str | os.PathLike[str], arrays: Mapping[str, HostArray], metadata: Mapping[str, Any]
 ) -> None:
     """Write arrays and metadata; an existing file is replaced at once or not at all.
@@ -61,10 +61,10 @@ def write_checkpoint(
     write_atomically(path, save(contiguous, metadata={"xpnet": text}))
 
 
-def read_checkpoint(
+def read_tensors(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, HostArray], dict[str, Any]]:
-    """Read what `write_checkpoint` wrote.
+    """Read what `write_tensors` wrote.
 
     Raises
     ------
