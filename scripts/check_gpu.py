@@ -29,9 +29,10 @@ from xpnet.conformance import check_namespace
 from xpnet.data import Dataset, load_dataset
 from xpnet.errors import BackendUnavailable, DataError
 from xpnet.model import mlp
+from xpnet.network import Network
 from xpnet.parity import compare_backends
-from xpnet.training import Network, fit
-from xpnet.training.environment import environment
+from xpnet.runs.environment import environment
+from xpnet.training import fit
 
 GPU_TARGETS = (("cupy", "cuda:0"), ("torch", "cuda:0"), ("jax", "cuda:0"))
 """Backends and devices to check; the first one is required, the others where they are usable."""

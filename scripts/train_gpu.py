@@ -17,11 +17,13 @@ from pathlib import Path
 import click
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
+from xpnet.callbacks import Callback, ProgressBar
 from xpnet.cli.options import open_with_options, sizes_option, tf32_option
 from xpnet.data import load_dataset
 from xpnet.errors import BackendUnavailable, DataError, XpnetError
-from xpnet.training import Callback, EpochRecord, Network, ProgressBar
-from xpnet.training.config import RunConfig
+from xpnet.history import EpochRecord
+from xpnet.network import Network
+from xpnet.runs.config import RunConfig
 
 
 class Throughput(Callback):

@@ -5,7 +5,7 @@ import json
 
 from hypothesis import strategies as st
 
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
+from xpnet.saving.tensors import read_tensors, write_tensors
 
 
 def forge(source, target, change):
@@ -13,10 +13,10 @@ def forge(source, target, change):
 
     `change` is given a copy, and may also change the dictionary of arrays, which it gets second.
     """
-    arrays, metadata = read_checkpoint(source)
+    arrays, metadata = read_tensors(source)
     metadata.pop("schema")
     changed = change(metadata, arrays)
-    write_checkpoint(target, arrays, metadata if changed is None else changed)
+    write_tensors(target, arrays, metadata if changed is None else changed)
 
 
 def _nested(depth):

@@ -39,8 +39,8 @@ from xpnet import (
     read_snapshot,
     shuffled_batches,
 )
+from xpnet.callbacks.early_stopping import Monitor
 from xpnet.random import permutation, stream
-from xpnet.training.early_stopping import Monitor
 from xpnet.training.interrupts import Interrupts
 
 pytestmark = pytest.mark.libraries
@@ -503,14 +503,14 @@ def test_a_training_that_diverges_keeps_what_was_good(tmp_path, every_steps):
 
 def test_a_full_disk_leaves_the_old_files_whole(tmp_path, monkeypatch):
     full = []
-    real_fsync = xpnet.checkpoint.os.fsync
+    real_fsync = xpnet.saving.tensors.os.fsync
 
     def fsync(descriptor):
         if full:
             raise OSError(errno.ENOSPC, "No space left on device")
         real_fsync(descriptor)
 
-    monkeypatch.setattr("xpnet.checkpoint.os.fsync", fsync)
+    monkeypatch.setattr("xpnet.saving.tensors.os.fsync", fsync)
 
     class Fill(Callback):
         def on_epoch(self, network, record):
@@ -608,15 +608,15 @@ def test_shuffled_batches_are_those_of_fit(training_backend):
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
-    real_open = xpnet.checkpoint.os.open
+    real_open = xpnet.saving.tensors.os.open
 
     def refuse(path, flags, *args, **kwargs):
         if Path(path) == tmp_path:
             raise PermissionError
         return real_open(path, flags, *args, **kwargs)
 
-    monkeypatch.setattr("xpnet.checkpoint.os.open", refuse)
-    xpnet.checkpoint.write_atomically(tmp_path / "file", b"content")
+    monkeypatch.setattr("xpnet.saving.tensors.os.open", refuse)
+    xpnet.saving.tensors.write_atomically(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import xpnet
-from xpnet.checkpoint import check_arrays, read_checkpoint, write_checkpoint
 from xpnet.errors import CheckpointError
+from xpnet.saving.tensors import check_arrays, read_tensors, write_tensors
 
 pytestmark = pytest.mark.libraries
 
@@ -49,7 +49,7 @@ def content(arrays):
 def refused(path, *parts):
     """Check that reading the file is a CheckpointError which names it and says all of `parts`."""
     with pytest.raises(CheckpointError) as info:
-        read_checkpoint(path)
+        read_tensors(path)
     message = str(info.value)
     assert message.startswith(f"{path}: ")
     for part in parts:
@@ -59,7 +59,7 @@ def refused(path, *parts):
 def read_or_refuse(path):
     """Arrays and metadata, or None where reading is a CheckpointError which names the file."""
     try:
-        arrays, metadata = read_checkpoint(path)
+        arrays, metadata = read_tensors(path)
     except CheckpointError as error:
         message = str(error)
     else:
@@ -100,8 +100,8 @@ JSON = st.recursive(
 def test_round_trip(scratch, arrays, metadata):
     metadata.pop("schema", None)
     metadata.pop("sha256", None)
-    write_checkpoint(scratch, arrays, metadata)
-    found, found_metadata = read_checkpoint(scratch)
+    write_tensors(scratch, arrays, metadata)
+    found, found_metadata = read_tensors(scratch)
     native = {name: a.astype(a.dtype.newbyteorder("=")) for name, a in arrays.items()}
     assert content(found) == content(native)
     assert found_metadata == {**metadata, "schema": 1}
@@ -113,25 +113,25 @@ def test_round_trip(scratch, arrays, metadata):
     ids=["transposed", "strided", "Fortran"],
 )
 def test_layout_in_memory_does_not_matter(path, array):
-    write_checkpoint(path, {"a": array}, {})
-    np.testing.assert_array_equal(read_checkpoint(path)[0]["a"], array)
+    write_tensors(path, {"a": array}, {})
+    np.testing.assert_array_equal(read_tensors(path)[0]["a"], array)
 
 
 def test_what_is_read_outlives_the_file_and_may_be_written_to(path):
-    write_checkpoint(path, ARRAYS, METADATA)
-    arrays, _ = read_checkpoint(path)
+    write_tensors(path, ARRAYS, METADATA)
+    arrays, _ = read_tensors(path)
     path.write_bytes(bytes(path.stat().st_size))
     assert content(arrays) == content(ARRAYS)
     arrays["param/fc1.weight"] += 1
 
 
 def test_equal_content_is_equal_bytes(path):
-    write_checkpoint(path, ARRAYS, METADATA)
+    write_tensors(path, ARRAYS, METADATA)
     first = path.read_bytes()
     for _ in range(5):
-        write_checkpoint(path, dict(reversed(ARRAYS.items())), dict(reversed(METADATA.items())))
+        write_tensors(path, dict(reversed(ARRAYS.items())), dict(reversed(METADATA.items())))
         assert path.read_bytes() == first
-    write_checkpoint(path, ARRAYS, {**METADATA, "scale": 0.2})
+    write_tensors(path, ARRAYS, {**METADATA, "scale": 0.2})
     assert path.read_bytes() != first
 
 
@@ -139,7 +139,7 @@ def test_equal_content_is_equal_bytes(path):
 
 
 def test_the_file_is_what_the_specification_says(path):
-    write_checkpoint(path, ARRAYS, METADATA)
+    write_tensors(path, ARRAYS, METADATA)
     metadata, arrays = parts_of(path.read_bytes())
     assert arrays == {
         "param/fc1.weight": ("F32", [2, 3], struct.pack("<6f", *(i / 7 for i in range(6)))),
@@ -152,13 +152,13 @@ def test_the_file_is_what_the_specification_says(path):
 
 
 def test_safetensors_reads_what_xpnet_writes(path):
-    write_checkpoint(path, ARRAYS, METADATA)
+    write_tensors(path, ARRAYS, METADATA)
     assert content(safetensors.numpy.load_file(path)) == content(ARRAYS)
 
 
 def test_torch_is_not_needed(path):
-    write_checkpoint(path, ARRAYS, METADATA)
-    code = "from xpnet.checkpoint import read_checkpoint as read; import sys; read(sys.argv[1])"
+    write_tensors(path, ARRAYS, METADATA)
+    code = "from xpnet.saving.tensors import read_tensors as read; import sys; read(sys.argv[1])"
     code += "; assert not {'torch', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code, path], check=True)
 
@@ -166,7 +166,7 @@ def test_torch_is_not_needed(path):
 @pytest.mark.parametrize("number", [np.inf, np.nan])
 def test_metadata_that_json_cannot_say_is_refused_and_writes_nothing(path, number):
     with pytest.raises(ValueError, match="JSON"):
-        write_checkpoint(path, ARRAYS, {"loss": float(number)})
+        write_tensors(path, ARRAYS, {"loss": float(number)})
     assert not list(path.parent.iterdir())
 
 
@@ -230,7 +230,7 @@ def test_arrays_that_numpy_cannot_hold_are_refused(path, dtype, shape, size):
 @pytest.fixture(scope="module")
 def whole(scratch):
     """The bytes of a good file."""
-    write_checkpoint(scratch, ARRAYS, METADATA)
+    write_tensors(scratch, ARRAYS, METADATA)
     return scratch.read_bytes()
 
 

@@ -16,8 +16,8 @@ from xpnet.backends import BACKENDS
 from xpnet.cli import COMMANDS, main
 from xpnet.data import DATASETS, load_digits, load_mnist, write_idx
 from xpnet.errors import DataError
+from xpnet.runs.continuation import trained_on
 from xpnet.suggestions import did_you_mean
-from xpnet.training.resumed import trained_on
 
 QUICK = ["--epochs", "1", "--limit", "100", "--hidden", "", "--backend", "numpy", "--quiet"]
 

@@ -21,8 +21,8 @@ from xpnet.cli import main
 from xpnet.data import load_digits, write_idx
 from xpnet.errors import RunError
 from xpnet.random import stream
-from xpnet.training.config import RunConfig
-from xpnet.training.config_file import read_config
+from xpnet.runs.config import RunConfig
+from xpnet.runs.config_file import read_config
 
 pytestmark = pytest.mark.installed
 
@@ -579,14 +579,14 @@ def test_a_training_that_diverges():
 
 def test_a_second_ctrl_c_ends_at_once(monkeypatch):
     """Wherever it comes: here in the middle of writing, with no word of `fit` on what is saved."""
-    real = xpnet.training.run_folder.RunFolder.on_epoch
+    real = xpnet.runs.folder.RunFolder.on_epoch
 
     def interrupted(self, network, record):
         if record.epoch == 3:
             raise KeyboardInterrupt
         return real(self, network, record)
 
-    monkeypatch.setattr(xpnet.training.run_folder.RunFolder, "on_epoch", interrupted)
+    monkeypatch.setattr(xpnet.runs.folder.RunFolder, "on_epoch", interrupted)
     expected = (
         "interrupted: what was trained before is in run/checkpoint.safetensors, for xpnet train "
         "--resume run\n"

@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop, SoftmaxCrossEntropy
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.cli.training import train
 from xpnet.optimizers import OPTIMIZERS
+from xpnet.runs.config import RunConfig
+from xpnet.runs.config_file import read_config, read_options, write_config
+from xpnet.runs.continuation import open_run
+from xpnet.runs.folder import RunFolder
+from xpnet.runs.options import CHOICES, FLAGS, INTEGERS, NUMBERS, TEXTS, OptionError
+from xpnet.runs.options import NAMES as NAMES_OF_LAYERS
+from xpnet.saving.tensors import read_tensors, write_tensors
 from xpnet.schedules import (
     SCHEDULES,
     Constant,
@@ -24,12 +30,6 @@ from xpnet.schedules import (
     ReduceOnPlateau,
     Step,
 )
-from xpnet.training.config import RunConfig
-from xpnet.training.config_file import read_config, read_options, write_config
-from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NUMBERS, TEXTS, OptionError
-from xpnet.training.options import NAMES as NAMES_OF_LAYERS
-from xpnet.training.resumed import open_run
-from xpnet.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.installed
 
@@ -415,8 +415,8 @@ def test_epochs_that_a_schedule_follows_from(tmp_path):
     ],
 )
 def test_a_run_that_the_command_line_did_not_begin(half, tmp_path, configuration, message):
-    arrays, metadata = read_checkpoint(half[0] / "checkpoint.safetensors")
-    write_checkpoint(
+    arrays, metadata = read_tensors(half[0] / "checkpoint.safetensors")
+    write_tensors(
         tmp_path / "checkpoint.safetensors", arrays, {**metadata, "configuration": configuration}
     )
     with pytest.raises(xpnet.CheckpointError, match=message):

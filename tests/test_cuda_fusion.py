@@ -21,6 +21,7 @@ from xpnet.backends.cuda.nodes import Node
 from xpnet.backends.cuda.source import LONG_LOOP, write_kernel
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
+from xpnet.inputs.weighted import Weighted
 from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy
 from xpnet.operations import subtract_product
@@ -29,7 +30,6 @@ from xpnet.random import keep_mask
 from xpnet.schedules import Cosine
 from xpnet.training.rates import SCHEDULE_START
 from xpnet.training.step import initial_state, make_step
-from xpnet.training.weighted import Weighted
 
 pytestmark = pytest.mark.compiler
 

@@ -535,7 +535,7 @@ def test_groups_are_started_without_waiting(capture):
 
 @pytest.mark.gpu
 def test_callbacks_see_each_step_of_a_recorded_training():
-    from xpnet.training import Callback
+    from xpnet.callbacks import Callback
 
     class Losses(Callback):
         def __init__(self):

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from xpnet import fit, load_dataset, mlp, plots
 from xpnet.cli import main
 from xpnet.drawing import figure_class
+from xpnet.history import EpochRecord, History
 from xpnet.parity import TOLERANCES, ParityReport, ParityRow
-from xpnet.training import EpochRecord, History
 
 HISTORY = History([EpochRecord(1, 1.0, 0.5, None, None, 0.1, 0.1, 0.1)])
 ROWS = tuple(ParityRow(name, 1, 1.0, None, 0.5, 5, 10, 0.0, 0, 0, 0.1) for name in ("a", "b"))

@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from xpnet import Callback, Checkpoint, fit, mlp, read_snapshot
 from xpnet.cli import main
 from xpnet.errors import RunError
-from xpnet.training import folder_lock
-from xpnet.training.config import RunConfig
-from xpnet.training.folder_lock import LOCK, FolderLock
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.config import RunConfig
+from xpnet.runs.folder import RunFolder
+from xpnet.saving import folder_lock
+from xpnet.saving.folder_lock import LOCK, FolderLock
 
 pytestmark = pytest.mark.installed
 
@@ -71,7 +71,7 @@ def test_a_folder_is_had_by_one_and_let_go_of(tmp_path):
 HOLD = """
     import sys
     from pathlib import Path
-    from xpnet.training.folder_lock import FolderLock
+    from xpnet.saving.folder_lock import FolderLock
     lock = FolderLock(Path(sys.argv[1]))
     print("has it", flush=True)
     sys.stdin.read()
@@ -333,7 +333,7 @@ def test_a_copy_would_let_go_of_it(tmp_path):
 FORK = """
     import os, sys, time
     from pathlib import Path
-    from xpnet.training.folder_lock import FolderLock
+    from xpnet.saving.folder_lock import FolderLock
     lock = FolderLock(Path(sys.argv[1]))
     if os.fork() == 0:
         try:

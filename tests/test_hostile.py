@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 
 import xpnet
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.cli import main
 from xpnet.data import load_digits, load_folder, read_idx, write_idx
 from xpnet.errors import CheckpointError, DataError, one_line, readable, shortened, shown
@@ -38,9 +37,10 @@ from xpnet.layers import (
 )
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential
-from xpnet.training.config_file import read_config
-from xpnet.training.options import OptionError
-from xpnet.training.snapshot import read_snapshot
+from xpnet.runs.config_file import read_config
+from xpnet.runs.options import OptionError
+from xpnet.saving.snapshot import read_snapshot
+from xpnet.saving.tensors import read_tensors, write_tensors
 
 MODEL = Sequential(
     a=Dense(64, 6, Normal(0.1), constraint=MaxNorm(3.0)),
@@ -97,7 +97,7 @@ def brief(value):
 
 
 def metadata_of(path):
-    metadata = read_checkpoint(path)[1]
+    metadata = read_tensors(path)[1]
     del metadata["schema"]
     return metadata
 
@@ -242,7 +242,7 @@ def test_shapes_are_compared_before_memory_is_taken(tmp_path, layer):
         "model": {"layer": layer, "options": options}, "dtype": "float32", "history": [],
         "sample_shape": None, "pixel_maximum": 1.0,
     }  # fmt: skip
-    write_checkpoint(tmp_path / "a.safetensors", {}, metadata)
+    write_tensors(tmp_path / "a.safetensors", {}, metadata)
     tracemalloc.start()
     try:
         with pytest.raises(CheckpointError, match="missing: "):
@@ -285,7 +285,7 @@ def test_a_model_nested_too_deeply_is_refused(tmp_path):
         model = {"layer": "Residual", "options": {"layers": [{"name": "block", **model}]}}
     metadata = {"model": model, "dtype": "float32", "history": [], "sample_shape": None}
     try:
-        write_checkpoint(tmp_path / "a.safetensors", {}, {**metadata, "pixel_maximum": 1.0})
+        write_tensors(tmp_path / "a.safetensors", {}, {**metadata, "pixel_maximum": 1.0})
     except RecursionError:
         pytest.skip("this Python cannot write it")
     with pytest.raises(CheckpointError):
@@ -452,7 +452,7 @@ def test_a_network_to_begin_with_that_has_many_layers(home):
         "model": {"layer": "Sequential", "options": {"layers": layers}}, "dtype": "float32",
         "history": [], "sample_shape": [1], "pixel_maximum": 1.0,
     }  # fmt: skip
-    write_checkpoint(home / "long.safetensors", arrays, metadata)
+    write_tensors(home / "long.safetensors", arrays, metadata)
     result = command(["train", "--start", "long.safetensors", "--out", "never"], (2,))
     assert "the network does not fit the model" in result.stderr
     assert len(result.stderr) < 1200
@@ -597,7 +597,7 @@ def test_a_network_whose_output_is_no_row(home):
         "model": {"layer": "ReLU", "options": {}}, "dtype": "float32", "history": [],
         "sample_shape": [8, 8], "pixel_maximum": 16.0,
     }  # fmt: skip
-    write_checkpoint(home / "none.safetensors", {}, metadata)
+    write_tensors(home / "none.safetensors", {}, metadata)
     command(["evaluate", "none.safetensors", "digits"], (1,))
     command(["predict", "none.safetensors", "good.png"], (0, 1))
     command(["export", "none.safetensors", "none.npz"], (0, 1))

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xpnet
-from xpnet.checkpoint import write_checkpoint
 from xpnet.cli import main
 from xpnet.data import image as module
 from xpnet.data.image import FORMATS, check_image_shape, read_image
 from xpnet.errors import DataError
+from xpnet.saving.tensors import write_tensors
 
 pytestmark = pytest.mark.libraries
 
@@ -375,7 +375,7 @@ def test_what_a_network_of_very_many_outputs_says_is_cut(tmp_path, kind):
         "model": {"layer": "Flatten", "options": {"shape": [50, 50]}}, "dtype": "float32",
         "history": [], "sample_shape": [50, 50], "pixel_maximum": 1.0, "target_kind": kind,
     }  # fmt: skip
-    write_checkpoint(tmp_path / "a.safetensors", {}, metadata)
+    write_tensors(tmp_path / "a.safetensors", {}, metadata)
     Image.new("L", (50, 50), 255).save(tmp_path / "a.png")
     said = predict(tmp_path / "a.safetensors", tmp_path / "a.png").stdout
     assert said.endswith(" and 1,500 more\n")

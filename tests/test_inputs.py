@@ -23,17 +23,17 @@ from xpnet import (
     Softmax,
     Split,
     binary_cross_entropy,
-    checkpoint,
     fit,
     losses,
     mean_squared_error,
     mlp,
 )
+from xpnet.inputs.containers import plain
+from xpnet.inputs.scale import find_pixel_maximum
 from xpnet.layers import Residual
 from xpnet.layers.frozen import Frozen
 from xpnet.random import stream
-from xpnet.training.containers import plain
-from xpnet.training.scale import find_pixel_maximum
+from xpnet.saving import tensors
 
 pytestmark = pytest.mark.libraries
 
@@ -165,7 +165,7 @@ def test_a_sparse_matrix_is_made_dense(large, monkeypatch):
     if large:
         monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
         monkeypatch.setattr("xpnet.backends.Backend.chunk_values", 1)  # chunks of 64 rows
-        monkeypatch.setattr("xpnet.training.samples._CHECKED_VALUES", 40)
+        monkeypatch.setattr("xpnet.inputs.samples._CHECKED_VALUES", 40)
     dense = np.where(X > 0.5, X, 0)
     expected = train(dense)
     for kind in (sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
@@ -429,8 +429,8 @@ def test_files_with_classes_that_cannot_be_are_refused(classes, tmp_path):
     path = tmp_path / "n.safetensors"
     network = train(y=TEXT)
     network.save(path)
-    arrays, metadata = checkpoint.read_checkpoint(path)
-    checkpoint.write_checkpoint(path, arrays, {**metadata, "classes": classes})
+    arrays, metadata = tensors.read_tensors(path)
+    tensors.write_tensors(path, arrays, {**metadata, "classes": classes})
     with pytest.raises(CheckpointError, match="classes must be"):
         xpnet.load(path)
     with pytest.raises(ValueError, match="classes must be"):
@@ -499,9 +499,9 @@ def test_predictions_have_the_axes_of_the_targets(loss, y, training_backend, tmp
     flat.save(path)
     for again in (xpnet.load(path), flat.copy(), pickle.loads(pickle.dumps(flat))):
         assert again.predict(X).shape == (N,)
-    arrays, metadata = checkpoint.read_checkpoint(path)
+    arrays, metadata = tensors.read_tensors(path)
     del metadata["target_shape"], metadata["classes"]
-    checkpoint.write_checkpoint(path, arrays, metadata)
+    tensors.write_tensors(path, arrays, metadata)
     assert xpnet.load(path).predict(X).shape == (N, 1)
 
 
@@ -557,7 +557,7 @@ def test_other_scales_are_nothing_to_warn_of():
 
 def test_samples_in_a_file_are_not_read_whole_for_it(tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
-    monkeypatch.setattr("xpnet.training.scale._SAMPLED_ROWS", 7)
+    monkeypatch.setattr("xpnet.inputs.scale._SAMPLED_ROWS", 7)
     from xpnet.data.stored import StoredArray
 
     read, rows_of = [], StoredArray.__getitem__

@@ -26,9 +26,9 @@ from xpnet import (
 )
 from xpnet.conformance.examples import LAYER_EXAMPLES
 from xpnet.layers import ACTIVATIONS, EVALUATION, LAYERS, Context
+from xpnet.network.state import load_array
 from xpnet.random import derive, stream
 from xpnet.testing import check_layer
-from xpnet.training.step import load_array
 
 pytestmark = pytest.mark.numerics
 

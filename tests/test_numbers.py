@@ -9,11 +9,11 @@ import pytest
 
 import xpnet
 from xpnet import Callback, Dense, MaxNorm, Residual, Sequential, fit, mlp, open_backend
+from xpnet.dtype_limits import check_numbers
 from xpnet.layers import CONSTRAINTS, Layer
 from xpnet.layers.description import LAYERS
 from xpnet.losses import LOSSES, Loss
 from xpnet.optimizers import OPTIMIZERS
-from xpnet.training.numbers import check_numbers
 from xpnet.training.step import initial_state, make_step
 
 pytestmark = pytest.mark.numerics

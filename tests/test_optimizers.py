@@ -26,9 +26,9 @@ from xpnet import (  # fmt: skip
     open_backend,
 )
 from xpnet.conformance.examples import OPTIMIZER_EXAMPLES, run_optimizer
+from xpnet.network.state import select, trained_params
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.random import permutation, stream
-from xpnet.training.step import select, trained_params
 
 pytestmark = pytest.mark.numerics
 

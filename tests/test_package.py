@@ -18,20 +18,23 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
     {"checks", "files"},
-    {"random", "backends", "operations"},
-    {"initializers", "checkpoint", "data", "schedules"},
+    {"history", "random", "backends", "operations"},
+    {"initializers", "data", "saving", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},
-    {"metrics"},
+    {"dtype_limits", "metrics"},
+    {"inputs"},
+    {"network"},
+    {"callbacks"},
     {"training"},
-    {"conformance", "drawing", "export", "figures", "parity", "testing"},
+    {"conformance", "drawing", "export", "figures", "parity", "runs", "testing"},
     {"plots"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},
 ]
 """Imports go from a later level to an earlier one, or stay inside a unit."""
 
-BACK = {("training/foreign.py", "xpnet.export")}
+BACK = {("network/foreign.py", "xpnet.export")}
 """The exceptions: methods of a network that read what the exports write."""
 
 
@@ -71,6 +74,32 @@ def test_imports_point_one_way(path):
             continue
         if parts[0] == "xpnet" and len(parts) > 1 and parts[1] in level and parts[1] != mine:
             assert level[parts[1]] < level[mine], f"{mine} imports {module}"
+
+
+def test_no_two_modules_need_each_other():
+    """Neither at the top nor inside of functions: what is in a circle cannot be read by itself."""
+    names = {
+        ".".join(("xpnet", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): path
+        for path in FILES
+    }
+    needs = {name: set(used_modules(path, names)) - {name} for name, path in names.items()}
+    needs["xpnet.network.foreign"] = set()  # see BACK
+    while free := {name for name, used in needs.items() if not used & needs.keys()}:
+        needs = {name: used for name, used in needs.items() if name not in free}
+    assert not needs, f"among these is a circle: {sorted(needs)}"
+
+
+def used_modules(path, names):
+    """The modules of xpnet that a file imports, of `from package import module` the module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in names else node.module
 
 
 @each_file
@@ -144,7 +173,7 @@ def test_names_are_loaded_when_they_are_used():
         "import sys, xpnet; print(*sys.modules); xpnet.fit; print(*sys.modules)"
     ).splitlines()
     assert "numpy" not in before.split()
-    assert "xpnet.training" not in before.split()
+    assert "xpnet.network" not in before.split()
     assert {"numpy", "xpnet.training.fit"} <= set(after.split())
 
 
@@ -221,7 +250,8 @@ def test_public_things_have_docstrings():
 
 @each_file
 def test_files_stay_small(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 350
+    """A file is as long as its idea; in one that is longer than this there are two."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
 
 
 def test_typed_marker_is_shipped():

@@ -11,6 +11,7 @@ from conftest import TRAINING_TARGETS, require
 from xpnet import fit, load_dataset, mlp, open_backend, softmax_cross_entropy
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.cli import main
+from xpnet.history import EpochRecord
 from xpnet.parity import (
     TOLERANCES,
     ParityReport,
@@ -21,7 +22,6 @@ from xpnet.parity import (
     _Watch,
     compare_backends,
 )
-from xpnet.training import EpochRecord
 
 pytestmark = pytest.mark.numerics
 

@@ -14,9 +14,9 @@ from xpnet import fit, load_dataset, mlp
 from xpnet.data import Split
 from xpnet.errors import RunError
 from xpnet.figures import save_figure
+from xpnet.history import EpochRecord, History
 from xpnet.parity import TOLERANCES, ParityReport, ParityRow
 from xpnet.plots import draw_run, plot_confusion, plot_curves, plot_mistakes, plot_parity
-from xpnet.training import EpochRecord, History
 
 pytestmark = pytest.mark.libraries
 

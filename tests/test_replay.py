@@ -28,10 +28,10 @@ from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.recording import Recorded, Recording, Refused
 from xpnet.backends.cpu.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
+from xpnet.inputs.weighted import Weighted
 from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
 from xpnet.training.step import initial_state, is_pure, make_step
-from xpnet.training.weighted import Weighted
 
 pytestmark = [pytest.mark.compiler, pytest.mark.numerics]
 

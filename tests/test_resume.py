@@ -28,9 +28,9 @@ from xpnet import (
     read_snapshot,
     softmax_cross_entropy,
 )
-from xpnet.checkpoint import read_checkpoint, write_checkpoint
 from xpnet.random import stream
-from xpnet.training.run_folder import NumberedRunFolder, RunFolder
+from xpnet.runs.folder import NumberedRunFolder, RunFolder
+from xpnet.saving.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.numerics
 
@@ -334,9 +334,9 @@ def test_more_epochs_are_allowed(saved):
 
 
 def resume_changed(saved, tmp_path, change):
-    arrays, metadata = read_checkpoint(saved / "checkpoint.safetensors")
+    arrays, metadata = read_tensors(saved / "checkpoint.safetensors")
     change(arrays, metadata)
-    write_checkpoint(tmp_path / "changed", arrays, metadata)
+    write_tensors(tmp_path / "changed", arrays, metadata)
     fit(
         MODEL, (X, Y), resume=tmp_path / "changed", backend="numpy",
         callbacks=[EarlyStopping()], **OPTIONS,
@@ -454,7 +454,7 @@ RUN = """
 import os, sys, time
 import numpy as np
 from xpnet import Callback, EarlyStopping, fit, load_dataset, mlp
-from xpnet.training.run_folder import RunFolder
+from xpnet.runs.folder import RunFolder
 
 path = sys.argv[1]
 data = load_dataset("digits").limited(150)

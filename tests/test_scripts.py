@@ -178,3 +178,17 @@ def test_the_embedded_digits_are_what_the_script_makes(tmp_path, monkeypatch):
         assert set(old) == set(new)
         for name in old:
             np.testing.assert_array_equal(old[name], new[name])
+
+
+def test_golden_runs_are_the_same_again(tmp_path):
+    pytest.importorskip("sklearn")
+    file, one = tmp_path / "before.json", ("--match", "MLPRegressor, sgd")
+    assert run("golden.py", "record", file, *one).returncode == 0
+    result = run("golden.py", "compare", file, *one)
+    assert (result.returncode, result.stdout) == (0, "2 runs, 0 different\n"), result.stderr
+    found = json.loads(file.read_text(encoding="utf-8"))
+    found["runs"]["MLPRegressor, sgd, float64"]["figures"]["loss_"] += 1e-9
+    file.write_text(json.dumps(found), encoding="utf-8")
+    result = run("golden.py", "compare", file, *one)
+    assert result.returncode == 1
+    assert result.stdout == "MLPRegressor, sgd, float64: figures\n2 runs, 1 different\n"

@@ -23,8 +23,8 @@ from xpnet import (
     SoftmaxCrossEntropy,
     open_backend,
 )
+from xpnet.inputs.samples import dtype_name
 from xpnet.sklearn import MLPClassifier, MLPRegressor
-from xpnet.training.samples import dtype_name
 
 pytestmark = pytest.mark.libraries
 

@@ -31,6 +31,7 @@ from xpnet import (
     load,
     open_backend,
 )
+from xpnet.inputs.weighted import Weighted
 from xpnet.random import stream
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
@@ -38,7 +39,6 @@ from xpnet.sklearn.architecture import activations, build_model
 from xpnet.sklearn.lbfgs import FullBatch
 from xpnet.sklearn.problem import classification, regression
 from xpnet.sklearn.targets import Labels
-from xpnet.training.weighted import Weighted
 
 pytestmark = pytest.mark.libraries
 

@@ -20,8 +20,8 @@ from sklearn.metrics import (
 from sklearn.model_selection import train_test_split
 
 from xpnet import Adam, Callback, open_backend
+from xpnet.inputs.validation import split_rows
 from xpnet.sklearn import MLPClassifier, MLPRegressor
-from xpnet.training.validation import split_rows
 
 pytestmark = [
     pytest.mark.libraries,

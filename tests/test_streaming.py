@@ -17,10 +17,10 @@ from conftest import require
 from xpnet import SGD, Callback, DataError, fit, load_dataset, mlp, open_backend, write_idx
 from xpnet.data import Dataset, Split, read_idx, read_npy
 from xpnet.data.stored import LARGEST_LOADED, StoredArray, stored_array
+from xpnet.inputs.batches import batches
+from xpnet.inputs.samples import Streamed, place
 from xpnet.parity import compare_backends
 from xpnet.random import permutation, stream
-from xpnet.training.batches import batches
-from xpnet.training.samples import Streamed, place
 
 pytestmark = pytest.mark.libraries
 
@@ -125,7 +125,7 @@ def test_large_samples_are_taken_fewer_at_a_time(training_backend, tmp_path, mon
     backend = training_backend
     x = mapped(tmp_path, PIXELS)
     monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
-    monkeypatch.setattr("xpnet.training.batches._GROUP_BYTES", 2 * 8 * 16)
+    monkeypatch.setattr("xpnet.inputs.batches._GROUP_BYTES", 2 * 8 * 16)
     with backend.scope():
         x, y = place(backend, x), Streamed(backend, LABELS)
         order = np.arange(103)[::-1]
@@ -211,7 +211,7 @@ def test_a_mapping_that_cannot_be_read_row_by_row_is_refused(tmp_path, nothing_f
 
 
 def test_streamed_values_are_checked(tmp_path, nothing_fits, monkeypatch):
-    monkeypatch.setattr("xpnet.training.samples._CHECKED_VALUES", 64)
+    monkeypatch.setattr("xpnet.inputs.samples._CHECKED_VALUES", 64)
     x = (PIXELS / 255).astype(np.float32)
     x[100, 3, 3] = np.nan
     rows = np.eye(3)[LABELS]

@@ -12,7 +12,6 @@ from xpnet import (
     Huber,
     MeanAbsoluteError,
     SoftmaxCrossEntropy,
-    checkpoint,
     fit,
     losses,
     mean_squared_error,
@@ -20,6 +19,7 @@ from xpnet import (
     softmax_cross_entropy,
 )
 from xpnet.random import permutation, stream
+from xpnet.saving import tensors
 
 N = 70
 X = stream(0, "x").normal(size=(N, 5))
@@ -185,7 +185,7 @@ def test_streamed_samples_have_targets_and_weights_too(
 
 
 def test_one_hot_rows_are_looked_at_in_parts(training_backend, tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnet.training.samples._CHECKED_VALUES", 30)  # ten rows
+    monkeypatch.setattr("xpnet.inputs.samples._CHECKED_VALUES", 30)  # ten rows
     y = np.eye(3)[TARGETS["classes"]]
     y[5] = y[41] = 0  # no label
     y[7] = [0.25, 0.5, 0.25]
@@ -260,7 +260,8 @@ def test_the_kind_of_a_plain_function():
 
 def test_a_step_with_weights_reads_nothing_on_the_host():
     from xpnet.conformance.recording import Recorder, RecordingBackend
-    from xpnet.training import Weighted, initial_state, make_step
+    from xpnet.inputs import Weighted
+    from xpnet.training import initial_state, make_step
 
     backend = RecordingBackend(Recorder())
     for kind, loss in LOSSES.values():
@@ -441,12 +442,12 @@ def test_a_network_trained_with_a_function_is_evaluated_with_the_usual_loss(tmp_
 def test_files_of_other_versions(tmp_path, changes, message):
     network, path = train("smoothed"), tmp_path / "n.safetensors"
     network.save(path)
-    arrays, metadata = checkpoint.read_checkpoint(path)
+    arrays, metadata = tensors.read_tensors(path)
     old = {k: v for k, v in metadata.items() if k not in ("target_kind", "loss")}
-    checkpoint.write_checkpoint(path, arrays, old)
+    tensors.write_tensors(path, arrays, old)
     again = xpnet.load(path)
     assert (again.target_kind, again.loss) == ("classes", None)
-    checkpoint.write_checkpoint(path, arrays, {**metadata, **changes})
+    tensors.write_tensors(path, arrays, {**metadata, **changes})
     with pytest.raises(CheckpointError, match=message):
         xpnet.load(path)
 

@@ -29,8 +29,8 @@ from xpnet import (
     mlp,
     shuffled_batches,
 )
+from xpnet.inputs.weighted import Weighted
 from xpnet.random import stream
-from xpnet.training.weighted import Weighted
 
 pytestmark = pytest.mark.numerics
 
@@ -161,7 +161,7 @@ def test_curves_of_nothing():
 
 
 def test_tensorboard_has_what_there_is(tmp_path):
-    from xpnet.training.loggers import _tags
+    from xpnet.callbacks.loggers import _tags
 
     tags = _tags(train("running").history[0])
     assert "loss/train" in tags

@@ -27,9 +27,9 @@ from xpnet import (
     softmax_cross_entropy,
 )
 from xpnet.conformance.recording import Recorder, RecordingBackend
+from xpnet.inputs.batches import grouped_batches
+from xpnet.inputs.chunks import chunks
 from xpnet.random import permutation, stream
-from xpnet.training.batches import grouped_batches
-from xpnet.training.evaluation import chunks
 
 pytestmark = pytest.mark.numerics
 

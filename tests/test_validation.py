@@ -14,9 +14,9 @@ from xpnet import (
     open_backend,
     softmax_cross_entropy,
 )
+from xpnet.inputs.samples import Streamed
+from xpnet.inputs.validation import Rows, classes_of, split_rows
 from xpnet.random import stream
-from xpnet.training.samples import Streamed
-from xpnet.training.validation import Rows, classes_of, split_rows
 
 DIGITS = load_dataset("digits").limited(200)
 X, Y = DIGITS.train.images.reshape(200, 64) / 16, DIGITS.train.labels.astype(np.int64)
@@ -165,7 +165,7 @@ def test_a_validation_set_is_checked():
 def test_nothing_is_copied_for_a_fraction():
     """The batches come from the array that was given."""
     backend = open_backend("numpy", None, "float64")
-    from xpnet.training.sets import given_samples, load_sets
+    from xpnet.inputs.sets import given_samples, load_sets
 
     sets = load_sets(
         backend, MODEL, given_samples((X, Y), None, 0.5, None), 0, softmax_cross_entropy

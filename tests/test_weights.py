@@ -5,11 +5,13 @@ import pytest
 
 from xpnet import Adam, BatchNorm, Callback, DataError, Dense, Dropout, ReLU, Sequential, fit
 from xpnet.backends import open_backend
+from xpnet.callbacks import Checkpoint
+from xpnet.inputs import shuffled_batches
+from xpnet.inputs.batches import counting
+from xpnet.inputs.weighted import Weighted
 from xpnet.losses import softmax_cross_entropy
 from xpnet.schedules import Cosine
-from xpnet.training import Checkpoint, initial_state, make_step, shuffled_batches
-from xpnet.training.batches import counting
-from xpnet.training.weighted import Weighted
+from xpnet.training import initial_state, make_step
 
 pytestmark = pytest.mark.numerics
 

@@ -18,11 +18,14 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "backends": "BACKENDS Backend backend_of open_backend probe_backends",
+    "callbacks": "Callback Checkpoint CSVLogger EarlyStopping JSONLogger ProgressBar TensorBoard",
     "data": "Dataset Split load_dataset read_idx write_idx",
     "errors": (
         "BackendUnavailable CheckpointError DataError DataWarning OutOfMemory RunError "
         "TrainingDiverged XpnetError"
     ),
+    "history": "EpochRecord History",
+    "inputs": "Weighted shuffled_batches",
     "layers": (
         "ELU GELU BatchNorm Context Dense Dropout Flatten Layer LayerNorm LeakyReLU MaxNorm ReLU "
         "Residual Sigmoid SiLU Softmax Softplus Tanh"
@@ -33,13 +36,11 @@ _NAMES = {
         "mean_squared_error poisson_deviance softmax_cross_entropy"
     ),
     "model": "Sequential mlp",
+    "network": "ClassificationReport Evaluation Network RegressionReport load make_evaluator",
     "optimizers": "SGD Adam AdamW Lion Momentum Nesterov Optimizer RMSprop",
     "schedules": "ReduceOnPlateau Schedule",
-    "training": (
-        "Callback Checkpoint ClassificationReport CSVLogger EarlyStopping EpochRecord Evaluation "
-        "History JSONLogger Network ProgressBar RegressionReport Snapshot TensorBoard Weighted "
-        "fit initial_state load make_evaluator make_step read_snapshot shuffled_batches"
-    ),
+    "saving": "Snapshot read_snapshot",
+    "training": "fit initial_state make_step",
 }
 """The public names by the module that they come from; `__init__.pyi` has them as imports."""
 

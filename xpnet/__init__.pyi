@@ -1,6 +1,15 @@
 # The public names, for type checkers and editors; `__init__.py` imports them when they are used.
 from xpnet import initializers, losses, metrics, schedules
 from xpnet.backends import BACKENDS, Backend, backend_of, open_backend, probe_backends
+from xpnet.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    JSONLogger,
+    ProgressBar,
+    TensorBoard,
+)
 from xpnet.data import Dataset, Split, load_dataset, read_idx, write_idx
 from xpnet.errors import (
     BackendUnavailable,
@@ -12,6 +21,8 @@ from xpnet.errors import (
     TrainingDiverged,
     XpnetError,
 )
+from xpnet.history import EpochRecord, History
+from xpnet.inputs import Weighted, shuffled_batches
 from xpnet.layers import (
     ELU,
     GELU,
@@ -49,32 +60,18 @@ from xpnet.losses import (
     softmax_cross_entropy,
 )
 from xpnet.model import Sequential, mlp
-from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
-from xpnet.schedules import ReduceOnPlateau, Schedule
-from xpnet.training import (
-    Callback,
-    Checkpoint,
+from xpnet.network import (
     ClassificationReport,
-    CSVLogger,
-    EarlyStopping,
-    EpochRecord,
     Evaluation,
-    History,
-    JSONLogger,
     Network,
-    ProgressBar,
     RegressionReport,
-    Snapshot,
-    TensorBoard,
-    Weighted,
-    fit,
-    initial_state,
     load,
     make_evaluator,
-    make_step,
-    read_snapshot,
-    shuffled_batches,
 )
+from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
+from xpnet.saving import Snapshot, read_snapshot
+from xpnet.schedules import ReduceOnPlateau, Schedule
+from xpnet.training import fit, initial_state, make_step
 
 __version__: str
 

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend, open_backend
+from xpnet.callbacks import Callback
 from xpnet.data import Dataset
 from xpnet.errors import one_line
+from xpnet.history import EpochRecord
+from xpnet.inputs.samples import place
 from xpnet.layers import Layer
-from xpnet.training import Callback, EpochRecord, Network, fit
-from xpnet.training.samples import place
+from xpnet.network import Network
+from xpnet.training import fit
 from xpnet.typing import HostArray, State
 
 _FIRST_STEPS = 100

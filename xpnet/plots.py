@@ -14,11 +14,11 @@ import numpy as np
 from xpnet.data import Split
 from xpnet.drawing import figure_class
 from xpnet.figures import save_figure
+from xpnet.history import History
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.samples import home_of, place
+from xpnet.network.network import Network
 from xpnet.parity import ParityReport
-from xpnet.training.evaluation import chunks
-from xpnet.training.history import History
-from xpnet.training.network import Network
-from xpnet.training.samples import home_of, place
 from xpnet.typing import HostArray
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from benchmarking.cases import Task
 from benchmarking.peers import Peer
 from xpnet.errors import DataError, one_line
-from xpnet.training.environment import peak_host_memory
+from xpnet.runs.environment import peak_host_memory
 
 
 class Channel:

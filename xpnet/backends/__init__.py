@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from xpnet.backends.base import DTYPES, Backend, Status
+from xpnet.backends.numpy import NumpyBackend
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.suggestions import did_you_mean
 
@@ -29,6 +30,8 @@ _BACKENDS = {
 }
 BACKENDS = tuple(_BACKENDS)
 """The names of the backends."""
+
+Backend.fallback = NumpyBackend
 
 
 def open_backend(

@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device as device_of
 
 from xpnet.errors import BackendUnavailable, one_line, shown
+from xpnet.streams import log_warning
 from xpnet.typing import Array, DType, HostArray, Namespace, State
 
 DTYPES = ("float32", "float64")
@@ -96,6 +97,8 @@ class Backend:
         How many threads of the CPU make a product, where that was chosen; else None.
     tf32
         Whether float32 products may be made in TF32.
+    fallback
+        The backend that takes the place of one that a pickle names and that cannot be had here.
     """
 
     name: ClassVar[str]
@@ -103,6 +106,7 @@ class Backend:
     extra: ClassVar[str | None] = None
     steps_per_call: ClassVar[int] = 1
     chunk_values: int = 2_000_000
+    fallback: ClassVar["type[Backend] | None"] = None
 
     xp: Namespace
     device: Any
@@ -294,14 +298,44 @@ class Backend:
         return f"{cls.distribution} is not installed: pip install 'xpnet[{cls.extra}]'"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from xpnet.backends.reopening import reopened
-
         with self.scope():
             device = self.device_of(self.asarray(0.0))
         return reopened, (type(self), device, self.dtype_name, self.tf32, self.threads)
 
     def __repr__(self) -> str:
         return f"<{self.name} on {self.device_name()}, {self.dtype_name}>"
+
+
+def reopened(
+    kind: type[Backend], device: str | None, dtype: str, tf32: bool, threads: int | None
+) -> Backend:
+    """A backend from a pickle: as it was opened there, or its `fallback` if that is not to be had.
+
+    Parameters
+    ----------
+    kind
+        Its class.
+    device, dtype, tf32, threads
+        As `open_backend` takes them. TF32 is left out where the device has none.
+    """
+    try:
+        try:
+            backend = kind(device, dtype, tf32)
+        except ValueError:
+            backend = kind(device, dtype)
+    except BackendUnavailable as error:
+        if kind.fallback is None:
+            raise
+        log_warning(
+            "what was pickled on the %s backend, device %r, is now on %s: %s",
+            kind.name, device, kind.fallback.name, error,
+        )  # fmt: skip
+        backend = kind.fallback(None, dtype)
+        backend.reason = f"{kind.name} cannot be used: {error}"
+        return backend
+    if threads is not None:
+        backend.limit_threads(threads)
+    return backend
 
 
 def device_index(name: str, device: str | None, count: int, kinds: tuple[str, ...]) -> int:

@@ -10,13 +10,13 @@ import click
 from xpnet.backends import DTYPES, open_backend
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE, Words
+from xpnet.dtype_limits import check_numbers
 from xpnet.errors import ExportError, RunError, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.export.layers import checked_dtype, host_arrays
 from xpnet.files import cannot_write, is_device, write_atomically
+from xpnet.network import Network, load
 from xpnet.suggestions import did_you_mean
-from xpnet.training import Network, load
-from xpnet.training.numbers import check_numbers
 
 ENDINGS = {
     "onnx": ".onnx",

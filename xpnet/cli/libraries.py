@@ -30,7 +30,7 @@ from xpnet.data import load_dataset
 from xpnet.drawing import figure_class
 from xpnet.errors import readable
 from xpnet.files import cannot_write, write_atomically
-from xpnet.training.config import RunConfig
+from xpnet.runs.config import RunConfig
 
 
 @click.command()

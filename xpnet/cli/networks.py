@@ -20,8 +20,8 @@ from xpnet.cli.types import FILE, Words
 from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import check_image_shape, read_image
 from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
-from xpnet.training import Network, load
-from xpnet.training.resumed import trained_on
+from xpnet.network import Network, load
+from xpnet.runs.continuation import trained_on
 
 _MOST_SAID = 1000
 """So many values or labels of a picture are said: a file may make a network of millions of them."""

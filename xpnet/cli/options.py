@@ -14,8 +14,8 @@ from xpnet.cli.help import Option
 from xpnet.cli.types import FILE, FOLDER, Words, expanded
 from xpnet.data import DATASETS
 from xpnet.errors import XpnetError, shown
-from xpnet.training.config import RunConfig
-from xpnet.training.options import CHOICES, FLAGS, INTEGERS, NAMES, NUMBERS, OptionError
+from xpnet.runs.config import RunConfig
+from xpnet.runs.options import CHOICES, FLAGS, INTEGERS, NAMES, NUMBERS, OptionError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ import numpy as np
 from xpnet.cli.streams import tell
 from xpnet.data import Dataset, Split
 from xpnet.errors import one_line
-from xpnet.training import Network
+from xpnet.network import Network
 from xpnet.typing import HostArray
 
 _MOST_CLASSES = 1000

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from xpnet.backends import Backend
+from xpnet.callbacks import ProgressBar
 from xpnet.cli.help import Option, SectionedCommand
 from xpnet.cli.options import (
     describe_backend,
@@ -23,12 +24,13 @@ from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
 from xpnet.data import Dataset, load_dataset
 from xpnet.errors import one_line, readable
+from xpnet.network import Network
 from xpnet.optimizers import SGD
-from xpnet.training import Network, ProgressBar, Snapshot
-from xpnet.training.config import RunConfig
-from xpnet.training.config_file import read_options
-from xpnet.training.resumed import is_finished, open_run, still_there, what_next
-from xpnet.training.run_folder import NumberedRunFolder, RunFolder
+from xpnet.runs.config import RunConfig
+from xpnet.runs.config_file import read_options
+from xpnet.runs.continuation import is_finished, open_run, still_there, what_next
+from xpnet.runs.folder import NumberedRunFolder, RunFolder
+from xpnet.saving import Snapshot
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

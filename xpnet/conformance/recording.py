@@ -19,7 +19,8 @@ from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
 from xpnet.data import load_digits
 from xpnet.model import mlp
-from xpnet.training import Network, fit
+from xpnet.network import Network
+from xpnet.training import fit
 from xpnet.typing import Array, DType, HostArray
 
 _BINARY = {

@@ -10,8 +10,8 @@ import numpy as np
 from xpnet.backends import DTYPES
 from xpnet.errors import ExportError
 from xpnet.layers import Layer, describe_layer
-from xpnet.training import Network
-from xpnet.training.metadata import target_metadata
+from xpnet.network import Network
+from xpnet.network.metadata import target_metadata
 from xpnet.typing import HostArray
 
 Exporters = Mapping[type[Layer], Callable[..., Any]]

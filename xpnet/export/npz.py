@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.checkpoint import check_arrays
 from xpnet.errors import CheckpointError, ExportError, reason_of
 from xpnet.export.layers import checked_dtype, describe_network, host_arrays
 from xpnet.export.reading import (
@@ -24,7 +23,8 @@ from xpnet.export.reading import (
 )
 from xpnet.files import check_file, write_atomically
 from xpnet.layers import Layer
-from xpnet.training import Network
+from xpnet.network import Network
+from xpnet.saving.tensors import check_arrays
 from xpnet.typing import HostArray, Shape
 
 DESCRIPTION = "xpnet"

@@ -15,7 +15,7 @@ from xpnet.export.onnx_heads import Output, check_head, estimator_outputs, netwo
 from xpnet.export.onnx_layers import ONNX_LAYERS, OnnxExporter
 from xpnet.files import write_atomically
 from xpnet.layers import Layer
-from xpnet.training import Network
+from xpnet.network import Network
 from xpnet.typing import Shape
 
 OLDEST_OPSET = 9

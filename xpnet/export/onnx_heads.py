@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.errors import ExportError
 from xpnet.export.onnx_graph import Graph
-from xpnet.training import Network
+from xpnet.network import Network
 from xpnet.typing import HostArray, Shape
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend, open_backend
-from xpnet.checkpoint import WRONG_VALUES
 from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
-from xpnet.training import Network
-from xpnet.training.metadata import check_together, read_metadata
-from xpnet.training.step import load_array
+from xpnet.network import Network
+from xpnet.network.metadata import check_together, read_metadata
+from xpnet.network.state import load_array
+from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.typing import HostArray, Shape
 
 SHOWN = 8

@@ -18,7 +18,7 @@ from xpnet.export.layers import (
 from xpnet.export.torch_layers import TORCH_LAYERS, TorchExporter, TorchModule, export_layer
 from xpnet.files import write_atomically
 from xpnet.layers import Layer
-from xpnet.training import Network
+from xpnet.network import Network
 from xpnet.typing import HostArray
 
 Layers = Mapping[type[Layer], TorchExporter]

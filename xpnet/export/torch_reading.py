@@ -24,9 +24,9 @@ from xpnet.export.reading import (
 from xpnet.export.torch import DESCRIPTION, Layers, make_module
 from xpnet.files import check_file
 from xpnet.layers import Layer
-from xpnet.training import Network
-from xpnet.training.foreign import IncompatibleKeys
-from xpnet.training.step import load_array
+from xpnet.network import Network
+from xpnet.network.foreign import IncompatibleKeys
+from xpnet.network.state import load_array
 from xpnet.typing import HostArray, Shape
 
 _FIRST = 2**40

@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from xpnet.layers.base import Layer
 from xpnet.typing import Shape
-
-if TYPE_CHECKING:
-    from xpnet.layers.container import Container
 
 _HEADER = ("name", "layer", "output", "parameters", "bytes", "FLOPs")
 
@@ -24,7 +21,7 @@ class Row(NamedTuple):
     flops: int | None
 
 
-def summarize(model: "Container") -> str:
+def summarize(model: Layer) -> str:
     """The table of `Container.summary`."""
     whole, *rows = _rows(model, model.input_shape(), "")
     # The model's own operations, which a residual network has, are in the total.

@@ -13,7 +13,11 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
+from xpnet.dtype_limits import check_numbers
+from xpnet.inputs.samples import all_finite, move
 from xpnet.layers import ACTIVATIONS, Layer
+from xpnet.network.network import Network
+from xpnet.network.prediction import Head, outputs_in_chunks
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn import scoring
@@ -31,10 +35,6 @@ from xpnet.sklearn.inputs import (
 from xpnet.sklearn.problem import Problem, check_combination
 from xpnet.sklearn.targets import Labels
 from xpnet.sklearn.weights import check_takes_weight, check_weights, in_dtype
-from xpnet.training.network import Network
-from xpnet.training.numbers import check_numbers
-from xpnet.training.prediction import Head, outputs_in_chunks
-from xpnet.training.samples import all_finite, move
 from xpnet.typing import Array, HostArray
 
 _KINDS = {"softmax": "classes", "logistic": "multilabel"}

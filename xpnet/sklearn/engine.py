@@ -4,14 +4,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xpnet.backends import Backend, backend_of
+from xpnet.history import EpochRecord
+from xpnet.inputs.weighted import Weighted
 from xpnet.model import Sequential
+from xpnet.network.evaluation import make_evaluator
+from xpnet.network.state import load_array
 from xpnet.optimizers import Optimizer
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
-from xpnet.training.evaluation import make_evaluator
-from xpnet.training.history import EpochRecord
-from xpnet.training.step import is_pure, load_array, make_step
-from xpnet.training.weighted import Weighted
+from xpnet.training.step import is_pure, make_step
 from xpnet.typing import HostArray, State
 
 

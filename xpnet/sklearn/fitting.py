@@ -9,7 +9,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
+from xpnet.inputs.batches import check_batch_size
+from xpnet.inputs.samples import Streamed, move
+from xpnet.inputs.validation import Rows, some_rows
+from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Dropout
+from xpnet.network.evaluation import make_evaluator
+from xpnet.network.state import load_array
 from xpnet.optimizers import Optimizer
 from xpnet.random import derive
 from xpnet.schedules import Schedule
@@ -27,13 +33,8 @@ from xpnet.sklearn.problem import Problem, make_optimizer
 from xpnet.sklearn.scoring import of_rows
 from xpnet.sklearn.training import Training
 from xpnet.streams import warn
-from xpnet.training.batches import check_batch_size
-from xpnet.training.evaluation import make_evaluator
 from xpnet.training.rates import SCHEDULE_START
-from xpnet.training.samples import Streamed, move
-from xpnet.training.step import initial_state, load_array
-from xpnet.training.validation import Rows, some_rows
-from xpnet.training.weighted import Weighted
+from xpnet.training.step import initial_state
 from xpnet.typing import Array, HostArray, State
 
 _MOST_STEPS = np.iinfo(np.int32).max

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.inputs.validation import split_rows
 from xpnet.random import Seed
 from xpnet.sklearn.problem import Problem
-from xpnet.training.validation import split_rows
 from xpnet.typing import HostArray
 
 _MOST_NAMED = 10

@@ -16,9 +16,9 @@ from sklearn.utils.validation import _check_y, validate_data
 from xpnet.backends import Backend, backend_of
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
+from xpnet.inputs.containers import SparseRows
+from xpnet.inputs.samples import Streamed, all_finite, dtype_name, move
 from xpnet.streams import warn
-from xpnet.training.containers import SparseRows
-from xpnet.training.samples import Streamed, all_finite, dtype_name, move
 from xpnet.typing import Array, HostArray
 
 _FORMATS = ["csr", "csc"]

@@ -9,15 +9,17 @@ from scipy.optimize import minimize
 from sklearn.utils.optimize import _check_optimize_result
 
 from xpnet.backends import Backend
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.weighted import Weighted, rows_of
 from xpnet.layers import Context
 from xpnet.model import Sequential
+from xpnet.network.evaluation import chunk_rows
+from xpnet.network.output import loaded_loss
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
 from xpnet.streams import heard_or_not, say
-from xpnet.training.evaluation import chunk_rows, chunks
 from xpnet.training.memory import check_parameters_fit
-from xpnet.training.step import loaded_loss, penalized
-from xpnet.training.weighted import Weighted, rows_of
+from xpnet.training.step import penalized
 from xpnet.typing import Array, HostArray
 
 Function = Callable[[HostArray], tuple[float, HostArray]]

@@ -6,15 +6,15 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 
 from xpnet.layers import log_softmax, softmax
-from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted
-from xpnet.sklearn.targets import Labels
-from xpnet.training.prediction import (
+from xpnet.network.prediction import (
     PREDICTIONS,
     Head,
     label_probabilities,
     log_label_probabilities,
 )
+from xpnet.sklearn.base import BaseMLP
+from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.targets import Labels
 from xpnet.typing import Array, Namespace
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xpnet.callbacks.base import Callback, CallbackList, saves
 from xpnet.losses import (
     LossFunction,
     PoissonDeviance,
@@ -15,7 +16,6 @@ from xpnet.losses import (
 from xpnet.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
 from xpnet.sklearn.objective import Objective
 from xpnet.sklearn.targets import Labels
-from xpnet.training.callbacks import Callback, CallbackList, saves
 
 _OF_OPTIMIZER = ("schedule", "clip_norm")
 """Parameters of an estimator that are options of its optimizer."""

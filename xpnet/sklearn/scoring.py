@@ -9,9 +9,9 @@ from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils._param_validation import StrOptions
 
 from xpnet.backends import Backend
+from xpnet.inputs.samples import all_finite
 from xpnet.sklearn.engine import Held
 from xpnet.sklearn.inputs import home_of_array
-from xpnet.training.samples import all_finite
 from xpnet.typing import Array, HostArray
 
 BY_LOSS = "loss"

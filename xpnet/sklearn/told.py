@@ -4,8 +4,8 @@ import copy
 from contextlib import ExitStack
 from typing import Any
 
-from xpnet.training.callbacks import Callback, CallbackList
-from xpnet.training.network import Network
+from xpnet.callbacks.base import Callback, CallbackList
+from xpnet.network.network import Network
 
 
 class Told:

@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from xpnet.callbacks.base import overrides
+from xpnet.history import EpochRecord, History
+from xpnet.inputs.batches import VARYING_GROUP, batches, counting
+from xpnet.network.evaluation import Evaluation
+from xpnet.network.network import Network
+from xpnet.network.prediction import PREDICTIONS, outputs_in_chunks
+from xpnet.network.state import put, select, trained_params
 from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets, network_copy
 from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.sklearn.scoring import BY_LOSS, make_scorer, score_of
 from xpnet.sklearn.told import Told
 from xpnet.streams import say, warn
-from xpnet.training.batches import VARYING_GROUP, batches, counting
-from xpnet.training.callbacks import overrides
-from xpnet.training.evaluation import Evaluation
-from xpnet.training.history import EpochRecord, History
 from xpnet.training.interrupts import Interrupts
-from xpnet.training.network import Network
-from xpnet.training.prediction import PREDICTIONS, outputs_in_chunks
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
-from xpnet.training.step import LOSS_SUM, put, select, trained_params
+from xpnet.training.step import LOSS_SUM
 from xpnet.typing import Array, State
 
 _SMALLEST_RATE = 1e-6

@@ -7,44 +7,39 @@ from contextlib import ExitStack
 from typing import Any
 
 from xpnet.backends import Backend, open_backend
+from xpnet.callbacks.base import Callback, CallbackList, saves
 from xpnet.checks import positive_integer
 from xpnet.data import Dataset
+from xpnet.dtype_limits import check_numbers
+from xpnet.history import History
+from xpnet.inputs.batches import check_batch_size, visited_samples
+from xpnet.inputs.samples import dtype_name, home_backend
+from xpnet.inputs.sets import Samples, WeightedSamples, given_samples, load_sets
 from xpnet.layers import Layer
 from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
+from xpnet.network.evaluation import make_evaluator
+from xpnet.network.network import Network
+from xpnet.network.output import check_loss_fits, check_output
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
+from xpnet.saving.snapshot import Snapshot
 from xpnet.streams import log_info
-from xpnet.training.batches import check_batch_size, visited_samples
-from xpnet.training.callbacks import Callback, CallbackList, saves
-from xpnet.training.evaluation import make_evaluator
-from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop, Plan
 from xpnet.training.memory import check_parameters_fit, telling_of_memory
-from xpnet.training.network import Network
-from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import start_plateau
 from xpnet.training.resume import (
     check_place,
     check_same_training,
     describe_training,
+    keepers,
     load_state,
     open_resume,
     settle_as_before,
 )
-from xpnet.training.samples import dtype_name, home_backend
-from xpnet.training.sets import Samples, WeightedSamples, given_samples, load_sets
-from xpnet.training.snapshot import Snapshot, keepers
 from xpnet.training.starting import read_as_by, start_from
-from xpnet.training.step import (
-    arrays_kept,
-    check_loss_fits,
-    check_output,
-    initial_state,
-    is_pure,
-    make_step,
-)
+from xpnet.training.step import arrays_kept, initial_state, is_pure, make_step
 from xpnet.training.watched import check_accuracy, check_monitors
 
 

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.checkpoint import WRONG_VALUES
+from xpnet.callbacks.base import CallbackList, overrides, saves
 from xpnet.errors import CheckpointError, TrainingDiverged, one_line
+from xpnet.history import EpochRecord
+from xpnet.inputs.batches import VARYING_GROUP, batches, counting
+from xpnet.inputs.sets import Sets
+from xpnet.network.evaluation import Evaluator
+from xpnet.network.network import Network
 from xpnet.random import permutation
+from xpnet.saving.snapshot import Snapshot
+from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.schedules import Plateau
-from xpnet.training.batches import VARYING_GROUP, batches, counting
-from xpnet.training.callbacks import CallbackList, overrides, saves
-from xpnet.training.evaluation import Evaluator
-from xpnet.training.history import EpochRecord
 from xpnet.training.interrupts import Interrupts
-from xpnet.training.network import Network
 from xpnet.training.rates import follow_plateau, last_rate
-from xpnet.training.sets import Sets
-from xpnet.training.snapshot import Snapshot, keepers
+from xpnet.training.resume import keepers
 from xpnet.training.step import LOSS_SUM, Step
 from xpnet.typing import Array, HostArray, SeedSequence, State
 

@@ -6,9 +6,9 @@ from dataclasses import fields
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.history import UNMEASURED, EpochRecord
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Plateau, ReduceOnPlateau, Schedule
-from xpnet.training.history import UNMEASURED, EpochRecord
 from xpnet.training.memory import check_room
 from xpnet.typing import Array, HostArray, Namespace, State
 

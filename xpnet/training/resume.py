@@ -3,20 +3,22 @@
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.checkpoint import check_arrays
+from xpnet.callbacks import Callback
 from xpnet.errors import CheckpointError, one_line, shown
+from xpnet.inputs.sets import Sets
+from xpnet.inputs.validation import Rows
+from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer, describe_layer
+from xpnet.saving.snapshot import LOSS, Snapshot, read_snapshot
+from xpnet.saving.tensors import check_arrays
+from xpnet.schedules import Plateau
 from xpnet.streams import log_warning
-from xpnet.training.sets import Sets
-from xpnet.training.snapshot import LOSS, Snapshot, read_snapshot
-from xpnet.training.validation import Rows
-from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, SeedSequence, State
 
 _LOOKED_AT = 64
@@ -235,3 +237,16 @@ def _describe_samples(backend: Backend, x: Array, y: Array) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return one_line(value, 300) if isinstance(value, str) else shown(value, 300)
+
+
+def keepers(callbacks: Iterable[Callback], plateau: Plateau | None) -> dict[str, Any]:
+    """What has a `state_dict`, by the name that it is saved under; a second one as `NAME-2`."""
+    named: dict[str, Any] = {}
+    for keeper in (*callbacks, *([] if plateau is None else [plateau])):
+        kind = name = type(keeper).__name__
+        count = 1
+        while name in named:
+            count += 1
+            name = f"{kind}-{count}"
+        named[name] = keeper
+    return named

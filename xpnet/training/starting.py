@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import one_line, shown
+from xpnet.inputs.sets import Given
 from xpnet.layers import Layer
 from xpnet.layers.frozen import check_layer_names, freeze_layers
+from xpnet.network.network import Network
 from xpnet.random import Seed, derive
-from xpnet.training.network import Network
-from xpnet.training.sets import Given
-from xpnet.training.snapshot import Snapshot
+from xpnet.saving.snapshot import Snapshot
 from xpnet.typing import HostArray
 
 Names = Collection[str]

@@ -7,17 +7,18 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.data.preparation import prepare
+from xpnet.dtype_limits import check_numbers
+from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Context, Layer
 from xpnet.layers.container import inner_layers
-from xpnet.losses import Loss, LossFunction
-from xpnet.losses.base import name_of_loss, said_by
+from xpnet.losses import LossFunction
+from xpnet.network.output import check_output, loaded_loss
+from xpnet.network.state import load_array, put, select
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
 from xpnet.training.memory import check_parameters_fit
-from xpnet.training.numbers import check_numbers
 from xpnet.training.rates import schedule_table, scheduled_rate
-from xpnet.training.weighted import Weighted
 from xpnet.typing import Array, HostArray, Namespace, Params, State
 
 Step = Callable[[State, Array, Array, Array], State]
@@ -238,83 +239,3 @@ def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
 def arrays_kept(optimizer: Optimizer) -> int:
     """How many arrays are kept for each parameter beside itself: slots, and an average."""
     return len(optimizer.slots()) + (optimizer.ema is not None)
-
-
-def trained_params(state: State) -> dict[str, Array]:
-    """The parameters that a trained network has: their averages where the optimizer makes any."""
-    return select(state, "ema/") or select(state, "param/")
-
-
-def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunction:
-    """The loss with what is constant in it on the device; a plain function as it is.
-
-    Raises
-    ------
-    ValueError
-        If the loss does not fit the outputs of the model, or a number of it is 0 or infinite in the
-        dtype of the backend.
-    """
-    if not isinstance(loss, Loss):
-        return loss
-    check_numbers(backend.dtype_name, loss)
-
-    def asarray(values: Any) -> Array:
-        return load_array(backend, np.asarray(values))
-
-    return loss.loaded(asarray, _n_outputs(model))
-
-
-def check_loss_fits(model: Layer, loss: LossFunction) -> None:
-    """What `loaded_loss` would find, before there are arrays: a loss that the model does not fit.
-
-    Raises
-    ------
-    ValueError
-        If the loss does not fit the outputs of the model.
-    """
-    if isinstance(loss, Loss):
-        loss.loaded(np.asarray, _n_outputs(model))
-
-
-def check_output(model: Layer, loss: LossFunction) -> None:
-    """Check that a loss is not given probabilities where it makes them itself, of logits.
-
-    Raises
-    ------
-    ValueError
-        If it would be: a softmax of a softmax is nearly constant, and little is learnt.
-    """
-    last, applies = model.last(), said_by(loss, "applies")
-    if applies is not None and last.gives_probabilities:
-        raise ValueError(
-            f"the model ends in {last!r}, but {name_of_loss(loss)} applies {applies} to its "
-            f"output itself: leave that layer out (predict_proba of the network gives "
-            f"probabilities), or take a loss that takes the output as it is, such as "
-            f"mean_squared_error"
-        )
-
-
-def _n_outputs(model: Layer) -> int | None:
-    shape = model.output_shape(model.input_shape())
-    return shape[-1] if shape else None
-
-
-def select(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The entries whose key starts with `prefix`, without it."""
-    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-
-
-def put(state: State, prefix: str, arrays: Params) -> None:
-    """Consumes `state`: put the arrays where `select` takes them from, those that are there alone.
-
-    What a layer was given beside its parameters may be among them, and stays out.
-    """
-    for name, value in arrays.items():
-        key = prefix + name
-        if key in state:
-            state[key] = value
-
-
-def load_array(backend: Backend, value: HostArray) -> Array:
-    """A floating-point host array on the device, in the backend's dtype, always a copy."""
-    return backend.asarray(value.astype(backend.dtype_name), copy=True)

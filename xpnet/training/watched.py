@@ -1,9 +1,9 @@
 """The figures that callbacks and schedules watch: whether a training has them."""
 
+from xpnet.callbacks.base import Callback
+from xpnet.history import UNMEASURED
+from xpnet.inputs.sets import Given
 from xpnet.optimizers import Optimizer
-from xpnet.training.callbacks import Callback
-from xpnet.training.history import UNMEASURED
-from xpnet.training.sets import Given
 
 
 def check_monitors(callbacks: list[Callback], given: Given, train_metrics: str) -> None:

@@ -3,13 +3,10 @@
 import math
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xpnet.backends.cuda.nodes import Node
+from xpnet.backends.cuda.nodes import Node, Tracer
 from xpnet.typing import DType, Shape
-
-if TYPE_CHECKING:
-    from xpnet.backends.cuda.fusion import Fuser
 
 
 class Deferred:
@@ -18,7 +15,7 @@ class Deferred:
     __slots__ = ("__weakref__", "fuser", "node")
     __array_priority__ = 1000
 
-    def __init__(self, fuser: "Fuser", node: Node) -> None:
+    def __init__(self, fuser: Tracer, node: Node) -> None:
         self.fuser = fuser
         self.node = node
         node.handle = weakref.ref(self)

@@ -1,7 +1,7 @@
 """What a value is computed from: the expressions that kernels are written for."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from xpnet.typing import Array, DType, Shape
 
@@ -54,6 +54,21 @@ class Node:
         self.stored = False
         self.depth: int = 1 + max((x.depth for x in operands if not x.stored), default=0)
         self.handle: Any = None
+
+
+class Tracer(Protocol):
+    """What deferred arrays and functions ask of the `Fuser` that notes them; see there."""
+
+    device: Any
+
+    def defer(self, x: Any) -> Any: ...
+    def known(self, *values: Any) -> list[Any]: ...
+    def eager(self, function: Callable[..., Any], *args: Any) -> Any: ...
+    def call(self, name: str, *args: Any) -> Any: ...
+    def view(self, x: Any, shape: Shape, axes: tuple[int | None, ...]) -> Any: ...
+    def note(self, node: Node) -> Any: ...
+    def note_loop(self, node: Node) -> Any: ...
+    def compute_readers(self, array: Array) -> None: ...
 
 
 def below(nodes: Sequence[Node], *, past_stored: bool = True) -> list[Node]:

@@ -1,0 +1,16 @@
+"""A trained network: what it predicts, how well, and its file."""
+
+from xpnet.network.evaluation import Evaluation, make_evaluator
+from xpnet.network.loading import load
+from xpnet.network.network import Network
+from xpnet.network.report import ClassificationReport, RegressionReport, ScoreRow
+
+__all__ = [
+    "ClassificationReport",
+    "Evaluation",
+    "Network",
+    "RegressionReport",
+    "ScoreRow",
+    "load",
+    "make_evaluator",
+]

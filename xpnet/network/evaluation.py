@@ -1,0 +1,108 @@
+"""Loss, accuracy and predictions over many samples, in chunks of bounded memory."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xpnet.backends import Backend
+from xpnet.data.preparation import prepare
+from xpnet.inputs.chunks import chunks
+from xpnet.inputs.weighted import Weighted, rows_of
+from xpnet.layers import EVALUATION, Layer
+from xpnet.losses import LossFunction, target_kind
+from xpnet.metrics import count_correct, count_correct_labels
+from xpnet.network.output import loaded_loss
+from xpnet.typing import Array, Params
+
+Evaluator = Callable[[Params, Array, Array], "Evaluation"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a network does on a set of samples.
+
+    Attributes
+    ----------
+    loss
+        The mean loss, with the weights of classes and samples where there are any.
+    accuracy
+        The fraction of samples whose class is predicted rightly; of several labels, the fraction
+        of entries; None for values. Weights do not count here.
+    errors
+        The number of the others; None for values.
+    count
+        The number of samples.
+    n_labels
+        How many labels a sample has that hold or not; 1 where it has a class.
+    """
+
+    loss: float
+    accuracy: float | None
+    errors: int | None
+    count: int
+    n_labels: int = 1
+
+    def __str__(self) -> str:
+        if self.accuracy is None or self.errors is None:
+            return f"loss {self.loss:.4f} ({self.count:,} samples)"
+        return (
+            f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f} % "
+            f"({self.errors:,} errors in {self.count * self.n_labels:,})"
+        )
+
+
+def make_evaluator(
+    backend: Backend,
+    model: Layer,
+    loss: LossFunction,
+    *,
+    pixel_maximum: float,
+    kind: str | None = None,
+) -> Evaluator:
+    """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
+
+    `params` has the parameters and the buffers of the model by name, as `Network.arrays` has.
+    The sums stay on the device and are read once. `y` may be a pair `Weighted(targets, weights)`.
+    `kind` is the kind of the targets, by which is decided what an error is; that of the loss if
+    None, and classes for a function that does not say.
+    """
+    xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
+    kind = kind or target_kind(loss) or "classes"
+    count_right = {"classes": count_correct, "multilabel": count_correct_labels}.get(kind)
+    loss = loaded_loss(backend, model, loss)
+
+    def chunk(params: Params, x: Array, y: Array) -> tuple[Array, Array | None]:
+        x = prepare(xp, x, maximum=pixel_maximum, dtype=dtype, shape=shape)
+        output, _ = model.forward(xp, params, x, EVALUATION)
+        if isinstance(y, Weighted):
+            mean, _ = loss(xp, output, y.target, weight=y.weight, need_grad=False)
+            y = y.target
+        else:
+            mean, _ = loss(xp, output, y, need_grad=False)
+        right = None if count_right is None else count_right(xp, output, y)
+        return mean * x.shape[0], right
+
+    chunk = backend.compile(chunk)
+
+    def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
+        count = x.shape[0]
+        sums = [
+            chunk(params, x[rows, ...], rows_of(y, (rows, ...)))
+            for rows in chunks(count, chunk_rows(backend, model, x))
+        ]
+        total = float(backend.to_numpy(sum(loss_sum for loss_sum, _ in sums)))
+        if count_right is None:
+            return Evaluation(total / count, None, None, count)
+        target = y.target if isinstance(y, Weighted) else y
+        n_labels = target.shape[1] if kind == "multilabel" else 1
+        entries = count * n_labels
+        right = int(backend.to_numpy(sum(n_right for _, n_right in sums)))
+        return Evaluation(total / count, right / entries, entries - right, count, n_labels)
+
+    return evaluate
+
+
+def chunk_rows(backend: Backend, model: Layer, x: Array) -> int:
+    """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`."""
+    widths = [math.prod(x.shape[1:]), *(s[-1] for s in model.parameter_shapes().values())]
+    return max(64, backend.chunk_values // max(widths))

@@ -1,0 +1,97 @@
+"""Networks read from the files that `Network.save` writes."""
+
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.backends import Backend, open_backend
+from xpnet.errors import CheckpointError, one_line
+from xpnet.layers import Layer, build_layer
+from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
+from xpnet.network.metadata import check_together, read_metadata
+from xpnet.network.network import Network
+from xpnet.network.state import load_array, select
+from xpnet.saving import tensors
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    model: Layer | None = None,
+    backend: str | Backend = "numpy",
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Network:
+    """Read a network that `Network.save` wrote, on this or any other backend.
+
+    A file is not believed: what it says is checked, and its arrays are compared with the model,
+    before memory is taken for it.
+
+    Parameters
+    ----------
+    path
+        The file, or a run folder that holds a `model.safetensors`.
+    model
+        The layers, needed only where some of them are not xpnet's own.
+    backend, device
+        Where the parameters shall live.
+    dtype
+        Their dtype; as saved if None.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of a later version, or does not fit the model; the
+        message lists every missing, unexpected and mismatched array.
+    BackendUnavailable
+        If the backend cannot be used.
+    """
+    # os.path rather than Path, whose is_dir raises for names that cannot be.
+    path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
+    try:
+        arrays, metadata = tensors.read_tensors(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_other_way(path)}") from error
+    if "training" in metadata:
+        raise CheckpointError(
+            f"{path}: this is the checkpoint of a training: give it to fit(..., resume=...), or "
+            f"load the network that was saved beside it"
+        )
+    try:
+        if model is None:
+            model = build_layer(metadata["model"])
+        saved_dtype, details = read_metadata(metadata, model)
+        shapes = {f"param/{name}": shape for name, shape in model.parameter_shapes().items()}
+        shapes |= {f"buffer/{name}": value.shape for name, value in model.buffers().items()}
+        tensors.check_arrays(path, arrays, shapes, dtype=saved_dtype)
+        check_together(model, saved_dtype, details)
+    except CheckpointError:
+        raise
+    except tensors.WRONG_VALUES as error:
+        raise CheckpointError(
+            f"{path}: the metadata does not describe a network: {one_line(error)}"
+        ) from error
+    opened = open_backend(backend, device, dtype or saved_dtype)
+    with opened.scope():
+        loaded = {name: load_array(opened, np.asarray(value)) for name, value in arrays.items()}
+    return Network(
+        model,
+        select(loaded, "param/"),
+        opened,
+        buffers=select(loaded, "buffer/"),
+        **details,
+    )
+
+
+def _other_way(path: Path) -> str:
+    """How a file that is no saved network is read, if it seems to be one of the exports'."""
+    name = path.name.lower()
+    for ending, read in ((".npz", "from_npz"), (".torch.safetensors", "from_torch")):
+        if name.endswith(ending) and os.path.isfile(path):  # noqa: PTH113
+            return (
+                f"; files that end in {ending} are read by Network.{read}, and made a network by "
+                f"xpnet export {shlex.quote(one_line(path))} model.safetensors"
+            )
+    return ""

@@ -1,0 +1,126 @@
+"""What a file says of a network beside its arrays, as JSON values: written, and read again."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from xpnet.backends import DTYPES
+from xpnet.checks import LARGEST, finite_number, positive_integer
+from xpnet.dtype_limits import check_numbers
+from xpnet.errors import shown
+from xpnet.history import History
+from xpnet.inputs.labels import check_classes
+from xpnet.layers import Layer, describe_layer
+from xpnet.losses import TARGET_KINDS, Loss, build_loss, describe_loss
+from xpnet.network.arrays import TrainedArrays
+from xpnet.network.output import check_loss_fits
+from xpnet.typing import Shape
+
+
+def network_metadata(network: TrainedArrays) -> dict[str, Any]:
+    """All that is needed to use the network again, and its history."""
+    return {
+        "model": describe_layer(network.model),
+        "dtype": network.backend.dtype_name,
+        "sample_shape": network.sample_shape,
+        "pixel_maximum": network.pixel_maximum,
+        "input_dtype": network.input_dtype,
+        "target_kind": network.target_kind,
+        **target_metadata(network),
+        "loss": None if network.loss is None else describe_loss(network.loss),
+        # Without the seconds: the same run shall give the same bytes.
+        "history": [
+            replace(record, train_seconds=None, eval_seconds=None).to_dict()
+            for record in network.history
+        ],
+    }
+
+
+def target_metadata(network: TrainedArrays) -> dict[str, Any]:
+    """What turns the outputs of a network into what `predict` gives, as far as it is known."""
+    classes = None if network.classes is None else network.classes.tolist()
+    shape = None if network.target_shape is None else list(network.target_shape)
+    return {"classes": classes, "target_shape": shape}
+
+
+def read_metadata(metadata: Mapping[str, Any], model: Layer) -> tuple[str, dict[str, Any]]:
+    """The dtype, and what a network is made of beside model and arrays, each entry checked.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError
+        If an entry is missing, or is none that `network_metadata` would write.
+    """
+    # A file from before there was such an entry has none, and an export not all of them.
+    details = {
+        name: read(metadata[name] if name not in _ADDED else metadata.get(name, _ADDED[name]))
+        for name, read in _READERS.items()
+    }
+    output = model.output_shape(model.input_shape())
+    details["classes"] = check_classes(metadata.get("classes"), details["target_kind"], output)
+    return _one_of(DTYPES, metadata["dtype"]), details
+
+
+def _one_of(allowed: tuple[str, ...], value: Any) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"expected one of {', '.join(allowed)}, found {shown(value)}")
+    return value
+
+
+def _shape(name: str, value: Any, least: int) -> Shape | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) < least:
+        raise ValueError(f"{name} is {shown(value)}")
+    shape = tuple(positive_integer(name, n) for n in value)
+    if math.prod(shape) > LARGEST:
+        raise ValueError(f"{name} is {shown(value)}, more numbers than there can be")
+    return shape
+
+
+def _dtype_name(value: Any) -> str | None:
+    # Of any library, which may have others than NumPy.
+    if value is None or (isinstance(value, str) and re.fullmatch("[a-z][a-z0-9_]{1,30}", value)):
+        return value
+    raise ValueError(f"samples of an unknown dtype, {shown(value)}")
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "sample_shape": lambda value: _shape("sample_shape", value, least=1),
+    "pixel_maximum": lambda value: finite_number("pixel_maximum", value, above=0),
+    "input_dtype": _dtype_name,
+    "target_kind": lambda value: _one_of(TARGET_KINDS, value),
+    "target_shape": lambda value: _shape("target_shape", value, least=0),
+    "loss": lambda value: None if value is None else build_loss(value),
+    "history": History.from_dicts,
+}
+"""How each entry of the metadata becomes the argument of `Network` of the same name."""
+
+_ADDED: dict[str, Any] = {
+    "input_dtype": None, "target_kind": "classes", "target_shape": None, "loss": None,
+}  # fmt: skip
+"""The entries that older files lack, and what they then are."""
+
+
+def check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None:
+    """Check that the model, the samples, the loss and the dtype go together, as after `fit`.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    shape, loss = details["sample_shape"], details["loss"]
+    if shape is not None:
+        wanted = model.input_shape()
+        rows = wanted is not None and len(wanted) == 1
+        model.output_shape((math.prod(shape),) if rows else shape)
+    check_numbers(dtype, model, loss)
+    if isinstance(loss, Loss):
+        check_loss_fits(model, loss)
+        if loss.target_kind != details["target_kind"]:
+            raise ValueError(
+                f"a loss for {loss.target_kind}, and targets of the kind {details['target_kind']}"
+            )

@@ -1,0 +1,1 @@
+"""A run of the command line: one value, its file, its folder."""
