@@ -219,7 +219,10 @@ def test_what_is_no_namespace(module, message):
 def functions_in_the_source():
     """Every `xp.name(...)` in the package's array code, found in its text."""
     package = Path(xpnet.__file__).parent
-    folders = ("layers", "losses", "metrics", "optimizers", "training")
+    folders = (
+        *("layers", "losses", "metrics", "optimizers"),
+        *("inputs", "network", "callbacks", "training"),
+    )
     paths = [*(path for folder in folders for path in package.glob(f"{folder}/*.py")),
              package / "random.py", package / "model.py",
              package / "data" / "preparation.py"]  # fmt: skip
