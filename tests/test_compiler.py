@@ -279,6 +279,10 @@ def wait_for_pid(path):
 
 PROGRAM = """
 import signal, sys, tempfile, threading
+# Who runs the tests may have these ignored, as `nohup` does, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 tempfile.tempdir = sys.argv[1]
 from xpnet.backends.cpu.compiler import compiled
 def work():

@@ -289,7 +289,7 @@ def test_a_hard_link_to_a_lock_that_is_held_is_the_lock(tmp_path):
 @posix
 def test_a_pipe_is_no_lock(tmp_path):
     os.mkfifo(tmp_path / LOCK)
-    with pytest.raises(RunError, match="something of this name that is no file"):
+    with pytest.raises(RunError, match="cannot be written: it is no file"):
         fit(mlp(12, 3), SAMPLES, callbacks=[Checkpoint(tmp_path)], **OPTIONS)
     assert [file.name for file in tmp_path.iterdir()] == [LOCK]
 

@@ -252,7 +252,7 @@ def _open(path: Path) -> int:
     descriptor = above_streams(os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe, or a device
         os.close(descriptor)
-        raise OSError(errno.EEXIST, "there is something of this name that is no file", str(path))
+        raise OSError(errno.EEXIST, "it is no file", str(path))
     return descriptor
 
 
