@@ -9,13 +9,14 @@ from xpnet.data.digits import load_digits
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
-from xpnet.data.preparation import flatten, normalize, prepare
+from xpnet.data.preparation import Preparation, flatten, normalize
 from xpnet.errors import DataError, shown
 from xpnet.suggestions import did_you_mean
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Preparation",
     "DatasetWithTest",
     "Split",
     "check_labels",
@@ -25,7 +26,6 @@ __all__ = [
     "load_folder",
     "load_mnist",
     "normalize",
-    "prepare",
     "read_idx",
     "read_npy",
     "write_idx",

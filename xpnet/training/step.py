@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.data.preparation import prepare
+from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Context, Layer
@@ -134,7 +134,8 @@ def make_step(
         If the loss does not fit the outputs of the model, or takes logits where the model ends in
         probabilities.
     """
-    xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
+    xp, dtype = backend.xp, backend.dtype
+    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
     dropout_seed = derive(seed, "dropout")
     check_output(model, loss)
     loss = loaded_loss(backend, model, loss)
@@ -148,8 +149,7 @@ def make_step(
 
     def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
         """The loss of a batch, its gradient by the output, the cache, and the samples' weights."""
-        batch = xp.take(x, rows, axis=0)
-        batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
+        batch = prepare(xp, xp.take(x, rows, axis=0))
         weight = xp.take(y.weight, rows, axis=0) if isinstance(y, Weighted) else None
         if weight is not None and looks_at_batch:
             ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
