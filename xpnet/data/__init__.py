@@ -16,8 +16,8 @@ from xpnet.suggestions import did_you_mean
 __all__ = [
     "DATASETS",
     "Dataset",
-    "Preparation",
     "DatasetWithTest",
+    "Preparation",
     "Split",
     "check_labels",
     "flatten",
