@@ -17,6 +17,7 @@ import pytest
 
 from xpnet.data import (
     Dataset,
+    Preparation,
     Split,
     check_labels,
     flatten,
@@ -26,7 +27,6 @@ from xpnet.data import (
     load_mnist,
     mnist,
     normalize,
-    prepare,
     write_idx,
 )
 from xpnet.errors import DataError
@@ -532,7 +532,7 @@ def test_integers_are_divided_by_the_maximum(xp, source, maximum, dtype):
     x = given(xp, values)
     for found in (
         normalize(xp, x, float(maximum), getattr(xp, dtype)),
-        prepare(xp, x, maximum=float(maximum), dtype=getattr(xp, dtype), shape=None),
+        Preparation(float(maximum), dtype, None)(xp, x),
     ):
         assert found.dtype == getattr(xp, dtype)
         # Multiplied by 1 / maximum, which may round once more than the division does.
@@ -546,7 +546,7 @@ def test_integers_are_divided_by_the_maximum(xp, source, maximum, dtype):
 def test_floating_point_values_are_taken_as_they_are(xp, source, dtype):
     values = np.array([[-3.5, 0.0, 0.25], [1.0, 255.0, 1e6]], dtype=source)
     x = given(xp, values)
-    found = prepare(xp, x, maximum=255.0, dtype=getattr(xp, dtype), shape=(3,))
+    found = Preparation(255.0, dtype, (3,))(xp, x)
     assert found.dtype == getattr(xp, dtype)
     assert host(found).tolist() == values.tolist()
     np.testing.assert_array_equal(host(x), values)
@@ -570,7 +570,7 @@ def test_flattening_goes_row_by_row(xp):
 )
 def test_samples_are_flattened_only_where_rows_are_wanted(xp, source, sample, shape, expected):
     x = given(xp, np.zeros((5, *sample), dtype=source))
-    found = prepare(xp, x, maximum=255.0, dtype=xp.float64, shape=shape)
+    found = Preparation(255.0, "float64", shape)(xp, x)
     assert found.shape == (5, *expected)
 
 

@@ -177,29 +177,8 @@ def test_backward_twice_gives_the_same(row):
         np.testing.assert_array_equal(first[name], second[name])
 
 
-@each_row
-@pytest.mark.parametrize("need_dx", [True, False])
-def test_descend_is_backward_and_a_step(training_backend, row, need_dx):
-    backend = training_backend
-    with backend.scope():
-        params, x, dy = load(backend, row)
-        _, cache = row.layer.forward(backend.xp, params, x, row.context())
-        dx, grads = row.layer.backward(backend.xp, params, cache, dy, need_dx=need_dx)
-        expected = {name: backend.to_numpy(params[name] - 0.3 * grads[name]) for name in grads}
-        rate = backend.asarray(0.3, dtype=backend.dtype)
-        found_dx, found = row.layer.descend(
-            backend.xp, dict(params), cache, dy, rate, need_dx=need_dx
-        )
-    assert set(found) == set(params)
-    for name, value in expected.items():
-        np.testing.assert_allclose(backend.to_numpy(found[name]), value, rtol=1e-12, atol=1e-14)
-    assert (found_dx is None) == (dx is None)
-    if dx is not None:
-        np.testing.assert_array_equal(backend.to_numpy(found_dx), backend.to_numpy(dx))
-
-
 def test_a_backward_of_ones_own_is_not_passed_over():
-    """A subclass that changes the gradient changes the training, though Dense has its own step."""
+    """A subclass that changes the gradient changes the training, though SGD needs none of Dense."""
 
     @dataclass(frozen=True)
     class Frozen(xpnet.Dense):

@@ -43,7 +43,7 @@ def _compile_at_once(monkeypatch):
 
 
 class MovesAll(SGD):
-    """An optimizer that `Layer.descend` knows nothing of, so that it is given gradients."""
+    """Plain gradient descent that is given its gradients made."""
 
     def update(self, *arguments):
         return super().update(*arguments)
@@ -97,7 +97,7 @@ def run_both(step, make_state, x, y, groups):
 
 @pytest.mark.parametrize("row", LAYER_EXAMPLES, ids=str)
 @pytest.mark.parametrize(
-    ("dtype", "plain"), [("float32", True), ("float64", False)], ids=["descend", "update"]
+    ("dtype", "plain"), [("float32", True), ("float64", False)], ids=["unmade", "gradients"]
 )
 def test_every_layer_has_the_same_bits(row, dtype, plain):
     """In each dtype, and in each way to change parameters; each of the four compiles a program."""

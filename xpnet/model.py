@@ -122,31 +122,6 @@ class Sequential(Container):
             dy = layer.input_gradient(xp, self._of(name, params), layer_cache, dy)
         return dy
 
-    def descend(
-        self,
-        xp: Namespace,
-        params: dict[str, Array],
-        cache: Cache,
-        dy: Array,
-        rate: Array,
-        *,
-        need_dx: bool = True,
-    ) -> tuple[Array | None, dict[str, Array]]:
-        if self._lowest is None and not need_dx:
-            return None, params
-        d: Array | None = dy
-        for (name, layer), layer_cache in zip(
-            reversed(self._layers.items()), reversed(cache), strict=True
-        ):
-            lowest = name == self._lowest and not need_dx
-            d, updated = layer.descend(
-                xp, self._of(name, params), layer_cache, d, rate, need_dx=not lowest
-            )
-            params.update({f"{name}.{key}": value for key, value in updated.items()})
-            if lowest:
-                return None, params
-        return d, params
-
 
 LAYERS[Sequential.__name__] = Sequential
 

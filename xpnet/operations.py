@@ -5,7 +5,49 @@ backend that has one puts it into its namespace (`with_overrides`); the tests ho
 the version here.
 """
 
+from typing import NamedTuple
+
 from xpnet.typing import Array, Namespace
+
+
+class Unmade(NamedTuple):
+    """The gradient of a weight or a bias that has not been made: what it is made of.
+
+    An update that only subtracts it can do that while it is made (`subtract_product`), with its
+    rate in `dy`, which is small.
+
+    Attributes
+    ----------
+    xt
+        The transposed inputs (m, B) of the layer, for the weight xt dy; None for the bias, which is
+        the sum of dy over the batch.
+    dy
+        The gradient of the loss by the outputs, (B, n).
+    """
+
+    xt: Array | None
+    dy: Array
+
+
+def weight_gradient(xp: Namespace, xt: Array, dy: Array) -> Array:
+    """The gradient of a weight, the product xt dy; or `Unmade` in a step that takes it so.
+
+    Parameters
+    ----------
+    xp
+        The array namespace of both. In a step of plain gradient descent it has `Unmade` as its
+        `unmade_gradient`.
+    xt, dy
+        Shapes (m, B) and (B, n).
+    """
+    unmade = getattr(xp, "unmade_gradient", None)
+    return xp.matmul(xt, dy) if unmade is None else unmade(xt, dy)
+
+
+def bias_gradient(xp: Namespace, dy: Array) -> Array:
+    """The gradient of a bias, the sum of dy over the batch; `Unmade` as in `weight_gradient`."""
+    unmade = getattr(xp, "unmade_gradient", None)
+    return xp.sum(dy, axis=0) if unmade is None else unmade(None, dy)
 
 
 def subtract_product(xp: Namespace, c: Array, a: Array, b: Array) -> Array:

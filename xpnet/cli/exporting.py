@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _write_network(network: Network, path: Path, *, dtype: str | None = None) ->
     arrays = host_arrays(network, dtype)
     converted = network.copy()
     converted.backend = open_backend("numpy", None, dtype)
+    converted.preparation = replace(network.preparation, dtype=dtype)
     converted.params = {name: arrays[name] for name in network.params}
     converted.buffers = {name: arrays[name] for name in network.buffers}
     converted.save(path)

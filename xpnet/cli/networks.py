@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -58,7 +59,7 @@ def evaluate(
     part = data.train if split == "train" else data.test
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
-    network.pixel_maximum = data.pixel_maximum
+    network.preparation = replace(network.preparation, maximum=data.pixel_maximum)
     with _asked(run):
         found = network.evaluate(part.images, part.labels)
     show(f"{readable(data.name)} {split} set: {found}")

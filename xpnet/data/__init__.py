@@ -9,7 +9,7 @@ from xpnet.data.digits import load_digits
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
-from xpnet.data.preparation import flatten, normalize, prepare
+from xpnet.data.preparation import Preparation, flatten, normalize
 from xpnet.errors import DataError, shown
 from xpnet.suggestions import did_you_mean
 
@@ -17,6 +17,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetWithTest",
+    "Preparation",
     "Split",
     "check_labels",
     "flatten",
@@ -25,7 +26,6 @@ __all__ = [
     "load_folder",
     "load_mnist",
     "normalize",
-    "prepare",
     "read_idx",
     "read_npy",
     "write_idx",

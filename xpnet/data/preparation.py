@@ -5,6 +5,7 @@ One-hot labels are made by `xpnet.losses.one_hot`.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -36,32 +37,41 @@ def flatten(xp: Namespace, images: Array) -> Array:
     return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
 
 
-def prepare(xp: Namespace, x: Array, *, maximum: float, dtype: DType, shape: Shape | None) -> Array:
-    """A batch as a network takes it.
+@dataclass(frozen=True)
+class Preparation:
+    """How samples become what a network takes: called with a namespace and a batch.
 
     Integers and Booleans are normalised (`normalize`); floating-point values are taken as they are,
     in `dtype`. Samples are flattened where the network takes rows.
 
-    Parameters
+    >>> import numpy as np
+    >>> Preparation(255, "float32", (4,))(np, np.full((1, 2, 2), 51, dtype="uint8"))
+    array([[0.2, 0.2, 0.2, 0.2]], dtype=float32)
+
+    Attributes
     ----------
-    xp
-        The array namespace of `x`.
-    x
-        The batch, shape (B, ...).
     maximum
         What integers and Booleans are divided by.
     dtype
-        The floating-point dtype of the result.
+        The name of the floating-point dtype of the result, the same in every library.
     shape
         The shape of one sample that the network takes; None for any.
     """
-    if _is_exact(xp.isdtype, x.dtype):
-        x = normalize(xp, x, maximum, dtype)
-    else:
-        x = xp.astype(x, dtype, copy=False)
-    if shape is not None and len(shape) == 1 and x.ndim > 2:
-        x = flatten(xp, x)
-    return x
+
+    maximum: float
+    dtype: str
+    shape: Shape | None
+
+    def __call__(self, xp: Namespace, x: Array) -> Array:
+        """A batch of shape (B, ...), an array of `xp`, as the network takes it."""
+        dtype = getattr(xp, self.dtype)
+        if _is_exact(xp.isdtype, x.dtype):
+            x = normalize(xp, x, self.maximum, dtype)
+        else:
+            x = xp.astype(x, dtype, copy=False)
+        if self.shape is not None and len(self.shape) == 1 and x.ndim > 2:
+            x = flatten(xp, x)
+        return x
 
 
 @lru_cache(maxsize=64)

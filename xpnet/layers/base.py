@@ -218,47 +218,13 @@ class Layer:
         dx, _ = self.backward(xp, params, cache, dy)
         return dx
 
-    def descend(
-        self,
-        xp: Namespace,
-        params: dict[str, Array],
-        cache: Cache,
-        dy: Array,
-        rate: Array,
-        *,
-        need_dx: bool = True,
-    ) -> tuple[Array | None, dict[str, Array]]:
-        """Consumes `params`: `backward`, and a step of plain gradient descent with what it gives.
-
-        This default is right for every layer. One that can do better than to make the gradient
-        first and subtract it then, defines its own.
-
-        Parameters
-        ----------
-        xp, params, cache, dy, need_dx
-            As in `backward`.
-        rate
-            The learning rate, shape ().
-
-        Returns
-        -------
-        dx, params
-            The gradient with respect to the input (None if not wanted), and the parameters minus
-            `rate` times their gradients.
-        """
-        dx, grads = self.backward(xp, params, cache, dy, need_dx=need_dx)
-        for name, gradient in grads.items():
-            params[name] -= rate * gradient
-        return dx, params
-
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # Another backward, also that of a mixin, must not come with a descend that knows
+        # Another backward, also that of a mixin, must not come with an input_gradient that knows
         # nothing of it.
-        for name in ("descend", "input_gradient"):
-            for base in cls.__mro__:
-                if name in vars(base):
-                    break
-                if "backward" in vars(base):
-                    setattr(cls, name, vars(Layer)[name])
-                    break
+        for base in cls.__mro__:
+            if "input_gradient" in vars(base):
+                break
+            if "backward" in vars(base):
+                cls.input_gradient = Layer.input_gradient  # type: ignore[method-assign]
+                break

@@ -19,7 +19,7 @@ _DEEPEST = 64  # each container inside of another takes some frames of Python's 
 class Container(Layer):
     """A layer made of named layers, after which parameters and buffers are called.
 
-    Subclasses define `forward`, `backward`, `descend`, `output_shape` and `inner_shapes`, and where
+    Subclasses define `forward`, `backward`, `output_shape` and `inner_shapes`, and where
     it is cheaper than `backward`, `input_gradient`. Their
     cache is the tuple of the caches of the layers, in order.
 

@@ -14,7 +14,7 @@ from xpnet.initializers import (
 )
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.constraints import Constraint, build_constraint, describe_constraint
-from xpnet.operations import subtract_product
+from xpnet.operations import bias_gradient, weight_gradient
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
@@ -143,31 +143,11 @@ class Dense(Layer):
         self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
-        grads = {"weight": xp.matmul(x.T, dy)}
+        grads = {"weight": weight_gradient(xp, x.T, dy)}
         if self.bias:
-            grads["bias"] = xp.sum(dy, axis=0)
+            grads["bias"] = bias_gradient(xp, dy)
         dx = xp.matmul(dy, params["weight"].T) if need_dx else None
         return dx, grads
 
     def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
         return xp.matmul(dy, params["weight"].T)
-
-    def descend(
-        self,
-        xp: Namespace,
-        params: dict[str, Array],
-        cache: Cache,
-        dy: Array,
-        rate: Array,
-        *,
-        need_dx: bool = True,
-    ) -> tuple[Array | None, dict[str, Array]]:
-        (x,) = cache
-        # Before the weight changes.
-        dx = xp.matmul(dy, params["weight"].T) if need_dx else None
-        # The rate goes into dy, which is small, and not into the gradient of the weight.
-        step = dy * rate
-        params["weight"] = subtract_product(xp, params["weight"], x.T, step)
-        if self.bias:
-            params["bias"] -= xp.sum(step, axis=0)
-        return dx, params

@@ -105,25 +105,5 @@ class Residual(Container):
         ]
         return self._joined(parts, dy)
 
-    def descend(
-        self,
-        xp: Namespace,
-        params: dict[str, Array],
-        cache: Cache,
-        dy: Array,
-        rate: Array,
-        *,
-        need_dx: bool = True,
-    ) -> tuple[Array | None, dict[str, Array]]:
-        parts = []
-        for (name, layer), layer_cache in zip(self._layers.items(), cache, strict=True):
-            if need_dx or name in self._trained:
-                dx, own = layer.descend(
-                    xp, self._of(name, params), layer_cache, dy, rate, need_dx=need_dx
-                )
-                params.update({f"{name}.{key}": value for key, value in own.items()})
-                parts.append(dx)
-        return (self._joined(parts, dy) if need_dx else None), params
-
     def _joined(self, parts: list[Array], dy: Array) -> Array:
         return parts[0] + (parts[1] if "skip" in self._layers else dy)

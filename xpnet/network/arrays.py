@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from xpnet.backends import Backend
+from xpnet.data import Preparation
 from xpnet.history import History
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction
-from xpnet.network.state import load_array, select, trained_params
+from xpnet.network.state import load_array, network_arrays
 from xpnet.typing import Array, HostArray, Shape, State
 
 
@@ -20,7 +21,7 @@ class TrainedArrays:
     buffers: dict[str, Array]
     history: History
     sample_shape: Shape | None
-    pixel_maximum: float
+    preparation: Preparation
     input_dtype: str | None
     target_kind: str
     target_shape: Shape | None
@@ -32,6 +33,11 @@ class TrainedArrays:
         """The parameters and the buffers by name: what the model's `forward` is given."""
         return {**self.params, **self.buffers}
 
+    @property
+    def pixel_maximum(self) -> float:
+        """What integer and Boolean samples are divided by."""
+        return self.preparation.maximum
+
     def state_arrays(self) -> dict[str, Array]:
         """The arrays that make the network, by their names in a state and in a file."""
         kinds = {"param/": self.params, "buffer/": self.buffers}
@@ -39,9 +45,7 @@ class TrainedArrays:
 
     def set_arrays(self, state: State) -> None:
         """Take the arrays of the network from a state, or from what `state_arrays` gave."""
-        arrays = {**trained_params(state), **select(state, "buffer/")}  # all of a frozen layer
-        self.params = {name: arrays.pop(name) for name in self.model.parameter_shapes()}
-        self.buffers = arrays
+        self.params, self.buffers = network_arrays(self.model, state)
 
     def copy(self) -> Self:
         """The same network with arrays of its own, as a callback may want to keep it."""

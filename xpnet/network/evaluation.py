@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xpnet.backends import Backend
-from xpnet.data.preparation import prepare
+from xpnet.data import Preparation
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.weighted import Weighted, rows_of
 from xpnet.layers import EVALUATION, Layer
@@ -56,7 +56,7 @@ def make_evaluator(
     model: Layer,
     loss: LossFunction,
     *,
-    pixel_maximum: float,
+    pixel_maximum: float = 1.0,
     kind: str | None = None,
 ) -> Evaluator:
     """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
@@ -66,14 +66,14 @@ def make_evaluator(
     `kind` is the kind of the targets, by which is decided what an error is; that of the loss if
     None, and classes for a function that does not say.
     """
-    xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
+    xp = backend.xp
+    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
     kind = kind or target_kind(loss) or "classes"
     count_right = {"classes": count_correct, "multilabel": count_correct_labels}.get(kind)
     loss = loaded_loss(backend, model, loss)
 
     def chunk(params: Params, x: Array, y: Array) -> tuple[Array, Array | None]:
-        x = prepare(xp, x, maximum=pixel_maximum, dtype=dtype, shape=shape)
-        output, _ = model.forward(xp, params, x, EVALUATION)
+        output, _ = model.forward(xp, params, prepare(xp, x), EVALUATION)
         if isinstance(y, Weighted):
             mean, _ = loss(xp, output, y.target, weight=y.weight, need_grad=False)
             y = y.target

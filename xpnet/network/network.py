@@ -6,6 +6,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
+from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
@@ -105,7 +106,9 @@ class Network(Foreign, TrainedArrays):
         self.buffers = dict(buffers)
         self.history = history if history is not None else History()
         self.sample_shape = sample_shape
-        self.pixel_maximum = float(pixel_maximum)
+        self.preparation = Preparation(
+            float(pixel_maximum), backend.dtype_name, model.input_shape()
+        )
         self.target_kind = target_kind
         self.loss = loss
         self.input_dtype = input_dtype
@@ -296,9 +299,7 @@ class Network(Foreign, TrainedArrays):
         arrays = self.arrays
         if backend is not self.backend:
             arrays = {k: backend.asarray(self.backend.to_numpy(v)) for k, v in arrays.items()}
-        outputs = outputs_in_chunks(
-            backend, self.model, arrays, x, pixel_maximum=self.pixel_maximum
-        )
+        outputs = outputs_in_chunks(backend, self.model, arrays, x, self.preparation)
         return ((rows, head(backend.xp, output)) for rows, output in outputs)
 
     # -- files ----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from xpnet.backends import Backend
-from xpnet.data.preparation import prepare
+from xpnet.data import Preparation
 from xpnet.inputs.chunks import chunks
 from xpnet.layers import EVALUATION, Layer, softmax
 from xpnet.metrics import predicted_classes, predicted_labels
@@ -14,17 +14,16 @@ Head = Callable[[Namespace, Array], Array]
 
 
 def outputs_in_chunks(
-    backend: Backend, model: Layer, arrays: Mapping[str, Array], x: Array, *, pixel_maximum: float
+    backend: Backend, model: Layer, arrays: Mapping[str, Array], x: Array, prepare: Preparation
 ) -> Iterator[tuple[slice, Array]]:
     """The rows of each chunk of samples, and the output of the model for them.
 
     Of no samples there is one chunk, with an output of no rows.
     """
-    xp, shape = backend.xp, model.input_shape()
+    xp = backend.xp
     every_row = list(chunks(x.shape[0], chunk_rows(backend, model, x)))
     for rows in every_row or [slice(0, 0)]:
-        batch = prepare(xp, x[rows, ...], maximum=pixel_maximum, dtype=backend.dtype, shape=shape)
-        output, _ = model.forward(xp, arrays, batch, EVALUATION)
+        output, _ = model.forward(xp, arrays, prepare(xp, x[rows, ...]), EVALUATION)
         yield rows, output
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpnet.backends import Backend
+from xpnet.layers import Layer
 from xpnet.typing import Array, HostArray, Params, State
 
 
@@ -26,6 +27,12 @@ def put(state: State, prefix: str, arrays: Params) -> None:
 def trained_params(state: State) -> dict[str, Array]:
     """The parameters that a trained network has: their averages where the optimizer makes any."""
     return select(state, "ema/") or select(state, "param/")
+
+
+def network_arrays(model: Layer, state: State) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The parameters and the buffers that a network has, by the names of the plain model."""
+    arrays = {**trained_params(state), **select(state, "buffer/")}  # all of a frozen layer
+    return {name: arrays.pop(name) for name in model.parameter_shapes()}, arrays
 
 
 def load_array(backend: Backend, value: HostArray) -> Array:

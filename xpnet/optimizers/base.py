@@ -246,8 +246,8 @@ class Optimizer:
         return averages, slots
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a step is parameter -= rate * gradient, so that `Layer.descend` can take it."""
+    def takes_unmade(self) -> bool:
+        """Whether a gradient may be `xpnet.operations.Unmade`: nothing but `update_one` sees it."""
         return False
 
     def _clipped(self, xp: Namespace, grads: Grads) -> Grads:

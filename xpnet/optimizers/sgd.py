@@ -2,6 +2,7 @@
 
 from dataclasses import KW_ONLY, dataclass
 
+from xpnet.operations import Unmade, subtract_product
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
 
@@ -28,11 +29,23 @@ class SGD(Optimizer):
         slots: dict[str, Array],
         rate: Array,
     ) -> tuple[Array, dict[str, Array]]:
+        if isinstance(gradient, Unmade):
+            return self._subtract_while_made(xp, parameter, gradient, rate), slots
         parameter -= rate * gradient
         return parameter, slots
 
+    def _subtract_while_made(
+        self, xp: Namespace, parameter: Array, gradient: Unmade, rate: Array
+    ) -> Array:
+        """The same of a gradient that nobody has made: it is not written to memory."""
+        step = gradient.dy * rate
+        if gradient.xt is not None:
+            return subtract_product(xp, parameter, gradient.xt, step)
+        parameter -= xp.sum(step, axis=0)
+        return parameter
+
     @property
-    def is_plain(self) -> bool:
+    def takes_unmade(self) -> bool:
         kind = type(self)
         own = kind.update is not Optimizer.update or kind.update_one is not SGD.update_one
         asked = self.weight_decay or self.l2 or self.clip_norm or self.clip_value

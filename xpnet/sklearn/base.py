@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
+from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import all_finite, move
 from xpnet.layers import ACTIVATIONS, Layer
@@ -238,7 +239,8 @@ class BaseMLP(BaseEstimator):
                 name: work.xp.astype(move(work, value), work.dtype, copy=False)
                 for name, value in arrays_of(self).items()
             }
-            parts = outputs_in_chunks(work, self._model, arrays, x, pixel_maximum=1.0)
+            as_it_is = Preparation(1.0, work.dtype_name, self._model.input_shape())
+            parts = outputs_in_chunks(work, self._model, arrays, x, as_it_is)
             found = [head(work.xp, output) for _, output in parts]
             result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
         return home, move(home, result)

@@ -41,7 +41,7 @@ class Engine:
         pure = recipe.recorded and is_pure(model, problem.loss, optimizer)
         self.run = backend.repeat(step, pure=pure)
         self.evaluate = make_evaluator(
-            backend, model, problem.objective(divided=False), pixel_maximum=1.0, kind=problem.kind
+            backend, model, problem.objective(divided=False), kind=problem.kind
         )
 
     def forget_samples(self) -> None:

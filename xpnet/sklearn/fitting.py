@@ -310,7 +310,7 @@ class Fitting:
         if held is None:
             return None
         evaluate = make_evaluator(
-            work, self.estimator._model, problem.objective(divided=False), pixel_maximum=1.0,
+            work, self.estimator._model, problem.objective(divided=False),
             kind=problem.kind,
         )  # fmt: skip
         curve = self.estimator.validation_loss_curve_

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.callbacks.base import overrides
+from xpnet.data import Preparation
 from xpnet.history import EpochRecord, History
 from xpnet.inputs.batches import VARYING_GROUP, batches, counting
 from xpnet.network.evaluation import Evaluation
@@ -252,7 +253,8 @@ class Training:
                 return math.nan
             return score_of(self._scorer, est, backend, arrays, held)
         head = PREDICTIONS[recipe.problem.kind]
-        parts = outputs_in_chunks(backend, recipe.model, arrays, held.x, pixel_maximum=1.0)
+        as_it_is = Preparation(1.0, backend.dtype_name, recipe.model.input_shape())
+        parts = outputs_in_chunks(backend, recipe.model, arrays, held.x, as_it_is)
         predicted = [backend.to_numpy(head(backend.xp, output)) for _, output in parts]
         score: float = est._held_score(held.target, np.concatenate(predicted), held.weight)
         return score

@@ -43,7 +43,7 @@ def check_layer(
 
     Checked besides: names, shapes and dtypes of output, gradients and buffers; that no argument is
     written to; that the cache can be used twice; the same gradients with `need_dx=False`; that
-    `descend` does what `backward` and a step do; that float32 stays float32.
+    float32 stays float32.
 
     Parameters
     ----------

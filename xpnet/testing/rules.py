@@ -60,23 +60,10 @@ def layer_rules(
     short, less = backward(layer, arrays, x, dy, ctx, need_dx=False)
     fits = short is None and _alike((None, grads), (None, less))
     yield _rule("need_dx=False", fits, "gives dx, or other gradients")
-    if {name: np.shape(gradient) for name, gradient in grads.items()} == shapes:
-        yield _descend_rule(layer, arrays, x, dy, ctx)
     single = _single({**arrays, "x": x, "dy": dy})
     x, dy = single.pop("x"), single.pop("dy")
     dx, grads = backward(layer, single, x, dy, ctx)
     yield _float32_rule({"y": forward(layer, single, x, ctx), "dx": dx, **grads})
-
-
-def _descend_rule(
-    layer: Layer, arrays: dict[str, HostArray], x: HostArray, dy: HostArray, ctx: Context
-) -> Check:
-    dx, grads = backward(layer, arrays, x, dy, ctx)
-    _, cache = layer.forward(xp, arrays, x.copy(), ctx)
-    found_dx, found = layer.descend(xp, copies(arrays), cache, dy.copy(), np.asarray(0.25))
-    wanted = {name: arrays[name] - 0.25 * np.asarray(value) for name, value in grads.items()}
-    fits = _alike((dx, wanted), (found_dx, {name: found.get(name) for name in wanted}), 1e-9)
-    return _rule("descend", fits, "is not backward and a step against the gradient")
 
 
 def run_loss(

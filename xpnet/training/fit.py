@@ -14,13 +14,14 @@ from xpnet.dtype_limits import check_numbers
 from xpnet.history import History
 from xpnet.inputs.batches import check_batch_size, visited_samples
 from xpnet.inputs.samples import dtype_name, home_backend
-from xpnet.inputs.sets import Samples, WeightedSamples, given_samples, load_sets
+from xpnet.inputs.sets import Samples, Sets, WeightedSamples, given_samples, load_sets
 from xpnet.layers import Layer
 from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.network.evaluation import make_evaluator
 from xpnet.network.network import Network
 from xpnet.network.output import check_loss_fits, check_output
+from xpnet.network.state import network_arrays
 from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed, seed_sequence
 from xpnet.saving.snapshot import Snapshot
@@ -41,6 +42,7 @@ from xpnet.training.resume import (
 from xpnet.training.starting import read_as_by, start_from
 from xpnet.training.step import arrays_kept, initial_state, is_pure, make_step
 from xpnet.training.watched import check_accuracy, check_monitors
+from xpnet.typing import State
 
 
 def fit(
@@ -223,20 +225,6 @@ def fit(
         check_accuracy(callbacks, optimizer, sets.kind)
         visited = visited_samples(sets.n_samples, batch_size, drop_last=drop_last)
         steps = math.ceil(visited / batch_size)
-        maximum, kind = sets.pixel_maximum, sets.kind
-        network = Network(
-            model,
-            {},
-            opened,
-            sample_shape=tuple(sets.x.shape[1:]),
-            pixel_maximum=maximum,
-            target_kind=kind,
-            loss=loss,
-            input_dtype=dtype_name(sets.x),
-            classes=sets.classes,
-            target_shape=sets.target_shape,
-            buffers={},  # with the parameters, by set_arrays
-        )
         training: dict[str, Any] = {}
         if saved is not None or any(map(saves, callbacks)):
             training = describe_training(
@@ -252,22 +240,55 @@ def fit(
         )  # fmt: skip
         if saved is not None:
             state = load_state(opened, saved, state)
-            network.history = History(saved.records)
-        network.set_arrays(state)
-        per_call = _steps_per_call(opened, callbacks, saved)
-        pure = is_pure(model, loss, optimizer)
+        network = _network(opened, model, loss, sets, state, saved)
         plan = Plan(
-            epochs, batch_size, seed, stop_after, steps, per_call, pure, train_metrics, visited
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            stop_after=stop_after,
+            steps=steps,
+            steps_per_call=_steps_per_call(opened, callbacks, saved),
+            pure=is_pure(model, loss, optimizer),
+            train_metrics=train_metrics,
+            visited=visited,
         )
         loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
         loop.start(stack, interrupts, saved)
         step = make_step(
             opened, begin.model, loss, optimizer,
-            pixel_maximum=maximum, seed=seed, sum_losses=running,
+            pixel_maximum=sets.pixel_maximum, seed=seed, sum_losses=running,
         )  # fmt: skip
-        evaluate = make_evaluator(opened, model, loss, pixel_maximum=maximum, kind=kind)
+        evaluate = make_evaluator(
+            opened, model, loss, pixel_maximum=sets.pixel_maximum, kind=sets.kind
+        )
         loop.run(step, evaluate)
     return network
+
+
+def _network(
+    backend: Backend,
+    model: Layer,
+    loss: LossFunction,
+    sets: Sets,
+    state: State,
+    saved: Snapshot | None,
+) -> Network:
+    """The network as it is before the next step; the loop gives it the arrays of each epoch."""
+    params, buffers = network_arrays(model, state)
+    return Network(
+        model,
+        params,
+        backend,
+        buffers=buffers,
+        history=None if saved is None else History(saved.records),
+        sample_shape=tuple(sets.x.shape[1:]),
+        pixel_maximum=sets.pixel_maximum,
+        input_dtype=dtype_name(sets.x),
+        target_kind=sets.kind,
+        target_shape=sets.target_shape,
+        classes=sets.classes,
+        loss=loss,
+    )
 
 
 def _steps_per_call(backend: Backend, callbacks: CallbackList, saved: Snapshot | None) -> int:

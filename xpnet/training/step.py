@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.data.preparation import prepare
+from xpnet.backends.base import with_overrides
+from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Context, Layer
@@ -14,6 +15,7 @@ from xpnet.layers.container import inner_layers
 from xpnet.losses import LossFunction
 from xpnet.network.output import check_output, loaded_loss
 from xpnet.network.state import load_array, put, select
+from xpnet.operations import Unmade
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
@@ -134,13 +136,15 @@ def make_step(
         If the loss does not fit the outputs of the model, or takes logits where the model ends in
         probabilities.
     """
-    xp, dtype, shape = backend.xp, backend.dtype, model.input_shape()
+    xp, dtype = backend.xp, backend.dtype
+    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
     dropout_seed = derive(seed, "dropout")
     check_output(model, loss)
     loss = loaded_loss(backend, model, loss)
-    # Plain gradient descent needs no gradients of the parameters to look at: see Layer.descend.
-    plain, averaged = optimizer.is_plain and penalty is None, optimizer.ema is not None
-    scheduled = isinstance(optimizer.schedule, Schedule)
+    averaged, scheduled = optimizer.ema is not None, isinstance(optimizer.schedule, Schedule)
+    # A penalty, and layers of one's own, look at gradients.
+    unseen = optimizer.takes_unmade and penalty is None and _are_own(*_parts(model))
+    backward_xp = without_gradients(xp) if unseen else xp
     has_buffers, constrained = bool(model.buffers()), model.has_constraint()
     # Layers that look at the batch as a whole do without the samples of weight 0.
     looks_at_batch = model.smallest_batch() > 1
@@ -148,8 +152,7 @@ def make_step(
 
     def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
         """The loss of a batch, its gradient by the output, the cache, and the samples' weights."""
-        batch = xp.take(x, rows, axis=0)
-        batch = prepare(xp, batch, maximum=pixel_maximum, dtype=dtype, shape=shape)
+        batch = prepare(xp, xp.take(x, rows, axis=0))
         weight = xp.take(y.weight, rows, axis=0) if isinstance(y, Weighted) else None
         if weight is not None and looks_at_batch:
             ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
@@ -164,29 +167,23 @@ def make_step(
         """Consumes `state`: forward, loss, backward, update."""
         params = select(state, "param/")
         buffers = select(state, "buffer/") if has_buffers else {}
-        slots = {} if plain and not averaged else select(state, "opt/")
+        slots = select(state, "opt/")
         arrays = {**params, **buffers} if has_buffers else params
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx)
         rate = scheduled_rate(xp, state) if scheduled else state["learning_rate"]
-        if plain:
-            _, params = model.descend(xp, arrays, cache, d_output, rate, need_dx=False)
-        else:
-            _, grads = model.backward(xp, arrays, cache, d_output, need_dx=False)
-            if penalty is not None:
-                counts = rows.shape[0] if weight is None else xp.sum(weight)
-                value, grads = penalized(xp, penalty, params, counts, value, grads)
-            params, slots = optimizer.update(xp, params, grads, slots, rate)
+        _, grads = model.backward(backward_xp, arrays, cache, d_output, need_dx=False)
+        if penalty is not None:
+            counts = rows.shape[0] if weight is None else xp.sum(weight)
+            value, grads = penalized(xp, penalty, params, counts, value, grads)
+        params, slots = optimizer.update(xp, params, grads, slots, rate)
         if constrained:
             params = model.constrain(xp, params)
         if has_buffers:
             buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
         if averaged:
-            # Of a layer with buffers `descend` has given those as well.
-            averages = select(state, "ema/")
-            trained = {name: params[name] for name in averages}
-            averages, slots = optimizer.average(averages, trained, slots)
+            averages, slots = optimizer.average(select(state, "ema/"), params, slots)
             put(after, "ema/", averages)
         put(after, "param/", params)
         put(after, "buffer/", buffers)
@@ -194,6 +191,16 @@ def make_step(
         return after
 
     return backend.compile(_summing(step) if sum_losses else step, consumes=True)
+
+
+def without_gradients(xp: Namespace) -> Namespace:
+    """The namespace for a backward pass whose gradients of weights need not be made.
+
+    That is worth it where the backend has a `subtract_product` of its own; elsewhere it is `xp`.
+    """
+    if not hasattr(xp, "subtract_product"):
+        return xp
+    return with_overrides(xp, unmade_gradient=Unmade)
 
 
 def _summing(step: Step) -> Step:
@@ -229,10 +236,18 @@ def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
 
     A layer of one's own should not, but may: count its calls, or draw random numbers.
     """
+    return _are_own(*_parts(model), loss, optimizer)
+
+
+def _parts(model: Layer) -> list[Any]:
+    """All layers of a model, and their constraints."""
     layers = [model]
     for layer in layers:
         layers += inner_layers(layer).values()
-    parts = [*layers, *(getattr(layer, "constraint", None) for layer in layers), loss, optimizer]
+    return [*layers, *(getattr(layer, "constraint", None) for layer in layers)]
+
+
+def _are_own(*parts: Any) -> bool:
     return all(part is None or type(part).__module__.startswith("xpnet.") for part in parts)
 
 
