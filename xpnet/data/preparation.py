@@ -45,8 +45,8 @@ class Preparation:
     in `dtype`. Samples are flattened where the network takes rows.
 
     >>> import numpy as np
-    >>> Preparation(255, "float32", (4,))(np, np.full((1, 2, 2), 51, dtype="uint8"))
-    array([[0.2, 0.2, 0.2, 0.2]], dtype=float32)
+    >>> Preparation(255, "float32", (4,))(np, np.full((1, 2, 2), 255, dtype="uint8"))
+    array([[1., 1., 1., 1.]], dtype=float32)
 
     Attributes
     ----------
