@@ -103,10 +103,14 @@ class Wider(RunConfig):
         None, "Decay.", section=Section.OPTIMIZER, of="optimizer", at_least=0, below=1
     )
     shift: int = option(0, "Pixels.", section=Section.DATA)
-    words: str = option("few", "Of what is said.", choices=("few", "many"))
-    names: tuple[str, ...] = option((), "Of layers.")
+    words: str = option("few", "Of what is said.", section=Section.DATA, choices=("few", "many"))
+    names: tuple[str, ...] = option((), "Of layers.", section=Section.DATA)
     rate: float = option(
-        0.5, "Up to {range}.", at_most=1, problem=lambda rate: "is odd" if rate == 0.3 else ""
+        0.5,
+        "Up to {range}.",
+        section=Section.DATA,
+        at_most=1,
+        problem=lambda rate: "is odd" if rate == 0.3 else "",
     )
 
 
@@ -154,7 +158,8 @@ def test_what_is_refused_follows_from_the_field(name, value, message):
     ids=str,
 )
 def test_a_range_in_words(ends, words):
-    one = Option(name="a", kind=float, default=None, help="It is {range}.", **ends)
+    about = {"kind": float, "default": None, "help": "It is {range}.", "section": None}
+    one = Option(name="a", **about, **ends)
     assert one.explanation == f"It is {words}."
 
 
@@ -168,18 +173,21 @@ def test_a_range_in_words(ends, words):
         (float, {"path": "file"}, "a: path means nothing"),
         (float, {"help": "It is {range}."}, r"a: the help has a \{range\}, and there is none"),
         (float, {"abov": 0}, "unexpected keyword argument 'abov'"),
+        (float, {"section": "Datum"}, "a: the section must be one of Section, or None"),
     ],
     ids=str,
 )
 def test_a_field_that_contradicts_itself(kind, about, message):
     with pytest.raises(TypeError, match=message):
-        Option(**{"name": "a", "kind": kind, "default": None, "help": "It is.", **about})
+        Option(
+            **{"name": "a", "kind": kind, "default": None, "help": "It", "section": None, **about}
+        )
 
 
 def test_a_field_of_a_type_that_no_option_has():
     @dataclass(frozen=True)
     class Odd(RunConfig):
-        pair: tuple[int, int] = option((1, 2), "Two.")
+        pair: tuple[int, int] = option((1, 2), "Two.", section=Section.DATA)
 
     @dataclass(frozen=True)
     class Bare(RunConfig):

@@ -76,7 +76,7 @@ class Option:
         `tuple[int, ...]` for sizes of layers, or `tuple[str, ...]` for names of layers. None is
         allowed where it is the default.
     section
-        Where the help has it; None for what is no option of a command, but an argument.
+        Where the help has it; None for an argument of a command, which the command itself has.
     choices
         The words that a `str` is one of; any text if empty.
     above, at_least, below, at_most
@@ -102,7 +102,7 @@ class Option:
     kind: Any
     default: Any
     help: str
-    section: Section | None = None
+    section: Section | None
     choices: Collection[str] = ()
     above: float | None = None
     at_least: float | None = None
@@ -115,6 +115,8 @@ class Option:
     may_change: bool = False
 
     def __post_init__(self) -> None:
+        if self.section not in (None, *Section):
+            raise TypeError(f"{self.name}: the section must be one of Section, or None")
         means = {
             "choices": self.kind is str,
             "path": self.kind is str and not self.choices,
