@@ -230,9 +230,9 @@ def test_the_tables_of_the_documentation_say_the_same():
     found = list(rows(text.partition("\n## train")[2].partition("\n### ")[0]))
     assert len(found) == len(dict(found))
     table = dict(found)
-    for name, one in OPTIONS.items():
-        if one.section is None:
-            continue
+    shown = {name: one for name, one in OPTIONS.items() if one.section is not None}
+    assert [name for name in shown if name not in table] == []
+    for name, one in shown.items():
         default, meaning = table[name]
         if one.of:
             values = [d for d in defaults_of_classes(one).values() if d not in (MISSING, None)]
