@@ -201,7 +201,7 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
         "--ignore=docs/_build", "--ignore=docs/conf.py",
     )  # fmt: skip
     # No slower than twice what it was, over the matrix products alone.
-    call(python, "scripts/benchmark.py", "--quick")
+    call(python, "scripts/benchmark.py", "quick")
     data = os.environ.get("XPNET_DATA_DIR", "")
     if not Path(data).is_dir():
         fetch = "import xpnet; xpnet.load_dataset('mnist')"

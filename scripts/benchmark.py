@@ -1,25 +1,27 @@
 """Measure xpnet against other libraries, side by side in one run.
 
-    python scripts/benchmark.py                     # prints tables, writes nothing
-    python scripts/benchmark.py --out runs/benchmark
-    python scripts/benchmark.py --case 128@64 --peers xpnet-numpy,torch,jax-epoch --threads 2
-    python scripts/benchmark.py --gpu --tf32        # the same on CUDA
-    python scripts/benchmark.py --scaling           # time and memory against size
-    python scripts/benchmark.py --dropout           # the cost of dropout alone
-    python scripts/benchmark.py --optimizers        # what each optimizer costs
-    python scripts/benchmark.py --estimators        # xpnet.sklearn beside scikit-learn
-    python scripts/benchmark.py --quick             # against slowing down, under a minute
+    python scripts/benchmark.py compare             # prints tables, writes nothing
+    python scripts/benchmark.py compare --out runs/benchmark
+    python scripts/benchmark.py compare --case 128@64 --peers torch,jax-epoch --threads 2
+    python scripts/benchmark.py compare --gpu --tf32   # the same on CUDA
+    python scripts/benchmark.py scaling             # time and memory against size
+    python scripts/benchmark.py dropout             # the cost of dropout alone
+    python scripts/benchmark.py optimizers          # what each optimizer costs
+    python scripts/benchmark.py estimators          # xpnet.sklearn beside scikit-learn
+    python scripts/benchmark.py quick               # against slowing down, under a minute
 
 Each peer has a process of its own and trains the same network on the same data; they are asked in
 turn for one epoch each. A peer that is not installed or fails is left out, with the reason. Exit
-code 1 if the peers do not come to the same test accuracy, or if dropout, Adam or `--quick` is over
+code 1 if the peers do not come to the same test accuracy, or if dropout, Adam or `quick` is over
 its limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with nothing
 else running.
 """
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,19 @@ from benchmarking.estimators import (
     measure_estimators,
     measure_estimators_on_gpu,
 )
-from benchmarking.machine import describe_machine, machine_lines, why_no_cuda
+from benchmarking.machine import describe_machine, machine_lines
 from benchmarking.optimizers import CASE, measure_optimizers, optimizer_lines
-from benchmarking.peers import Peer, select_peers
+from benchmarking.options import (
+    case_option,
+    check_peers,
+    data_options,
+    gpu_option,
+    in_turn,
+    make_task,
+    out_option,
+    parse_cases,
+)
+from benchmarking.peers import PEERS, Peer
 from benchmarking.quick import REFERENCE_RATIO, check_speed
 from benchmarking.report import to_markdown, write_report
 from benchmarking.runner import Settings, measure
@@ -179,110 +191,125 @@ def run_quick(reference: float, settings: Settings, out: Path | None) -> bool:
     return bool(result["holds"])
 
 
-def check_cases(texts: tuple[str, ...], *, gpu: bool) -> list[Case]:
-    """The cases that are asked for, or those of the device."""
-    try:
-        return [Case.parse(text) for text in texts] or list(GPU_CASES if gpu else CPU_CASES)
-    except ValueError as error:
-        raise click.UsageError(f"--case: {error}") from error
+# -- the commands ---------------------------------------------------------------------------------
 
 
-def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
-    """The peers that are asked for, or all that run on the device."""
-    try:
-        return select_peers(names, "cuda" if gpu else "cpu")
-    except ValueError as error:
-        raise click.UsageError(f"--peers: {error}") from error
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure xpnet against other libraries, side by side in one run."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--case", "case_texts", multiple=True, help="Such as 128@64; may be repeated.")
+def benchmark(run: Callable[..., bool]) -> click.Command:
+    """A command that measures; unless all of it holds, or where it fails, its exit code is 1."""
+
+    @wraps(run)
+    def command(**options: Any) -> None:
+        try:
+            holds = run(**options)
+        except (XpnetError, RuntimeError, OSError) as error:
+            click.echo(f"error: {error}", err=True)
+            raise SystemExit(1) from error
+        if not holds:
+            raise SystemExit(1)
+
+    return main.command()(command)
+
+
+@benchmark
+@case_option
 @click.option("--peers", help="A comma list, module:function for one of your own; all by default.")
-@click.option("--dataset", type=click.Choice(["mnist", "digits", "synthetic"]), default="mnist")
-@click.option("--data-dir", type=click.Path(file_okay=False), help="Where to look for it first.")
-@click.option("--limit", type=click.IntRange(min=1), help="Training samples to take.")
-@click.option("--repeats", type=click.IntRange(min=1), help="Measured epochs of each peer.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of each library.")
-@click.option("--pause", type=click.FloatRange(min=0), default=0.3, show_default=True)
-@click.option("--timeout", type=click.FloatRange(min=1), default=600.0, show_default=True)
+@data_options
+@in_turn(repeats=7)
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Points of test accuracy.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write files here.")
-@click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
+@gpu_option
 @click.option("--tf32", is_flag=True, help="With --gpu: products may be made in TF32.")
-@click.option("--dropout", is_flag=True, help="The cost of dropout alone.")
-@click.option("--optimizers", is_flag=True, help="What each optimizer costs.")
-@click.option("--estimators", is_flag=True, help="xpnet.sklearn beside scikit-learn.")
-@click.option("--scaling", is_flag=True, help="Time and memory against size.")
-@click.option("--scale", type=click.IntRange(1, 100), default=1, help="Divides --scaling's data.")
-@click.option("--quick", is_flag=True, help="A small benchmark against slowing down.")
-@click.option("--reference", type=float, default=REFERENCE_RATIO, help="The ratio for --quick.")
-@click.option("--backend", type=click.Choice(BACKENDS), help="For --scaling and --dropout.")
-def main(
+@out_option
+def compare(
     case_texts: tuple[str, ...],
     peers: str | None,
-    dataset: str,
-    data_dir: str | None,
-    limit: int | None,
-    repeats: int | None,
-    threads: int | None,
-    pause: float,
-    timeout: float,
+    settings: Settings,
     tolerance: float | None,
     out: Path | None,
     gpu: bool,
     tf32: bool,
-    dropout: bool,
-    optimizers: bool,
-    estimators: bool,
-    scaling: bool,
-    scale: int,
-    quick: bool,
-    reference: float,
-    backend: str | None,
-) -> None:
-    """Measure xpnet against other libraries, side by side in one run."""
-    if sum([gpu and not estimators, scaling, quick, dropout, optimizers, estimators]) > 1:
-        raise click.UsageError(
-            "give one of --gpu, --scaling, --quick, --dropout, --optimizers and --estimators; "
-            "--estimators may have --gpu beside it"
-        )
+    **data: Any,
+) -> bool:
+    """Train the same network with each library.
+
+    An epoch each in turn; and with all libraries on the CPU, what dropout costs.
+    """
     if tf32 and not gpu:
         raise click.UsageError("--tf32 is for --gpu")
-    cases, chosen = check_cases(case_texts, gpu=gpu), check_peers(peers, gpu=gpu)
-    if gpu and (reason := why_no_cuda()):
-        click.echo(f"there is no CUDA device to measure on: {reason}", err=True)
-        raise SystemExit(2)
-    default = 21 if quick else 3 if scaling else 7
-    settings = Settings(repeats or default, threads, pause, timeout)
-    task = Task(
-        cases[0],
-        dataset,
-        data_dir,
-        limit,
-        epochs=1 + settings.repeats,
-        device="cuda" if gpu else "cpu",
-        tf32=tf32,
-    )
-    try:
-        if quick:
-            holds = run_quick(reference, settings, out)
-        elif optimizers:
-            holds = run_optimizers(task, settings, out)
-        elif estimators:
-            holds = run_estimators(cases if case_texts else CASES, task, settings, out)
-        elif scaling:
-            run_scaling(backend or "numpy", scale, settings, out)
-            holds = True
-        else:
-            share = (backend or "numpy") if dropout or not (gpu or peers) else None
-            cases = [] if dropout else cases
-            report = run_peers(cases, chosen, task, settings, tolerance, dropout=share)
-            holds = show_peers(report, out)
-    except (XpnetError, RuntimeError, OSError) as error:
-        click.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from error
-    if not holds:
-        raise SystemExit(1)
+    cases = parse_cases(case_texts) or list(GPU_CASES if gpu else CPU_CASES)
+    chosen = check_peers(peers, gpu=gpu)
+    task = make_task(cases[0], settings, gpu=gpu, tf32=tf32, **data)
+    dropout = None if gpu or peers else "numpy"
+    report = run_peers(cases, chosen, task, settings, tolerance, dropout=dropout)
+    return show_peers(report, out)
+
+
+@benchmark
+@click.option(
+    "--backend",
+    type=click.Choice([name for name in BACKENDS if f"xpnet-{name}" in PEERS]),
+    default="numpy",
+    show_default=True,
+)
+@click.option("--scale", type=click.IntRange(1, 100), default=1, help="Divides the samples.")
+@in_turn(repeats=3)
+@out_option
+def scaling(backend: str, scale: int, settings: Settings, out: Path | None) -> bool:
+    """Time and memory of xpnet against size.
+
+    The number of samples, the width and depth of the network, and the batch size.
+    """
+    run_scaling(backend, scale, settings, out)
+    return True
+
+
+@benchmark
+@click.option("--backend", type=click.Choice(BACKENDS), default="numpy", show_default=True)
+@out_option
+def dropout(backend: str, out: Path | None) -> bool:
+    """What dropout costs of a step."""
+    settings = Settings()
+    report = run_peers([], [], Task(CASE), settings, None, dropout=backend)
+    return show_peers(report, out)
+
+
+@benchmark
+@data_options
+@in_turn(repeats=7)
+@out_option
+def optimizers(settings: Settings, out: Path | None, **data: Any) -> bool:
+    """What each optimizer costs, and PyTorch's."""
+    return run_optimizers(make_task(CASE, settings, **data), settings, out)
+
+
+@benchmark
+@case_option
+@data_options
+@in_turn(repeats=7)
+@gpu_option
+@out_option
+def estimators(
+    case_texts: tuple[str, ...], settings: Settings, out: Path | None, gpu: bool, **data: Any
+) -> bool:
+    """The classifier of xpnet.sklearn beside scikit-learn's."""
+    cases = parse_cases(case_texts) or list(CASES)
+    return run_estimators(cases, make_task(cases[0], settings, gpu=gpu, **data), settings, out)
+
+
+@benchmark
+@click.option("--reference", type=float, default=REFERENCE_RATIO, show_default=True)
+@in_turn(repeats=21)
+@out_option
+def quick(reference: float, settings: Settings, out: Path | None) -> bool:
+    """A small check against slowing down.
+
+    Synthetic pictures, xpnet on NumPy over the matrix products alone.
+    """
+    return run_quick(reference, settings, out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import click
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.callbacks import Callback, ProgressBar
-from xpnet.cli.options import open_with_options, sizes_option, tf32_option
+from xpnet.cli.options import open_with_options, run_option
 from xpnet.data import load_dataset
 from xpnet.errors import BackendUnavailable, DataError, XpnetError
 from xpnet.history import EpochRecord
@@ -57,10 +57,10 @@ def describe_memory(backend: Backend) -> str:
 @click.option("--backend", type=click.Choice(BACKENDS), default="cupy", show_default=True)
 @click.option("--device", help="Such as cuda:0; the backend's default if not given.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True)
-@tf32_option
+@run_option("tf32")
 @click.option("--dataset", default="mnist", show_default=True, help="mnist, digits or a folder.")
 @click.option("--data-dir", type=click.Path(file_okay=False), help="Where to look for it first.")
-@sizes_option("2500,2000,1500,1000,500")
+@run_option("hidden", default="2500,2000,1500,1000,500")
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=512, show_default=True)
 @click.option("--learning-rate", type=float, default=0.1, show_default=True)

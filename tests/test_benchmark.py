@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import page
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -196,8 +198,9 @@ def test_the_command_writes_all_files(tmp_path):
     pytest.importorskip("matplotlib")
     names = "xpnet-numpy,numpy"
     result = run(
-        "--dataset", "digits", "--case", "32@32", "--case", "16,16@64", "--peers", names,
-        "--repeats", 4, "--pause", 0, "--threads", 1, "--tolerance", 20, "--out", tmp_path,
+        "compare", "--dataset", "digits", "--case", "32@32", "--case", "16,16@64",
+        "--peers", names, "--repeats", 4, "--pause", 0, "--threads", 1, "--tolerance", 20,
+        "--out", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     report = json.loads((tmp_path / "benchmark.json").read_text())
@@ -222,8 +225,8 @@ def test_the_command_writes_all_files(tmp_path):
 
 def test_the_command_fails_where_accuracies_differ(own_peers, tmp_path):
     result = run(
-        "--dataset", "digits", "--case", "16@64", "--peers", "own:perfect,own:useless,own:broken",
-        "--repeats", 1, "--pause", 0,
+        "compare", "--dataset", "digits", "--case", "16@64",
+        "--peers", "own:perfect,own:useless,own:broken", "--repeats", 1, "--pause", 0,
     )  # fmt: skip
     assert result.returncode == 1
     assert "100.00 points apart, TOO FAR" in result.stdout
@@ -234,7 +237,7 @@ def test_the_command_fails_where_accuracies_differ(own_peers, tmp_path):
 def test_the_command_without_cuda():
     if probe_backends()["cupy"].usable:
         pytest.skip("there is a GPU")
-    result = run("--gpu", "--tf32")
+    result = run("compare", "--gpu", "--tf32")
     if result.returncode != 2:
         pytest.skip("there is a GPU for PyTorch")
     assert result.stderr.startswith("there is no CUDA device to measure on: ")
@@ -245,16 +248,44 @@ def test_the_command_without_cuda():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--case", "12"], "'12' is not a case"),
-        (["--peers", "nosuch"], "'nosuch' is not a peer on cpu"),
-        (["--tf32"], "--tf32 is for --gpu"),
-        (["--quick", "--scaling"], "give one of"),
+        (["compare", "--case", "12"], "'12' is not a case"),
+        (["estimators", "--case", "12"], "'12' is not a case"),
+        (["compare", "--peers", "nosuch"], "'nosuch' is not a peer on cpu"),
+        (["compare", "--tf32"], "--tf32 is for --gpu"),
+        (["scaling", "--backend", "array_api_strict"], "is not one of 'numpy', 'cupy', 'torch',"),
+        (["--quick"], "No such option"),
+        (["quick", "--gpu"], "No such option"),
     ],
 )
 def test_wrong_arguments(arguments, message):
     result = run(*arguments)
     assert result.returncode == 2
     assert message in " ".join(result.stderr.split())
+
+
+def test_the_documentation_has_all_commands_and_options():
+    import benchmark
+
+    text = page("docs/benchmarks.md")
+    commands = benchmark.main.commands
+    having = {}
+    for name, command in commands.items():
+        assert f"\n| `{name}` | " in text
+        for option in command.params:
+            having.setdefault(option.opts[0], set()).add(name)
+    said = {}
+    for names, of in re.findall(r"^\| (`--[^|]*) \| ([^|]*) \| ", text, re.MULTILINE):
+        of_commands = set(re.findall(r"`(\w+)`", of))
+        if of.startswith("all"):
+            of_commands = commands.keys() - of_commands
+        said |= dict.fromkeys(re.findall(r"--[\w-]+", names), of_commands)
+    assert said == having
+    for path in SCRIPTS.parent.glob("docs/*.md"):
+        for name, rest in re.findall(
+            r"python scripts/benchmark\.py ([\w-]+)([^`\n]*)", path.read_text(encoding="utf-8")
+        ):
+            known = {flag for option in commands[name].params for flag in option.opts}
+            assert set(re.findall(r"--[\w-]+", rest)) <= known, path
 
 
 def test_missing_data_is_a_reason():
@@ -264,12 +295,12 @@ def test_missing_data_is_a_reason():
 
 def test_quick_passes_and_fails(tmp_path):
     """A machine that is busy must not fail this test either: the reference is generous."""
-    result = run("--quick", "--repeats", 5, "--pause", 0.05, "--reference", 50, "--out", tmp_path)
+    result = run("quick", "--repeats", 5, "--pause", 0.05, "--reference", 50, "--out", tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads((tmp_path / "quick.json").read_text())
     assert found["holds"]
     assert len(found["tries"]) == 1
-    result = run("--quick", "--repeats", 3, "--pause", 0, "--reference", 0.001, "--out", tmp_path)
+    result = run("quick", "--repeats", 3, "--pause", 0, "--reference", 0.001, "--out", tmp_path)
     assert result.returncode == 1
     found = json.loads((tmp_path / "quick.json").read_text())
     assert len(found["tries"]) == 2, "it is measured once more"

@@ -152,7 +152,7 @@ def test_check_gpu_counts_the_tests(monkeypatch, tmp_path, output, code, holds, 
 
 
 def test_benchmark_measures_the_cost_of_dropout(tmp_path):
-    result = run("benchmark.py", "--dropout", "--out", tmp_path)
+    result = run("benchmark.py", "dropout", "--out", tmp_path)
     assert result.returncode in (0, 1), result.stderr  # 1: a loaded machine
     report = json.loads((tmp_path / "benchmark.json").read_text())
     figures = report["dropout"]
@@ -161,7 +161,7 @@ def test_benchmark_measures_the_cost_of_dropout(tmp_path):
     assert figures["holds"] == (result.returncode == 0)
     assert 0 < figures["plain_seconds"][1] < figures["dropout_seconds"][2]
     assert "## Dropout" in (tmp_path / "benchmark.md").read_text()
-    assert run("benchmark.py", "--dropout", "--backend", "nympy").returncode == 2
+    assert run("benchmark.py", "dropout", "--backend", "nympy").returncode == 2
 
 
 def test_the_embedded_digits_are_what_the_script_makes(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 
-class Option(click.Option):
+class SectionedOption(click.Option):
     """An option that says which section of the help it belongs to."""
 
     def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
@@ -24,7 +24,7 @@ class SectionedCommand(click.Command):
         others: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if isinstance(parameter, Option) and record is not None:
+            if isinstance(parameter, SectionedOption) and record is not None:
                 sections.setdefault(parameter.section, []).append(record)
             elif isinstance(parameter, click.Option) and record is not None:
                 others.append(record)

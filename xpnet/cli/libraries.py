@@ -13,17 +13,7 @@ import click
 
 from xpnet.backends import DTYPES, open_backend, probe_backends
 from xpnet.cli.help import SectionedCommand
-from xpnet.cli.options import (
-    DATA,
-    NETWORK,
-    OPTIMIZER,
-    SCHEDULE,
-    TRAINING,
-    dtype_option,
-    given_options,
-    run_options,
-    usage_errors,
-)
+from xpnet.cli.options import given_options, run_option, run_options, usage_errors
 from xpnet.cli.streams import show
 from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
@@ -31,6 +21,7 @@ from xpnet.drawing import figure_class
 from xpnet.errors import readable
 from xpnet.files import cannot_write, write_atomically
 from xpnet.runs.config import RunConfig
+from xpnet.runs.options import Section
 
 
 @click.command()
@@ -51,8 +42,15 @@ def backends() -> None:
     show_default=True,
     help="The backends to compare with the first one, separated by commas.",
 )
-@dtype_option
-@run_options(DATA, NETWORK, TRAINING, OPTIMIZER, SCHEDULE, without=("train_metrics",))
+@run_option("dtype")
+@run_options(
+    Section.DATA,
+    Section.NETWORK,
+    Section.TRAINING,
+    Section.OPTIMIZER,
+    Section.SCHEDULE,
+    without=("train_metrics",),
+)
 @click.option("--json", "json_file", type=FILE, help="Write the report here.")
 @click.option("--plot", "plot_file", type=FILE, help="Draw it here (PNG).")
 def parity(

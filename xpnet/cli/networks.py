@@ -9,12 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from xpnet.cli.options import (
-    backend_option,
-    data_dir_option,
-    describe_backend,
-    device_option,
-)
+from xpnet.cli.options import describe_backend, run_option
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
 from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
@@ -38,9 +33,9 @@ _MOST_SAID = 1000
     show_default=True,
     help="Which part of the data set.",
 )
-@backend_option
-@device_option
-@data_dir_option
+@run_option("backend")
+@run_option("device")
+@run_option("data_dir")
 def evaluate(
     run: Path,
     dataset: str | None,
@@ -123,7 +118,7 @@ def _more(count: int) -> str:
 
 @click.command()
 @click.argument("run", type=FILE)
-@data_dir_option
+@run_option("data_dir")
 def plot(run: Path, data_dir: Path | None) -> None:
     """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""
     if os.path.isfile(run):  # noqa: PTH113 - Path.is_file may raise for want of permission

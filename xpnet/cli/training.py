@@ -10,7 +10,7 @@ import click
 
 from xpnet.backends import Backend
 from xpnet.callbacks import ProgressBar
-from xpnet.cli.help import Option, SectionedCommand
+from xpnet.cli.help import SectionedCommand, SectionedOption
 from xpnet.cli.options import (
     describe_backend,
     given_options,
@@ -30,13 +30,14 @@ from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import read_options
 from xpnet.runs.continuation import is_finished, open_run, still_there, what_next
 from xpnet.runs.folder import NumberedRunFolder, RunFolder
+from xpnet.runs.options import Section
 from xpnet.saving import Snapshot
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _folder_option(*names: str, **options: Any) -> Callable[[_F], _F]:
-    return click.option(*names, cls=Option, section="Run folder", **options)
+    return click.option(*names, cls=SectionedOption, section=Section.RUN_FOLDER, **options)
 
 
 @click.command(cls=SectionedCommand)

@@ -5,86 +5,52 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
 from typing import Any
 
-from xpnet.backends import Backend
+from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
+from xpnet.checks import MOST_THREADS
 from xpnet.data import Dataset
 from xpnet.dtype_limits import problem_in
 from xpnet.errors import one_line, shown
+from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
+from xpnet.layers.dropout import rate_problem
 from xpnet.losses import SoftmaxCrossEntropy
 from xpnet.model import Sequential, mlp
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.options import OptionError, check_option
+from xpnet.runs.options import (
+    Option,
+    OptionError,
+    Section,
+    option,
+    options_of,
+    with_parameters,
+)
 from xpnet.saving.snapshot import Snapshot
 from xpnet.schedules import SCHEDULES, ReduceOnPlateau, Schedule
 from xpnet.suggestions import did_you_mean
 from xpnet.training.fit import fit
 
-_OF_OPTIMIZERS = {
-    name: name
-    for name in (
-        "learning_rate", "momentum", "weight_decay", "l2", "clip_norm", "clip_value", "ema"
-    )
-}  # fmt: skip
-_OF_SCHEDULES = {
-    "warmup": "warmup",
-    **{f"schedule_{name}": name for name in ("every", "factor", "final", "patience")},
-}
+_CLASSES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+"""The options that choose a class, which has options of its own."""
 
 
+@with_parameters
 @dataclass(frozen=True)
 class RunConfig:
     """A multi-layer perceptron, what it is trained on, how and where.
 
-    An option of the optimizer or of the schedule that is None becomes the default of the one that
-    is chosen; it stays None where that has no such option.
+    Each option of a run is a field: to add one, see `option`. They are those of `xpnet train`, and
+    explained in its words; lists are tuples here, and what is on or off is True or False. What
+    they mean is said in full by `mlp`, `fit`, `open_backend`, `SoftmaxCrossEntropy`, and the
+    classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
 
-    Parameters
-    ----------
-    dataset
-        The name of the data set, or the folder it was read from.
-    limit
-        Train on the first `limit` samples only; on all if None.
-    validation
-        The fraction of the training set that is kept for validation; none if None.
-    hidden
-        The numbers of features of the hidden layers; none for softmax regression.
-    activation, batch_norm, dropout, init
-        As in `mlp`; names from `xpnet.layers.ACTIVATIONS` and `xpnet.initializers.INITIALIZERS`.
-    epochs, batch_size, drop_last, seed
-        As in `fit`.
-    label_smoothing
-        As in `SoftmaxCrossEntropy`.
-    train_metrics
-        As in `fit`.
-    optimizer
-        A name from `xpnet.optimizers.OPTIMIZERS`.
-    learning_rate, momentum, weight_decay, l2, clip_norm, clip_value, ema
-        Its options.
-    schedule
-        A name from `xpnet.schedules.SCHEDULES`. That of `"plateau"` follows the loss on the
-        validation set, or where there is none on the training set.
-    warmup, schedule_every, schedule_factor, schedule_final, schedule_patience
-        Its options `warmup`, `every`, `factor`, `final` and `patience`.
-    patience
-        After how many epochs without a better loss on the validation set the training ends, and the
-        network has the best parameters; after none if None.
-    start
-        The file of a network, or a run folder, that the training begins with; none if None.
-    freeze, fresh
-        As in `fit`: names of layers, which `mlp` calls `fc1`, `bn1`, `fc2`, ...
-    backend, device, dtype, tf32, threads
-        As in `open_backend`.
-    data_dir
-        Where to look for data files first.
-    checkpoint_every
-        After how many epochs the training is saved.
-    tensorboard
-        Whether logs for TensorBoard are written.
+    An option of the optimizer or of the schedule that is None becomes the default of the one that
+    is chosen; it stays None where that has no such option. The schedule `"plateau"` follows the
+    loss on the validation set, or where there is none on the training set.
 
     Raises
     ------
@@ -92,55 +58,180 @@ class RunConfig:
         If a value is not allowed, or does not go with the others; the message says what is.
     """
 
-    dataset: str = "digits"
+    # What each is called, of which type; its default, and what it means; what it may be.
+    # fmt: off
+    dataset: str = option(
+        "digits", "Name of the data set, or the folder that it is read from.", section=None
+    )
     _: KW_ONLY
-    limit: int | None = None
-    validation: float | None = None
-    hidden: tuple[int, ...] = (128,)
-    activation: str = "relu"
-    batch_norm: bool = False
-    dropout: float = 0.0
-    init: str = "he_normal"
-    epochs: int = 20
-    batch_size: int = 64
-    drop_last: bool = False
-    seed: int = 0
-    label_smoothing: float = 0.0
-    train_metrics: str = "evaluated"
-    optimizer: str = "sgd"
-    learning_rate: float | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    l2: float | None = None
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    ema: float | None = None
-    schedule: str = "constant"
-    warmup: float | None = None
-    schedule_every: int | None = None
-    schedule_factor: float | None = None
-    schedule_final: float | None = None
-    schedule_patience: int | None = None
-    patience: int | None = None
-    start: str | None = None
-    freeze: tuple[str, ...] | None = None
-    fresh: tuple[str, ...] | None = None
-    backend: str = "auto"
-    device: str | None = None
-    dtype: str = "float32"
-    tf32: bool = False
-    threads: int | None = None
-    data_dir: str | None = None
-    checkpoint_every: int = 1
-    tensorboard: bool = False
+    limit: int | None = option(
+        None, "Train on the first N samples only.",
+        section=Section.DATA, at_least=1,
+    )
+    validation: float | None = option(
+        None, "Fraction of the training set that is kept for validation, {range}.",
+        section=Section.DATA, above=0, below=1,
+    )
+    hidden: tuple[int, ...] = option(
+        (128,), "Sizes of the hidden layers, separated by commas.", section=Section.NETWORK
+    )
+    activation: str = option(
+        "relu", "Function after each hidden layer.",
+        section=Section.NETWORK, choices=ACTIVATIONS,
+    )
+    batch_norm: bool = option(False, "Batch norm before each activation.", section=Section.NETWORK)
+    dropout: float = option(
+        0.0, "Fraction of each hidden layer's output that is dropped in training, {range}.",
+        section=Section.NETWORK, at_least=0, below=1, problem=rate_problem,
+    )
+    init: str = option(
+        "he_normal", "How the initial weights are drawn.",
+        section=Section.NETWORK, choices=INITIALIZERS,
+    )
+    epochs: int = option(
+        20, "How often to go through the training set.",
+        section=Section.TRAINING, at_least=1, may_change=True,
+    )
+    batch_size: int = option(
+        64, "Samples in each step; as many as there are for full-batch gradient descent.",
+        section=Section.TRAINING, at_least=1,
+    )
+    drop_last: bool = option(
+        False, "Leave out a last batch that is smaller.", section=Section.TRAINING
+    )
+    seed: int = option(
+        0, "Same seed, same run.",
+        section=Section.TRAINING,
+        at_least=0, at_most=2**128 - 1,  # as much as a SeedSequence draws itself
+    )
+    label_smoothing: float = option(
+        0.0, "Part of each target that is spread over all classes, {range}.",
+        section=Section.TRAINING, at_least=0, below=1,
+    )
+    train_metrics: str = option(
+        "evaluated", "Figures of the training set: measured after each epoch; running, the mean "
+        "loss of the epoch's batches, which is faster; or none.",
+        section=Section.TRAINING, choices=UNMEASURED,
+    )
+    optimizer: str = option(
+        "sgd", "How gradients change the parameters.",
+        section=Section.OPTIMIZER, choices=OPTIMIZERS,
+    )
+    learning_rate: float | None = option(
+        None, "Length of the steps, {range}.",
+        section=Section.OPTIMIZER, of="optimizer", above=0,
+    )
+    momentum: float | None = option(
+        None, "With momentum and nesterov: {range}.",
+        section=Section.OPTIMIZER, of="optimizer", at_least=0, below=1,
+    )
+    weight_decay: float | None = option(
+        None, "Decoupled weight decay, {range}.",
+        section=Section.OPTIMIZER, of="optimizer", at_least=0,
+    )
+    l2: float | None = option(
+        None, "Penalty in the gradient, {range}.",
+        section=Section.OPTIMIZER, of="optimizer", at_least=0,
+    )
+    clip_norm: float | None = option(
+        None, "Largest norm of all gradients together, {range}.",
+        section=Section.OPTIMIZER, of="optimizer", above=0,
+    )
+    clip_value: float | None = option(
+        None, "Largest element of a gradient, {range}.",
+        section=Section.OPTIMIZER, of="optimizer", above=0,
+    )
+    ema: float | None = option(
+        None, "Decay of averages of the parameters, which the network then has; {range}.",
+        section=Section.OPTIMIZER, of="optimizer", at_least=0, below=1,
+    )
+    schedule: str = option(
+        "constant", "How the learning rate changes.",
+        section=Section.SCHEDULE, choices=SCHEDULES,
+    )
+    warmup: float | None = option(
+        None, "Epochs in which it rises at first, fractions too; not with one-cycle or plateau.",
+        section=Section.SCHEDULE, of="schedule", at_least=0,
+    )
+    schedule_every: int | None = option(
+        None, "With step, which needs it: the epochs after which it falls, again and again.",
+        section=Section.SCHEDULE, of="schedule", at_least=1,
+    )
+    schedule_factor: float | None = option(
+        None, "With step, plateau, and exponential, which needs it: what it is multiplied by, "
+        "{range}.",
+        section=Section.SCHEDULE, of="schedule", above=0,
+    )
+    schedule_final: float | None = option(
+        None, "With cosine and polynomial: the part of it that is left at the end, {range}.",
+        section=Section.SCHEDULE, of="schedule", at_least=0, at_most=1,
+    )
+    schedule_patience: int | None = option(
+        None, "With plateau: epochs without a better loss that are let pass.",
+        section=Section.SCHEDULE, of="schedule", at_least=0,
+    )
+    patience: int | None = option(
+        None, "End after so many epochs without a better loss on the validation set, with the "
+        "best parameters.",
+        section=Section.EARLY_STOPPING, at_least=1,
+    )
+    start: str | None = option(
+        None, "Begin with this network instead of random numbers: a run folder or a file.",
+        section=Section.FINE_TUNING, path="file", metavar="RUN",
+    )
+    freeze: tuple[str, ...] | None = option(
+        None, "Layers that are not trained, separated by commas, such as fc1,bn1.",
+        section=Section.FINE_TUNING,
+    )
+    fresh: tuple[str, ...] | None = option(
+        None, "With --start: layers that begin anew all the same, such as the last one.",
+        section=Section.FINE_TUNING,
+    )
+    backend: str = option(
+        "auto", "Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
+        section=Section.COMPUTING, choices=("auto", *BACKENDS), may_change=True,
+    )
+    device: str | None = option(
+        None, "Device of the library, such as cpu or cuda:1.",
+        section=Section.COMPUTING, may_change=True,
+    )
+    dtype: str = option(
+        "float32", "Precision of weights and activations.",
+        section=Section.COMPUTING, choices=DTYPES,
+    )
+    tf32: bool = option(
+        False, "Multiply float32 in TF32: faster on recent GPUs, and coarser.",
+        section=Section.COMPUTING,
+    )
+    threads: int | None = option(
+        None, "Threads of the CPU for NumPy or torch; all, or one on a busy machine, if not given.",
+        section=Section.COMPUTING, at_least=1, at_most=MOST_THREADS, may_change=True,
+    )
+    data_dir: str | None = option(
+        None, "Where to look for data files first; then in $XPNET_DATA_DIR and the user's cache.",
+        section=Section.DATA, path="folder", may_change=True,
+    )
+    checkpoint_every: int = option(
+        1, "Epochs after which the training is saved.",
+        section=Section.RUN_FOLDER, at_least=1, may_change=True,
+    )
+    tensorboard: bool = option(
+        False, "Write logs for TensorBoard.",
+        section=Section.RUN_FOLDER, may_change=True,
+    )
+    # fmt: on
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None or field.default is not None:
-                object.__setattr__(self, field.name, check_option(field.name, value))
-        self._complete("optimizer", OPTIMIZERS, _OF_OPTIMIZERS)
-        self._complete("schedule", SCHEDULES, _OF_SCHEDULES)
+        options = options_of(type(self))
+        for name in options:
+            object.__setattr__(self, name, options[name].check(getattr(self, name)))
+        for one in options.values():
+            if one.of:
+                object.__setattr__(self, one.name, self._completed(one))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Refuse options that do not go with others."""
         for name in Optimizer.nonzero:
             problem = problem_in(self.dtype, getattr(self, name) or 0.0)
             if problem:
@@ -168,32 +259,23 @@ class RunConfig:
             raise OptionError(
                 "patience", "needs a validation set: give validation as well, such as 0.1"
             )
-
         if self.fresh is not None and self.start is None:
             raise OptionError("fresh", "needs a network to begin with: give start as well")
 
-    def _complete(
-        self, choice: str, classes: Mapping[str, type], options: Mapping[str, str]
-    ) -> None:
-        """Give the options of the class that is chosen its defaults, and refuse those of others."""
-        known = {
-            word: {field.name: field.default for field in fields(kind)}
-            for word, kind in classes.items()
-        }
-        word = getattr(self, choice)
-        for option, name in options.items():
-            given = getattr(self, option)
-            if name in known[word]:
-                default = known[word][name]
-                if given is None and default is MISSING:
-                    raise OptionError(option, f"must be given for the {choice} {word}")
-                if given is None:
-                    object.__setattr__(self, option, default)
-            elif given is not None:
-                others = ", ".join(other for other in known if name in known[other])
-                raise OptionError(
-                    option, f"means nothing for the {choice} {word}: it is for {others}"
-                )
+    def _completed(self, one: Option) -> Any:
+        """An option of the class that is chosen: as given, or its default; of others none."""
+        chosen, given = getattr(self, one.of), getattr(self, one.name)
+        defaults = defaults_of_classes(one)
+        if chosen in defaults:
+            if given is None and defaults[chosen] is MISSING:
+                raise OptionError(one.name, f"must be given for the {one.of} {chosen}")
+            return defaults[chosen] if given is None else given
+        if given is not None:
+            raise OptionError(
+                one.name,
+                f"means nothing for the {one.of} {chosen}: it is for {', '.join(defaults)}",
+            )
+        return None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -204,7 +286,7 @@ class RunConfig:
         OptionError
             If there is no such option, or a value is not allowed.
         """
-        names = [field.name for field in fields(cls)]
+        names = options_of(cls)
         for name in values:
             if name not in names:
                 near = did_you_mean(name, names)
@@ -236,18 +318,20 @@ class RunConfig:
         """How the learning rate changes; None where it does not."""
         if self.schedule == "constant" and not self.warmup:
             return None
-        options = self._given(_OF_SCHEDULES)
+        options = self._given("schedule")
         if self.schedule == "plateau":
             options["monitor"] = "train_loss" if self.validation is None else "validation_loss"
         return SCHEDULES[self.schedule](**options)
 
     def build_optimizer(self) -> Optimizer:
         """The optimizer, with its schedule."""
-        options = self._given(_OF_OPTIMIZERS)
+        options = self._given("optimizer")
         return OPTIMIZERS[self.optimizer](**options, schedule=self.build_schedule())
 
-    def _given(self, options: Mapping[str, str]) -> dict[str, Any]:
-        values = {name: getattr(self, option) for option, name in options.items()}
+    def _given(self, of: str) -> dict[str, Any]:
+        """The arguments of the class that is chosen, but for those that it does not have."""
+        own = [one for one in options_of(type(self)).values() if one.of == of]
+        values = {one.argument: getattr(self, one.name) for one in own}
         return {name: value for name, value in values.items() if value is not None}
 
     def early_stopping(self) -> EarlyStopping | None:
@@ -306,3 +390,17 @@ class RunConfig:
             words += ["batch norm"] * self.batch_norm + [self.activation]
             words += [f"dropout {self.dropout:g}"] * bool(self.dropout)
         return f"{', '.join(words)}, {self.model(data).parameter_count:,} parameters"
+
+
+def defaults_of_classes(one: Option) -> dict[str, Any]:
+    """What the optimizers, or the schedules, have as default of one of their options.
+
+    By the word that chooses the class; MISSING where the option must be given, and nothing of those
+    that have no such one.
+    """
+    return {
+        word: field.default
+        for word, kind in _CLASSES[one.of].items()
+        for field in fields(kind)
+        if field.name == one.argument
+    }

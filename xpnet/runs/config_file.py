@@ -4,13 +4,12 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from xpnet.errors import one_line, reason_of, shown
 from xpnet.runs.config import RunConfig
-from xpnet.runs.options import OptionError, check_option
+from xpnet.runs.options import OptionError, options_of
 from xpnet.runs.toml_text import decode, parse, place_of
 from xpnet.suggestions import did_you_mean
 
@@ -46,24 +45,25 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Callable[[str], str]]:
     """The options in a file, and what says where in the file one of them stands."""
-    names = [field.name for field in fields(RunConfig)]
+    known = options_of(RunConfig)
     options: dict[str, Any] = {}
     keys: dict[str, str] = {}
     text, values = _parse(path)
     for key, value in values.items():
         name = key.replace("-", "_")
-        if name not in names:
-            known = ", ".join(map(_key, names))
-            end = f"{did_you_mean(key, map(_key, names))}{place_of(key, text)}"
+        if name not in known:
+            names = list(map(_key, known))
+            end = f"{did_you_mean(key, names)}{place_of(key, text)}"
             raise OptionError(
-                "config", f"{path}: there is no option {shown(key)}; there are {known}{end}"
+                "config",
+                f"{path}: there is no option {shown(key)}; there are {', '.join(names)}{end}",
             )
         if name in options:
             at = place_of(key, text)
             raise OptionError("config", f"{path}: {key} is given twice, with - and with _{at}")
         keys[name] = key
         try:
-            options[name] = check_option(name, value)
+            options[name] = known[name].check(value)
         except OptionError as error:
             problem = f"{path}: {key} {error.problem}{place_of(key, text)}"
             raise OptionError("config", problem) from error

@@ -13,15 +13,10 @@ from xpnet.files import check_file
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import CONFIG, read_config
 from xpnet.runs.folder import SUMMARY, only_begun
-from xpnet.runs.options import OptionError
+from xpnet.runs.options import OptionError, options_of
 from xpnet.saving.snapshot import Snapshot, read_snapshot
 from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.schedules import Schedule
-
-MAY_CHANGE = (
-    "epochs", "backend", "device", "threads", "data_dir", "checkpoint_every", "tensorboard",
-)  # fmt: skip
-"""The options that a run may go on with others of than it was begun with."""
 
 
 def open_run(
@@ -36,9 +31,9 @@ def open_run(
     path
         The run folder.
     given
-        Options by the names of `RunConfig`. Those of `MAY_CHANGE` take the place of what was; all
-        others must be what they were. Where another backend is given, device and threads are
-        not kept.
+        Options by the names of `RunConfig`. Those that may change (`Option.may_change`) take the
+        place of what was; all others must be what they were. Where another backend is given,
+        device and threads are not kept.
 
     Raises
     ------
@@ -69,7 +64,8 @@ def open_run(
 def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunConfig:
     """The configuration with those options that may change."""
     _check_same(config, given)
-    new = {name: value for name, value in given.items() if name in MAY_CHANGE}
+    options = options_of(type(config))
+    new = {name: value for name, value in given.items() if options[name].may_change}
     _check_epochs(config, new.get("epochs", config.epochs), finished)
     if new.get("backend", config.backend) != config.backend:
         new = {"device": None, "threads": None, **new}
@@ -111,10 +107,11 @@ def what_next(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapsho
 
 
 def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:
+    options = options_of(type(config))
     differing = {
         name: f"{name} was {shown(getattr(config, name))} and is {shown(value)}"
         for name, value in given.items()
-        if name not in MAY_CHANGE and value != getattr(config, name)
+        if not options[name].may_change and value != getattr(config, name)
     }
     if differing:
         raise OptionError(

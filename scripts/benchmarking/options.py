@@ -1,0 +1,105 @@
+"""The options that the commands of the benchmark share, and what is made of them."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from benchmarking.cases import Case, Task
+from benchmarking.machine import why_no_cuda
+from benchmarking.peers import Peer, select_peers
+from benchmarking.runner import Settings
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+out_option = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Write files here."
+)
+case_option = click.option(
+    "--case", "case_texts", multiple=True, help="Such as 128@64; may be repeated."
+)
+gpu_option = click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
+
+
+def in_turn(repeats: int) -> Callable[[_F], _F]:
+    """The options of peers that are asked in turn for an epoch each, given on as `settings`."""
+
+    def decorate(run: _F) -> _F:
+        @click.option(
+            "--repeats",
+            type=click.IntRange(min=1),
+            default=repeats,
+            show_default=True,
+            help="Measured epochs of each.",
+        )
+        @click.option("--threads", type=click.IntRange(min=1), help="Threads of each library.")
+        @click.option(
+            "--pause",
+            type=click.FloatRange(min=0),
+            default=0.3,
+            show_default=True,
+            help="Seconds before each epoch.",
+        )
+        @click.option(
+            "--timeout",
+            type=click.FloatRange(min=1),
+            default=600.0,
+            show_default=True,
+            help="Seconds that an epoch, or the start, may take.",
+        )
+        @wraps(run)
+        def command(
+            *, repeats: int, threads: int | None, pause: float, timeout: float, **options: Any
+        ) -> Any:
+            return run(settings=Settings(repeats, threads, pause, timeout), **options)
+
+        return command  # type: ignore[return-value]
+
+    return decorate
+
+
+def data_options(command: _F) -> _F:
+    """The options of what is trained on."""
+    for one in (
+        click.option("--limit", type=click.IntRange(min=1), help="Training samples to take."),
+        click.option(
+            "--data-dir", type=click.Path(file_okay=False), help="Where to look for it first."
+        ),
+        click.option(
+            "--dataset",
+            type=click.Choice(["mnist", "digits", "synthetic"]),
+            default="mnist",
+            show_default=True,
+        ),
+    ):
+        command = one(command)
+    return command
+
+
+def parse_cases(texts: tuple[str, ...]) -> list[Case]:
+    """The cases that are asked for."""
+    try:
+        return [Case.parse(text) for text in texts]
+    except ValueError as error:
+        raise click.UsageError(f"--case: {error}") from error
+
+
+def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
+    """The peers that are asked for, or all that run on the device."""
+    try:
+        return select_peers(names, "cuda" if gpu else "cpu")
+    except ValueError as error:
+        raise click.UsageError(f"--peers: {error}") from error
+
+
+def make_task(
+    case: Case, settings: Settings, *, gpu: bool = False, tf32: bool = False, **data: Any
+) -> Task:
+    """What the workers are told; without a CUDA device that is asked for, the exit code is 2."""
+    if gpu and (reason := why_no_cuda()):
+        click.echo(f"there is no CUDA device to measure on: {reason}", err=True)
+        raise SystemExit(2)
+    device = "cuda" if gpu else "cpu"
+    return Task(case, epochs=1 + settings.repeats, device=device, tf32=tf32, **data)
