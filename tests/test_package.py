@@ -17,7 +17,7 @@ ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
 
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
-    {"checks", "files"},
+    {"checks", "descriptions", "files"},
     {"history", "random", "backends", "operations"},
     {"initializers", "data", "saving", "schedules"},
     {"layers"},

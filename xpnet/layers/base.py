@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, NamedTuple
 
+from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
 
@@ -156,12 +157,12 @@ class Layer:
 
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values, from which `from_config` makes an equal layer."""
-        return dict(vars(self))
+        return describe_fields(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
         """The inverse of `config`."""
-        return cls(**config)
+        return build_from_fields(cls, config)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         """Compute the layer's output, and keep what `backward` needs.

@@ -1,9 +1,9 @@
 """The fully connected layer."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from xpnet.checks import positive_integer
+from xpnet.descriptions import written_as
 from xpnet.errors import shown
 from xpnet.initializers import (
     Initializer,
@@ -47,9 +47,13 @@ class Dense(Layer):
 
     n_in: int
     n_out: int
-    init_weight: Initializer = he_normal
+    init_weight: Initializer = field(
+        default=he_normal, metadata=written_as(describe_initializer, build_initializer)
+    )
     bias: bool = True
-    constraint: Constraint | None = None
+    constraint: Constraint | None = field(
+        default=None, metadata=written_as(describe_constraint, build_constraint)
+    )
 
     def __post_init__(self) -> None:
         for name in ("n_in", "n_out"):
@@ -109,29 +113,6 @@ class Dense(Layer):
                 f"but is given shape {shape}"
             )
         return (self.n_out,)
-
-    def config(self) -> dict[str, Any]:
-        constraint = self.constraint
-        return {
-            "n_in": self.n_in,
-            "n_out": self.n_out,
-            "init_weight": describe_initializer(self.init_weight),
-            "bias": self.bias,
-            "constraint": None if constraint is None else describe_constraint(constraint),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Dense":
-        # An initializer of the user's own is not needed any more once the weights exist.
-        init_weight = build_initializer(config["init_weight"]) or he_normal
-        constraint = config.get("constraint")
-        return cls(
-            config["n_in"],
-            config["n_out"],
-            init_weight,
-            config.get("bias", True),
-            None if constraint is None else build_constraint(constraint),
-        )
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         y = xp.matmul(x, params["weight"])

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from xpnet.checks import as_float
+from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import shown
 from xpnet.typing import Array, Namespace
 
@@ -114,12 +115,12 @@ class Loss:
 
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values, from which `from_config` makes an equal loss."""
-        return dict(vars(self))
+        return describe_fields(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Loss":
         """The inverse of `config`."""
-        return cls(**config)
+        return build_from_fields(cls, config)
 
 
 class ElementwiseLoss(Loss):
