@@ -1,4 +1,4 @@
-"""The parts of a network as JSON values, and back: one way, over the fields of their dataclasses.
+"""The parts of a network by name; and as JSON values, and back, over the fields of dataclasses.
 
 A part is a frozen dataclass of numbers and text: a layer, a loss, a constraint. A field that holds
 another part, or a function, says in its metadata how that is written: `written_as`.
@@ -62,6 +62,20 @@ def build_from_fields(kind: type[T], options: Mapping[str, Any]) -> T:
             for name, value in options.items()
         }
     )
+
+
+def named_classes(namespace: Mapping[str, Any], base: type[T]) -> dict[str, type[T]]:
+    """The classes of a package that say what they are called, by that `name`, in its order.
+
+    Parameters
+    ----------
+    namespace
+        The names of the package: its `globals()`.
+    base
+        What the classes are made of. Between it and them there may be others, without a name.
+    """
+    found = [x for x in namespace.values() if isinstance(x, type) and issubclass(x, base)]
+    return {vars(kind)["name"]: kind for kind in found if "name" in vars(kind)}
 
 
 def _forms(kind: type) -> dict[str, Form]:

@@ -13,7 +13,11 @@ from xpnet.layers import (
     Dropout,
     Flatten,
     Layer,
+    MaxNorm,
     ReLU,
+    Residual,
+    Softmax,
+    Tanh,
 )
 from xpnet.layers.container import not_a_layer
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
@@ -146,6 +150,20 @@ class Sequential(Container):
             if lowest:
                 return None, params
         return d, params
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(fc1=Dense(5, 4), act1=Tanh(), fc2=Dense(4, 3)), (6, 5)
+        yield cls(first=ReLU(), block=cls(fc=Dense(5, 2), drop=Dropout(0.3))), (7, 5)
+        yield cls(act1=Tanh(), act2=Softmax()), (3, 5)
+        block = cls(
+            fc1=Dense(5, 4, bias=False, constraint=MaxNorm(1.0)),
+            bn=BatchNorm(4),
+            act=Tanh(),
+            drop=Dropout(0.3),
+            fc2=Dense(4, 3),
+        )
+        yield Residual(block, Dense(5, 3, bias=False)), (7, 5)
 
 
 LAYERS[Sequential.__name__] = Sequential

@@ -1,6 +1,7 @@
 """Element-wise activation functions. None of them has parameters."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,17 +15,25 @@ from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 class Activation(Layer):
     """A function of each element by itself."""
 
+    name: ClassVar[str]
+    """What the command line calls it, and `xpnet.layers.ACTIVATIONS`."""
+
     operations: ClassVar[int]
     """How many operations an element takes."""
 
     def flops(self, shape: Shape) -> int:
         return self.operations * math.prod(shape)
 
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (4, 5)
+
 
 @dataclass(frozen=True)
 class ReLU(Activation):
     """Rectified linear unit: y = x where x > 0, else 0. Its slope at 0 is taken as 0."""
 
+    name = "relu"
     operations = 1
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
@@ -47,6 +56,7 @@ class ReLU(Activation):
 class Tanh(Activation):
     """Hyperbolic tangent: y = tanh(x), with slope 1 - y²."""
 
+    name = "tanh"
     operations = 1
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
@@ -72,6 +82,7 @@ class Sigmoid(Activation):
     Computed as (1 + tanh(x / 2)) / 2, which is the same function and never overflows.
     """
 
+    name = "sigmoid"
     operations = 4
     gives_probabilities = True
 
@@ -107,6 +118,7 @@ class LeakyReLU(Activation):
     """
 
     slope: float = 0.01
+    name = "leaky_relu"
     operations = 2
     nonzero: ClassVar[tuple[str, ...]] = ("slope",)
 
@@ -124,6 +136,10 @@ class LeakyReLU(Activation):
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
         return (xp.where(x > 0, dy, self.slope * dy) if need_dx else None), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(0.1), (4, 5)
 
 
 @dataclass(frozen=True)
@@ -147,6 +163,7 @@ class ELU(Activation):
     """
 
     alpha: float = 1.0
+    name = "elu"
     operations = 4
     nonzero: ClassVar[tuple[str, ...]] = ("alpha",)
 
@@ -164,49 +181,12 @@ class ELU(Activation):
         (y,) = cache
         return (xp.where(y > 0, dy, dy * (y + self.alpha)) if need_dx else None), {}
 
-
-@dataclass(frozen=True)
-class SiLU(Activation):
-    """Sigmoid linear unit, or swish: y = x s with s = 1 / (1 + exp(-x)); slope s (1 + x (1 - s)).
-
-    References
-    ----------
-    Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
-    approximation in reinforcement learning", 2017, https://arxiv.org/abs/1702.03118
-    """
-
-    operations = 5
-
-    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
-        s = logistic(xp, x)
-        return x * s, (x, s)
-
-    def backward(
-        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
-    ) -> tuple[Array | None, Grads]:
-        x, s = cache
-        return (dy * s * (1 + x * (1 - s)) if need_dx else None), {}
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(1.5), (4, 5)
 
 
-@dataclass(frozen=True)
-class Softplus(Activation):
-    """A smooth ReLU: y = log(1 + exp(x)), with slope 1 / (1 + exp(-x)).
-
-    Computed as max(x, 0) + log(1 + exp(-abs(x))), which never overflows and loses no digits.
-    """
-
-    operations = 6
-
-    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
-        y = xp.log1p(xp.exp(-xp.abs(x)))
-        y += xp.maximum(x, 0.0)
-        return y, (x,)
-
-    def backward(
-        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
-    ) -> tuple[Array | None, Grads]:
-        (x,) = cache
-        return (dy * logistic(xp, x) if need_dx else None), {}
+_TANH_SCALE = math.sqrt(2 / math.pi)
 
 
 @dataclass(frozen=True)
@@ -235,6 +215,7 @@ class GELU(Activation):
     """
 
     approximate: str = "none"
+    name = "gelu"
     operations = 5
 
     def __post_init__(self) -> None:
@@ -266,17 +247,53 @@ class GELU(Activation):
             density = math.sqrt(0.5 / math.pi) * xp.exp(-0.5 * x * x)
         return dy * (p + x * density), {}
 
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (4, 5)
+        yield cls("tanh"), (4, 5)
 
-_TANH_SCALE = math.sqrt(2 / math.pi)
 
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": ReLU,
-    "tanh": Tanh,
-    "sigmoid": Sigmoid,
-    "leaky_relu": LeakyReLU,
-    "elu": ELU,
-    "gelu": GELU,
-    "silu": SiLU,
-    "softplus": Softplus,
-}
-"""The activations by the name that the command line gives them."""
+@dataclass(frozen=True)
+class SiLU(Activation):
+    """Sigmoid linear unit, or swish: y = x s with s = 1 / (1 + exp(-x)); slope s (1 + x (1 - s)).
+
+    References
+    ----------
+    Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
+    approximation in reinforcement learning", 2017, https://arxiv.org/abs/1702.03118
+    """
+
+    name = "silu"
+    operations = 5
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        s = logistic(xp, x)
+        return x * s, (x, s)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        x, s = cache
+        return (dy * s * (1 + x * (1 - s)) if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class Softplus(Activation):
+    """A smooth ReLU: y = log(1 + exp(x)), with slope 1 / (1 + exp(-x)).
+
+    Computed as max(x, 0) + log(1 + exp(-abs(x))), which never overflows and loses no digits.
+    """
+
+    name = "softplus"
+    operations = 6
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        y = xp.log1p(xp.exp(-xp.abs(x)))
+        y += xp.maximum(x, 0.0)
+        return y, (x,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        (x,) = cache
+        return (dy * logistic(xp, x) if need_dx else None), {}

@@ -1,5 +1,6 @@
 """The contract of a layer: a frozen description, pure functions, an explicit cache."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from xpnet.descriptions import build_from_fields, describe_fields
@@ -80,6 +81,16 @@ class Layer:
 
     gives_probabilities: ClassVar[bool] = False
     """Whether the output is probabilities, which a loss that takes logits would take for them."""
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple["Layer", Shape]]:
+        """Layers of this class, each with the shape of a batch for it.
+
+        On each of them `xpnet conformance` and the tests of xpnet's own layers try the whole
+        contract, so all ways that the layer has to compute should be among them; none for a layer
+        that nothing tries.
+        """
+        yield from ()
 
     def last(self) -> "Layer":
         """The layer that the values of the output come from: itself, or one inside of it."""

@@ -1,5 +1,6 @@
 """Batch normalisation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -163,3 +164,7 @@ class BatchNorm(Layer):
             dx -= normal * (grads["scale"] / count)
         dx *= factor
         return dx, grads
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(5, momentum=0.3), (6, 5)

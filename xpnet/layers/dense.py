@@ -1,5 +1,6 @@
 """The fully connected layer."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xpnet.checks import positive_integer
@@ -13,7 +14,7 @@ from xpnet.initializers import (
     zeros,
 )
 from xpnet.layers.base import Context, Layer
-from xpnet.layers.constraints import Constraint, build_constraint, describe_constraint
+from xpnet.layers.constraints import Constraint, MaxNorm, build_constraint, describe_constraint
 from xpnet.operations import subtract_product
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
@@ -152,3 +153,10 @@ class Dense(Layer):
         if self.bias:
             params["bias"] -= xp.sum(step, axis=0)
         return dx, params
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(5, 3), (4, 5)
+        yield cls(1, 1), (1, 1)
+        yield cls(5, 3, bias=False), (4, 5)
+        yield cls(5, 3, constraint=MaxNorm(1.5)), (4, 5)

@@ -1,6 +1,7 @@
 """From images to rows."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xpnet.checks import positive_integer
@@ -49,3 +50,8 @@ class Flatten(Layer):
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
         return (xp.reshape(dy, x.shape) if need_dx else None), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (3, 2, 4)
+        yield cls((2, 4)), (3, 2, 4)

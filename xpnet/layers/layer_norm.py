@@ -1,5 +1,6 @@
 """Layer normalisation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -95,3 +96,7 @@ class LayerNorm(Layer):
         dx -= normal * xp.mean(g * normal, axis=-1, keepdims=True)
         dx *= inverse
         return dx, grads
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(5), (4, 5)

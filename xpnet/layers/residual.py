@@ -3,8 +3,10 @@
 import math
 from collections.abc import Iterator
 
+from xpnet.layers.activations import Tanh
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.container import Container
+from xpnet.layers.dense import Dense
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -127,3 +129,8 @@ class Residual(Container):
 
     def _joined(self, parts: list[Array], dy: Array) -> Array:
         return parts[0] + (parts[1] if "skip" in self._layers else dy)
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(Dense(5, 5)), (4, 5)
+        yield cls(Tanh()), (3, 4)

@@ -1,6 +1,7 @@
 """The softmax over the classes, as functions and as a layer."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xpnet.layers.base import Context, Layer
@@ -70,3 +71,7 @@ class Softmax(Layer):
             return None, {}
         (y,) = cache
         return y * (dy - xp.sum(y * dy, axis=-1, keepdims=True)), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (4, 5)

@@ -1,5 +1,6 @@
 """Stochastic gradient descent: plain, with momentum, with Nesterov's momentum."""
 
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
 from xpnet.optimizers.base import Optimizer
@@ -18,6 +19,7 @@ class SGD(Optimizer):
         See `Optimizer`.
     """
 
+    name = "sgd"
     learning_rate: float = 0.1
 
     def update_one(
@@ -37,6 +39,11 @@ class SGD(Optimizer):
         own = kind.update is not Optimizer.update or kind.update_one is not SGD.update_one
         asked = self.weight_decay or self.l2 or self.clip_norm or self.clip_value
         return not (own or asked)
+
+    @classmethod
+    def examples(cls) -> Iterator[Optimizer]:
+        yield cls(0.1)
+        yield cls(0.1, weight_decay=0.1, l2=0.2, clip_norm=0.5, ema=0.9)
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +71,7 @@ class Momentum(Optimizer):
     https://doi.org/10.1016/0041-5553(64)90137-5
     """
 
+    name = "momentum"
     learning_rate: float = 0.1
     momentum: float = 0.9
     _: KW_ONLY
@@ -113,6 +121,8 @@ class Nesterov(Momentum):
     Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
     learning", ICML 2013, https://proceedings.mlr.press/v28/sutskever13.html
     """
+
+    name = "nesterov"
 
     def update_one(
         self,
