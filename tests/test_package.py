@@ -34,9 +34,6 @@ LEVELS = [
 ]
 """Imports go from a later level to an earlier one, or stay inside a unit."""
 
-BACK = {("network/foreign.py", "xpnet.export")}
-"""The exceptions: methods of a network that read what the exports write."""
-
 
 def imports(path, *, everywhere=False):
     """The modules that a file imports: at its top, or also inside its functions."""
@@ -70,8 +67,6 @@ def test_imports_point_one_way(path):
     mine = unit(path)
     for module in imports(path, everywhere=True):
         parts = module.split(".")
-        if (path.relative_to(PACKAGE).as_posix(), module) in BACK:
-            continue
         if parts[0] == "xpnet" and len(parts) > 1 and parts[1] in level and parts[1] != mine:
             assert level[parts[1]] < level[mine], f"{mine} imports {module}"
 
@@ -85,7 +80,6 @@ def test_no_two_modules_need_each_other():
         for path in FILES
     }
     needs = {name: set(used_modules(path, names)) - {name} for name, path in names.items()}
-    needs["xpnet.network.foreign"] = set()  # see BACK
     while free := {name for name, used in needs.items() if not used & needs.keys()}:
         needs = {name: used for name, used in needs.items() if name not in free}
     assert not needs, f"among these is a circle: {sorted(needs)}"

@@ -20,6 +20,7 @@ from xpnet.layers import (
     Tanh,
 )
 from xpnet.layers.container import not_a_layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -164,6 +165,18 @@ class Sequential(Container):
             fc2=Dense(4, 3),
         )
         yield Residual(block, Dense(5, 3, bias=False)), (7, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        for key, inner in self._layers.items():
+            x = place.layer(key, inner, x)
+        return x
+
+    def torch(self, place: TorchPlace) -> str:
+        lines = []
+        for key, inner in self._layers.items():
+            code = place.layer(key, inner).replace("\n", "\n    ")
+            lines.append(f'    ("{key}", {code}),\n')
+        return f"nn.Sequential(OrderedDict([\n{''.join(lines)}]))"
 
 
 LAYERS[Sequential.__name__] = Sequential

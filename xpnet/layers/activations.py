@@ -8,6 +8,7 @@ from typing import ClassVar
 from xpnet.checks import finite_number
 from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import erf
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
@@ -51,6 +52,12 @@ class ReLU(Activation):
         dx *= dy
         return dx, {}
 
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Relu", x)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.ReLU()"
+
 
 @dataclass(frozen=True)
 class Tanh(Activation):
@@ -68,6 +75,12 @@ class Tanh(Activation):
     ) -> tuple[Array | None, Grads]:
         (y,) = cache
         return (dy * (1 - y * y) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Tanh", x)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Tanh()"
 
 
 def logistic(xp: Namespace, x: Array) -> Array:
@@ -95,6 +108,12 @@ class Sigmoid(Activation):
     ) -> tuple[Array | None, Grads]:
         (y,) = cache
         return (dy * y * (1 - y) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Sigmoid", x)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Sigmoid()"
 
 
 @dataclass(frozen=True)
@@ -141,6 +160,17 @@ class LeakyReLU(Activation):
     def examples(cls) -> Iterator[tuple[Layer, Shape]]:
         yield cls(0.1), (4, 5)
 
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32":
+            return place.node("LeakyRelu", x, alpha=self.slope)
+        scaled = place.node("Mul", x, place.number(self.slope), part="scaled")
+        return place.node(
+            "Where", place.node("Greater", x, place.number(0), part="right"), x, scaled
+        )
+
+    def torch(self, place: TorchPlace) -> str:
+        return f"nn.LeakyReLU({self.slope!r})"
+
 
 @dataclass(frozen=True)
 class ELU(Activation):
@@ -184,6 +214,18 @@ class ELU(Activation):
     @classmethod
     def examples(cls) -> Iterator[tuple[Layer, Shape]]:
         yield cls(1.5), (4, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32":
+            return place.node("Elu", x, alpha=self.alpha)
+        zero, one = place.number(0), place.number(1)
+        left = place.node("Exp", place.node("Min", x, zero, part="left"), part="exp")
+        less = place.node("Sub", left, one, part="less")
+        scaled = place.node("Mul", less, place.number(self.alpha), part="scaled")
+        return place.node("Where", place.node("Greater", x, zero, part="right"), x, scaled)
+
+    def torch(self, place: TorchPlace) -> str:
+        return f"nn.ELU({self.alpha!r})"
 
 
 _TANH_SCALE = math.sqrt(2 / math.pi)
@@ -252,6 +294,24 @@ class GELU(Activation):
         yield cls(), (4, 5)
         yield cls("tanh"), (4, 5)
 
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.opset >= 20 and place.dtype == "float32":
+            return place.node("Gelu", x, approximate=self.approximate)
+        half, one = place.number(0.5), place.number(1)
+        if self.approximate == "tanh":
+            square = place.node("Mul", x, x, part="square")
+            cubic = place.node("Mul", square, place.number(0.044715), part="cubic")
+            factor = place.node("Add", cubic, one, part="factor")
+            scaled = place.node("Mul", x, place.number(_TANH_SCALE), part="scaled")
+            t = place.node("Tanh", place.node("Mul", scaled, factor, part="inner"), part="tanh")
+        else:
+            t = place.erf(place.node("Mul", x, place.number(math.sqrt(0.5)), part="scaled"))
+        twice = place.node("Add", t, one, part="twice")
+        return place.node("Mul", x, place.node("Mul", twice, half, part="probability"))
+
+    def torch(self, place: TorchPlace) -> str:
+        return f'nn.GELU(approximate="{self.approximate}")'
+
 
 @dataclass(frozen=True)
 class SiLU(Activation):
@@ -276,6 +336,12 @@ class SiLU(Activation):
         x, s = cache
         return (dy * s * (1 + x * (1 - s)) if need_dx else None), {}
 
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Mul", x, place.node("Sigmoid", x, part="sigmoid"))
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.SiLU()"
+
 
 @dataclass(frozen=True)
 class Softplus(Activation):
@@ -297,3 +363,15 @@ class Softplus(Activation):
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
         return (dy * logistic(xp, x) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32":
+            return place.node("Softplus", x)
+        size = place.node("Neg", place.node("Abs", x, part="abs"), part="size")
+        sum_ = place.node("Add", place.node("Exp", size, part="exp"), place.number(1), part="sum")
+        right = place.node("Max", x, place.number(0), part="right")
+        return place.node("Add", right, place.node("Log", sum_, part="log"))
+
+    def torch(self, place: TorchPlace) -> str:
+        # Above the threshold it is x itself; at PyTorch's 20 that is off by 2e-9.
+        return "nn.Softplus(threshold=40.0)"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from xpnet.descriptions import build_from_fields, describe_fields
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
 
@@ -71,7 +72,8 @@ class Layer:
     arrays go in and come out, and no argument is ever written to.
 
     Subclasses implement `forward` and `backward`, and where they have parameters
-    `parameter_shapes` and `init`. The defaults describe an element-wise function.
+    `parameter_shapes` and `init`. The defaults describe an element-wise function. `onnx` and
+    `torch` are needed where networks with the layer are exported.
     `xpnet.testing.check_layer` checks a layer of one's own.
     """
 
@@ -262,6 +264,36 @@ class Layer:
         for name, gradient in grads.items():
             params[name] -= rate * gradient
         return dx, params
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        """The layer in standard operators of ONNX, as it is in evaluation.
+
+        Parameters
+        ----------
+        place
+            Where it stands in the graph: what it adds nodes to.
+        x
+            The tensor that comes in.
+
+        Returns
+        -------
+        y
+            The tensor that goes out.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define onnx")
+
+    def torch(self, place: TorchPlace) -> str:
+        """The layer as a module of PyTorch: the text that makes it, such as `"nn.ReLU()"`.
+
+        The arrays go into the state dict by `place.keep`. They may be transposed, reshaped and the
+        like, but not changed: weights of PyTorch are read by the same method.
+
+        Parameters
+        ----------
+        place
+            Where it stands in the module.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define torch")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

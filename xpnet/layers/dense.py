@@ -15,6 +15,7 @@ from xpnet.initializers import (
 )
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.constraints import Constraint, MaxNorm, build_constraint, describe_constraint
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import subtract_product
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
@@ -160,3 +161,17 @@ class Dense(Layer):
         yield cls(1, 1), (1, 1)
         yield cls(5, 3, bias=False), (4, 5)
         yield cls(5, 3, constraint=MaxNorm(1.5)), (4, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        weight = place.parameter("weight")
+        if self.bias:
+            return place.node("Gemm", x, weight, place.parameter("bias"))
+        # Until 11 Gemm has to have a bias.
+        return place.node("Gemm" if place.opset >= 11 else "MatMul", x, weight)
+
+    def torch(self, place: TorchPlace) -> str:
+        place.keep("weight", place.array("weight").T)
+        if not self.bias:
+            return f"nn.Linear({self.n_in}, {self.n_out}, bias=False)"
+        place.keep("bias", place.array("bias"))
+        return f"nn.Linear({self.n_in}, {self.n_out})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xpnet.checks import positive_integer
 from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -55,3 +56,9 @@ class Flatten(Layer):
     def examples(cls) -> Iterator[tuple[Layer, Shape]]:
         yield cls(), (3, 2, 4)
         yield cls((2, 4)), (3, 2, 4)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Flatten", x, axis=1)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Flatten()"
