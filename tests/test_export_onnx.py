@@ -17,7 +17,6 @@ from xpnet.export import (
     DEFAULT_OPSET,
     INPUT_DTYPES,
     OLDEST_OPSET,
-    ONNX_LAYERS,
     build_onnx,
     to_onnx,
 )
@@ -82,8 +81,8 @@ def digits():
     return data, xpnet.fit(model, data, epochs=3, backend="numpy")
 
 
-def test_every_layer_has_an_exporter():
-    assert set(LAYERS.values()) == set(ONNX_LAYERS)
+def test_every_layer_says_how_it_is_exported():
+    assert all("onnx" in vars(layer) for layer in LAYERS.values())
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")

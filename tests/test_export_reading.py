@@ -346,7 +346,7 @@ def test_a_description_of_characters_that_are_none(code, tmp_path):
 
 def test_a_description_is_not_read_at_any_size(tmp_path, monkeypatch):
     to_npz(NETWORK, tmp_path / "a.npz")
-    monkeypatch.setattr("xpnet.export.npz._LARGEST_TEXT", 400)
+    monkeypatch.setattr("xpnet.network.npz._LARGEST_TEXT", 400)
     with pytest.raises(CheckpointError, match=r"a description of \d,?\d* bytes"):
         xpnet.Network.from_npz(tmp_path / "a.npz")
 

@@ -1,4 +1,4 @@
-"""The contract that every layer keeps. A new layer needs one row in `LAYER_EXAMPLES`."""
+"""The contract that every layer keeps, on the examples that its class gives."""
 
 import json
 from dataclasses import dataclass
@@ -18,14 +18,9 @@ from xpnet import (
     MaxNorm,
     ReLU,
     Sequential,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
 )
 from xpnet.conformance.examples import LAYER_EXAMPLES
-from xpnet.layers import ACTIVATIONS, EVALUATION, LAYERS, Context
+from xpnet.layers import ACTIVATIONS, EVALUATION, LAYERS, Activation, Context
 from xpnet.network.state import load_array
 from xpnet.random import derive, stream
 from xpnet.testing import check_layer
@@ -302,42 +297,9 @@ def test_saved_and_loaded(row, tmp_path):
     np.testing.assert_array_equal(actual, expected)
 
 
-TORCH_ACTIVATIONS = {
-    ReLU(): lambda F: F.relu,
-    Tanh(): lambda F: F.tanh,
-    Sigmoid(): lambda F: F.sigmoid,
-    Softmax(): lambda F: lambda x: F.softmax(x, -1),
-    LeakyReLU(): lambda F: F.leaky_relu,
-    LeakyReLU(0.3): lambda F: lambda x: F.leaky_relu(x, 0.3),
-    LeakyReLU(0): lambda F: lambda x: F.leaky_relu(x, 0.0),
-    ELU(): lambda F: F.elu,
-    ELU(1.7): lambda F: lambda x: F.elu(x, 1.7),
-    GELU(): lambda F: F.gelu,
-    GELU("tanh"): lambda F: lambda x: F.gelu(x, approximate="tanh"),
-    SiLU(): lambda F: F.silu,
-    # torch takes the identity beyond a threshold, which is 20 if not given.
-    Softplus(): lambda F: lambda x: F.softplus(x, threshold=100),
-}
-
-
-@pytest.mark.parametrize("ours", TORCH_ACTIVATIONS, ids=str)
-def test_activation_equals_torch(ours):
-    functional = pytest.importorskip("torch.nn.functional")
-    torch = pytest.importorskip("torch")
-    x = np.concatenate([stream(0, "x").normal(size=40) * 3, [0.0, -0.0, 800.0, -800.0, 1e-30]])
-    x = x.reshape(5, 9)
-    dy = stream(0, "dy").normal(size=x.shape)
-    leaf = torch.tensor(x, requires_grad=True)
-    expected = TORCH_ACTIVATIONS[ours](functional)(leaf)
-    expected.backward(torch.tensor(dy))
-    y, cache = ours.forward(np, {}, x, TRAINING)
-    dx, _ = ours.backward(np, {}, cache, dy)
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=1e-12, atol=2e-15)
-
-
-def test_every_activation_is_compared_and_has_a_name():
-    assert set(ACTIVATIONS.values()) == {type(layer) for layer in TORCH_ACTIVATIONS} - {Softmax}
+def test_every_activation_has_a_name():
+    found = {layer for layer in LAYERS.values() if issubclass(layer, Activation)}
+    assert set(ACTIVATIONS.values()) == found
     assert {"leaky_relu", "elu", "gelu", "silu", "softplus"} < set(ACTIVATIONS)
     for kind in ACTIVATIONS.values():
         assert kind().flops((3, 4)) % 12 == 0
@@ -376,36 +338,12 @@ def test_activations_pass_a_nan_on(backend):
         assert not np.isnan(backend.to_numpy(dx)[0, 1:]).any(), layer
 
 
-def test_dense_equals_torch():
-    torch = pytest.importorskip("torch")
-    row = LAYER_EXAMPLES[0]
-    params, x, dy = host_arrays(row)
-    leaves = {n: torch.tensor(a, requires_grad=True) for n, a in {**params, "x": x}.items()}
-    expected = torch.nn.functional.linear(leaves["x"], leaves["weight"].T, leaves["bias"])
-    expected.backward(torch.tensor(dy))
-    y, cache = row.layer.forward(np, params, x, row.context())
-    dx, grads = row.layer.backward(np, params, cache, dy)
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-13)
-    for name, actual in {"x": dx, **grads}.items():
-        np.testing.assert_allclose(actual, leaves[name].grad.numpy(), rtol=1e-12, atol=1e-14)
-
-
-def test_dense_without_a_bias_equals_torch():
-    torch = pytest.importorskip("torch")
+def test_dense_without_a_bias():
     layer = Dense(5, 3, bias=False)
     assert layer.parameter_shapes() == {"weight": (5, 3)}
     np.testing.assert_array_equal(layer.init(0)["weight"], Dense(5, 3).init(0)["weight"])
-    weight, x, dy = (
-        stream(0, n).normal(size=s) for n, s in (("w", (5, 3)), ("x", (4, 5)), ("d", (4, 3)))
-    )
-    leaves = [torch.tensor(a, requires_grad=True) for a in (x, weight)]
-    expected = torch.nn.functional.linear(leaves[0], leaves[1].T)
-    expected.backward(torch.tensor(dy))
-    y, cache = layer.forward(np, {"weight": weight}, x, TRAINING)
-    dx, grads = layer.backward(np, {"weight": weight}, cache, dy)
-    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-13)
-    np.testing.assert_allclose(dx, leaves[0].grad.numpy(), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(grads["weight"], leaves[1].grad.numpy(), rtol=1e-12, atol=1e-14)
+    weight, x = stream(0, "w").normal(size=(5, 3)), stream(0, "x").normal(size=(4, 5))
+    y, _ = layer.forward(np, {"weight": weight}, x, TRAINING)
     with_bias, _ = Dense(5, 3).forward(np, {"weight": weight, "bias": np.zeros(3)}, x, TRAINING)
     np.testing.assert_array_equal(y, with_bias)
 

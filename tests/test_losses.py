@@ -157,7 +157,7 @@ def test_one_hot(backend):
     np.testing.assert_array_equal(backend.to_numpy(y), np.eye(3)[[2, 0, 1, 2]])
 
 
-# -- every loss, by its rows in xpnet/conformance/examples.py -------------------------------------
+# -- every loss, on the examples of its class -----------------------------------------------------
 
 each_example = pytest.mark.parametrize("example", LOSS_EXAMPLES, ids=str)
 

@@ -16,46 +16,25 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_NAMES = {
-    "backends": "BACKENDS Backend backend_of open_backend probe_backends",
-    "callbacks": "Callback Checkpoint CSVLogger EarlyStopping JSONLogger ProgressBar TensorBoard",
-    "data": "Dataset Split load_dataset read_idx write_idx",
-    "errors": (
-        "BackendUnavailable CheckpointError DataError DataWarning OutOfMemory RunError "
-        "TrainingDiverged XpnetError"
-    ),
-    "history": "EpochRecord History",
-    "inputs": "Weighted shuffled_batches",
-    "layers": (
-        "ELU GELU BatchNorm Context Dense Dropout Flatten Layer LayerNorm LeakyReLU MaxNorm ReLU "
-        "Residual Sigmoid SiLU Softmax Softplus Tanh"
-    ),
-    "losses": (
-        "BinaryCrossEntropy Huber Loss MeanAbsoluteError MeanSquaredError PoissonDeviance "
-        "SoftmaxCrossEntropy balanced_class_weight binary_cross_entropy huber mean_absolute_error "
-        "mean_squared_error poisson_deviance softmax_cross_entropy"
-    ),
-    "model": "Sequential mlp",
-    "network": "ClassificationReport Evaluation Network RegressionReport load make_evaluator",
-    "optimizers": "SGD Adam AdamW Lion Momentum Nesterov Optimizer RMSprop",
-    "schedules": "ReduceOnPlateau Schedule",
-    "saving": "Snapshot read_snapshot",
-    "training": "fit initial_state make_step",
-}
-"""The public names by the module that they come from; `__init__.pyi` has them as imports."""
 
-_MODULES = "initializers losses metrics schedules"
-"""Modules that are public names themselves."""
+def _public_names() -> dict[str, str]:
+    """The modules that the public names come from, as `__init__.pyi` says it, line by line."""
+    loader: Any = __spec__.loader
+    stub = loader.get_data(__path__[0] + "/__init__.pyi").decode()
+    lines = [line.split() for line in stub.splitlines()]
+    return {words[3]: words[1] for words in lines if words[:1] == ["from"]}
 
-_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = sorted([*_HOMES, *_MODULES.split()])
+_HOMES = _public_names()
+
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """Import what is used, when it is used: so `import xpnet` takes less time than NumPy's."""
-    if name in _HOMES:
-        value = getattr(import_module(f"xpnet.{_HOMES[name]}"), name)
+    home = _HOMES.get(name, __name__)
+    if home != __name__:
+        value = getattr(import_module(home), name)
         globals()[name] = value  # from now on it is found without this function
         return value
     if name.isidentifier() and not name.startswith("_"):

@@ -1,167 +1,91 @@
-# The public names, for type checkers and editors; `__init__.py` imports them when they are used.
-from xpnet import initializers, losses, metrics, schedules
-from xpnet.backends import BACKENDS, Backend, backend_of, open_backend, probe_backends
-from xpnet.callbacks import (
-    Callback,
-    Checkpoint,
-    CSVLogger,
-    EarlyStopping,
-    JSONLogger,
-    ProgressBar,
-    TensorBoard,
-)
-from xpnet.data import Dataset, Split, load_dataset, read_idx, write_idx
-from xpnet.errors import (
-    BackendUnavailable,
-    CheckpointError,
-    DataError,
-    DataWarning,
-    OutOfMemory,
-    RunError,
-    TrainingDiverged,
-    XpnetError,
-)
-from xpnet.history import EpochRecord, History
-from xpnet.inputs import Weighted, shuffled_batches
-from xpnet.layers import (
-    ELU,
-    GELU,
-    BatchNorm,
-    Context,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    MaxNorm,
-    ReLU,
-    Residual,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
-from xpnet.losses import (
-    BinaryCrossEntropy,
-    Huber,
-    Loss,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    PoissonDeviance,
-    SoftmaxCrossEntropy,
-    balanced_class_weight,
-    binary_cross_entropy,
-    huber,
-    mean_absolute_error,
-    mean_squared_error,
-    poisson_deviance,
-    softmax_cross_entropy,
-)
-from xpnet.model import Sequential, mlp
-from xpnet.network import (
-    ClassificationReport,
-    Evaluation,
-    Network,
-    RegressionReport,
-    load,
-    make_evaluator,
-)
-from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
-from xpnet.saving import Snapshot, read_snapshot
-from xpnet.schedules import ReduceOnPlateau, Schedule
-from xpnet.training import fit, initial_state, make_step
+# The public names, each once: type checkers read them here, and so does `__init__.py`.
+from xpnet import initializers as initializers
+from xpnet import losses as losses
+from xpnet import metrics as metrics
+from xpnet import schedules as schedules
+from xpnet.backends import BACKENDS as BACKENDS
+from xpnet.backends import Backend as Backend
+from xpnet.backends import backend_of as backend_of
+from xpnet.backends import open_backend as open_backend
+from xpnet.backends import probe_backends as probe_backends
+from xpnet.callbacks import Callback as Callback
+from xpnet.callbacks import Checkpoint as Checkpoint
+from xpnet.callbacks import CSVLogger as CSVLogger
+from xpnet.callbacks import EarlyStopping as EarlyStopping
+from xpnet.callbacks import JSONLogger as JSONLogger
+from xpnet.callbacks import ProgressBar as ProgressBar
+from xpnet.callbacks import TensorBoard as TensorBoard
+from xpnet.data import Dataset as Dataset
+from xpnet.data import Split as Split
+from xpnet.data import load_dataset as load_dataset
+from xpnet.data import read_idx as read_idx
+from xpnet.data import write_idx as write_idx
+from xpnet.errors import BackendUnavailable as BackendUnavailable
+from xpnet.errors import CheckpointError as CheckpointError
+from xpnet.errors import DataError as DataError
+from xpnet.errors import DataWarning as DataWarning
+from xpnet.errors import OutOfMemory as OutOfMemory
+from xpnet.errors import RunError as RunError
+from xpnet.errors import TrainingDiverged as TrainingDiverged
+from xpnet.errors import XpnetError as XpnetError
+from xpnet.history import EpochRecord as EpochRecord
+from xpnet.history import History as History
+from xpnet.inputs import Weighted as Weighted
+from xpnet.inputs import shuffled_batches as shuffled_batches
+from xpnet.layers import ELU as ELU
+from xpnet.layers import GELU as GELU
+from xpnet.layers import BatchNorm as BatchNorm
+from xpnet.layers import Context as Context
+from xpnet.layers import Dense as Dense
+from xpnet.layers import Dropout as Dropout
+from xpnet.layers import Flatten as Flatten
+from xpnet.layers import Layer as Layer
+from xpnet.layers import LayerNorm as LayerNorm
+from xpnet.layers import LeakyReLU as LeakyReLU
+from xpnet.layers import MaxNorm as MaxNorm
+from xpnet.layers import ReLU as ReLU
+from xpnet.layers import Residual as Residual
+from xpnet.layers import Sigmoid as Sigmoid
+from xpnet.layers import SiLU as SiLU
+from xpnet.layers import Softmax as Softmax
+from xpnet.layers import Softplus as Softplus
+from xpnet.layers import Tanh as Tanh
+from xpnet.losses import BinaryCrossEntropy as BinaryCrossEntropy
+from xpnet.losses import Huber as Huber
+from xpnet.losses import Loss as Loss
+from xpnet.losses import MeanAbsoluteError as MeanAbsoluteError
+from xpnet.losses import MeanSquaredError as MeanSquaredError
+from xpnet.losses import PoissonDeviance as PoissonDeviance
+from xpnet.losses import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from xpnet.losses import balanced_class_weight as balanced_class_weight
+from xpnet.losses import binary_cross_entropy as binary_cross_entropy
+from xpnet.losses import huber as huber
+from xpnet.losses import mean_absolute_error as mean_absolute_error
+from xpnet.losses import mean_squared_error as mean_squared_error
+from xpnet.losses import poisson_deviance as poisson_deviance
+from xpnet.losses import softmax_cross_entropy as softmax_cross_entropy
+from xpnet.model import Sequential as Sequential
+from xpnet.model import mlp as mlp
+from xpnet.network import ClassificationReport as ClassificationReport
+from xpnet.network import Evaluation as Evaluation
+from xpnet.network import Network as Network
+from xpnet.network import RegressionReport as RegressionReport
+from xpnet.network import load as load
+from xpnet.network import make_evaluator as make_evaluator
+from xpnet.optimizers import SGD as SGD
+from xpnet.optimizers import Adam as Adam
+from xpnet.optimizers import AdamW as AdamW
+from xpnet.optimizers import Lion as Lion
+from xpnet.optimizers import Momentum as Momentum
+from xpnet.optimizers import Nesterov as Nesterov
+from xpnet.optimizers import Optimizer as Optimizer
+from xpnet.optimizers import RMSprop as RMSprop
+from xpnet.saving import Snapshot as Snapshot
+from xpnet.saving import read_snapshot as read_snapshot
+from xpnet.schedules import ReduceOnPlateau as ReduceOnPlateau
+from xpnet.schedules import Schedule as Schedule
+from xpnet.training import fit as fit
+from xpnet.training import initial_state as initial_state
+from xpnet.training import make_step as make_step
 
 __version__: str
-
-__all__ = [
-    "BACKENDS",
-    "ELU",
-    "GELU",
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Backend",
-    "BackendUnavailable",
-    "BatchNorm",
-    "BinaryCrossEntropy",
-    "CSVLogger",
-    "Callback",
-    "Checkpoint",
-    "CheckpointError",
-    "ClassificationReport",
-    "Context",
-    "DataError",
-    "DataWarning",
-    "Dataset",
-    "Dense",
-    "Dropout",
-    "EarlyStopping",
-    "EpochRecord",
-    "Evaluation",
-    "Flatten",
-    "History",
-    "Huber",
-    "JSONLogger",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "Lion",
-    "Loss",
-    "MaxNorm",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "Momentum",
-    "Nesterov",
-    "Network",
-    "Optimizer",
-    "OutOfMemory",
-    "PoissonDeviance",
-    "ProgressBar",
-    "RMSprop",
-    "ReLU",
-    "ReduceOnPlateau",
-    "RegressionReport",
-    "Residual",
-    "RunError",
-    "Schedule",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Snapshot",
-    "Softmax",
-    "SoftmaxCrossEntropy",
-    "Softplus",
-    "Split",
-    "Tanh",
-    "TensorBoard",
-    "TrainingDiverged",
-    "Weighted",
-    "XpnetError",
-    "backend_of",
-    "balanced_class_weight",
-    "binary_cross_entropy",
-    "fit",
-    "huber",
-    "initial_state",
-    "initializers",
-    "load",
-    "load_dataset",
-    "losses",
-    "make_evaluator",
-    "make_step",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "metrics",
-    "mlp",
-    "open_backend",
-    "poisson_deviance",
-    "probe_backends",
-    "read_idx",
-    "read_snapshot",
-    "schedules",
-    "shuffled_batches",
-    "softmax_cross_entropy",
-    "write_idx",
-]

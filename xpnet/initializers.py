@@ -21,12 +21,13 @@ References
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from xpnet.checks import finite_number
+from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.typing import Generator, HostArray, Shape
 
 Initializer: TypeAlias = Callable[[Generator, int, int], HostArray]
@@ -164,12 +165,14 @@ def describe_initializer(initializer: Initializer) -> str | dict[str, Any]:
     """An initializer as JSON values, from which `build_initializer` makes an equal one."""
     kind = type(initializer)
     if FAMILIES.get(kind.__name__) is kind:
-        return {"initializer": kind.__name__, **asdict(initializer)}  # type: ignore[call-overload]
+        return {"initializer": kind.__name__, **describe_fields(initializer)}
     return getattr(initializer, "__name__", "custom")
 
 
-def build_initializer(description: str | dict[str, Any]) -> Initializer | None:
-    """The inverse of `describe_initializer`; None for one that is not xpnet's.
+def build_initializer(description: str | dict[str, Any]) -> Initializer:
+    """The inverse of `describe_initializer`; `he_normal` for one that is not xpnet's.
+
+    One of the user's own is not needed any more once there are weights.
 
     Raises
     ------
@@ -177,7 +180,7 @@ def build_initializer(description: str | dict[str, Any]) -> Initializer | None:
         If its number is not allowed.
     """
     if isinstance(description, str):
-        return INITIALIZERS.get(description)
+        return INITIALIZERS.get(description, he_normal)
     family, number = description["initializer"], dict(description)
     del number["initializer"]
-    return FAMILIES[family](**number) if family in FAMILIES else None
+    return build_from_fields(FAMILIES[family], number) if family in FAMILIES else he_normal

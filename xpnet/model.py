@@ -13,9 +13,14 @@ from xpnet.layers import (
     Dropout,
     Flatten,
     Layer,
+    MaxNorm,
     ReLU,
+    Residual,
+    Softmax,
+    Tanh,
 )
 from xpnet.layers.container import not_a_layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -121,6 +126,32 @@ class Sequential(Container):
         ):
             dy = layer.input_gradient(xp, self._of(name, params), layer_cache, dy)
         return dy
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(fc1=Dense(5, 4), act1=Tanh(), fc2=Dense(4, 3)), (6, 5)
+        yield cls(first=ReLU(), block=cls(fc=Dense(5, 2), drop=Dropout(0.3))), (7, 5)
+        yield cls(act1=Tanh(), act2=Softmax()), (3, 5)
+        block = cls(
+            fc1=Dense(5, 4, bias=False, constraint=MaxNorm(1.0)),
+            bn=BatchNorm(4),
+            act=Tanh(),
+            drop=Dropout(0.3),
+            fc2=Dense(4, 3),
+        )
+        yield Residual(block, Dense(5, 3, bias=False)), (7, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        for key, inner in self._layers.items():
+            x = place.layer(key, inner, x)
+        return x
+
+    def torch(self, place: TorchPlace) -> str:
+        lines = []
+        for key, inner in self._layers.items():
+            code = place.layer(key, inner).replace("\n", "\n    ")
+            lines.append(f'    ("{key}", {code}),\n')
+        return f"nn.Sequential(OrderedDict([\n{''.join(lines)}]))"
 
 
 LAYERS[Sequential.__name__] = Sequential

@@ -1,6 +1,7 @@
 """Small examples of everything that a namespace must be able to run.
 
-The contract tests of layers and losses run on the same examples: a new one needs one row here.
+Those of layers, losses and optimizers are what their classes give as `examples`; the tests of their
+contracts run on the same.
 """
 
 from dataclasses import dataclass
@@ -8,30 +9,10 @@ from typing import Any
 
 from xpnet import losses, metrics
 from xpnet.backends import Backend
-from xpnet.layers import (
-    ELU,
-    EVALUATION,
-    GELU,
-    BatchNorm,
-    Context,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    MaxNorm,
-    ReLU,
-    Residual,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
-from xpnet.losses import Loss
-from xpnet.model import Sequential
-from xpnet.optimizers import SGD, Adam, AdamW, Lion, Momentum, Nesterov, Optimizer, RMSprop
+from xpnet.layers import EVALUATION, LAYERS, Context, Layer, ReLU
+from xpnet.losses import LOSSES, Loss
+from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
+from xpnet.optimizers import OPTIMIZERS, SGD, Optimizer
 from xpnet.random import derive, stream
 from xpnet.schedules import Constant
 from xpnet.typing import Array, HostArray
@@ -72,49 +53,7 @@ class LayerExample:
 
 SEED = derive(0, "examples")
 
-LAYER_EXAMPLES = [
-    LayerExample(Dense(5, 3), (4, 5)),
-    LayerExample(Dense(1, 1), (1, 1)),
-    LayerExample(ReLU(), (4, 5)),
-    LayerExample(Tanh(), (4, 5)),
-    LayerExample(Sigmoid(), (4, 5)),
-    LayerExample(Softmax(), (4, 5)),
-    LayerExample(Dropout(0.5), (6, 5)),
-    LayerExample(Dropout(0.2), (3, 2, 4)),
-    LayerExample(Dropout(0), (2, 3)),
-    LayerExample(Flatten(), (3, 2, 4)),
-    LayerExample(Flatten((2, 4)), (3, 2, 4)),
-    LayerExample(Sequential(fc1=Dense(5, 4), act1=Tanh(), fc2=Dense(4, 3)), (6, 5)),
-    LayerExample(
-        Sequential(first=ReLU(), block=Sequential(fc=Dense(5, 2), drop=Dropout(0.3))), (7, 5)
-    ),
-    LayerExample(Sequential(act1=Tanh(), act2=Softmax()), (3, 5)),
-    LayerExample(Dense(5, 3, bias=False), (4, 5)),
-    LayerExample(Dense(5, 3, constraint=MaxNorm(1.5)), (4, 5)),
-    LayerExample(LeakyReLU(0.1), (4, 5)),
-    LayerExample(ELU(1.5), (4, 5)),
-    LayerExample(GELU(), (4, 5)),
-    LayerExample(GELU("tanh"), (4, 5)),
-    LayerExample(SiLU(), (4, 5)),
-    LayerExample(Softplus(), (4, 5)),
-    LayerExample(BatchNorm(5, momentum=0.3), (6, 5)),
-    LayerExample(LayerNorm(5), (4, 5)),
-    LayerExample(Residual(Dense(5, 5)), (4, 5)),
-    LayerExample(Residual(Tanh()), (3, 4)),
-    LayerExample(
-        Residual(
-            Sequential(
-                fc1=Dense(5, 4, bias=False, constraint=MaxNorm(1.0)),
-                bn=BatchNorm(4),
-                act=Tanh(),
-                drop=Dropout(0.3),
-                fc2=Dense(4, 3),
-            ),
-            Dense(5, 3, bias=False),
-        ),
-        (7, 5),
-    ),
-]
+LAYER_EXAMPLES = [LayerExample(*row) for kind in LAYERS.values() for row in kind.examples()]
 
 
 def run_layer(backend: Backend, example: LayerExample) -> dict[str, Array]:
@@ -161,26 +100,7 @@ class LossExample:
         return output, target, np.asarray([0.5, 2, 0, 1, 3]) if self.weighted else None
 
 
-LOSS_EXAMPLES = [
-    LossExample(losses.softmax_cross_entropy, "labels"),
-    LossExample(losses.softmax_cross_entropy, "one-hot rows"),
-    LossExample(losses.softmax_cross_entropy, "labels", weighted=True),
-    LossExample(losses.SoftmaxCrossEntropy(label_smoothing=0.1), "labels"),
-    LossExample(losses.SoftmaxCrossEntropy(class_weight=(1, 2, 0.5, 0)), "labels"),
-    LossExample(losses.SoftmaxCrossEntropy(0.2, {1: 3.0}), "one-hot rows", weighted=True),
-    LossExample(losses.binary_cross_entropy, "rows"),
-    LossExample(losses.binary_cross_entropy, "rows", weighted=True),
-    LossExample(losses.BinaryCrossEntropy(0.1, positive_weight=2.0), "rows"),
-    LossExample(losses.BinaryCrossEntropy(positive_weight=(1, 2, 3, 0.5)), "rows", weighted=True),
-    LossExample(losses.mean_squared_error, "values"),
-    LossExample(losses.mean_squared_error, "values", weighted=True),
-    LossExample(losses.mean_absolute_error, "values"),
-    LossExample(losses.mean_absolute_error, "values", weighted=True),
-    LossExample(losses.huber, "values"),
-    LossExample(losses.Huber(delta=2.5), "values", weighted=True),
-    LossExample(losses.poisson_deviance, "counts"),
-    LossExample(losses.poisson_deviance, "counts", weighted=True),
-]
+LOSS_EXAMPLES = [LossExample(*row) for kind in LOSSES.values() for row in kind.examples()]
 
 
 def run_loss(backend: Backend, example: LossExample) -> dict[str, Array]:
@@ -262,14 +182,7 @@ def run_optimizer(backend: Backend, optimizer: Optimizer) -> dict[str, Array]:
 
 
 OPTIMIZER_EXAMPLES = {
-    "SGD": SGD(0.1),
-    "SGD, all options": SGD(0.1, weight_decay=0.1, l2=0.2, clip_norm=0.5, ema=0.9),
-    "Momentum": Momentum(0.1),
-    "Nesterov": Nesterov(0.1),
-    "RMSprop": RMSprop(0.1),
-    "Adam": Adam(0.1, clip_value=0.3),
-    "AdamW": AdamW(0.1),
-    "Lion": Lion(0.1),
+    repr(example): example for kind in OPTIMIZERS.values() for example in kind.examples()
 }
 SCHEDULED = SGD(schedule=Constant())
 

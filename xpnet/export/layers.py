@@ -1,21 +1,16 @@
-"""What the exports have in common: the layers of a network one by one, and their arrays."""
+"""What the exports have in common: the arrays of a network, and its description."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from xpnet.backends import DTYPES
 from xpnet.errors import ExportError
-from xpnet.layers import Layer, describe_layer
+from xpnet.layers import describe_layer
 from xpnet.network import Network
 from xpnet.network.metadata import target_metadata
 from xpnet.typing import HostArray
-
-Exporters = Mapping[type[Layer], Callable[..., Any]]
-"""Functions that export one layer, by its type."""
 
 
 def host_arrays(network: Network, dtype: str | None) -> dict[str, HostArray]:
@@ -64,48 +59,6 @@ def checked_dtype(network: Network, dtype: str | None) -> str:
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     return dtype or network.backend.dtype_name
-
-
-def exporter_of(layer: Layer, exporters: Exporters, name: str, what: str) -> Callable[..., Any]:
-    """The function that exports a layer: that of its class, or of one whose `forward` it has.
-
-    Raises
-    ------
-    ExportError
-        If there is none; the message has the layer and its name.
-    """
-    for kind in type(layer).__mro__:
-        # A subclass that computes something else must not be exported as its parent.
-        if kind in exporters and getattr(kind, "forward", None) is type(layer).forward:
-            return exporters[kind]
-    kind_name = type(layer).__name__
-    raise ExportError(
-        f"layer {name or kind_name!r}, {layer!r}, has no {what} form that xpnet knows: "
-        f"give layers={{{kind_name}: function}}, see xpnet.export"
-    )
-
-
-class Place:
-    """One layer, where it stands in a network: what the function that exports it is given.
-
-    Attributes
-    ----------
-    name
-        The names of the layer, from the outermost container inwards, joined by dots, such as
-        `res1.block.fc1`; empty for the model itself.
-    """
-
-    def __init__(self, arrays: Mapping[str, HostArray], exporters: Exporters, name: str) -> None:
-        self.name = name
-        self._arrays = arrays
-        self._exporters = exporters
-
-    def array(self, key: str) -> HostArray:
-        """A parameter or buffer of the layer, by the name that the layer gives it."""
-        return self._arrays[self._full(key)]
-
-    def _full(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
 
 
 def describe_network(network: Network, dtype: str) -> str:

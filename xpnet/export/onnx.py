@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from xpnet.errors import ExportError, one_line
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
 from xpnet.export.onnx_graph import Graph
 from xpnet.export.onnx_heads import Output, check_head, estimator_outputs, network_outputs
-from xpnet.export.onnx_layers import ONNX_LAYERS, OnnxExporter
 from xpnet.files import write_atomically
 from xpnet.layers import Layer
+from xpnet.layers.places import OnnxPlace
 from xpnet.network import Network
 from xpnet.typing import Shape
 
@@ -66,7 +66,7 @@ def build_onnx(
     input_dtype: str | None = None,
     dtype: str | None = None,
     opset: int = DEFAULT_OPSET,
-    layers: Mapping[type[Layer], OnnxExporter] | None = None,
+    layers: Mapping[type[Layer], Callable[[OnnxPlace, Any, str], str]] | None = None,
 ) -> Any:
     """A network as an `onnx.ModelProto`: the same function of the samples as `Network.predict`.
 
@@ -96,12 +96,12 @@ def build_onnx(
         point then comes in the dtype of the graph.
     dtype
         `"float32"` or `"float64"`, in which the graph computes; the network's own if None. In
-        float64 some layers are made of several operators, see `xpnet.export.onnx_layers`.
+        float64 some layers are made of several operators, see `xpnet.export.OnnxPlace`.
     opset
         The version of the operators, from 9. Layers whose operator is newer are made of others.
     layers
         How layers of one's own are exported: a function `(place, layer, x) -> tensor` by type,
-        where `place` is an `OnnxPlace`; see there.
+        where `place` is an `OnnxPlace`; see there. A class can have a method `onnx` instead.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def build_onnx(
     check_head(network, probabilities)
     shape = _sample_shape(network)
     _check_size(network, dtype)
-    graph = Graph(dtype, opset, host_arrays(network, dtype), {**ONNX_LAYERS, **(layers or {})})
+    graph = Graph(dtype, opset, host_arrays(network, dtype), layers or {})
     # First of all names, so that a layer of the same name gives way to the input.
     given = graph.unique("input" if estimator is None else "X")
     x = _add_model(graph, network, given, shape, input_dtype)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from xpnet.export.onnx_graph import OnnxPlace
+from xpnet.layers.places import OnnxPlace
 from xpnet.operations import erf
 
 

@@ -1,5 +1,6 @@
 """An ONNX graph in the making: its nodes and its constants, with names that occur once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from xpnet.errors import ExportError
-from xpnet.export.layers import Exporters, Place, exporter_of
+from xpnet.export.onnx_erf import add_erf
 from xpnet.layers import Layer
+from xpnet.layers.places import OnnxPlace
+from xpnet.network.places import Exporters, Place, exporter_of
 from xpnet.typing import HostArray, Shape
 
 NEGATIVE_AXES = 11
@@ -38,7 +41,7 @@ class Graph:
     arrays
         The network's arrays by name.
     exporters
-        The functions that export a layer, by its type.
+        Functions that export a layer, by its type, in the place of its method.
     shapes
         The shapes of one sample of the tensors between the layers, as far as they are known.
     """
@@ -76,9 +79,10 @@ class Graph:
 
     def layer(self, name: str, layer: Layer, x: str) -> str:
         """The nodes of a layer; returns the tensor of its output."""
-        export = exporter_of(layer, self.exporters, name, "ONNX")
+        export = exporter_of(layer, self.exporters, "onnx", name)
         shape = self.shapes.get(x)
-        output = str(export(OnnxPlace(self, name, type(layer).__name__.lower(), shape), layer, x))
+        place: OnnxPlace = _PlaceInGraph(self, name, type(layer).__name__.lower(), shape)
+        output = str(export(place, x))
         self.shapes[output] = layer.output_shape(shape)
         return output
 
@@ -102,90 +106,47 @@ class Graph:
         return new
 
 
-class OnnxPlace(Place):
-    """One layer in the graph: what a function that exports a layer to ONNX is given.
-
-    Tensors are named after the layer. A function adds nodes and returns the name of the tensor
-    that holds the output, such as `place.node("Relu", x)`.
-
-    Attributes
-    ----------
-    name
-        The names of the layer, from the outermost container inwards, joined by dots.
-    opset
-        The version of the operators.
-    dtype
-        `"float32"` or `"float64"`: of all tensors.
-    shape
-        The shape of one sample that comes in, without the batch; None if it is not known.
-    """
+class _PlaceInGraph(Place):
+    """An `OnnxPlace`, which says what the methods do."""
 
     def __init__(self, graph: Graph, name: str, kind: str, shape: Shape | None) -> None:
-        super().__init__(graph.arrays, graph.exporters, name)
+        super().__init__(graph.arrays, name)
         self.shape = shape
         self.opset = graph.opset
         self.dtype = graph.dtype
         self._graph = graph
-        self._kind = kind
+        self._called = name or kind
 
     def node(self, operator: str, *inputs: str, part: str | None = None, **attributes: Any) -> str:
-        """Add a node of a standard operator; returns the tensor that it writes.
-
-        Parameters
-        ----------
-        operator
-            Its name, such as `"Gemm"`.
-        inputs
-            The tensors that it reads.
-        part
-            What it computes, in a word, where it is not the output of the layer.
-        attributes
-            Its attributes, as in the list of operators, https://onnx.ai/onnx/operators/.
-
-        Raises
-        ------
-        ExportError
-            If the operator came into ONNX after the opset of the graph.
-        """
         self.need_opset(_first_opsets().get(operator, 1), f"the operator {operator}")
-        name = self.name or self._kind
-        return self._graph.add(
-            operator, list(inputs), f"{name}.{part}" if part else name, **attributes
-        )
+        name = f"{self._called}.{part}" if part else self._called
+        return self._graph.add(operator, list(inputs), name, **attributes)
 
     def need_opset(self, opset: int, what: str) -> None:
-        """Refuse an opset below this one; `what` says what of the layer is not in it.
-
-        Raises
-        ------
-        ExportError
-            If the graph has an older opset; the message has the layer and the lowest it can have.
-        """
         if self.opset < opset:
             raise ExportError(
-                f"layer {self.name or self._kind!r}: {what} needs opset {opset} or later, and "
+                f"layer {self._called!r}: {what} needs opset {opset} or later, and "
                 f"opset={self.opset} was asked for: take opset={opset}"
             )
 
     def parameter(self, key: str) -> str:
-        """The tensor of a parameter or buffer of the layer."""
-        return self._graph.constant(self._full(key), self.array(key))
+        return self._graph.constant(self.full(key), self.array(key))
 
     def number(self, value: float) -> str:
-        """The tensor of a number."""
         return self.constant("number", np.asarray(value, dtype=self.dtype))
 
+    def constant(self, part: str, value: HostArray | Sequence[int]) -> str:
+        return self._graph.constant(f"{self._called}.{part}", np.asarray(value))
+
     def last_axis(self, x: str) -> int | None:
-        """The last axis of a tensor as the opset takes it; None if that is not known."""
         return self._graph.last_axis(x)
 
-    def constant(self, part: str, value: HostArray) -> str:
-        """The tensor of a constant, called after the layer and what it is, in a word."""
-        return self._graph.constant(f"{self.name or self._kind}.{part}", value)
+    def erf(self, x: str) -> str:
+        # Runtimes have it in float32 alone.
+        return add_erf(self, x) if self.dtype == "float64" else self.node("Erf", x, part="erf")
 
     def layer(self, key: str, layer: Layer, x: str) -> str:
-        """The nodes of a layer inside of this one; returns the tensor of its output."""
-        return self._graph.layer(self._full(key), layer, x)
+        return self._graph.layer(self.full(key), layer, x)
 
 
 @cache

@@ -4,8 +4,9 @@ Nothing here needs PyTorch: a state dict is written as a safetensors file, and a
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from xpnet.errors import ExportError
 from xpnet.export.layers import (
@@ -15,16 +16,14 @@ from xpnet.export.layers import (
     installed_version,
     number,
 )
-from xpnet.export.torch_layers import TORCH_LAYERS, TorchExporter, TorchModule, export_layer
 from xpnet.files import write_atomically
 from xpnet.layers import Layer
+from xpnet.layers.places import TorchPlace
 from xpnet.network import Network
+from xpnet.network.torch_module import DESCRIPTION, TorchModule, make_module
 from xpnet.typing import HostArray
 
-Layers = Mapping[type[Layer], TorchExporter]
-
-DESCRIPTION = "network"
-"""The metadata of a file that hold what is needed beside the arrays, as JSON text."""
+Layers = Mapping[type[Layer], Callable[[TorchPlace, Any], str]]
 
 
 def to_torch_state_dict(
@@ -125,27 +124,6 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
 
 def _module(network: Network, dtype: str | None, layers: Layers | None) -> TorchModule:
     return make_module(network.model, host_arrays(network, dtype), layers)
-
-
-def make_module(
-    model: Layer, arrays: dict[str, HostArray], layers: Layers | None = None
-) -> TorchModule:
-    """The module of a model whose arrays are these.
-
-    Raises
-    ------
-    ExportError
-        If a layer cannot be exported, or its function leaves an array out.
-    """
-    module = TorchModule(arrays, {**TORCH_LAYERS, **(layers or {})})
-    module.code = export_layer(module, "", model)
-    unused = set(module.arrays) - module.used
-    if unused:
-        raise ExportError(
-            f"{', '.join(sorted(unused))}: not exported by the function of its layer: call "
-            f"place.array and place.keep there"
-        )
-    return module
 
 
 def _indented(code: str) -> str:

@@ -1,61 +1,52 @@
-"""The layers. To add one, see `xpnet.layers.base.Layer` and CONTRIBUTING.md."""
+"""The layers. To add one, see `xpnet.layers.base.Layer` and CONTRIBUTING.md.
 
-from xpnet.layers.activations import (
-    ACTIVATIONS,
-    ELU,
-    GELU,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Tanh,
+Each has its line here; what else is known of it, its class says.
+"""
+
+from xpnet.descriptions import named_classes
+
+# The activations in the order in which the command line lists them.
+# isort: off
+from xpnet.layers.activations import ReLU as ReLU
+from xpnet.layers.activations import Tanh as Tanh
+from xpnet.layers.activations import Sigmoid as Sigmoid
+from xpnet.layers.activations import LeakyReLU as LeakyReLU
+from xpnet.layers.activations import ELU as ELU
+from xpnet.layers.activations import GELU as GELU
+from xpnet.layers.activations import SiLU as SiLU
+from xpnet.layers.activations import Softplus as Softplus
+from xpnet.layers.batch_norm import BatchNorm as BatchNorm
+from xpnet.layers.dense import Dense as Dense
+from xpnet.layers.dropout import Dropout as Dropout
+from xpnet.layers.flatten import Flatten as Flatten
+from xpnet.layers.layer_norm import LayerNorm as LayerNorm
+from xpnet.layers.residual import Residual as Residual
+from xpnet.layers.softmax import Softmax as Softmax
+
+# isort: on
+from xpnet.layers.activations import Activation as Activation
+from xpnet.layers.base import EVALUATION as EVALUATION
+from xpnet.layers.base import Context as Context
+from xpnet.layers.base import Layer as Layer
+from xpnet.layers.constraints import CONSTRAINTS as CONSTRAINTS
+from xpnet.layers.constraints import Constraint as Constraint
+from xpnet.layers.constraints import MaxNorm as MaxNorm
+from xpnet.layers.container import Container as Container
+from xpnet.layers.description import LAYERS as LAYERS
+from xpnet.layers.description import build_layer as build_layer
+from xpnet.layers.description import describe_layer as describe_layer
+from xpnet.layers.softmax import log_softmax as log_softmax
+from xpnet.layers.softmax import softmax as softmax
+
+LAYERS.update(
+    {
+        name: value
+        for name, value in list(globals().items())
+        if isinstance(value, type)
+        and issubclass(value, Layer)
+        and value.forward is not Layer.forward  # what others are made of has none
+    }
 )
-from xpnet.layers.base import EVALUATION, Context, Layer
-from xpnet.layers.batch_norm import BatchNorm
-from xpnet.layers.constraints import CONSTRAINTS, Constraint, MaxNorm
-from xpnet.layers.container import Container
-from xpnet.layers.dense import Dense
-from xpnet.layers.description import LAYERS, build_layer, describe_layer
-from xpnet.layers.dropout import Dropout
-from xpnet.layers.flatten import Flatten
-from xpnet.layers.layer_norm import LayerNorm
-from xpnet.layers.residual import Residual
-from xpnet.layers.softmax import Softmax, log_softmax, softmax
 
-_LAYERS: tuple[type[Layer], ...] = (
-    BatchNorm, Dense, Dropout, ELU, Flatten, GELU, LayerNorm, LeakyReLU, ReLU, Residual, SiLU,
-    Sigmoid, Softmax, Softplus, Tanh,
-)  # fmt: skip
-LAYERS.update({layer.__name__: layer for layer in _LAYERS})
-
-__all__ = [
-    "ACTIVATIONS",
-    "CONSTRAINTS",
-    "ELU",
-    "EVALUATION",
-    "GELU",
-    "LAYERS",
-    "BatchNorm",
-    "Constraint",
-    "Container",
-    "Context",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "Layer",
-    "LayerNorm",
-    "LeakyReLU",
-    "MaxNorm",
-    "ReLU",
-    "Residual",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Tanh",
-    "build_layer",
-    "describe_layer",
-    "log_softmax",
-    "softmax",
-]
+ACTIVATIONS: dict[str, type[Activation]] = named_classes(globals(), Activation)
+"""The activations by the name that the command line gives them."""

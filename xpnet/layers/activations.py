@@ -1,12 +1,14 @@
 """Element-wise activation functions. None of them has parameters."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.checks import finite_number
 from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import erf
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
@@ -14,17 +16,25 @@ from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 class Activation(Layer):
     """A function of each element by itself."""
 
+    name: ClassVar[str]
+    """What the command line calls it, and `xpnet.layers.ACTIVATIONS`."""
+
     operations: ClassVar[int]
     """How many operations an element takes."""
 
     def flops(self, shape: Shape) -> int:
         return self.operations * math.prod(shape)
 
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (4, 5)
+
 
 @dataclass(frozen=True)
 class ReLU(Activation):
     """Rectified linear unit: y = x where x > 0, else 0. Its slope at 0 is taken as 0."""
 
+    name = "relu"
     operations = 1
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
@@ -42,11 +52,18 @@ class ReLU(Activation):
         dx *= dy
         return dx, {}
 
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Relu", x)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.ReLU()"
+
 
 @dataclass(frozen=True)
 class Tanh(Activation):
     """Hyperbolic tangent: y = tanh(x), with slope 1 - y²."""
 
+    name = "tanh"
     operations = 1
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
@@ -58,6 +75,12 @@ class Tanh(Activation):
     ) -> tuple[Array | None, Grads]:
         (y,) = cache
         return (dy * (1 - y * y) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Tanh", x)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Tanh()"
 
 
 def logistic(xp: Namespace, x: Array) -> Array:
@@ -72,6 +95,7 @@ class Sigmoid(Activation):
     Computed as (1 + tanh(x / 2)) / 2, which is the same function and never overflows.
     """
 
+    name = "sigmoid"
     operations = 4
     gives_probabilities = True
 
@@ -84,6 +108,12 @@ class Sigmoid(Activation):
     ) -> tuple[Array | None, Grads]:
         (y,) = cache
         return (dy * y * (1 - y) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Sigmoid", x)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Sigmoid()"
 
 
 @dataclass(frozen=True)
@@ -107,6 +137,7 @@ class LeakyReLU(Activation):
     """
 
     slope: float = 0.01
+    name = "leaky_relu"
     operations = 2
     nonzero: ClassVar[tuple[str, ...]] = ("slope",)
 
@@ -124,6 +155,21 @@ class LeakyReLU(Activation):
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
         return (xp.where(x > 0, dy, self.slope * dy) if need_dx else None), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(0.1), (4, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32":
+            return place.node("LeakyRelu", x, alpha=self.slope)
+        scaled = place.node("Mul", x, place.number(self.slope), part="scaled")
+        return place.node(
+            "Where", place.node("Greater", x, place.number(0), part="right"), x, scaled
+        )
+
+    def torch(self, place: TorchPlace) -> str:
+        return f"nn.LeakyReLU({self.slope!r})"
 
 
 @dataclass(frozen=True)
@@ -147,6 +193,7 @@ class ELU(Activation):
     """
 
     alpha: float = 1.0
+    name = "elu"
     operations = 4
     nonzero: ClassVar[tuple[str, ...]] = ("alpha",)
 
@@ -164,49 +211,24 @@ class ELU(Activation):
         (y,) = cache
         return (xp.where(y > 0, dy, dy * (y + self.alpha)) if need_dx else None), {}
 
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(1.5), (4, 5)
 
-@dataclass(frozen=True)
-class SiLU(Activation):
-    """Sigmoid linear unit, or swish: y = x s with s = 1 / (1 + exp(-x)); slope s (1 + x (1 - s)).
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32":
+            return place.node("Elu", x, alpha=self.alpha)
+        zero, one = place.number(0), place.number(1)
+        left = place.node("Exp", place.node("Min", x, zero, part="left"), part="exp")
+        less = place.node("Sub", left, one, part="less")
+        scaled = place.node("Mul", less, place.number(self.alpha), part="scaled")
+        return place.node("Where", place.node("Greater", x, zero, part="right"), x, scaled)
 
-    References
-    ----------
-    Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
-    approximation in reinforcement learning", 2017, https://arxiv.org/abs/1702.03118
-    """
-
-    operations = 5
-
-    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
-        s = logistic(xp, x)
-        return x * s, (x, s)
-
-    def backward(
-        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
-    ) -> tuple[Array | None, Grads]:
-        x, s = cache
-        return (dy * s * (1 + x * (1 - s)) if need_dx else None), {}
+    def torch(self, place: TorchPlace) -> str:
+        return f"nn.ELU({self.alpha!r})"
 
 
-@dataclass(frozen=True)
-class Softplus(Activation):
-    """A smooth ReLU: y = log(1 + exp(x)), with slope 1 / (1 + exp(-x)).
-
-    Computed as max(x, 0) + log(1 + exp(-abs(x))), which never overflows and loses no digits.
-    """
-
-    operations = 6
-
-    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
-        y = xp.log1p(xp.exp(-xp.abs(x)))
-        y += xp.maximum(x, 0.0)
-        return y, (x,)
-
-    def backward(
-        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
-    ) -> tuple[Array | None, Grads]:
-        (x,) = cache
-        return (dy * logistic(xp, x) if need_dx else None), {}
+_TANH_SCALE = math.sqrt(2 / math.pi)
 
 
 @dataclass(frozen=True)
@@ -235,6 +257,7 @@ class GELU(Activation):
     """
 
     approximate: str = "none"
+    name = "gelu"
     operations = 5
 
     def __post_init__(self) -> None:
@@ -266,17 +289,89 @@ class GELU(Activation):
             density = math.sqrt(0.5 / math.pi) * xp.exp(-0.5 * x * x)
         return dy * (p + x * density), {}
 
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (4, 5)
+        yield cls("tanh"), (4, 5)
 
-_TANH_SCALE = math.sqrt(2 / math.pi)
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.opset >= 20 and place.dtype == "float32":
+            return place.node("Gelu", x, approximate=self.approximate)
+        half, one = place.number(0.5), place.number(1)
+        if self.approximate == "tanh":
+            square = place.node("Mul", x, x, part="square")
+            cubic = place.node("Mul", square, place.number(0.044715), part="cubic")
+            factor = place.node("Add", cubic, one, part="factor")
+            scaled = place.node("Mul", x, place.number(_TANH_SCALE), part="scaled")
+            t = place.node("Tanh", place.node("Mul", scaled, factor, part="inner"), part="tanh")
+        else:
+            t = place.erf(place.node("Mul", x, place.number(math.sqrt(0.5)), part="scaled"))
+        twice = place.node("Add", t, one, part="twice")
+        return place.node("Mul", x, place.node("Mul", twice, half, part="probability"))
 
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": ReLU,
-    "tanh": Tanh,
-    "sigmoid": Sigmoid,
-    "leaky_relu": LeakyReLU,
-    "elu": ELU,
-    "gelu": GELU,
-    "silu": SiLU,
-    "softplus": Softplus,
-}
-"""The activations by the name that the command line gives them."""
+    def torch(self, place: TorchPlace) -> str:
+        return f'nn.GELU(approximate="{self.approximate}")'
+
+
+@dataclass(frozen=True)
+class SiLU(Activation):
+    """Sigmoid linear unit, or swish: y = x s with s = 1 / (1 + exp(-x)); slope s (1 + x (1 - s)).
+
+    References
+    ----------
+    Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units for neural network function
+    approximation in reinforcement learning", 2017, https://arxiv.org/abs/1702.03118
+    """
+
+    name = "silu"
+    operations = 5
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        s = logistic(xp, x)
+        return x * s, (x, s)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        x, s = cache
+        return (dy * s * (1 + x * (1 - s)) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Mul", x, place.node("Sigmoid", x, part="sigmoid"))
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.SiLU()"
+
+
+@dataclass(frozen=True)
+class Softplus(Activation):
+    """A smooth ReLU: y = log(1 + exp(x)), with slope 1 / (1 + exp(-x)).
+
+    Computed as max(x, 0) + log(1 + exp(-abs(x))), which never overflows and loses no digits.
+    """
+
+    name = "softplus"
+    operations = 6
+
+    def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
+        y = xp.log1p(xp.exp(-xp.abs(x)))
+        y += xp.maximum(x, 0.0)
+        return y, (x,)
+
+    def backward(
+        self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
+    ) -> tuple[Array | None, Grads]:
+        (x,) = cache
+        return (dy * logistic(xp, x) if need_dx else None), {}
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32":
+            return place.node("Softplus", x)
+        size = place.node("Neg", place.node("Abs", x, part="abs"), part="size")
+        sum_ = place.node("Add", place.node("Exp", size, part="exp"), place.number(1), part="sum")
+        right = place.node("Max", x, place.number(0), part="right")
+        return place.node("Add", right, place.node("Log", sum_, part="log"))
+
+    def torch(self, place: TorchPlace) -> str:
+        # Above the threshold it is x itself; at PyTorch's 20 that is off by 2e-9.
+        return "nn.Softplus(threshold=40.0)"

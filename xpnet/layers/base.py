@@ -1,7 +1,10 @@
 """The contract of a layer: a frozen description, pure functions, an explicit cache."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
+from xpnet.descriptions import build_from_fields, describe_fields
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
 
@@ -69,7 +72,8 @@ class Layer:
     arrays go in and come out, and no argument is ever written to.
 
     Subclasses implement `forward` and `backward`, and where they have parameters
-    `parameter_shapes` and `init`. The defaults describe an element-wise function.
+    `parameter_shapes` and `init`. The defaults describe an element-wise function. `onnx` and
+    `torch` are needed where networks with the layer are exported.
     `xpnet.testing.check_layer` checks a layer of one's own.
     """
 
@@ -79,6 +83,16 @@ class Layer:
 
     gives_probabilities: ClassVar[bool] = False
     """Whether the output is probabilities, which a loss that takes logits would take for them."""
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple["Layer", Shape]]:
+        """Layers of this class, each with the shape of a batch for it.
+
+        On each of them `xpnet conformance` and the tests of xpnet's own layers try the whole
+        contract, so all ways that the layer has to compute should be among them; none for a layer
+        that nothing tries.
+        """
+        yield from ()
 
     def last(self) -> "Layer":
         """The layer that the values of the output come from: itself, or one inside of it."""
@@ -156,12 +170,12 @@ class Layer:
 
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values, from which `from_config` makes an equal layer."""
-        return dict(vars(self))
+        return describe_fields(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
         """The inverse of `config`."""
-        return cls(**config)
+        return build_from_fields(cls, config)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         """Compute the layer's output, and keep what `backward` needs.
@@ -217,6 +231,36 @@ class Layer:
         """
         dx, _ = self.backward(xp, params, cache, dy)
         return dx
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        """The layer in standard operators of ONNX, as it is in evaluation.
+
+        Parameters
+        ----------
+        place
+            Where it stands in the graph: what it adds nodes to.
+        x
+            The tensor that comes in.
+
+        Returns
+        -------
+        y
+            The tensor that goes out.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define onnx")
+
+    def torch(self, place: TorchPlace) -> str:
+        """The layer as a module of PyTorch: the text that makes it, such as `"nn.ReLU()"`.
+
+        The arrays go into the state dict by `place.keep`. They may be transposed, reshaped and the
+        like, but not changed: weights of PyTorch are read by the same method.
+
+        Parameters
+        ----------
+        place
+            Where it stands in the module.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define torch")
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -1,5 +1,6 @@
 """Batch normalisation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
 from xpnet.initializers import constant, ones, zeros
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace, scale_and_shift
 from xpnet.random import Seed
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
@@ -163,3 +165,25 @@ class BatchNorm(Layer):
             dx -= normal * (grads["scale"] / count)
         dx *= factor
         return dx, grads
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(5, momentum=0.3), (6, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        # Until 14 the number of its outputs says whether it trains; ONNX's evaluator ignores that.
+        if place.dtype == "float32" and place.opset >= 14:
+            arrays = [place.parameter(key) for key in ("scale", "bias", "mean", "variance")]
+            return place.node("BatchNormalization", x, *arrays, epsilon=self.epsilon)
+        centred = place.node("Sub", x, place.parameter("mean"), part="centred")
+        return scale_and_shift(place, centred, place.parameter("variance"), self.epsilon)
+
+    def torch(self, place: TorchPlace) -> str:
+        place.keep("weight", place.array("scale"))
+        place.keep("bias", place.array("bias"))
+        place.keep("running_mean", place.array("mean"))
+        place.keep("running_var", place.array("variance"))
+        place.keep("num_batches_tracked", 0)
+        return (
+            f"nn.BatchNorm1d({self.n_features}, eps={self.epsilon!r}, momentum={self.momentum!r})"
+        )

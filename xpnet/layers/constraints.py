@@ -1,10 +1,11 @@
 """What weights must keep to after every update."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from xpnet.checks import finite_number
+from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import shown
 from xpnet.operations import unit_of_squares
 from xpnet.typing import Array, Namespace
@@ -64,7 +65,7 @@ def describe_constraint(constraint: Constraint) -> dict[str, Any]:
     """A constraint as JSON values, from which `build_constraint` makes an equal one."""
     kind = type(constraint)
     if CONSTRAINTS.get(kind.__name__) is kind:
-        return {"constraint": kind.__name__, "options": asdict(constraint)}  # type: ignore[call-overload]
+        return {"constraint": kind.__name__, "options": describe_fields(constraint)}
     return {"constraint": "custom", "options": {}}
 
 
@@ -82,5 +83,5 @@ def build_constraint(description: dict[str, Any]) -> Constraint:
             f"the constraint {shown(kind)} is not one of xpnet's ({', '.join(CONSTRAINTS)}): "
             f"give the model to load(..., model=...)"
         )
-    constraint: Constraint = CONSTRAINTS[kind](**description["options"])
+    constraint: Constraint = build_from_fields(CONSTRAINTS[kind], description["options"])
     return constraint

@@ -1,9 +1,10 @@
 """The fully connected layer."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from xpnet.checks import positive_integer
+from xpnet.descriptions import written_as
 from xpnet.errors import shown
 from xpnet.initializers import (
     Initializer,
@@ -13,7 +14,8 @@ from xpnet.initializers import (
     zeros,
 )
 from xpnet.layers.base import Context, Layer
-from xpnet.layers.constraints import Constraint, build_constraint, describe_constraint
+from xpnet.layers.constraints import Constraint, MaxNorm, build_constraint, describe_constraint
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import bias_gradient, weight_gradient
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
@@ -47,9 +49,13 @@ class Dense(Layer):
 
     n_in: int
     n_out: int
-    init_weight: Initializer = he_normal
+    init_weight: Initializer = field(
+        default=he_normal, metadata=written_as(describe_initializer, build_initializer)
+    )
     bias: bool = True
-    constraint: Constraint | None = None
+    constraint: Constraint | None = field(
+        default=None, metadata=written_as(describe_constraint, build_constraint)
+    )
 
     def __post_init__(self) -> None:
         for name in ("n_in", "n_out"):
@@ -110,29 +116,6 @@ class Dense(Layer):
             )
         return (self.n_out,)
 
-    def config(self) -> dict[str, Any]:
-        constraint = self.constraint
-        return {
-            "n_in": self.n_in,
-            "n_out": self.n_out,
-            "init_weight": describe_initializer(self.init_weight),
-            "bias": self.bias,
-            "constraint": None if constraint is None else describe_constraint(constraint),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Dense":
-        # An initializer of the user's own is not needed any more once the weights exist.
-        init_weight = build_initializer(config["init_weight"]) or he_normal
-        constraint = config.get("constraint")
-        return cls(
-            config["n_in"],
-            config["n_out"],
-            init_weight,
-            config.get("bias", True),
-            None if constraint is None else build_constraint(constraint),
-        )
-
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         y = xp.matmul(x, params["weight"])
         if self.bias:
@@ -151,3 +134,24 @@ class Dense(Layer):
 
     def input_gradient(self, xp: Namespace, params: Params, cache: Cache, dy: Array) -> Array:
         return xp.matmul(dy, params["weight"].T)
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(5, 3), (4, 5)
+        yield cls(1, 1), (1, 1)
+        yield cls(5, 3, bias=False), (4, 5)
+        yield cls(5, 3, constraint=MaxNorm(1.5)), (4, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        weight = place.parameter("weight")
+        if self.bias:
+            return place.node("Gemm", x, weight, place.parameter("bias"))
+        # Until 11 Gemm has to have a bias.
+        return place.node("Gemm" if place.opset >= 11 else "MatMul", x, weight)
+
+    def torch(self, place: TorchPlace) -> str:
+        place.keep("weight", place.array("weight").T)
+        if not self.bias:
+            return f"nn.Linear({self.n_in}, {self.n_out}, bias=False)"
+        place.keep("bias", place.array("bias"))
+        return f"nn.Linear({self.n_in}, {self.n_out})"

@@ -1,11 +1,13 @@
 """Dropout."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xpnet.checks import finite_number
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import dropped_fraction
-from xpnet.typing import Array, Cache, Grads, Namespace, Params
+from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,18 @@ class Dropout(Layer):
         if not need_dx:
             return None, {}
         return (dy * cache[0] if cache else dy), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(0.5), (6, 5)
+        yield cls(0.2), (3, 2, 4)
+        yield cls(0), (2, 3)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return x  # it is nothing in evaluation
+
+    def torch(self, place: TorchPlace) -> str:
+        return f"nn.Dropout({self.rate!r})"
 
 
 def rate_problem(rate: float) -> str:

@@ -1,11 +1,13 @@
 """From images to rows."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xpnet.checks import positive_integer
 from xpnet.errors import shown
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -49,3 +51,14 @@ class Flatten(Layer):
     ) -> tuple[Array | None, Grads]:
         (x,) = cache
         return (xp.reshape(dy, x.shape) if need_dx else None), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (3, 2, 4)
+        yield cls((2, 4)), (3, 2, 4)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        return place.node("Flatten", x, axis=1)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Flatten()"

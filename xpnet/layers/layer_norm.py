@@ -1,11 +1,13 @@
 """Layer normalisation."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.initializers import ones, zeros
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace, scale_and_shift
 from xpnet.random import Seed
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
@@ -95,3 +97,27 @@ class LayerNorm(Layer):
         dx -= normal * xp.mean(g * normal, axis=-1, keepdims=True)
         dx *= inverse
         return dx, grads
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(5), (4, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        if place.dtype == "float32" and place.opset >= 17:
+            arrays = [place.parameter(key) for key in ("scale", "bias")]
+            return place.node("LayerNormalization", x, *arrays, axis=-1, epsilon=self.epsilon)
+        centred = place.node("Sub", x, _row_mean(place, x, "mean"), part="centred")
+        square = place.node("Mul", centred, centred, part="square")
+        return scale_and_shift(place, centred, _row_mean(place, square, "variance"), self.epsilon)
+
+    def torch(self, place: TorchPlace) -> str:
+        place.keep("weight", place.array("scale"))
+        place.keep("bias", place.array("bias"))
+        return f"nn.LayerNorm({self.n_features}, eps={self.epsilon!r})"
+
+
+def _row_mean(place: OnnxPlace, x: str, part: str) -> str:
+    # Of rows, whose axis 1 every opset has.
+    if place.opset < 18:
+        return place.node("ReduceMean", x, part=part, axes=[1])
+    return place.node("ReduceMean", x, place.constant("axes", [1]), part=part)

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Iterator
 
+from xpnet.layers.activations import Tanh
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.container import Container
+from xpnet.layers.dense import Dense
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -107,3 +110,31 @@ class Residual(Container):
 
     def _joined(self, parts: list[Array], dy: Array) -> Array:
         return parts[0] + (parts[1] if "skip" in self._layers else dy)
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(Dense(5, 5)), (4, 5)
+        yield cls(Tanh()), (3, 4)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        outputs = [place.layer(key, inner, x) for key, inner in self._layers.items()]
+        return place.node("Add", outputs[0], outputs[1] if len(outputs) == 2 else x)
+
+    def torch(self, place: TorchPlace) -> str:
+        place.define(_TORCH)
+        parts = [place.layer(key, inner) for key, inner in self._layers.items()]
+        return f"Residual({', '.join(parts)})"
+
+
+_TORCH = '''
+class Residual(nn.Module):
+    """What a block adds to its input: block(x) + skip(x)."""
+
+    def __init__(self, block: nn.Module, skip: nn.Module | None = None) -> None:
+        super().__init__()
+        self.block = block
+        self.skip = skip if skip is not None else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(x) + self.skip(x)
+'''

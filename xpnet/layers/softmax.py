@@ -1,9 +1,11 @@
 """The softmax over the classes, as functions and as a layer."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
@@ -70,3 +72,17 @@ class Softmax(Layer):
             return None, {}
         (y,) = cache
         return y * (dy - xp.sum(y * dy, axis=-1, keepdims=True)), {}
+
+    @classmethod
+    def examples(cls) -> Iterator[tuple[Layer, Shape]]:
+        yield cls(), (4, 5)
+
+    def onnx(self, place: OnnxPlace, x: str) -> str:
+        # Until 13 all axes from this one on are one: of the last that is the same.
+        axis = place.last_axis(x)
+        if axis is None:
+            place.need_opset(11, "the last axis of samples of unknown shape")
+        return place.node("Softmax", x, axis=axis)
+
+    def torch(self, place: TorchPlace) -> str:
+        return "nn.Softmax(dim=-1)"

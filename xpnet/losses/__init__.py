@@ -8,41 +8,35 @@ a function. A plain function of your own with this signature is a loss like thes
 
 from typing import Any
 
+from xpnet.descriptions import named_classes
 from xpnet.errors import shown
-from xpnet.losses.base import (
-    TARGET_KINDS,
-    ElementwiseLoss,
-    Loss,
-    LossFunction,
-    accepts_weight,
-    target_kind,
-)
-from xpnet.losses.binary import BinaryCrossEntropy, binary_cross_entropy
-from xpnet.losses.cross_entropy import (
-    SoftmaxCrossEntropy,
-    balanced_class_weight,
-    one_hot,
-    softmax_cross_entropy,
-)
-from xpnet.losses.regression import (
-    Huber,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    PoissonDeviance,
-    huber,
-    mean_absolute_error,
-    mean_squared_error,
-    poisson_deviance,
-)
 
-LOSSES: dict[str, type[Loss]] = {
-    "softmax_cross_entropy": SoftmaxCrossEntropy,
-    "binary_cross_entropy": BinaryCrossEntropy,
-    "mean_squared_error": MeanSquaredError,
-    "mean_absolute_error": MeanAbsoluteError,
-    "huber": Huber,
-    "poisson_deviance": PoissonDeviance,
-}
+# In the order in which messages list them.
+# isort: off
+from xpnet.losses.cross_entropy import SoftmaxCrossEntropy as SoftmaxCrossEntropy
+from xpnet.losses.cross_entropy import softmax_cross_entropy as softmax_cross_entropy
+from xpnet.losses.binary import BinaryCrossEntropy as BinaryCrossEntropy
+from xpnet.losses.binary import binary_cross_entropy as binary_cross_entropy
+from xpnet.losses.regression import MeanSquaredError as MeanSquaredError
+from xpnet.losses.regression import mean_squared_error as mean_squared_error
+from xpnet.losses.regression import MeanAbsoluteError as MeanAbsoluteError
+from xpnet.losses.regression import mean_absolute_error as mean_absolute_error
+from xpnet.losses.regression import Huber as Huber
+from xpnet.losses.regression import huber as huber
+from xpnet.losses.regression import PoissonDeviance as PoissonDeviance
+from xpnet.losses.regression import poisson_deviance as poisson_deviance
+
+# isort: on
+from xpnet.losses.base import TARGET_KINDS as TARGET_KINDS
+from xpnet.losses.base import ElementwiseLoss as ElementwiseLoss
+from xpnet.losses.base import Loss as Loss
+from xpnet.losses.base import LossFunction as LossFunction
+from xpnet.losses.base import accepts_weight as accepts_weight
+from xpnet.losses.base import target_kind as target_kind
+from xpnet.losses.cross_entropy import balanced_class_weight as balanced_class_weight
+from xpnet.losses.cross_entropy import one_hot as one_hot
+
+LOSSES: dict[str, type[Loss]] = named_classes(globals(), Loss)
 """The losses by the name that the command line and saved networks give them."""
 
 DEFAULT_LOSSES: dict[str, Loss] = {
@@ -55,10 +49,8 @@ DEFAULT_LOSSES: dict[str, Loss] = {
 
 def describe_loss(loss: LossFunction) -> dict[str, Any] | None:
     """One of xpnet's losses as JSON values, for `build_loss`; None if it is another."""
-    if isinstance(loss, Loss):
-        for name, known in LOSSES.items():
-            if type(loss) is known:
-                return {"loss": name, "options": loss.config()}
+    if isinstance(loss, Loss) and type(loss) in LOSSES.values():
+        return {"loss": loss.name, "options": loss.config()}
     return None
 
 
@@ -74,31 +66,3 @@ def build_loss(description: dict[str, Any]) -> Loss:
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {shown(name)}")
     return LOSSES[name].from_config(description["options"])
-
-
-__all__ = [
-    "DEFAULT_LOSSES",
-    "LOSSES",
-    "TARGET_KINDS",
-    "BinaryCrossEntropy",
-    "ElementwiseLoss",
-    "Huber",
-    "Loss",
-    "LossFunction",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "PoissonDeviance",
-    "SoftmaxCrossEntropy",
-    "accepts_weight",
-    "balanced_class_weight",
-    "binary_cross_entropy",
-    "build_loss",
-    "describe_loss",
-    "huber",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "one_hot",
-    "poisson_deviance",
-    "softmax_cross_entropy",
-    "target_kind",
-]

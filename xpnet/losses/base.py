@@ -1,12 +1,13 @@
 """What a loss is: its value and its gradient from the output of a network and the targets."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from xpnet.checks import as_float
+from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import shown
 from xpnet.typing import Array, Namespace
 
@@ -15,6 +16,9 @@ TARGET_KINDS = ("classes", "multilabel", "values")
 
 LossFunction = Callable[..., tuple[Array, Array | None]]
 """A `Loss`, or a plain function with the same signature."""
+
+Example: TypeAlias = tuple["Loss", str, bool]
+"""A loss, the form of its targets, and whether the samples are weighted."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class Loss:
     The weights of classes work likewise. PyTorch divides by the sum of the weights instead,
     sum(w_i l_i) / sum(w_i); the two are the same where the weights of a batch have a mean of 1.
     """
+
+    name: ClassVar[str]
+    """What files and the command line call it, and a ready-made instance in `xpnet.losses`."""
 
     target_kind: ClassVar[str]
 
@@ -95,6 +102,18 @@ class Loss:
         """
         raise NotImplementedError(f"{type(self).__name__} must define __call__")
 
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        """Losses of this class, each with the form of its targets and whether with weights.
+
+        On each of them `xpnet conformance` and the tests of xpnet's own losses try the whole
+        contract. The forms are `"labels"`, `"one-hot rows"`, `"rows"` of 0 and 1, `"values"` and
+        `"counts"`, which are not negative.
+        """
+        form = {"classes": "labels", "multilabel": "rows"}.get(cls.target_kind, "values")
+        yield cls(), form, False
+        yield cls(), form, True
+
     def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
         """The loss for many calls on one device: what is constant in it is brought there once.
 
@@ -114,12 +133,12 @@ class Loss:
 
     def config(self) -> dict[str, Any]:
         """The hyper-parameters as JSON values, from which `from_config` makes an equal loss."""
-        return dict(vars(self))
+        return describe_fields(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Loss":
         """The inverse of `config`."""
-        return cls(**config)
+        return build_from_fields(cls, config)
 
 
 class ElementwiseLoss(Loss):

@@ -1,6 +1,6 @@
 """Binary cross-entropy, for labels that hold or not, each by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from array_api_compat import device
 
 from xpnet.errors import shown
-from xpnet.losses.base import ElementwiseLoss, LossFunction, check_fraction, is_weight
+from xpnet.losses.base import ElementwiseLoss, Example, LossFunction, check_fraction, is_weight
 from xpnet.typing import Array, Namespace
 
 
@@ -49,6 +49,7 @@ class BinaryCrossEntropy(ElementwiseLoss):
     label_smoothing: float = 0.0
     positive_weight: float | tuple[float, ...] | None = None
 
+    name = "binary_cross_entropy"
     target_kind: ClassVar[str] = "multilabel"
     applies: ClassVar[str | None] = "the logistic function"
     nonzero: ClassVar[tuple[str, ...]] = ("positive_weight",)
@@ -123,6 +124,13 @@ class BinaryCrossEntropy(ElementwiseLoss):
                 f"BinaryCrossEntropy: positive_weight has {len(given)} numbers, the network "
                 f"{n_outputs} outputs; give one number, or one for each output"
             )
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        yield cls(), "rows", False
+        yield cls(), "rows", True
+        yield cls(0.1, positive_weight=2.0), "rows", False
+        yield cls(positive_weight=(1, 2, 3, 0.5)), "rows", True
 
 
 binary_cross_entropy = BinaryCrossEntropy()

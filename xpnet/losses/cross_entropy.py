@@ -1,7 +1,7 @@
 """Cross-entropy of the softmax, for classes of which one is right."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -11,7 +11,14 @@ from array_api_compat import device
 
 from xpnet.checks import positive_integer
 from xpnet.errors import shown
-from xpnet.losses.base import Loss, LossFunction, check_fraction, column_of_weights, is_weight
+from xpnet.losses.base import (
+    Example,
+    Loss,
+    LossFunction,
+    check_fraction,
+    column_of_weights,
+    is_weight,
+)
 from xpnet.typing import Array, DType, Namespace
 
 
@@ -82,6 +89,7 @@ class SoftmaxCrossEntropy(Loss):
     label_smoothing: float = 0.0
     class_weight: Mapping[int, float] | Sequence[Any] | None = None
 
+    name = "softmax_cross_entropy"
     target_kind: ClassVar[str] = "classes"
     applies: ClassVar[str | None] = "the softmax"
     nonzero: ClassVar[tuple[str, ...]] = ("class_weight",)
@@ -177,6 +185,15 @@ class SoftmaxCrossEntropy(Loss):
         raise ValueError(
             f"SoftmaxCrossEntropy: class_weight {problem}, but the network has {n_classes} outputs"
         )
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        yield cls(), "labels", False
+        yield cls(), "one-hot rows", False
+        yield cls(), "labels", True
+        yield cls(label_smoothing=0.1), "labels", False
+        yield cls(class_weight=(1, 2, 0.5, 0)), "labels", False
+        yield cls(0.2, {1: 3.0}), "one-hot rows", True
 
 
 softmax_cross_entropy = SoftmaxCrossEntropy()

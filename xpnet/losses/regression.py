@@ -1,10 +1,11 @@
 """Losses for real numbers. All are means over samples and outputs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.errors import shown
-from xpnet.losses.base import ElementwiseLoss, is_weight
+from xpnet.losses.base import ElementwiseLoss, Example, is_weight
 from xpnet.typing import Array, Namespace
 
 
@@ -15,6 +16,7 @@ class MeanSquaredError(ElementwiseLoss):
     Without a factor 1/2, as PyTorch's MSELoss has it; the gradient is 2 (output - target) / (B C).
     """
 
+    name = "mean_squared_error"
     target_kind: ClassVar[str] = "values"
 
     def terms(
@@ -33,6 +35,7 @@ class MeanAbsoluteError(ElementwiseLoss):
     weigh no more than by their distance. The best constant is the median, and not the mean.
     """
 
+    name = "mean_absolute_error"
     target_kind: ClassVar[str] = "values"
 
     def terms(
@@ -68,6 +71,7 @@ class Huber(ElementwiseLoss):
 
     delta: float = 1.0
 
+    name = "huber"
     target_kind: ClassVar[str] = "values"
     # With 0 there would be no slope, and nothing would be learnt.
     nonzero: ClassVar[tuple[str, ...]] = ("delta",)
@@ -86,6 +90,11 @@ class Huber(ElementwiseLoss):
         difference -= 0.5 * slope
         difference *= slope
         return difference, slope if need_grad else None
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        yield cls(), "values", False
+        yield cls(delta=2.5), "values", True
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ class PoissonDeviance(ElementwiseLoss):
     https://doi.org/10.1007/978-1-4899-3242-6
     """
 
+    name = "poisson_deviance"
     target_kind: ClassVar[str] = "values"
     applies: ClassVar[str | None] = "the exponential"
 
@@ -121,6 +131,11 @@ class PoissonDeviance(ElementwiseLoss):
         terms *= target
         terms += slopes
         return terms, slopes if need_grad else None
+
+    @classmethod
+    def examples(cls) -> Iterator[Example]:
+        yield cls(), "counts", False
+        yield cls(), "counts", True
 
 
 mean_squared_error = MeanSquaredError()

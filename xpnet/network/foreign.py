@@ -2,27 +2,20 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Self
 
 from xpnet.backends import Backend
 from xpnet.layers import Layer
-
-if TYPE_CHECKING:
-    from xpnet.network.network import Network
-
-
-class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict` did not find, and what it had no use for, as in PyTorch."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+from xpnet.network import torch_weights
+from xpnet.network.torch_weights import IncompatibleKeys
 
 
 class Foreign:
-    """What a `Network` can be made of beside the files that it saves; `xpnet.export` reads them."""
+    """What a `Network` can be made of beside the files that it saves."""
 
-    @staticmethod
+    @classmethod
     def from_npz(
+        cls,
         path: str | os.PathLike[str],
         *,
         model: Layer | None = None,
@@ -30,7 +23,7 @@ class Foreign:
         device: str | None = None,
         dtype: str | None = None,
         **attributes: Any,
-    ) -> "Network":
+    ) -> Self:
         """A network of an `.npz` file: what `xpnet.export.to_npz` wrote, to the bit; or arrays.
 
         Nothing in the file is run (there is no pickle), and nothing is read whose shape does not
@@ -58,14 +51,15 @@ class Foreign:
         BackendUnavailable
             If the backend cannot be used.
         """
-        from xpnet.export import npz  # late: it imports this package
+        from xpnet.network import npz  # late: few need zip files
 
         return npz.from_npz(
-            path, model=model, backend=backend, device=device, dtype=dtype, **attributes
+            cls, path, model=model, backend=backend, device=device, dtype=dtype, **attributes
         )
 
-    @staticmethod
+    @classmethod
     def from_torch(
+        cls,
         state: Any,
         model: Layer | None = None,
         *,
@@ -74,7 +68,7 @@ class Foreign:
         dtype: str | None = None,
         layers: Mapping[type[Layer], Any] | None = None,
         **attributes: Any,
-    ) -> "Network":
+    ) -> Self:
         """A network with the weights of a PyTorch module.
 
         Parameters
@@ -101,9 +95,8 @@ class Foreign:
         BackendUnavailable
             If the backend cannot be used.
         """
-        from xpnet.export import torch_reading
-
-        return torch_reading.from_torch(
+        return torch_weights.from_torch(
+            cls,
             state,
             model,
             backend=backend,
@@ -149,6 +142,4 @@ class Foreign:
         ExportError
             If a layer of one's own has no function, or one that changes the numbers.
         """
-        from xpnet.export import torch_reading
-
-        return torch_reading.load_state_dict(self, state, strict=strict, layers=layers)
+        return torch_weights.load_state_dict(self, state, strict=strict, layers=layers)

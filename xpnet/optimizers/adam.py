@@ -1,6 +1,7 @@
 """Adam, and Adam with decoupled weight decay."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -46,6 +47,7 @@ class Adam(Optimizer):
     https://arxiv.org/abs/1412.6980
     """
 
+    name = "adam"
     learning_rate: float = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
@@ -103,6 +105,10 @@ class Adam(Optimizer):
         parameter -= step
         return parameter, {"gradient_sum": total, "square_sum": squares}
 
+    @classmethod
+    def examples(cls) -> Iterator[Optimizer]:
+        yield cls(0.1, clip_value=0.3)
+
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Adam):
@@ -121,5 +127,10 @@ class AdamW(Adam):
     https://arxiv.org/abs/1711.05101
     """
 
+    name = "adamw"
     _: KW_ONLY
     weight_decay: float = 0.01
+
+    @classmethod
+    def examples(cls) -> Iterator[Optimizer]:
+        yield cls(0.1)

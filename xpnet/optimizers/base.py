@@ -1,5 +1,6 @@
 """What an optimizer is: how one parameter is updated, and what is the same for all of them."""
 
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import reduce
 from typing import ClassVar
@@ -77,6 +78,9 @@ class Optimizer:
     ema: float | None = None
     schedule: Schedule | ReduceOnPlateau | None = None
 
+    name: ClassVar[str]
+    """What the command line calls it, and `xpnet.optimizers.OPTIMIZERS`."""
+
     nonzero: ClassVar[tuple[str, ...]] = ("learning_rate", "clip_norm", "clip_value")
     """The options that must become neither 0 nor infinite in the dtype of a training: `fit` and
     `initial_state` look."""
@@ -126,6 +130,11 @@ class Optimizer:
             The updated parameter, and a dictionary with its updated slots.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update_one")
+
+    @classmethod
+    def examples(cls) -> "Iterator[Optimizer]":
+        """Optimizers of this class, on which `xpnet conformance` and the tests try the contract."""
+        yield cls(0.1)
 
     # -- what is the same for all ---------------------------------------------------------------
 

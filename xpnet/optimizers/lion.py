@@ -29,6 +29,7 @@ class Lion(Optimizer):
     https://arxiv.org/abs/2302.06675
     """
 
+    name = "lion"
     learning_rate: float = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99

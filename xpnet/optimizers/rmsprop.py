@@ -36,6 +36,7 @@ class RMSprop(Optimizer):
     https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf
     """
 
+    name = "rmsprop"
     learning_rate: float = 0.01
     decay: float = 0.99
     epsilon: float = 1e-8

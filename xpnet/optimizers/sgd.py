@@ -1,5 +1,6 @@
 """Stochastic gradient descent: plain, with momentum, with Nesterov's momentum."""
 
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
 from xpnet.operations import Unmade, subtract_product
@@ -19,6 +20,7 @@ class SGD(Optimizer):
         See `Optimizer`.
     """
 
+    name = "sgd"
     learning_rate: float = 0.1
 
     def update_one(
@@ -51,6 +53,11 @@ class SGD(Optimizer):
         asked = self.weight_decay or self.l2 or self.clip_norm or self.clip_value
         return not (own or asked)
 
+    @classmethod
+    def examples(cls) -> Iterator[Optimizer]:
+        yield cls(0.1)
+        yield cls(0.1, weight_decay=0.1, l2=0.2, clip_norm=0.5, ema=0.9)
+
 
 @dataclass(frozen=True, repr=False)
 class Momentum(Optimizer):
@@ -77,6 +84,7 @@ class Momentum(Optimizer):
     https://doi.org/10.1016/0041-5553(64)90137-5
     """
 
+    name = "momentum"
     learning_rate: float = 0.1
     momentum: float = 0.9
     _: KW_ONLY
@@ -126,6 +134,8 @@ class Nesterov(Momentum):
     Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum in deep
     learning", ICML 2013, https://proceedings.mlr.press/v28/sutskever13.html
     """
+
+    name = "nesterov"
 
     def update_one(
         self,

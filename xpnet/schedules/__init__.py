@@ -10,31 +10,23 @@ factor changes with every step unless it says otherwise.
 `ReduceOnPlateau` follows what is measured after an epoch instead, and has no such table.
 """
 
-from xpnet.schedules.base import Schedule, WarmedUp
-from xpnet.schedules.courses import Constant, Cosine, Exponential, OneCycle, Polynomial, Step
-from xpnet.schedules.plateau import Plateau, ReduceOnPlateau
+from xpnet.descriptions import named_classes
+from xpnet.schedules.base import Schedule as Schedule
+from xpnet.schedules.base import WarmedUp as WarmedUp
+from xpnet.schedules.plateau import Plateau as Plateau
+
+# In the order in which the command line lists them.
+# isort: off
+from xpnet.schedules.courses import Constant as Constant
+from xpnet.schedules.courses import Step as Step
+from xpnet.schedules.courses import Exponential as Exponential
+from xpnet.schedules.courses import Polynomial as Polynomial
+from xpnet.schedules.courses import Cosine as Cosine
+from xpnet.schedules.courses import OneCycle as OneCycle
+from xpnet.schedules.plateau import ReduceOnPlateau as ReduceOnPlateau
 
 SCHEDULES: dict[str, type[Schedule] | type[ReduceOnPlateau]] = {
-    "constant": Constant,
-    "step": Step,
-    "exponential": Exponential,
-    "polynomial": Polynomial,
-    "cosine": Cosine,
-    "one-cycle": OneCycle,
-    "plateau": ReduceOnPlateau,
+    **named_classes(globals(), Schedule),
+    **named_classes(globals(), ReduceOnPlateau),
 }
 """The schedules by the name that the command line gives them."""
-
-__all__ = [
-    "SCHEDULES",
-    "Constant",
-    "Cosine",
-    "Exponential",
-    "OneCycle",
-    "Plateau",
-    "Polynomial",
-    "ReduceOnPlateau",
-    "Schedule",
-    "Step",
-    "WarmedUp",
-]

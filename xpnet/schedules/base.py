@@ -1,7 +1,7 @@
 """What a schedule is: a table of the factors of the learning rate, made before the first step."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from xpnet.typing import HostArray
 @dataclass(frozen=True)
 class Schedule:
     """The factors of the learning rate in all steps of a run; a subclass defines `factors`."""
+
+    name: ClassVar[str]
+    """What the command line calls it, and `xpnet.schedules.SCHEDULES`."""
 
     def factors(self, epochs: int, steps_per_epoch: int) -> HostArray:
         """What the learning rate is multiplied by in each step.

@@ -19,6 +19,8 @@ class Constant(WarmedUp):
         See `WarmedUp`.
     """
 
+    name = "constant"
+
     def course(self, epochs: HostArray, length: float) -> HostArray:
         return np.ones(epochs.shape)
 
@@ -36,6 +38,8 @@ class Step(WarmedUp):
     warmup
         See `WarmedUp`.
     """
+
+    name = "step"
 
     every: int
     factor: float = 0.1
@@ -63,6 +67,8 @@ class Exponential(WarmedUp):
         See `WarmedUp`.
     """
 
+    name = "exponential"
+
     factor: float
     smooth: bool = False
 
@@ -87,6 +93,8 @@ class Polynomial(WarmedUp):
     warmup
         See `WarmedUp`.
     """
+
+    name = "polynomial"
 
     power: float = 1.0
     final: float = 0.0
@@ -116,6 +124,8 @@ class Cosine(WarmedUp):
     Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", ICLR 2017,
     https://arxiv.org/abs/1608.03983
     """
+
+    name = "cosine"
 
     final: float = 0.0
 
@@ -149,6 +159,8 @@ class OneCycle(Schedule):
     Smith and Topin, "Super-convergence: very fast training of neural networks using large learning
     rates", 2017, https://arxiv.org/abs/1708.07120
     """
+
+    name = "one-cycle"
 
     pct_start: float = 0.3
     div_factor: float = 25.0

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
@@ -34,6 +34,8 @@ class ReduceOnPlateau:
     This is torch's ReduceLROnPlateau, with its defaults, where `threshold_mode="abs"`: `min_delta`
     is a difference and not a fraction. Keras counts one epoch less as `patience`.
     """
+
+    name: ClassVar[str] = "plateau"
 
     monitor: str = "train_loss"
     factor: float = 0.1

@@ -1,19 +1,20 @@
 """Networks made of what the exports wrote, or of arrays from elsewhere."""
 
 import json
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
 from xpnet.backends import Backend, open_backend
 from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
-from xpnet.network import Network
 from xpnet.network.metadata import check_together, read_metadata
 from xpnet.network.state import load_array
 from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.typing import HostArray, Shape
+
+N = TypeVar("N")
 
 SHOWN = 8
 """How many names a message repeats."""
@@ -52,6 +53,7 @@ def read_description(where: str, text: str, model: Layer | None) -> tuple[Layer,
 
 
 def make_network(
+    kind: Callable[..., N],
     where: str,
     model: Layer,
     arrays: Mapping[str, HostArray],
@@ -60,11 +62,13 @@ def make_network(
     backend: str | Backend,
     device: str | None,
     dtype: str | None,
-) -> Network:
+) -> N:
     """A network on a backend, of arrays that were checked.
 
     Parameters
     ----------
+    kind
+        The class of the network.
     where
         The file, for messages.
     model
@@ -94,7 +98,7 @@ def make_network(
     with opened.scope():
         loaded = {name: load_array(opened, value) for name, value in arrays.items()}
     names = model.parameter_shapes()
-    return Network(
+    return kind(
         model,
         {name: loaded.pop(name) for name in names},
         opened,

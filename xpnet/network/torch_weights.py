@@ -1,49 +1,59 @@
-"""Networks with the weights of PyTorch's modules: what `torch.py` writes, the other way round.
+"""Networks with the weights of PyTorch's modules: the way there, the other way round.
 
-How a layer's arrays are named and laid out there is said once, by the functions that export them.
-Here these are given arrays of numbers that count the elements: where a number comes out is where
-the element of that number is to be found.
+How a layer's arrays are named and laid out there is said once, by `Layer.torch`. Here it is given
+arrays of numbers that count the elements: where a number comes out is where the element of that
+number is to be found.
 """
 
 import math
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from xpnet.backends import Backend, backend_of
 from xpnet.errors import CheckpointError, ExportError, one_line, reason_of
-from xpnet.export.reading import (
+from xpnet.files import check_file
+from xpnet.layers import Layer
+from xpnet.network.arrays import TrainedArrays
+from xpnet.network.places import Exporters
+from xpnet.network.reading import (
     check_fit,
     compare_shapes,
     make_network,
     read_description,
     widest,
 )
-from xpnet.export.torch import DESCRIPTION, Layers, make_module
-from xpnet.files import check_file
-from xpnet.layers import Layer
-from xpnet.network import Network
-from xpnet.network.foreign import IncompatibleKeys
 from xpnet.network.state import load_array
+from xpnet.network.torch_module import DESCRIPTION, make_module
 from xpnet.typing import HostArray, Shape
+
+N = TypeVar("N")
 
 _FIRST = 2**40
 """The number of the first element: none that an exporter would write by itself."""
 
 
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict` did not find, and what it had no use for, as in PyTorch."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
 def from_torch(
+    kind: Callable[..., N],
     state: Any,
     model: Layer | None,
     *,
     backend: str | Backend,
     device: str | None,
     dtype: str | None,
-    layers: Layers | None,
+    layers: Exporters | None,
     **attributes: Any,
-) -> Network:
-    """`Network.from_torch`, which says more."""
+) -> N:
+    """`Network.from_torch`, which says more; `kind` is the class of the network."""
     where, state, text = _opened(state)
     described: dict[str, Any] = {}
     if text is not None:
@@ -63,12 +73,12 @@ def from_torch(
     arrays = _filled(where, flat, shapes, places, values)
     attributes = {**described, **attributes, "dtype": found}
     return make_network(
-        where, model, arrays, attributes, backend=backend, device=device, dtype=dtype
+        kind, where, model, arrays, attributes, backend=backend, device=device, dtype=dtype
     )
 
 
 def load_state_dict(
-    network: Network, state: Any, *, strict: bool, layers: Layers | None
+    network: TrainedArrays, state: Any, *, strict: bool, layers: Exporters | None
 ) -> IncompatibleKeys:
     """`Network.load_state_dict`, which says more."""
     where, state, _ = _opened(state)
@@ -147,7 +157,7 @@ def _check_count(where: str, model: Layer, state: Mapping[str, Any]) -> None:
 
 
 def _places(
-    model: Layer, shapes: Mapping[str, Shape], layers: Layers | None
+    model: Layer, shapes: Mapping[str, Shape], layers: Exporters | None
 ) -> dict[str, HostArray | None]:
     """For each name in a state dict the numbers of its elements; None of what is a constant."""
     counted, first = {}, _FIRST
