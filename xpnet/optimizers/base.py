@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, fields
-from functools import reduce
 from typing import ClassVar
 
 from array_api_compat import device
 
 from xpnet.checks import finite_number
-from xpnet.operations import unit_of_squares
+from xpnet.optimizers.around import averaged, clipped, decayed, shrinkage
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.typing import Array, Grads, Namespace, Params
 
@@ -215,20 +214,17 @@ class Optimizer:
         """
         if not grads:
             return params, slots
-        grads = self._clipped(xp, grads)
+        # The order in which the options stand around the rule; `ema` comes after all parameters.
+        grads = clipped(xp, grads, norm=self.clip_norm, value=self.clip_value)
         kept, names = self.numbers(), self.slots()
         numbers = self.advance(xp, {name: slots[name] for name in kept}, learning_rate)
         for number in kept:
             slots[number] = numbers[number]
-        shrink = 1.0 - learning_rate * self.weight_decay if self.weight_decay else None
-        decay = self.l2 or shrink is not None
+        shrink = shrinkage(learning_rate, self.weight_decay)
         for name, gradient in grads.items():
             parameter = params[name]
-            if decay and self._decays(name, parameter):
-                if self.l2:
-                    gradient = gradient + self.l2 * parameter
-                if shrink is not None:
-                    parameter *= shrink
+            if self._decays(name, parameter):
+                parameter, gradient = decayed(parameter, gradient, self.l2, shrink)
             own = dict(numbers)
             for slot in names:
                 own[slot] = slots[f"{slot}/{name}"]
@@ -240,18 +236,14 @@ class Optimizer:
     def average(
         self, averages: dict[str, Array], params: Params, slots: dict[str, Array]
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Consumes `averages` and `slots`: the averages of the parameters after a step.
+        """Consumes `averages` and `slots`: the averages of the parameters after a step, by `ema`.
 
-        With n the sum of the weights 1, d, d², ... of all steps so far,
-        n = d n + 1 and average += (parameter - average) / n. So after the first step the average
-        is the parameter, whatever it was before, and no step has more weight than it should.
+        See `xpnet.optimizers.around.averaged`.
         """
-        if not params:
-            return averages, slots
-        weights = slots["ema_weights"] * self.ema + 1.0
-        slots["ema_weights"] = weights
-        for name, parameter in params.items():
-            averages[name] += (parameter - averages[name]) / weights
+        if params:
+            averages, slots["ema_weights"] = averaged(
+                averages, params, slots["ema_weights"], self.ema
+            )
         return averages, slots
 
     @property
@@ -259,28 +251,9 @@ class Optimizer:
         """Whether a gradient may be `xpnet.operations.Unmade`: nothing but `update_one` sees it."""
         return False
 
-    def _clipped(self, xp: Namespace, grads: Grads) -> Grads:
-        if self.clip_value is not None:
-            return {
-                name: xp.minimum(xp.maximum(gradient, -self.clip_value), self.clip_value)
-                for name, gradient in grads.items()
-            }
-        if self.clip_norm is not None:
-            return self._clipped_by_norm(xp, grads, self.clip_norm)
-        return grads
-
-    def _clipped_by_norm(self, xp: Namespace, grads: Grads, limit: float) -> Grads:
-        sizes = [xp.max(xp.abs(gradient)) for gradient in grads.values() if 0 not in gradient.shape]
-        if not sizes:
-            return grads
-        unit = unit_of_squares(xp, reduce(xp.maximum, sizes))
-        grads = {name: gradient / unit for name, gradient in grads.items()}
-        norm = xp.sqrt(sum(xp.sum(gradient * gradient) for gradient in grads.values()))
-        # As in torch: the small number keeps a norm of 0 from dividing.
-        factor = xp.minimum(limit / (norm + 1e-6 / unit), unit)
-        return {name: gradient * factor for name, gradient in grads.items()}
-
     def _decays(self, name: str, parameter: Array) -> bool:
+        if not (self.l2 or self.weight_decay):
+            return False
         if self.decayed == "weights":
             return bool(parameter.ndim >= 2)
         return self.decayed == "all" or name in self.decayed
