@@ -86,12 +86,14 @@ def package(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(package):
     """What is known of them in a new process."""
+    before = os.environ.get("PYTHONPATH")
+    paths = [str(package), *([before] if before else [])]
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(package / "model.safetensors")],
         capture_output=True,
         text=True,
         cwd=package,
-        env={**os.environ, "PYTHONPATH": str(package)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
