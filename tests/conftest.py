@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from xpnet.backends import BACKENDS, Backend, open_backend, probe_backends
+from xpnet.backends import BACKENDS, Backend, backend_class, open_backend, probe_backends
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.data.mnist import TEST_FILES, TRAIN_FILES, find_files
 
@@ -64,15 +64,13 @@ class ReadOnlyNumpy(NumpyBackend):
 
 
 TARGETS = [
-    Target("numpy"),
     Target("numpy", read_only=True),
-    Target("array_api_strict", "CPU_DEVICE"),
-    Target("array_api_strict", "device1"),
-    Target("torch"),
-    Target("jax"),
-    Target("cupy"),
+    *(Target(name, device) for name in BACKENDS for device in backend_class(name).tested_on),
 ]
 """Where the array code is tested."""
+
+GPU_BACKENDS = [name for name in BACKENDS if backend_class(name).needs_gpu]
+CPU_BACKENDS = [name for name in BACKENDS if name not in GPU_BACKENDS]
 
 TRAINING_TARGETS = [target for target in TARGETS if not target.read_only]
 """Where whole networks are trained: their parameters must be writable."""
@@ -98,7 +96,9 @@ def page(name: str) -> str:
 
 def _params(targets):
     return [
-        pytest.param(target, id=str(target), marks=[pytest.mark.gpu] * (target.name == "cupy"))
+        pytest.param(
+            target, id=str(target), marks=[pytest.mark.gpu] * (target.name in GPU_BACKENDS)
+        )
         for target in targets
     ]
 
@@ -176,9 +176,10 @@ def pytest_unconfigure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what is run on CuPy; and order: what needs MNIST or much time comes last."""
+    """Mark what is run on a GPU alone; and order: what needs MNIST or much time comes last."""
     for item in items:
-        if "cupy" in getattr(item, "callspec", SimpleNamespace(id="")).id.split("-"):
+        parameters = getattr(item, "callspec", SimpleNamespace(id="")).id.split("-")
+        if not set(GPU_BACKENDS).isdisjoint(parameters):
             item.add_marker(pytest.mark.gpu)
         # Several processes share the tests by their names: these must be the same in all of them.
         assert " at 0x" not in item.nodeid, f"an address in the name of a test: {item.nodeid}"

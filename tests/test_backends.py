@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import require
+from conftest import CPU_BACKENDS, require
 
 import xpnet
 from xpnet import BackendUnavailable, backend_of, open_backend, probe_backends
@@ -101,7 +101,7 @@ def test_torch_records_no_gradients_inside_its_scope():
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("name", ["numpy", "array_api_strict", "torch", "jax", "auto"])
+@pytest.mark.parametrize("name", [*CPU_BACKENDS, "auto"])
 def test_tf32_is_refused_where_it_means_nothing(name):
     if name != "auto":
         require(name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import require
+from conftest import CPU_BACKENDS, require
 
 import xpnet
 from xpnet import (
@@ -548,7 +548,7 @@ class Fail(Callback):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["numpy", "torch", "jax", "array_api_strict"])
+@pytest.mark.parametrize("name", CPU_BACKENDS)
 def test_memory_that_is_used_up(name, dtype):
     require(name)
     error = used_up(name)
@@ -573,7 +573,7 @@ def test_numpy_says_what_it_was_asked_for():
         fit(MODEL, (X, Y), callbacks=[Asks()], **OPTIONS)
 
 
-@pytest.mark.parametrize("name", ["numpy", "torch", "jax", "array_api_strict"])
+@pytest.mark.parametrize("name", CPU_BACKENDS)
 def test_other_errors_are_left_as_they_are(name):
     require(name)
     backend = open_backend(name)

@@ -14,6 +14,7 @@ from conftest import page, require
 
 import xpnet
 from xpnet import BackendUnavailable
+from xpnet.backends import BACKENDS, backend_class
 from xpnet.cli import main
 from xpnet.conformance import check_namespace, needed_dtypes, needed_functions, needed_operators
 from xpnet.conformance.recording import record
@@ -21,10 +22,10 @@ from xpnet.conformance.recording import record
 pytestmark = pytest.mark.libraries
 
 
-@pytest.mark.parametrize("module", ["numpy", "array_api_strict", "torch", "jax.numpy", "cupy"])
-def test_our_backends_conform(module):
-    require(module.partition(".")[0])
-    report = check_namespace(module)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_our_backends_conform(name):
+    require(name)
+    report = check_namespace(backend_class(name).namespace or name)
     assert report.conforms, report
     assert report.trains
     groups = ["transfer", "operations", "layers", "losses", "metrics", "optimizers", "training"]

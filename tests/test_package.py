@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import xpnet
+from xpnet.backends import BACKENDS, backend_class
 
 pytestmark = pytest.mark.installed
 
 PACKAGE = Path(xpnet.__file__).parent
-ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "dask"}
+ARRAY_LIBRARIES = {(backend_class(n).namespace or n).partition(".")[0] for n in BACKENDS} | {"dask"}
 
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},

@@ -16,11 +16,14 @@ __all__ = [
     "DTYPES",
     "Backend",
     "Status",
+    "backend_class",
     "backend_of",
+    "backend_of_namespace",
     "open_backend",
     "probe_backends",
 ]
 
+# A row for each; all else that is to be known of a backend, its class says.
 _BACKENDS = {
     "numpy": "NumpyBackend",
     "cupy": "CupyBackend",
@@ -85,7 +88,7 @@ def open_backend(
     if name == "auto":
         backend = _open_automatically(device, dtype, tf32)
     else:
-        backend = _backend_class(name)(device, dtype, tf32)
+        backend = backend_class(name)(device, dtype, tf32)
     if threads is not None:
         backend.limit_threads(threads)
     return backend
@@ -93,7 +96,7 @@ def open_backend(
 
 def probe_backends() -> dict[str, Status]:
     """Whether each backend is usable, with version, device and reason."""
-    return {name: _backend_class(name).probe() for name in BACKENDS}
+    return {name: backend_class(name).probe() for name in BACKENDS}
 
 
 def backend_of(x: Any, dtype: str = "float32") -> Backend:
@@ -105,7 +108,7 @@ def backend_of(x: Any, dtype: str = "float32") -> Backend:
         If `x` is not an array of one of the libraries.
     """
     for name in BACKENDS:
-        backend = _backend_class(name)
+        backend = backend_class(name)
         if backend.owns(x):
             return backend(backend.device_of(x), dtype)
     raise TypeError(
@@ -113,8 +116,31 @@ def backend_of(x: Any, dtype: str = "float32") -> Backend:
     )
 
 
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend, whose library is not imported.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of this name.
+    """
+    if name not in _BACKENDS:
+        near = did_you_mean(name, BACKENDS)
+        raise ValueError(
+            f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {shown(name)}{near}"
+        )
+    cls: type[Backend] = getattr(import_module(f"xpnet.backends.{name}"), _BACKENDS[name])
+    return cls
+
+
+def backend_of_namespace(module: str) -> type[Backend] | None:
+    """The class of the backend whose namespace is this module, such as `jax.numpy`, if any."""
+    classes = map(backend_class, BACKENDS)
+    return next((kind for kind in classes if (kind.namespace or kind.name) == module), None)
+
+
 def _open_automatically(device: str | None, dtype: str, tf32: bool) -> Backend:
-    status = _backend_class("cupy").probe()
+    status = backend_class("cupy").probe()
     if status.usable and device != "cpu":
         backend = open_backend("cupy", device, dtype, tf32=tf32)
         backend.reason = "a CUDA device is usable"
@@ -127,13 +153,3 @@ def _open_automatically(device: str | None, dtype: str, tf32: bool) -> Backend:
     why_not, _, _ = status.reason.partition(":")
     backend.reason = why_not or "device 'cpu' was asked for"
     return backend
-
-
-def _backend_class(name: str) -> type[Backend]:
-    if name not in _BACKENDS:
-        near = did_you_mean(name, BACKENDS)
-        raise ValueError(
-            f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {shown(name)}{near}"
-        )
-    cls: type[Backend] = getattr(import_module(f"xpnet.backends.{name}"), _BACKENDS[name])
-    return cls

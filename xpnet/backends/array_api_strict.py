@@ -21,6 +21,7 @@ class ArrayApiStrictBackend(Backend):
     name = "array_api_strict"
     distribution = "array-api-strict"
     extra = "strict"
+    tested_on = ("CPU_DEVICE", "device1")
 
     @classmethod
     def probe(cls) -> Status:

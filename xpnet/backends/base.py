@@ -69,14 +69,25 @@ def quiet_numpy() -> AbstractContextManager[Any]:
 class Backend:
     """An array library, opened on one device for one floating-point dtype.
 
-    Subclasses are one small file each. They say how to import the library (`distribution`,
-    `extra`), check it (`probe`), and open it (`open` sets `xp` and `device`), and override what
-    their library does in its own way.
+    Subclasses are one small file each. They say what the library is (`distribution`, `extra`, and
+    what else has to be said of it), check it (`probe`), and open it (`open` sets `xp` and
+    `device`), and override what their library does in its own way.
 
     Attributes
     ----------
     name
         The name that selects the backend, as in `backend="numpy"`.
+    distribution, parts
+        The package of the library, and packages that it is made of: their versions are what a run
+        was made with.
+    extra
+        The extra of xpnet that installs it.
+    namespace
+        The module of the array namespace, where it is not called as the backend.
+    needs_gpu
+        Whether it works on a GPU alone.
+    tested_on
+        The devices on which the tests of xpnet run it; its default if None.
     xp
         The array namespace.
     device
@@ -103,7 +114,11 @@ class Backend:
 
     name: ClassVar[str]
     distribution: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str | None] = None
+    namespace: ClassVar[str | None] = None
+    needs_gpu: ClassVar[bool] = False
+    tested_on: ClassVar[tuple[str | None, ...]] = (None,)
     steps_per_call: ClassVar[int] = 1
     chunk_values: int = 2_000_000
     fallback: ClassVar["type[Backend] | None"] = None

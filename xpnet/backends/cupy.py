@@ -45,6 +45,7 @@ class CupyBackend(Backend):
 
     name = "cupy"
     distribution = "cupy"
+    needs_gpu = True
     extra = "cuda12"
     steps_per_call: ClassVar[int] = 16
     chunk_values = GPU_CHUNK_VALUES

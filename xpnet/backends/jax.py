@@ -23,7 +23,9 @@ class JaxBackend(Backend):
 
     name = "jax"
     distribution = "jax"
+    parts = ("jaxlib",)
     extra = "jax"
+    namespace = "jax.numpy"
     steps_per_call = 512
 
     @classmethod

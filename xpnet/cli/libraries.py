@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from xpnet.backends import DTYPES, open_backend, probe_backends
+from xpnet.backends import BACKENDS, DTYPES, backend_class, open_backend, probe_backends
 from xpnet.cli.help import SectionedCommand
 from xpnet.cli.options import given_options, run_option, run_options, usage_errors
 from xpnet.cli.streams import show
@@ -38,7 +38,7 @@ def backends() -> None:
 @click.option(
     "--backends",
     "names",
-    default="numpy,array_api_strict,torch,jax",
+    default=",".join(name for name in BACKENDS if not backend_class(name).needs_gpu),
     show_default=True,
     help="The backends to compare with the first one, separated by commas.",
 )

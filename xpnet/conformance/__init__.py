@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends import Backend, open_backend
+from xpnet.backends import Backend, backend_of_namespace, open_backend
 from xpnet.backends.namespace import NamespaceBackend
 from xpnet.conformance import examples
 from xpnet.conformance.recording import (
@@ -41,13 +41,6 @@ __all__ = [
     "needed_operators",
 ]
 
-_OUR_BACKENDS = {
-    "numpy": "numpy",
-    "cupy": "cupy",
-    "torch": "torch",
-    "jax.numpy": "jax",
-    "array_api_strict": "array_api_strict",
-}
 _TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
 _TRAINING_TOLERANCES = {"float64": 1e-9, "float32": 1e-3}
 
@@ -170,8 +163,9 @@ def check_namespace(module: str, *, dtype: str = "float64") -> ConformanceReport
     yes: numpy trains networks, with NumPy's results
     """
     backend: Backend
-    if module in _OUR_BACKENDS:
-        backend = open_backend(_OUR_BACKENDS[module], None, dtype)
+    ours = backend_of_namespace(module)
+    if ours is not None:
+        backend = ours(None, dtype)
         version = backend.installed_version() or "of unknown version"
     else:
         backend = NamespaceBackend(module, dtype)

@@ -114,6 +114,14 @@ class Loss:
         yield cls(), form, False
         yield cls(), form, True
 
+    def torch(self) -> str:
+        """The loss of each sample in PyTorch: an expression of the tensors `output` and `target`.
+
+        Of shape (B,): before it is multiplied with weights of samples and the mean is taken. `F`
+        is `torch.nn.functional`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define torch")
+
     def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
         """The loss for many calls on one device: what is constant in it is brought there once.
 

@@ -132,5 +132,13 @@ class BinaryCrossEntropy(ElementwiseLoss):
         yield cls(0.1, positive_weight=2.0), "rows", False
         yield cls(positive_weight=(1, 2, 3, 0.5)), "rows", True
 
+    def torch(self) -> str:
+        target, options = "target", 'reduction="none"'
+        if self.label_smoothing:
+            target = f"target * {1 - self.label_smoothing!r} + {self.label_smoothing / 2!r}"
+        if self.positive_weight is not None:
+            options += f", pos_weight=output.new_tensor({self.positive_weight!r})"
+        return f"F.binary_cross_entropy_with_logits(output, {target}, {options}).mean(1)"
+
 
 binary_cross_entropy = BinaryCrossEntropy()

@@ -195,6 +195,18 @@ class SoftmaxCrossEntropy(Loss):
         yield cls(class_weight=(1, 2, 0.5, 0)), "labels", False
         yield cls(0.2, {1: 3.0}), "one-hot rows", True
 
+    def torch(self) -> str:
+        options = 'reduction="none"'
+        if self.label_smoothing:
+            options += f", label_smoothing={self.label_smoothing!r}"
+        given: Any = self.class_weight
+        if given is not None:
+            weights = repr(list(given))
+            if isinstance(given[0], tuple):
+                weights = f"[{dict(given)!r}.get(i, 1.0) for i in range(output.shape[1])]"
+            options += f", weight=output.new_tensor({weights})"
+        return f"F.cross_entropy(output, target, {options})"
+
 
 softmax_cross_entropy = SoftmaxCrossEntropy()
 

@@ -25,6 +25,9 @@ class MeanSquaredError(ElementwiseLoss):
         difference = output - target
         return difference * difference, 2.0 * difference if need_grad else None
 
+    def torch(self) -> str:
+        return 'F.mse_loss(output, target, reduction="none").mean(1)'
+
 
 @dataclass(frozen=True)
 class MeanAbsoluteError(ElementwiseLoss):
@@ -43,6 +46,9 @@ class MeanAbsoluteError(ElementwiseLoss):
     ) -> tuple[Array, Array | None]:
         difference = output - target
         return xp.abs(difference), xp.sign(difference) if need_grad else None
+
+    def torch(self) -> str:
+        return 'F.l1_loss(output, target, reduction="none").mean(1)'
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,9 @@ class Huber(ElementwiseLoss):
         yield cls(), "values", False
         yield cls(delta=2.5), "values", True
 
+    def torch(self) -> str:
+        return f'F.huber_loss(output, target, reduction="none", delta={self.delta!r}).mean(1)'
+
 
 @dataclass(frozen=True)
 class PoissonDeviance(ElementwiseLoss):
@@ -136,6 +145,10 @@ class PoissonDeviance(ElementwiseLoss):
     def examples(cls) -> Iterator[Example]:
         yield cls(), "counts", False
         yield cls(), "counts", True
+
+    def torch(self) -> str:
+        terms = 'F.poisson_nll_loss(output, target, reduction="none")'
+        return f"({terms} + torch.xlogy(target, target) - target).mean(1)"
 
 
 mean_squared_error = MeanSquaredError()

@@ -109,6 +109,12 @@ class Adam(Optimizer):
     def examples(cls) -> Iterator[Optimizer]:
         yield cls(0.1, clip_value=0.3)
 
+    def torch(self) -> str | None:
+        if self.epsilon_hat:
+            return super().torch()
+        options = f"betas=({self.beta1!r}, {self.beta2!r}), eps={self.epsilon!r}"
+        return f"torch.optim.Adam(parameters, lr={self.learning_rate!r}, {options})"
+
 
 @dataclass(frozen=True, repr=False)
 class AdamW(Adam):

@@ -135,6 +135,14 @@ class Optimizer:
         """Optimizers of this class, on which `xpnet conformance` and the tests try the contract."""
         yield cls(0.1)
 
+    def torch(self) -> str | None:
+        """The optimizer of PyTorch with the same update: an expression of `parameters`, a list.
+
+        Without what is the same for all optimizers: clipping, decay, averages and schedules. None
+        if PyTorch has none.
+        """
+        return None
+
     # -- what is the same for all ---------------------------------------------------------------
 
     def __post_init__(self) -> None:

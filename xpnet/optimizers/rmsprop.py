@@ -70,3 +70,7 @@ class RMSprop(Optimizer):
         step *= rate / scale
         parameter -= step
         return parameter, slots
+
+    def torch(self) -> str:
+        options = f"alpha={self.decay!r}, eps={self.epsilon!r}"
+        return f"torch.optim.RMSprop(parameters, lr={self.learning_rate!r}, {options})"

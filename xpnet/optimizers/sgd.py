@@ -58,6 +58,9 @@ class SGD(Optimizer):
         yield cls(0.1)
         yield cls(0.1, weight_decay=0.1, l2=0.2, clip_norm=0.5, ema=0.9)
 
+    def torch(self) -> str:
+        return f"torch.optim.SGD(parameters, lr={self.learning_rate!r})"
+
 
 @dataclass(frozen=True, repr=False)
 class Momentum(Optimizer):
@@ -114,6 +117,11 @@ class Momentum(Optimizer):
         parameter -= rate * slots["velocity"]
         return parameter, slots
 
+    def torch(self) -> str | None:
+        if self.rate_inside:
+            return super().torch()
+        return f"torch.optim.SGD(parameters, lr={self.learning_rate!r}, momentum={self.momentum!r})"
+
 
 @dataclass(frozen=True, repr=False)
 class Nesterov(Momentum):
@@ -155,3 +163,7 @@ class Nesterov(Momentum):
             step *= rate
         parameter -= step
         return parameter, slots
+
+    def torch(self) -> str | None:
+        plain = super().torch()
+        return plain and plain.removesuffix(")") + ", nesterov=True)"

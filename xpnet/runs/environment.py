@@ -9,9 +9,8 @@ from xpnet.backends import Backend
 
 def environment(backend: Backend) -> dict[str, Any]:
     """What a run was made with: backend, device, and the versions of what matters to it."""
-    libraries = ["xpnet", "numpy", "array-api-compat", "safetensors", "matplotlib"]
-    libraries += ["jaxlib"] if backend.name == "jax" else []
-    versions = {name: _version(name) for name in libraries}
+    libraries = ("xpnet", "numpy", "array-api-compat", "safetensors", "matplotlib")
+    versions = {name: _version(name) for name in (*libraries, *backend.parts)}
     versions[backend.distribution] = backend.installed_version()
     return {
         "backend": backend.name,

@@ -1,0 +1,100 @@
+"""Parts of a network as JSON values, and back."""
+
+import json
+from dataclasses import dataclass, field
+
+import pytest
+
+from xpnet import Dense, Huber, LeakyReLU, MaxNorm, SoftmaxCrossEntropy
+from xpnet.descriptions import build_from_fields, describe_fields, named_classes, written_as
+from xpnet.initializers import Normal, he_normal
+from xpnet.layers import build_layer, describe_layer
+from xpnet.losses import build_loss, describe_loss
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part with another part in it, which is written by its number alone."""
+
+    name = "part"
+    size: int
+    inner: Huber | None = field(
+        default=Huber(), metadata=written_as(lambda loss: loss.delta, lambda delta: Huber(delta))
+    )
+
+
+@pytest.mark.parametrize("part", [Part(3), Part(3, Huber(2.5)), Part(3, None)])
+def test_a_field_is_written_as_it_says(part):
+    options = json.loads(json.dumps(describe_fields(part)))
+    assert options == {"size": 3, "inner": None if part.inner is None else part.inner.delta}
+    assert build_from_fields(Part, options) == part
+
+
+def test_what_is_not_described_is_as_the_class_has_it():
+    assert build_from_fields(Part, {"size": 3}) == Part(3)
+    with pytest.raises(TypeError, match="size"):
+        build_from_fields(Part, {})
+    with pytest.raises(TypeError, match="colour"):
+        build_from_fields(Part, {"size": 3, "colour": "red"})
+
+
+def test_what_is_no_dataclass_is_described_by_its_attributes():
+    class Plain:
+        def __init__(self, size):
+            self.size = size
+
+    assert describe_fields(Plain(2)) == {"size": 2}
+    assert build_from_fields(Plain, {"size": 2}).size == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (
+            Dense(2, 3, Normal(0.1), False, MaxNorm(2.0)),
+            {
+                "layer": "Dense",
+                "options": {
+                    "n_in": 2,
+                    "n_out": 3,
+                    "init_weight": {"initializer": "Normal", "standard_deviation": 0.1},
+                    "bias": False,
+                    "constraint": {"constraint": "MaxNorm", "options": {"limit": 2.0}},
+                },
+            },
+        ),
+        (LeakyReLU(0.2), {"layer": "LeakyReLU", "options": {"slope": 0.2}}),
+        (
+            SoftmaxCrossEntropy(0.1, {1: 2.0}),
+            {
+                "loss": "softmax_cross_entropy",
+                "options": {"label_smoothing": 0.1, "class_weight": [[1, 2.0]]},
+            },
+        ),
+    ],
+    ids=["layer", "activation", "loss"],
+)
+def test_the_form_in_files_is_what_it_was(part, expected):
+    describe, build = (
+        (describe_loss, build_loss) if "loss" in expected else (describe_layer, build_layer)
+    )
+    assert json.loads(json.dumps(describe(part))) == expected
+    assert build(expected) == part
+
+
+def test_a_dense_layer_of_an_older_file():
+    """From before there were layers without a bias, and constraints."""
+    old = {"layer": "Dense", "options": {"n_in": 2, "n_out": 3, "init_weight": "he_normal"}}
+    assert build_layer(old) == Dense(2, 3, he_normal)
+
+
+def test_classes_are_named_by_themselves_and_not_by_what_they_are_made_of():
+    class Child(Part):
+        pass
+
+    class Other(Part):
+        name = "other"
+
+    assert named_classes({"a": Part, "b": Child, "c": Other, "d": 3, "e": Huber}, Part) == {
+        "part": Part, "other": Other,
+    }  # fmt: skip
