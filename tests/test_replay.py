@@ -286,7 +286,7 @@ def test_negative_indices_count_from_the_end():
     recording = Recording(1000)
     rows = np.asarray([1, -1])
     taken = recording.input(table).take(recording.input(rows), axis=0).view(np.ndarray)
-    calls = recording.finish([])
+    calls = [call.bound() for call in recording.finish([])]
     rows[:] = -2, 3
     for call in calls:
         call()
@@ -364,14 +364,14 @@ def test_a_step_is_compiled_once_its_replays_have_taken_long(monkeypatch):
     for group in rows_of(8, 8)[:, None, :]:
         state = replayed(state, *x_y, group)
     (tape,) = replayed._tapes.values()
-    assert len(tape.calls) > 30
+    assert len(tape.bound) > 30
     assert tape.seconds > 0
     assert not tape.is_tried
     monkeypatch.setattr(replay, "COMPILING_PAYS", 0)
     replayed(state, *x_y, rows_of(2, 8))
     assert tape.is_compiled
     # Exponentials, logarithms and sums stay calls of NumPy; products where its BLAS is not found.
-    assert len(tape.calls) == 7 or not find_blas()
+    assert len(tape.bound) == 7 or not find_blas()
 
 
 @needs_compiler
@@ -509,7 +509,7 @@ def test_recorded_arrays_are_as_numpy_has_them():
     result = found.view(np.ndarray)
     np.testing.assert_array_equal(result, [44 + 1, 76 + 2])
     assert found.dtype == np.float32
-    calls = recording.finish([])
+    calls = [call.bound() for call in recording.finish([])]
     x *= 10
     for call in calls:
         call()
@@ -521,7 +521,7 @@ def test_finish_moves_what_was_exchanged():
     recording = Recording(1000)
     recording.input(a), recording.input(b)
     for call in recording.finish([(a, b), (b, a)]):
-        call()
+        call.bound()()
     assert (a[0], b[0]) == (2.0, 1.0)
 
 

@@ -5,14 +5,13 @@ integers, copies. What is left, such as exponentials, stays a call of NumPy. (Wh
 give is as open as in IEEE 754.)
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.recording import Call
+from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.backends.language import LARGER, SMALLER, TEMPLATES, TYPES, literal
 from xpnet.typing import DType, HostArray, Shape
 
@@ -192,38 +191,28 @@ def are_apart(some: set[Span], others: set[Span]) -> bool:
 
 def statement_of(call: Call) -> Statement | None:
     """A recorded call as a statement; None if it has to stay what it is."""
-    if not isinstance(call, partial):
-        return None
-    function, options = call.func, dict(call.keywords)
-    owner = getattr(function, "__self__", None)
-    found: Statement | None = None
-    if isinstance(function, np.ufunc):
-        found = _elementwise(function.__name__, call.args, options)
-    elif function is np.copyto:
-        found = _copy(*call.args, **options)
-    elif isinstance(owner, np.ndarray) and function.__name__ == "take" and not options:
-        found = _take(owner, *call.args)
-    elif isinstance(owner, np.ufunc) and function.__name__ == "reduce":
-        found = _extremum(owner.__name__, call.args, options)
+    make = _STATEMENTS.get(call.kind)
+    found = None if make is None else make(call)
     return found if found is not None and found.is_sound() else None
 
 
-def _elementwise(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statement | None:
-    target = options.pop("out", None)
-    if name not in _FUNCTIONS or options or not isinstance(target, np.ndarray):
+def _elementwise(call: Call) -> Statement | None:
+    name, target = call.function.__name__, call.output
+    if name not in _FUNCTIONS or call.options:
         return None
-    dtypes = {x.dtype for x in args if isinstance(x, np.ndarray)}
+    dtypes = {x.dtype for x in call.inputs if isinstance(x, np.ndarray)}
     if len(dtypes) != 1:
         return None
     (dtype,) = dtypes
     result = np.dtype(bool) if name in _COMPARISONS | _LOGICAL else dtype
     if target.dtype != result or not _allows(name, dtype):
         return None
-    operands = [_operand(x, dtype, target.shape) for x in args]
+    operands = [_operand(x, dtype, target.shape) for x in call.inputs]
     if name in _SHIFTS:
-        if type(args[1]) is not int or not 0 <= args[1] < 8 * dtype.itemsize:
+        count = call.inputs[1]
+        if type(count) is not int or not 0 <= count < 8 * dtype.itemsize:
             return None
-        operands[1] = Count(args[1])
+        operands[1] = Count(count)
     known = [x for x in operands if x is not None]
     return Statement(target, known, _FUNCTIONS[name]) if len(known) == len(operands) else None
 
@@ -256,28 +245,33 @@ def _operand(x: Any, dtype: DType, shape: Shape) -> Operand | str | None:
     return literal(x, dtype)
 
 
-def _copy(
-    target: HostArray, source: Any, casting: str = "same_kind", where: Any = True
-) -> Statement | None:
+def _copy(call: Call) -> Statement | None:
+    value = _copied(call.inputs[0], call.output)
+    return None if value is None else Statement(call.output, [value], "{0}")
+
+
+def _where(call: Call) -> Statement | None:
+    (source, mask), target = call.inputs, call.output
+    value = _copied(source, target)
+    if value is None or not isinstance(mask, np.ndarray):
+        return None
+    operands = [value, Operand(mask, target.shape), Operand(target, target.shape)]
+    return Statement(target, operands, "{1} ? {0} : {2}")
+
+
+def _copied(source: Any, target: HostArray) -> Operand | str | None:
+    """What is copied, if C converts it as NumPy does."""
     if isinstance(source, np.ndarray):
         kinds = source.dtype.kind + target.dtype.kind
         # C does not say what an integer is that is too large for the other type.
         if kinds not in ("ff", "bf", "uf", "if", "bb", "bi", "bu") and source.dtype != target.dtype:
             return None
-    value = _operand(source, target.dtype, target.shape)
-    if value is None:
-        return None
-    if where is True:
-        return Statement(target, [value], "{0}")
-    if not isinstance(where, np.ndarray):
-        return None
-    mask = Operand(where, target.shape)
-    return Statement(target, [value, mask, Operand(target, target.shape)], "{1} ? {0} : {2}")
+    return _operand(source, target.dtype, target.shape)
 
 
-def _take(
-    source: HostArray, rows: HostArray, axis: int | None, target: HostArray, mode: str
-) -> Statement | None:
+def _take(call: Call) -> Statement | None:
+    (source, rows), target = call.inputs, call.output
+    axis, mode = call.options["axis"], call.options["mode"]
     along_first = axis in (0, -source.ndim) or (axis is None and source.ndim == 1)
     whole = rows.ndim == 1 and rows.dtype.kind == "i" and source.dtype == target.dtype
     if mode != "clip" or not along_first or not whole or not source.size:
@@ -285,10 +279,11 @@ def _take(
     return Statement(target, [Operand(source, source.shape, rows)], "{0}")
 
 
-def _extremum(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statement | None:
+def _extremum(call: Call) -> Statement | None:
     """A maximum or minimum along one axis, which stays as an axis of length 1."""
-    (source,), target, axis = args, options.pop("out", None), options.pop("axis", None)
-    if name not in ("maximum", "minimum") or options.pop("keepdims", None) is not True or options:
+    (source,), target, name = call.inputs, call.output, call.function.__name__
+    axis = call.options.get("axis")
+    if name not in ("maximum", "minimum") or call.options != {"axis": axis, "keepdims": True}:
         return None
     if type(axis) is not int or source.dtype != target.dtype or source.dtype.kind != "f":
         return None
@@ -296,3 +291,13 @@ def _extremum(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statem
     if not source.shape[axis]:
         return None
     return Statement(target, [Operand(source, source.shape)], _FUNCTIONS[name], axis)
+
+
+_STATEMENTS: dict[Kind, Callable[[Call], Statement | None]] = {
+    Kind.ELEMENTWISE: _elementwise,
+    Kind.REDUCE: _extremum,
+    Kind.COPY: _copy,
+    Kind.WHERE: _where,
+    Kind.TAKE: _take,
+}
+"""The kinds of calls that may be loops."""

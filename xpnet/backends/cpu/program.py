@@ -6,17 +6,16 @@ exponentials and sums, stay calls of NumPy.
 """
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from xpnet.backends.cpu.calls import Bound, Call
 from xpnet.backends.cpu.compiler import LIBRARIES, compiled
 from xpnet.backends.cpu.loops import Nest, Span, Statement, statement_of
 from xpnet.backends.cpu.products import Product, product_of
-from xpnet.backends.cpu.recording import Call
 from xpnet.backends.cpu.source import HEAD, Arguments, write_function
 from xpnet.typing import HostArray
 
@@ -34,8 +33,8 @@ class Program:
     calls
         What is called, in this order, again and again.
     seen
-        Arrays that somebody looks at between one round and the next, or that calls have by their
-        address alone. What others hold is of interest to the calls only.
+        Arrays that somebody looks at between one round and the next. What others hold is of
+        interest to the calls only.
 
     Attributes
     ----------
@@ -60,7 +59,7 @@ class Program:
         """Whether this source has been compiled before, so that it takes no time."""
         return self.source in LIBRARIES
 
-    def compile(self) -> list[Call]:
+    def compile(self) -> list[Bound]:
         """The calls to make in the place of those before.
 
         Raises
@@ -71,14 +70,14 @@ class Program:
         # Held: a library is unloaded when nobody does.
         self._library = library = compiled(self.source, self._names, self._memory)
         table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
-        calls: list[Call] = []
+        calls: list[Bound] = []
         for number, part in enumerate(self._parts):
             if isinstance(part, list):
                 function = library[f"f{number}"]
                 function.restype = None
                 calls.append(partial(function, table))
             else:
-                calls.append(part)
+                calls.append(part.bound())
         return calls
 
 
@@ -118,19 +117,6 @@ def _looked_at(parts: Iterable[Part], seen: Iterable[HostArray]) -> set[Span]:
     """The memory that somebody looks at, other than loops at what they have just made."""
     arrays = list(seen)
     for part in parts:
-        if isinstance(part, list):
-            arrays += [array for one in part for array in one.arrays]
-        else:
-            arrays += _arrays_in(part)
+        for one in part if isinstance(part, list) else [part]:
+            arrays += one.arrays
     return {byte_bounds(array) for array in arrays}
-
-
-def _arrays_in(value: Any) -> Iterator[HostArray]:
-    """The arrays that a call is made with."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, partial):
-        yield from _arrays_in([getattr(value.func, "__self__", None), value.args, value.keywords])
-    elif isinstance(value, list | tuple | dict):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _arrays_in(part)

@@ -7,15 +7,13 @@ refuse.
 """
 
 import math
-from collections.abc import Callable, Hashable
-from functools import partial
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
+from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.typing import HostArray
-
-Call = Callable[[], Any]
 
 
 class Refused(Exception):  # noqa: N818 - not an error: the step is taken in another way
@@ -33,14 +31,11 @@ class Recording:
     Attributes
     ----------
     calls
-        What was called so far, without arguments.
-    kept
-        Arrays that calls have by their address alone: they must live as long as the calls.
+        What was called so far.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.calls: list[Call] = []
-        self.kept: list[HostArray] = []
         self._in_range: set[int] = set()
         self._resets: list[Call] = []
         self._bytes_left = most_bytes
@@ -66,7 +61,7 @@ class Recording:
         The operands of the calls are views of `Recorded` arrays, which refer to the recording: a
         circle that Python would not find, since NumPy's arrays take no part in its search.
         """
-        self.calls, self.kept, self._resets = [], [], []
+        self.calls, self._resets = [], []
         self._known, self._constants, self._in_range = {}, {}, set()
 
     def are_in_range(self, indices: Any) -> bool:
@@ -77,11 +72,24 @@ class Recording:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
         return id(_owner(x)) in self._known
 
-    def does(self, call: Call, *, reads: tuple[HostArray, ...], writes: HostArray) -> None:
-        """Write down, and make, a call that is made of addresses."""
-        self.kept += [*(self.read(x) for x in reads), self.write(writes)]
-        self.calls.append(call)
-        call()
+    def add(
+        self, kind: Kind, function: Any, inputs: Sequence[Any], output: HostArray, **options: Any
+    ) -> None:
+        """Write down a call, of arrays as `read` and `write` gave them."""
+        self.calls.append(Call(kind, function, tuple(inputs), output, options))
+
+    def call_blas(
+        self,
+        function: Any,
+        arguments: Sequence[Any],
+        *,
+        inputs: tuple[HostArray, ...],
+        output: HostArray,
+    ) -> None:
+        """Make, and write down, a call of C, which has these arrays by their address."""
+        read = [self.read(x) for x in inputs]
+        self.add(Kind.BLAS, function, read, self.write(output), arguments=tuple(arguments))
+        function(*arguments)
 
     def finish(self, moves: list[tuple[HostArray, HostArray]]) -> list[Call]:
         """All calls: constants that are written to made anew, what was recorded, and then `moves`.
@@ -95,8 +103,8 @@ class Recording:
         for to, value in moved:
             if id(_owner(value)) in targets:  # exchanged: it may be overwritten before it is read
                 value, place = np.empty_like(value), value
-                self.calls.append(partial(np.copyto, value, place))
-            last.append(partial(np.copyto, to, value))
+                self.calls.append(_copying(place, value))
+            last.append(_copying(value, to))
         return [*self._resets, *self.calls, *last]
 
     def read(self, x: Any) -> Any:
@@ -115,7 +123,7 @@ class Recording:
                 raise Refused("an array was made in a way that is not recorded")
             # A constant, such as zeros to add to: each replay must begin with its first values.
             owner = _owner(x)
-            self._resets.append(partial(np.copyto, owner, owner.copy()))
+            self._resets.append(_copying(owner.copy(), owner))
             self._known[id(owner)] = owner
         return plain
 
@@ -166,7 +174,8 @@ class Recorded(np.ndarray):
             function(*operands, out=target, **options)
             # `y += x` binds this: an array that was none of ours, and is now written to by us.
             result = recording.input(out[0])
-        recording.calls.append(partial(function, *operands, out=target, **options))
+        kind = Kind.ELEMENTWISE if method == "__call__" else Kind.REDUCE
+        recording.add(kind, ufunc, operands, target, **options)
         return result
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
@@ -175,7 +184,7 @@ class Recorded(np.ndarray):
         if function not in _MADE_OF_OTHERS:
             raise Refused(f"numpy.{function.__name__}")
         # These are written in Python, with methods and ufuncs that come here again.
-        return function._implementation(*args, **options)
+        return super().__array_function__(function, types, args, options)
 
     # -- methods that compute without a ufunc ---------------------------------------------------
 
@@ -187,7 +196,8 @@ class Recorded(np.ndarray):
         result = recording.made(source.take(rows, axis))
         # Of indices that are in range: "raise" makes a copy first, and counts negative ones back.
         mode = "clip" if recording.are_in_range(indices) else "raise"
-        recording.calls.append(partial(source.take, rows, axis, result.view(np.ndarray), mode))
+        target = result.view(np.ndarray)
+        recording.add(Kind.TAKE, np.take, (source, rows), target, axis=axis, mode=mode)
         return result
 
     def astype(  # type: ignore[override]
@@ -212,7 +222,7 @@ class Recorded(np.ndarray):
         # What cannot be a view is a copy, in whose memory the old shape is a view.
         result = self.recording.made(reshaped)
         memory = result.view(np.ndarray).reshape(source.shape)
-        self.recording.calls.append(partial(np.copyto, memory, source))
+        self.recording.calls.append(_copying(source, memory))
         return result
 
     def __getitem__(self, key: Any) -> Any:
@@ -265,24 +275,29 @@ def _numbers_as_arrays(recording: Recording, operands: list[Any]) -> list[Any]:
     return [recording.constant(x, dtype) if type(x) in (int, float) else x for x in operands]
 
 
+def _copying(source: HostArray, output: HostArray) -> Call:
+    return Call(Kind.COPY, np.copyto, (source,), output)
+
+
 def _copy_of(recording: Recording, source: HostArray, copy: HostArray) -> Recorded:
     result = recording.made(copy)
     target = result.view(np.ndarray)
-    recording.calls.append(partial(np.copyto, target, source, "unsafe"))
+    recording.add(Kind.COPY, np.copyto, (source,), target, casting="unsafe")
     return result
 
 
 def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Recorded:
     parts = [recording.read(x) for x in arrays]
     result = recording.made(np.concatenate(parts, axis))
-    recording.calls.append(partial(np.concatenate, parts, axis, result.view(np.ndarray)))
+    target = result.view(np.ndarray)
+    recording.add(Kind.CONCATENATE, np.concatenate, parts, target, axis=axis)
     return result
 
 
 def _dot(recording: Recording, left: Any, right: Any) -> Recorded:
     left, right = recording.read(left), recording.read(right)
     result = recording.made(np.dot(left, right))
-    recording.calls.append(partial(np.dot, left, right, result.view(np.ndarray)))
+    recording.add(Kind.DOT, np.dot, (left, right), result.view(np.ndarray))
     return result
 
 
@@ -290,8 +305,8 @@ def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Recorded:
     condition, x, y = (recording.read(value) for value in (condition, x, y))
     result = recording.made(np.where(condition, x, y))
     target = result.view(np.ndarray)
-    recording.calls.append(partial(np.copyto, target, y))
-    recording.calls.append(partial(np.copyto, target, x, where=condition))
+    recording.calls.append(_copying(y, target))
+    recording.add(Kind.WHERE, np.copyto, (x, condition), target)
     return result
 
 

@@ -10,16 +10,17 @@ Where there is a C compiler, what a recording calls is compiled once that pays: 
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends.base import one_by_one
+from xpnet.backends.cpu.calls import Bound, Call
 from xpnet.backends.cpu.compiler import NotNow
 from xpnet.backends.cpu.program import Program
-from xpnet.backends.cpu.recording import Call, Recording, Refused
+from xpnet.backends.cpu.recording import Recording, Refused
 from xpnet.errors import one_line
 from xpnet.streams import log_info
 from xpnet.typing import HostArray, State
@@ -51,10 +52,16 @@ MOST_CHANGES = 8
 
 @dataclass
 class _Tape:
-    """A recorded step: where it wants the rows of its batch, its calls, and what they need.
+    """A recorded step.
 
     Attributes
     ----------
+    rows
+        Where it wants the rows of its batch.
+    calls
+        What was recorded, which holds all arrays.
+    bound
+        What is called now: these calls, or what they were compiled to.
     seconds
         How long its replays have taken.
     program
@@ -65,7 +72,7 @@ class _Tape:
 
     rows: HostArray
     calls: list[Call]
-    kept: list[HostArray]
+    bound: list[Bound]
     seconds: float = 0.0
     program: Program | None = None
     is_tried: bool = False
@@ -79,7 +86,7 @@ class _Tape:
     def play(self, rows: HostArray) -> None:
         """Take the step for these rows, from and to the arrays that it was recorded with."""
         np.copyto(self.rows, rows)
-        for call in self.calls:
+        for call in self.bound:
             call()
 
 
@@ -137,39 +144,39 @@ class Replayer:
 
     def _play(self, tape: _Tape, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
-        calls = None
+        compiled = None
         if not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
             try:
-                calls = self._compile_if_it_pays(tape)
+                compiled = self._compile_if_it_pays(tape)
             except NotNow:
                 pass  # the next group asks again
             except Exception as error:
                 self._give_up(tape, one_line(error) or type(error).__name__)
-        if calls is not None:
-            self._take_over(tape, calls, groups[0])
+        if compiled is not None:
+            self._take_over(tape, compiled, groups[0])
             groups = groups[1:]
         began = perf_counter()
         for rows in groups:
             tape.play(rows)
         tape.seconds += perf_counter() - began
 
-    def _compile_if_it_pays(self, tape: _Tape) -> list[Call] | None:
+    def _compile_if_it_pays(self, tape: _Tape) -> list[Bound] | None:
         if tape.program is None:
-            tape.program = Program(tape.calls, [*self._state.values(), *tape.kept])
+            tape.program = Program(tape.calls, self._state.values())
         if tape.seconds > tape.pays or tape.program.is_compiled():
             return tape.program.compile()
         return None
 
-    def _take_over(self, tape: _Tape, calls: list[Call], rows: HostArray) -> None:
+    def _take_over(self, tape: _Tape, compiled: list[Bound], rows: HostArray) -> None:
         """Take a step by recorded and by compiled calls, used from now on if they give the same."""
         tape.is_tried = True
         before = {name: value.copy() for name, value in self._state.items()}
         tape.play(rows)
         after = {name: value.copy() for name, value in self._state.items()}
         self._adopt(before)
-        _Tape(tape.rows, calls, tape.kept).play(rows)
+        replace(tape, bound=compiled).play(rows)
         if all(value.tobytes() == self._state[name].tobytes() for name, value in after.items()):
-            tape.calls, tape.is_compiled = calls, True
+            tape.bound, tape.is_compiled = compiled, True
         else:
             self._adopt(after)
             self._give_up(tape, "the results are others")
@@ -247,7 +254,8 @@ class Replayer:
         if set(result) != set(own):
             raise Refused("a step changes which arrays there are")
         moves = [(own[name], np.asarray(recording.read(result[name]))) for name in own]
-        tape = _Tape(other_rows, recording.finish(moves), recording.kept)
+        calls = recording.finish(moves)
+        tape = _Tape(other_rows, calls, [call.bound() for call in calls])
         self._adopt(before)
         tape.play(rows)
         for name, expected in after.items():
