@@ -16,16 +16,16 @@ from xpnet.backends.cpu.recording import Recording
 pytestmark = pytest.mark.compiler
 
 
-def compile_calls(function, inputs, *, seen=None):
+def compile_calls(function, inputs, *, live=None):
     """Calls of a function of arrays as C, with the results that they write to.
 
-    `seen` are the numbers of the results that somebody looks at; all if not given.
+    `live` are the numbers of the results that are read afterwards; all if not given.
     """
     recording = Recording(10**8)
     results = function(*(recording.input(x, in_range=x.dtype.kind == "i") for x in inputs))
     plain = [recording.read(x) for x in results]
-    looked_at = plain if seen is None else [plain[i] for i in seen]
-    made = Program(recording.finish([]), looked_at)
+    read = plain if live is None else [plain[i] for i in live]
+    made = Program(recording.finish([]), read)
     return made, made.compile(), plain
 
 
@@ -154,10 +154,10 @@ def test_random_programs(seed):
     inputs, others = values(), values()
     count = len(function(*(x.copy() for x in inputs)))
     some = sorted(set(rng.integers(0, count, 3).tolist()))
-    # Compiling is what takes the time. Where all is looked at nothing is left out, as in a step.
-    for seen in (some, None) if seed % 4 == 0 else (some,):
-        _, _, results, expected = run_again(function, inputs, others, seen=seen)
-        for i in range(count) if seen is None else seen:
+    # Compiling is what takes the time. Where all is live nothing is left out, as in a step.
+    for live in (some, None) if seed % 4 == 0 else (some,):
+        _, _, results, expected = run_again(function, inputs, others, live=live)
+        for i in range(count) if live is None else live:
             np.testing.assert_array_equal(results[i], expected[i], strict=True, err_msg=str(i))
 
 
@@ -292,7 +292,7 @@ def _twice_to_one_place(x):
     [_reversed_then_written, _row_then_written, _written_then_reversed, _passed_by_others,
      _twice_to_one_place],
 )  # fmt: skip
-def test_the_order_of_what_touches_the_same_memory(function):
+def test_the_order_of_what_aliases(function):
     inputs = [np.ones((8, 8))]
     others = [np.random.default_rng(0).normal(size=(8, 8))]
     _, _, results, expected = run_again(function, inputs, others)
@@ -361,9 +361,9 @@ def test_the_same_source_for_other_arrays():
 
 
 @needs_compiler
-def test_what_nobody_looks_at_is_not_written():
+def test_what_is_not_live_is_not_written():
     x = np.ones((4, 3), "float32")
-    made, calls, (middle, last) = compile_calls(lambda x: [x + 1, (x + 1) * x], [x], seen=[1])
+    made, calls, (middle, last) = compile_calls(lambda x: [x + 1, (x + 1) * x], [x], live=[1])
     middle[...] = last[...] = -1
     (call,) = calls
     call()
@@ -373,8 +373,8 @@ def test_what_nobody_looks_at_is_not_written():
 
 
 @needs_compiler
-def test_what_the_next_round_begins_with_is_written():
-    """Though nobody but the loop that writes it looks at it."""
+def test_what_the_next_round_reads_is_live():
+    """Though nobody but the loop that writes it reads it."""
     total, x, double = np.zeros(5), np.ones(5), np.empty(5)
     recorded = [called(np.add, total, x, out=total), called(np.multiply, total, 2.0, out=double)]
     made = Program(recorded, [double])

@@ -25,7 +25,7 @@ from xpnet import (
 from xpnet.backends.base import one_by_one
 from xpnet.backends.cpu import loops, replay
 from xpnet.backends.cpu.openblas import find_blas
-from xpnet.backends.cpu.recording import Recorded, Recording, Refused
+from xpnet.backends.cpu.recording import Recording, Refused, Tracer
 from xpnet.backends.cpu.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.inputs.weighted import Weighted
@@ -502,9 +502,9 @@ def test_recorded_arrays_are_as_numpy_has_them():
     """Values, shapes and dtypes while recording, and other ones at the replay."""
     recording, x = Recording(10**6), np.arange(12.0, dtype=np.float32).reshape(3, 4)
     r = recording.input(x)
-    assert isinstance(r + 1, Recorded)
-    assert isinstance(r.T, Recorded)
-    assert isinstance(r + np.ones(4), Recorded)
+    assert isinstance(r + 1, Tracer)
+    assert isinstance(r.T, Tracer)
+    assert isinstance(r + np.ones(4), Tracer)
     found = np.sum(r[1:].T * 2, axis=0) + r[0, 1:3]
     result = found.view(np.ndarray)
     np.testing.assert_array_equal(result, [44 + 1, 76 + 2])

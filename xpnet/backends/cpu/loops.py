@@ -41,7 +41,7 @@ Span: TypeAlias = tuple[int, int]
 """The addresses of the first byte of an array, and of the first after it."""
 
 
-class Count(str):
+class ShiftCount(str):
     """By how many bits a number is shifted, as C writes it."""
 
 
@@ -74,14 +74,17 @@ class Operand:
 
     @property
     def place(self) -> Any:
-        """What two operands have in common if they are the same elements in the same order."""
+        """What two operands have in common if they must alias: of the same elements, in order."""
         if self.rows is not None:
             return id(self)
         return self._place
 
-    def is_apart(self, other: "Operand") -> bool:
-        """Whether no element of one is another element of the other."""
-        return self.place == other.place or are_apart(self.spans, other.spans)
+    def is_independent_of(self, other: "Operand") -> bool:
+        """Whether one iteration of a loop touches no element that another iteration has in `other`.
+
+        So it is where the two must alias, element by element, and where they cannot alias at all.
+        """
+        return self.place == other.place or not may_alias(self.spans, other.spans)
 
     def is_addressable(self) -> bool:
         """Whether C has the dtype, and every element lies where one may."""
@@ -129,14 +132,14 @@ class Statement:
         self.spans = self.target.spans.union(*(x.spans for x in self.reads))
 
     def is_sound(self) -> bool:
-        """Whether C can address all, and no element is written before another one is read."""
+        """Whether C can address all, and no iteration reads what another one writes."""
         return all(x.is_addressable() for x in (self.target, *self.reads)) and all(
-            self.target.is_apart(x) for x in self.reads
+            self.target.is_independent_of(x) for x in self.reads
         )
 
 
-class Nest:
-    """Statements that are done together in one loop over a shape, one element after the other."""
+class FusedLoop:
+    """Statements in one loop over a shape, one element after the other."""
 
     def __init__(self, first: Statement) -> None:
         self.shape = first.shape
@@ -147,14 +150,14 @@ class Nest:
         self.add(first)
 
     def add(self, statement: Statement) -> None:
-        """Do one more statement in the loop."""
+        """Fuse one more statement."""
         self.statements.append(statement)
         self._written |= statement.target.spans
         self._touched |= statement.spans
 
     @property
     def arrays(self) -> list[HostArray]:
-        """What it looks at in memory; what its own statements have made before is at hand."""
+        """What it reads from memory; what its own statements have made before is in registers."""
         made: set[Any] = set()
         arrays: list[HostArray] = []
         for statement in self.statements:
@@ -162,31 +165,31 @@ class Nest:
             made.add(statement.target.place)
         return arrays
 
-    def admits(self, other: Statement) -> bool:
-        """Whether a statement can be done in the same loop as those before it."""
+    def can_fuse(self, other: Statement) -> bool:
+        """Whether a statement that follows can be done in the same loop."""
         if other.shape != self.shape or other.axis is not None or self.axis is not None:
             return False
-        # What one element of the loop writes must be nothing that another one reads or writes.
+        # What one iteration writes must be nothing that another one reads or writes.
         return all(
-            all(mine.target.is_apart(x) for x in (other.target, *other.reads))
-            and all(other.target.is_apart(x) for x in mine.reads)
+            all(mine.target.is_independent_of(x) for x in (other.target, *other.reads))
+            and all(other.target.is_independent_of(x) for x in mine.reads)
             for mine in self.statements
         )
 
-    def lets_pass(self, other: Statement) -> bool:
+    def commutes_with(self, other: Statement) -> bool:
         """Whether a statement that follows may as well be done before."""
-        return are_apart(self._written, other.spans) and are_apart(
-            self._touched, other.target.spans
+        return not (
+            may_alias(self._written, other.spans) or may_alias(self._touched, other.target.spans)
         )
 
 
-def are_apart(some: set[Span], others: set[Span]) -> bool:
-    """Whether no span of these has memory of those."""
+def may_alias(some: set[Span], others: set[Span]) -> bool:
+    """Whether a span of these has memory of one of those."""
     for low, high in some:
         for begin, end in others:
             if begin < high and low < end:
-                return False
-    return True
+                return True
+    return False
 
 
 def statement_of(call: Call) -> Statement | None:
@@ -212,7 +215,7 @@ def _elementwise(call: Call) -> Statement | None:
         count = call.inputs[1]
         if type(count) is not int or not 0 <= count < 8 * dtype.itemsize:
             return None
-        operands[1] = Count(count)
+        operands[1] = ShiftCount(count)
     known = [x for x in operands if x is not None]
     return Statement(target, known, _FUNCTIONS[name]) if len(known) == len(operands) else None
 

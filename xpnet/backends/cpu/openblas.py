@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backends.cpu.recording import Recorded
+from xpnet.backends.cpu.recording import Tracer
 from xpnet.typing import HostArray
 
 SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
@@ -87,7 +87,7 @@ def _make_subtract_product(functions: dict[str, Any]) -> SubtractProduct:
             c -= np.dot(a, b)
             return c
         function, arguments = product
-        if isinstance(c, Recorded):
+        if isinstance(c, Tracer):
             c.recording.call_blas(function, arguments, inputs=(a, b), output=c)
         else:
             function(*arguments)

@@ -1,6 +1,6 @@
-"""NumPy arrays that write down what is computed with them, so that it can be computed again.
+"""Tracers: NumPy arrays that record what is computed with them, so that it can be computed again.
 
-What is written down is a list of calls, each with the arrays that it reads and the array that it
+What is recorded is a list of calls, each with the arrays that it reads and the array that it
 made, which it is given to write to from then on. Views need no call: they are views of memory that
 is written. Whatever these arrays cannot follow they refuse, with `Refused`; it is never wrong to
 refuse.
@@ -42,7 +42,7 @@ class Recording:
         self._known: dict[int, HostArray] = {}
         self._constants: dict[Hashable, HostArray] = {}
 
-    def input(self, x: HostArray, *, in_range: bool = False) -> "Recorded":
+    def input(self, x: HostArray, *, in_range: bool = False) -> "Tracer":
         """An array whose values may be others at the next replay; its memory stays the same.
 
         `in_range` says that it holds indices which have been checked to be in range.
@@ -51,14 +51,14 @@ class Recording:
         self._known[id(owner)] = owner
         if in_range:
             self._in_range.add(id(owner))
-        recorded = x.view(Recorded)
+        recorded = x.view(Tracer)
         recorded.recording = self
         return recorded
 
     def close(self) -> None:
         """Let go of everything.
 
-        The operands of the calls are views of `Recorded` arrays, which refer to the recording: a
+        The operands of the calls are views of tracers, which refer to the recording: a
         circle that Python would not find, since NumPy's arrays take no part in its search.
         """
         self.calls, self._resets = [], []
@@ -66,7 +66,7 @@ class Recording:
 
     def are_in_range(self, indices: Any) -> bool:
         """Whether indices are an input that has been checked."""
-        return isinstance(indices, Recorded) and id(_owner(indices)) in self._in_range
+        return isinstance(indices, Tracer) and id(_owner(indices)) in self._in_range
 
     def knows(self, x: HostArray) -> bool:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
@@ -109,7 +109,7 @@ class Recording:
 
     def read(self, x: Any) -> Any:
         """What a call is given for an operand."""
-        if isinstance(x, Recorded):
+        if isinstance(x, Tracer):
             if not self.knows(x):
                 raise Refused("an array was made in a way that is not recorded")
             return x.view(np.ndarray)
@@ -119,7 +119,7 @@ class Recording:
         """What a call is given to write to."""
         plain = x.view(np.ndarray)
         if not self.knows(x):
-            if isinstance(x, Recorded):
+            if isinstance(x, Tracer):
                 raise Refused("an array was made in a way that is not recorded")
             # A constant, such as zeros to add to: each replay must begin with its first values.
             owner = _owner(x)
@@ -127,7 +127,7 @@ class Recording:
             self._known[id(owner)] = owner
         return plain
 
-    def made(self, value: Any) -> "Recorded":
+    def made(self, value: Any) -> "Tracer":
         """The result of a call as an array that is written to again."""
         if isinstance(value, tuple):
             raise Refused("a function gives several arrays")
@@ -145,20 +145,20 @@ class Recording:
         return self._constants[key]
 
 
-class Recorded(np.ndarray):
-    """An array whose use is written down in its `recording`."""
+class Tracer(np.ndarray):
+    """An array whose use is recorded, in its `recording`."""
 
     recording: Recording
 
     def __array_finalize__(self, source: Any) -> None:
-        # A view of a recorded array, or the result of something with it.
-        if isinstance(source, Recorded):
+        # A view of a tracer, or the result of something with it.
+        if isinstance(source, Tracer):
             self.recording = source.recording
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
     ) -> Any:
-        arrays = [x for x in (*inputs, *(out or ())) if isinstance(x, Recorded)]
+        arrays = [x for x in (*inputs, *(out or ())) if isinstance(x, Tracer)]
         recording = arrays[0].recording
         if method not in ("__call__", "reduce") or options.pop("where", True) is not True:
             raise Refused(f"{ufunc.__name__}.{method}, or a ufunc with where")
@@ -227,7 +227,7 @@ class Recorded(np.ndarray):
 
     def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
-        if not isinstance(part, Recorded) or not self.recording.knows(part):
+        if not isinstance(part, Tracer) or not self.recording.knows(part):
             raise Refused("indexing that makes no view")
         return part
 
@@ -236,7 +236,7 @@ class Recorded(np.ndarray):
 
 
 def _refuse(name: str) -> Callable[..., Any]:
-    def method(self: Recorded, *args: Any, **options: Any) -> Any:
+    def method(self: Tracer, *args: Any, **options: Any) -> Any:
         raise Refused(f"the method {name} of an array")
 
     return method
@@ -248,7 +248,7 @@ _REFUSED = """
     repeat resize round searchsorted setfield sort tobytes tolist trace
 """
 for _name in _REFUSED.split():
-    setattr(Recorded, _name, _refuse(_name))
+    setattr(Tracer, _name, _refuse(_name))
 
 
 def _owner(x: HostArray) -> HostArray:
@@ -279,14 +279,14 @@ def _copying(source: HostArray, output: HostArray) -> Call:
     return Call(Kind.COPY, np.copyto, (source,), output)
 
 
-def _copy_of(recording: Recording, source: HostArray, copy: HostArray) -> Recorded:
+def _copy_of(recording: Recording, source: HostArray, copy: HostArray) -> Tracer:
     result = recording.made(copy)
     target = result.view(np.ndarray)
     recording.add(Kind.COPY, np.copyto, (source,), target, casting="unsafe")
     return result
 
 
-def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Recorded:
+def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Tracer:
     parts = [recording.read(x) for x in arrays]
     result = recording.made(np.concatenate(parts, axis))
     target = result.view(np.ndarray)
@@ -294,14 +294,14 @@ def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Recorded:
     return result
 
 
-def _dot(recording: Recording, left: Any, right: Any) -> Recorded:
+def _dot(recording: Recording, left: Any, right: Any) -> Tracer:
     left, right = recording.read(left), recording.read(right)
     result = recording.made(np.dot(left, right))
     recording.add(Kind.DOT, np.dot, (left, right), result.view(np.ndarray))
     return result
 
 
-def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Recorded:
+def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Tracer:
     condition, x, y = (recording.read(value) for value in (condition, x, y))
     result = recording.made(np.where(condition, x, y))
     target = result.view(np.ndarray)
@@ -312,7 +312,7 @@ def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Recorded:
 
 def _like(make: Callable[..., HostArray]) -> Callable[..., HostArray]:
     def function(recording: Recording, x: Any, *args: Any, **options: Any) -> HostArray:
-        if any(isinstance(value, Recorded) for value in (*args, *options.values())):
+        if any(isinstance(value, Tracer) for value in (*args, *options.values())):
             raise Refused(f"numpy.{make.__name__} of an array")
         return make(recording.read(x), *args, subok=False, **options)
 

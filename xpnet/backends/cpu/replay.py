@@ -36,8 +36,8 @@ is much, what is saved is little beside the arithmetic."""
 COMPILING_PAYS = 0.2
 """Seconds that replays of a step take before it is compiled, which takes about as long.
 
-For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; then it is known
-whether there was such a step before.
+For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; if the same C has
+been compiled before, for another training, the library is there and is taken at once.
 """
 
 MOST_TAPES = 16
@@ -153,7 +153,7 @@ class Replayer:
             except Exception as error:
                 self._give_up(tape, one_line(error) or type(error).__name__)
         if compiled is not None:
-            self._take_over(tape, compiled, groups[0])
+            self._verify_and_swap(tape, compiled, groups[0])
             groups = groups[1:]
         began = perf_counter()
         for rows in groups:
@@ -167,7 +167,7 @@ class Replayer:
             return tape.program.compile()
         return None
 
-    def _take_over(self, tape: _Tape, compiled: list[Bound], rows: HostArray) -> None:
+    def _verify_and_swap(self, tape: _Tape, compiled: list[Bound], rows: HostArray) -> None:
         """Take a step by recorded and by compiled calls, used from now on if they give the same."""
         tape.is_tried = True
         before = {name: value.copy() for name, value in self._state.items()}
