@@ -19,6 +19,7 @@ from xpnet.backends.cuda.fused_step import FusedStep, Tracing
 from xpnet.backends.cuda.fusion import Fuser
 from xpnet.backends.cuda.graph import GraphRunner, GraphUse
 from xpnet.backends.cuda.stream import CupyStream
+from xpnet.backends.steps import CALLED, RECORDED
 from xpnet.errors import BackendUnavailable, one_line
 from xpnet.streams import log_warning
 from xpnet.typing import Array, HostArray
@@ -47,6 +48,7 @@ class CupyBackend(Backend):
     distribution = "cupy"
     extra = "cuda12"
     steps_per_call: ClassVar[int] = 16
+    offered_steps: ClassVar[tuple[str, ...]] = (RECORDED, CALLED)
     chunk_values = GPU_CHUNK_VALUES
     fuse: bool = True
     capture: bool = True
@@ -152,6 +154,16 @@ class CupyBackend(Backend):
         return GraphRunner(
             step, lambda: CupyStream(cupy, device, handles), self.graphs, fallback=plain
         )
+
+    def choose_steps(self, steps: str) -> None:
+        super().choose_steps(steps)
+        self.fuse = self.capture = steps == RECORDED
+
+    def taken_steps(self) -> str:
+        use = self.graphs
+        graphs = f"{use.captures:,} CUDA graphs {RECORDED}, and started {use.launches:,} times"
+        reason = f" ({use.reason})" if use.reason else ""
+        return (graphs if use.captures else f"all steps {CALLED}") + reason
 
     def _fuser(self) -> Fuser:
         return Fuser(self._cupy, self._eager, self.device, self._kernels)

@@ -277,9 +277,14 @@ def open_with_options(
     return opened
 
 
-def describe_backend(backend: Backend) -> str:
-    """The backend in a few words, and where it was chosen automatically, why."""
+def describe_backend(backend: Backend, *, steps: bool = False) -> str:
+    """The backend in a few words, and where it was chosen automatically, why.
+
+    With `steps` also how it is going to take training steps.
+    """
     why = f" (auto: {backend.reason})" if backend.reason else ""
     tf32 = " with TF32" * backend.tf32
     threads = "" if backend.threads is None else f", threads: {backend.threads}"
-    return f"{backend.name} on {backend.device_name()}, {backend.dtype_name}{tf32}{threads}{why}"
+    planned = f", {backend.planned_steps()}" if steps else ""
+    place = f"{backend.name} on {backend.device_name()}, {backend.dtype_name}"
+    return f"{place}{tf32}{threads}{planned}{why}"

@@ -105,6 +105,8 @@ def train(
                 network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
+        if not quiet:
+            tell(f"taken:   {opened.taken_steps()}")
         if folder.finished:
             _finish(config, folder, network, data, started)
         else:
@@ -150,7 +152,7 @@ def _open_folder(
 
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
-    tell(f"backend: {describe_backend(opened)}")
+    tell(f"backend: {describe_backend(opened, steps=True)}")
     tell(f"data:    {readable(data.limited(config.limit).describe())}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:

@@ -40,6 +40,8 @@ class Program:
     ----------
     source
         The C source.
+    compiler
+        What has compiled it, once that is done.
     """
 
     def __init__(self, calls: Sequence[Call], live: Iterable[HostArray]) -> None:
@@ -52,6 +54,7 @@ class Program:
             if isinstance(part, list)
         }
         self.source = "\n".join([HEAD, *functions.values()])
+        self.compiler = ""
         self._names = list(functions)
         self._addresses, self._memory = arguments.addresses, arguments.memory
 
@@ -69,6 +72,7 @@ class Program:
         """
         # Held: a library is unloaded when nobody does.
         self._library = library = compiled(self.source, self._names, self._memory)
+        self.compiler = library.compiler
         table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
         calls: list[Bound] = []
         for number, part in enumerate(self._parts):

@@ -21,6 +21,7 @@ from xpnet.backends.cpu.calls import Bound, Call
 from xpnet.backends.cpu.compiler import NotNow
 from xpnet.backends.cpu.program import Program
 from xpnet.backends.cpu.recording import Recording, Refused
+from xpnet.backends.steps import StepCounts
 from xpnet.errors import one_line
 from xpnet.streams import log_info
 from xpnet.typing import HostArray, State
@@ -98,6 +99,10 @@ class Replayer:
     step
         `step(state, x, y, rows) -> state`, which reads nothing on the host, and depends on nothing
         but its arguments.
+    counts
+        Where to count how steps were taken; to be forgotten if None.
+    compiles
+        Whether what is recorded is compiled as well, once that pays.
 
     Attributes
     ----------
@@ -105,9 +110,17 @@ class Replayer:
         Why steps are taken as they are written; empty if they are not.
     """
 
-    def __init__(self, step: Callable[..., State]) -> None:
+    def __init__(
+        self,
+        step: Callable[..., State],
+        counts: StepCounts | None = None,
+        *,
+        compiles: bool = True,
+    ) -> None:
         self.reason = ""
         self._step = step
+        self._counts = StepCounts() if counts is None else counts
+        self._compiles = compiles
         self._samples: tuple[Any, Any] | None = None
         # The arrays that all recorded steps read and write.
         self._state: State = {}
@@ -120,12 +133,13 @@ class Replayer:
         self._look_whose(state)
         if not _are_in_range(groups, x, y):
             # As it is written a step counts back, or raises; a recorded one takes what is nearest.
-            return one_by_one(self._step)(state, x, y, groups)
+            return self._counts.counting(one_by_one(self._step))(state, x, y, groups)
         tape = self._tapes.get(groups.shape[1:]) if known else None
         if tape is not None and self._adopt(state):
             self._play(tape, groups)
             return dict(self._state)
         for number, rows in enumerate(groups):
+            self._counts.called += 1
             seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
             new = rows.shape not in self._tapes and len(self._tapes) < MOST_TAPES
             if known and not self.reason and seen > WARM_UPS and new:
@@ -145,7 +159,7 @@ class Replayer:
     def _play(self, tape: _Tape, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
         compiled = None
-        if not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
+        if self._compiles and not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
             try:
                 compiled = self._compile_if_it_pays(tape)
             except NotNow:
@@ -154,11 +168,16 @@ class Replayer:
                 self._give_up(tape, one_line(error) or type(error).__name__)
         if compiled is not None:
             self._verify_and_swap(tape, compiled, groups[0])
+            self._counts.recorded += 1
             groups = groups[1:]
         began = perf_counter()
         for rows in groups:
             tape.play(rows)
         tape.seconds += perf_counter() - began
+        if tape.is_compiled:
+            self._counts.compiled += len(groups)
+        else:
+            self._counts.recorded += len(groups)
 
     def _compile_if_it_pays(self, tape: _Tape) -> list[Bound] | None:
         if tape.program is None:
@@ -177,12 +196,20 @@ class Replayer:
         replace(tape, bound=compiled).play(rows)
         if all(value.tobytes() == self._state[name].tobytes() for name, value in after.items()):
             tape.bound, tape.is_compiled = compiled, True
+            self._tell_compiler(tape)
         else:
             self._adopt(after)
             self._give_up(tape, "the results are others")
 
+    def _tell_compiler(self, tape: _Tape) -> None:
+        compiler = "" if tape.program is None else tape.program.compiler
+        if compiler != self._counts.compiler:
+            self._counts.compiler = compiler
+            log_info("steps are compiled by %s", compiler)
+
     def _give_up(self, tape: _Tape, reason: str) -> None:
         tape.is_tried = True
+        self._counts.reason = f"not compiled: {reason}"
         log_info("steps are not compiled, which may be slower: %s", reason)
 
     def _are_known(self, x: HostArray, y: Any) -> bool:
@@ -202,12 +229,17 @@ class Replayer:
         self._tapes.clear()
         self._changes += 1
         if self._changes > MOST_CHANGES:
-            self.reason = "the states of several trainings come in turn"
+            self._refuse("the states of several trainings come in turn")
+
+    def _refuse(self, reason: str) -> None:
+        """Take all further steps as they are written."""
+        self.reason = reason
+        self._counts.reason = f"not recorded: {reason}"
 
     def _record(self, state: State, x: HostArray, y: Any, rows: HostArray) -> State:
         """Take a step as it is written, and record it."""
         if sum(value.nbytes for value in state.values()) > MOST_BYTES:
-            self.reason = "the network is large, and recording its steps would save no time"
+            self._refuse("the network is large, and recording its steps would save no time")
             return self._step(state, x, y, rows)
         # Copies: recording overwrites arrays, which may be these, before it turns out to be right.
         before = {name: np.array(value) for name, value in state.items()}
@@ -217,7 +249,7 @@ class Replayer:
             tape = self._try(recording, before, after, x, y, rows)
         except Exception as error:
             self._tapes.clear()
-            self.reason = one_line(error) or type(error).__name__
+            self._refuse(one_line(error) or type(error).__name__)
             log_info("steps are not replayed, which may be slower: %s", self.reason)
             return after
         finally:

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.lib.array_utils import byte_bounds
 
+from xpnet.backends.cpu.library import MARK
 from xpnet.backends.cpu.loops import FusedLoop, Operand, ShiftCount, Span, Statement, may_alias
 from xpnet.backends.cpu.products import Product
 from xpnet.backends.language import PREAMBLE, TYPES
@@ -21,6 +22,9 @@ HEAD = f"""#include <tgmath.h>
 #define XPNET_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define XPNET_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+#if defined(__VERSION__)
+const char xpnet_compiler[] = "{MARK}" __VERSION__;
 #endif
 """
 """What stands before the functions.
