@@ -15,6 +15,7 @@ from xpnet import (
     Dense,
     Flatten,
     Layer,
+    MaxNorm,
     Residual,
     Sequential,
     Tanh,
@@ -325,6 +326,31 @@ def test_fit_records_what_is_made_of_its_own_parts_alone(monkeypatch):
     assert not is_pure(Sequential(a=Sequential(b=Odd("sorts"))), *own[1:])
     assert not is_pure(own[0], annealed, own[2])
     assert not is_pure(*own[:2], MovesAll(0.1))
+
+
+def test_what_fit_records():
+    """What is of a class of xpnet, and not what is derived from one, whatever it calls itself."""
+
+    class Disguised(Tanh):
+        __module__ = "xpnet.layers.activations"
+
+    class Longest(MaxNorm):
+        pass
+
+    rest = softmax_cross_entropy, SGD(0.1)
+    for row in LAYER_EXAMPLES:
+        assert is_pure(Sequential(layer=row.layer), *rest), row
+    for row in LOSS_EXAMPLES:
+        assert is_pure(Tanh(), row.loss, SGD(0.1)), row
+    for optimizer in OPTIMIZER_EXAMPLES.values():
+        assert is_pure(Tanh(), softmax_cross_entropy, optimizer)
+    assert is_pure(Dense(4, 4, constraint=MaxNorm(3)), *rest)
+    for layer in (
+        Disguised(),
+        Sequential(a=Residual(Disguised())),
+        Dense(4, 4, constraint=Longest(3)),
+    ):
+        assert not is_pure(layer, *rest)
 
 
 def test_fit_gives_the_same_network(monkeypatch):
