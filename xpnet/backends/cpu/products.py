@@ -32,7 +32,7 @@ class Product:
     Attributes
     ----------
     arrays
-        What it looks at.
+        What it reads and writes.
     """
 
     def __init__(self, function: Any, args: Sequence[Any], arrays: Sequence[HostArray]) -> None:

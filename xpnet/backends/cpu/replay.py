@@ -130,7 +130,7 @@ class Replayer:
 
     def __call__(self, state: State, x: HostArray, y: Any, groups: HostArray) -> State:
         known = self._are_known(x, y)
-        self._look_whose(state)
+        self._leave_to_other_training(state)
         if not _are_in_range(groups, x, y):
             # As it is written a step counts back, or raises; a recorded one takes what is nearest.
             return self._counts.counting(one_by_one(self._step))(state, x, y, groups)
@@ -220,8 +220,8 @@ class Replayer:
         self._tapes.clear()
         return False
 
-    def _look_whose(self, state: State) -> None:
-        """Leave our arrays to whom they were given, if the state of another training comes."""
+    def _leave_to_other_training(self, state: State) -> None:
+        """Give up our arrays, which a state that we returned has, if that of another one comes."""
         own = self._state
         if not own or any(value is own.get(name) for name, value in state.items()):
             return
