@@ -96,7 +96,7 @@ def test_train_writes_a_run_folder(tmp_path):
         "schedule_every": None, "schedule_factor": None, "schedule_final": None,
         "schedule_patience": None, "patience": None, "start": None, "freeze": None, "fresh": None,
          "backend": "numpy", "device": None,
-        "dtype": "float32", "tf32": False, "threads": None, "data_dir": None,
+        "dtype": "float32", "tf32": False, "threads": None, "steps": None, "data_dir": None,
         "checkpoint_every": 1, "tensorboard": False,
     }  # fmt: skip
     assert summary["backend"] == "numpy"

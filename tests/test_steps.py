@@ -202,3 +202,28 @@ def test_a_run_says_how_its_steps_were_taken(tmp_path, monkeypatch):
     assert re.match(r"\d+ steps recorded, \d+ called", summary["taken_steps"])
     assert sum(map(int, re.findall(r"\b\d+\b", summary["taken_steps"]))) == 3 * 4
     assert summary["steps"] == "compiled"
+    assert summary["configuration"]["steps"] is None
+    # It goes on with other steps; what they were is of this part of the training alone.
+    options = ["--resume", str(out), "--epochs", "4", "--steps", "called"]
+    result = CliRunner().invoke(main, ["train", *options])
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "backend: numpy on cpu, float32, threads: 1, steps called"
+    assert lines[-2] == "taken:   4 steps called"
+    assert json.loads((out / "summary.json").read_text())["configuration"]["steps"] == "called"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backend", "array_api_strict", "--steps", "recorded"],
+         "--steps: the array_api_strict backend has no steps that are recorded, they are called"),
+        (["--steps", "quick"], "'quick' is not one of 'compiled', 'recorded', 'called'"),
+    ],
+)  # fmt: skip
+def test_steps_that_there_are_not_are_a_mistake_of_usage(options, message):
+    if "array_api_strict" in options:
+        require("array_api_strict")
+    result = CliRunner().invoke(main, ["train", *options])
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())

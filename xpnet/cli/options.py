@@ -150,6 +150,8 @@ _HELP: dict[str, dict[str, str]] = {
         "tf32": "Multiply float32 in TF32: faster on recent GPUs, and coarser.",
         "threads": "Threads of the CPU for NumPy or torch; all, or one on a busy machine, if not "
         "given.",
+        "steps": "How steps are taken: with NumPy compiled (if not given), recorded or called, of "
+        "the same bits; with CuPy recorded or called.",
     },
     "Run folder": {
         "checkpoint_every": "Epochs after which the training is saved.",
@@ -262,6 +264,7 @@ def open_with_options(
     dtype: str,
     *,
     threads: int | None = None,
+    steps: str | None = None,
     tf32: bool = False,
 ) -> Backend:
     """The backend that the options ask for; what means nothing there is a mistake of usage."""
@@ -274,6 +277,11 @@ def open_with_options(
             opened.limit_threads(threads)
     except ValueError as error:
         raise click.UsageError(f"--threads: {error}") from error
+    try:
+        if steps is not None:
+            opened.choose_steps(steps)
+    except ValueError as error:
+        raise click.UsageError(f"--steps: {error}") from error
     return opened
 
 

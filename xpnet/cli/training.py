@@ -87,8 +87,9 @@ def train(
             tell(f"nothing is left to do: {what_next(resume, config, saved)}")
             return
     opened = open_with_options(
-        config.backend, config.device, config.dtype, threads=config.threads, tf32=config.tf32
-    )
+        config.backend, config.device, config.dtype,
+        threads=config.threads, steps=config.steps, tf32=config.tf32,
+    )  # fmt: skip
     config = replace(config, backend=opened.name)
     # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
     data_dir = config.data_dir if resume is None else still_there(config.data_dir)

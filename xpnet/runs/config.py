@@ -77,7 +77,7 @@ class RunConfig:
         The file of a network, or a run folder, that the training begins with; none if None.
     freeze, fresh
         As in `fit`: names of layers, which `mlp` calls `fc1`, `bn1`, `fc2`, ...
-    backend, device, dtype, tf32, threads
+    backend, device, dtype, tf32, threads, steps
         As in `open_backend`.
     data_dir
         Where to look for data files first.
@@ -130,6 +130,7 @@ class RunConfig:
     dtype: str = "float32"
     tf32: bool = False
     threads: int | None = None
+    steps: str | None = None
     data_dir: str | None = None
     checkpoint_every: int = 1
     tensorboard: bool = False

@@ -19,7 +19,8 @@ from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.schedules import Schedule
 
 MAY_CHANGE = (
-    "epochs", "backend", "device", "threads", "data_dir", "checkpoint_every", "tensorboard",
+    "epochs", "backend", "device", "threads", "steps", "data_dir", "checkpoint_every",
+    "tensorboard",
 )  # fmt: skip
 """The options that a run may go on with others of than it was begun with."""
 
@@ -37,8 +38,8 @@ def open_run(
         The run folder.
     given
         Options by the names of `RunConfig`. Those of `MAY_CHANGE` take the place of what was; all
-        others must be what they were. Where another backend is given, device and threads are
-        not kept.
+        others must be what they were. Where another backend is given, device, threads and
+        steps are not kept.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunC
     new = {name: value for name, value in given.items() if name in MAY_CHANGE}
     _check_epochs(config, new.get("epochs", config.epochs), finished)
     if new.get("backend", config.backend) != config.backend:
-        new = {"device": None, "threads": None, **new}
+        new = {"device": None, "threads": None, "steps": None, **new}
     return replace(config, **new)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES
+from xpnet.backends.steps import STEPS
 from xpnet.checks import LARGEST, MOST_THREADS, finite_number
 from xpnet.errors import readable, shown
 from xpnet.history import UNMEASURED
@@ -40,6 +41,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": tuple(SCHEDULES),
     "backend": ("auto", *BACKENDS),
     "dtype": tuple(DTYPES),
+    "steps": STEPS,
     "train_metrics": tuple(UNMEASURED),
 }
 """The options that are one of some words."""
