@@ -24,7 +24,7 @@ HEAD = f"""#include <tgmath.h>
 #define XPNET_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 #if defined(__VERSION__)
-const char xpnet_compiler[] = "{MARK}" __VERSION__;
+const char* const xpnet_compiler = "{MARK}" __VERSION__;
 #endif
 """
 """What stands before the functions.
