@@ -30,6 +30,7 @@ from xpnet.backends.cpu.recording import Recording, Refused, Tracer
 from xpnet.backends.cpu.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.inputs.weighted import Weighted
+from xpnet.layers.frozen import Frozen
 from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
 from xpnet.training.step import initial_state, is_pure, make_step
@@ -345,9 +346,11 @@ def test_what_fit_records():
     for optimizer in OPTIMIZER_EXAMPLES.values():
         assert is_pure(Tanh(), softmax_cross_entropy, optimizer)
     assert is_pure(Dense(4, 4, constraint=MaxNorm(3)), *rest)
+    assert is_pure(Sequential(a=Frozen(Sequential(b=Dense(4, 4)))), *rest)
     for layer in (
         Disguised(),
         Sequential(a=Residual(Disguised())),
+        Frozen(Sequential(a=Disguised())),
         Dense(4, 4, constraint=Longest(3)),
     ):
         assert not is_pure(layer, *rest)

@@ -11,6 +11,7 @@ from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import CONSTRAINTS, LAYERS, Context, Layer
 from xpnet.layers.container import inner_layers
+from xpnet.layers.frozen import Frozen
 from xpnet.losses import LOSSES, LossFunction
 from xpnet.network.output import check_output, loaded_loss
 from xpnet.network.state import load_array, put, select
@@ -225,16 +226,24 @@ def penalized(
 
 
 def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
-    """Whether all that a step is made of is one of xpnet's classes, and so depends on arrays alone.
+    """Whether all that a step is made of is of xpnet's classes, and so depends on arrays alone.
 
     What is of a class of one's own should not, but may: count its calls, or draw random numbers. So
     may what is derived from one of xpnet's, which says nothing of what it adds.
     """
-    own = {*LAYERS.values(), *CONSTRAINTS.values(), *LOSSES.values(), *OPTIMIZERS.values()}
+    return _are_own(*_parts(model), loss, optimizer)
+
+
+def _parts(model: Layer) -> list[Any]:
+    """All layers of a model, and their constraints."""
     layers = [model]
     for layer in layers:
-        layers += inner_layers(layer).values()
-    parts = [*layers, *(getattr(layer, "constraint", None) for layer in layers), loss, optimizer]
+        layers += [layer.layer] if isinstance(layer, Frozen) else inner_layers(layer).values()
+    return [*layers, *(getattr(layer, "constraint", None) for layer in layers)]
+
+
+def _are_own(*parts: Any) -> bool:
+    own = {*LAYERS.values(), Frozen, *CONSTRAINTS.values(), *LOSSES.values(), *OPTIMIZERS.values()}
     return all(part is None or type(part) in own for part in parts)
 
 
