@@ -72,7 +72,7 @@ def test_train_writes_a_run_folder(tmp_path):
     result = xp("train", "--backend", "numpy", "--epochs", 3, "--seed", 7, "--out", "run")
     assert sorted(path.name for path in Path("run").iterdir()) == sorted(FILES)
     lines = result.stdout.splitlines()
-    assert lines[0] == "backend: numpy on cpu, float32"
+    assert lines[0].startswith("backend: numpy on cpu, float32, steps ")
     assert lines[1].startswith("data:    digits: 1,438 training and 359 test images")
     assert lines[2] == "model:   64-128-10, relu, 9,610 parameters"
     assert [line.split()[1] for line in lines[3:6]] == ["1", "2", "3"]
@@ -96,7 +96,7 @@ def test_train_writes_a_run_folder(tmp_path):
         "schedule_every": None, "schedule_factor": None, "schedule_final": None,
         "schedule_patience": None, "patience": None, "start": None, "freeze": None, "fresh": None,
          "backend": "numpy", "device": None,
-        "dtype": "float32", "tf32": False, "threads": None, "data_dir": None,
+        "dtype": "float32", "tf32": False, "threads": None, "steps": None, "data_dir": None,
         "checkpoint_every": 1, "tensorboard": False,
     }  # fmt: skip
     assert summary["backend"] == "numpy"

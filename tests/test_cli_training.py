@@ -178,7 +178,7 @@ def test_where_the_figures_of_the_training_set_come_from(words):
     options = [*PLAIN, "--train-metrics", words]
     lines = train(*options, "--out", "run").stdout.splitlines()
     start = {"evaluated": r"loss \d.*  accuracy +\d.*  test", "running": r"loss \d\.\d{4}  test"}
-    assert re.match(rf"epoch   6  {start.get(words, 'test')} loss \d", lines[-2])
+    assert re.match(rf"epoch   6  {start.get(words, 'test')} loss \d", lines[-3])
     rows = [json.loads(line) for line in Path("run/history.jsonl").read_text().splitlines()]
     missing = {"evaluated": [], "running": ["train_accuracy"], "none": ["train_loss", "train_acc"
                "uracy"]}[words]  # fmt: skip

@@ -1,13 +1,13 @@
 """Recorded calls compiled as C, against the same functions of NumPy on other values."""
 
 import random
-from functools import partial
 
 import numpy as np
 import pytest
 from compiling import needs_compiler
 
 from xpnet.backends.cpu import products
+from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.backends.cpu.loops import statement_of
 from xpnet.backends.cpu.openblas import find_blas
 from xpnet.backends.cpu.program import Program
@@ -16,16 +16,16 @@ from xpnet.backends.cpu.recording import Recording
 pytestmark = pytest.mark.compiler
 
 
-def compile_calls(function, inputs, *, seen=None):
+def compile_calls(function, inputs, *, live=None):
     """Calls of a function of arrays as C, with the results that they write to.
 
-    `seen` are the numbers of the results that somebody looks at; all if not given.
+    `live` are the numbers of the results that are read afterwards; all if not given.
     """
     recording = Recording(10**8)
     results = function(*(recording.input(x, in_range=x.dtype.kind == "i") for x in inputs))
     plain = [recording.read(x) for x in results]
-    looked_at = plain if seen is None else [plain[i] for i in seen]
-    made = Program(recording.finish([]), [*looked_at, *recording.kept])
+    read = plain if live is None else [plain[i] for i in live]
+    made = Program(recording.finish([]), read)
     return made, made.compile(), plain
 
 
@@ -154,10 +154,10 @@ def test_random_programs(seed):
     inputs, others = values(), values()
     count = len(function(*(x.copy() for x in inputs)))
     some = sorted(set(rng.integers(0, count, 3).tolist()))
-    # Compiling is what takes the time. Where all is looked at nothing is left out, as in a step.
-    for seen in (some, None) if seed % 4 == 0 else (some,):
-        _, _, results, expected = run_again(function, inputs, others, seen=seen)
-        for i in range(count) if seen is None else seen:
+    # Compiling is what takes the time. Where all is live nothing is left out, as in a step.
+    for live in (some, None) if seed % 4 == 0 else (some,):
+        _, _, results, expected = run_again(function, inputs, others, live=live)
+        for i in range(count) if live is None else live:
             np.testing.assert_array_equal(results[i], expected[i], strict=True, err_msg=str(i))
 
 
@@ -211,26 +211,37 @@ def test_extreme_values(what, dtype):
     assert len(calls) == 1
 
 
+def called(ufunc, *inputs, out):
+    return Call(Kind.ELEMENTWISE, ufunc, inputs, out)
+
+
+def copied(source, out, **options):
+    return Call(Kind.COPY, np.copyto, (source,), out, options)
+
+
 def not_loops():
     x, small, whole = np.arange(6.0, dtype=np.float32), np.ones(6, "uint8"), np.ones(6, "int32")
+    first = {"axis": 0, "mode": "raise"}
     return {
-        "exp": partial(np.exp, x, out=x.copy()),
-        "to an integer": partial(np.copyto, np.zeros(6, "int32"), x, "unsafe"),
-        "two dtypes": partial(np.add, x, x.astype("float64"), out=np.zeros(6)),
-        "half precision": partial(np.add, x.astype("float16"), x.astype("float16"), out=x.copy()),
-        "small integers": partial(np.add, small, small, out=small.copy()),
-        "sum of truths": partial(np.add, x > 1, x > 2, out=x > 3),
-        "shift by too much": partial(np.left_shift, whole, 40, out=whole.copy()),
-        "number too large": partial(np.add, whole, 2**40, out=np.ones(6, "int64")),
-        "shifted in place": partial(np.add, x[1:], 1.0, out=x[:-1]),
-        "reversed in place": partial(np.copyto, x, x[::-1]),
-        "a function": np.exp, "a product": partial(np.dot, x, x),
-        "one truth for all": partial(np.copyto, x.copy(), x, where=np.True_),
-        "indices to be checked": partial(x.take, np.zeros(6, "int64"), 0, x.copy(), "raise"),
-        "sum": partial(np.add.reduce, x, axis=0, out=np.zeros((), "f4")),
-        "unaligned": partial(np.negative, x, out=np.zeros(25, "uint8")[1:].view("f4")),
-        "nothing": partial(np.negative, x[:0], out=x[:0].copy()),
-        "other order of bytes": partial(np.negative, x.astype(">f4"), out=x.astype(">f4")),
+        "exp": called(np.exp, x, out=x.copy()),
+        "to an integer": copied(x, np.zeros(6, "int32"), casting="unsafe"),
+        "two dtypes": called(np.add, x, x.astype("float64"), out=np.zeros(6)),
+        "half precision": called(np.add, x.astype("float16"), x.astype("float16"), out=x.copy()),
+        "small integers": called(np.add, small, small, out=small.copy()),
+        "sum of truths": called(np.add, x > 1, x > 2, out=x > 3),
+        "shift by too much": called(np.left_shift, whole, 40, out=whole.copy()),
+        "number too large": called(np.add, whole, 2**40, out=np.ones(6, "int64")),
+        "shifted in place": called(np.add, x[1:], 1.0, out=x[:-1]),
+        "reversed in place": copied(x[::-1], x),
+        "other options": Call(Kind.ELEMENTWISE, np.negative, (x,), x.copy(), {"dtype": "f4"}),
+        "several": Call(Kind.CONCATENATE, np.concatenate, (x[:2], x[:4]), x.copy(), {"axis": 0}),
+        "a product": Call(Kind.DOT, np.dot, (x, x), np.zeros((), "f4")),
+        "one truth for all": Call(Kind.WHERE, np.copyto, (x, np.True_), x.copy()),
+        "indices to be checked": Call(Kind.TAKE, np.take, (x, whole), x.copy(), first),
+        "sum": Call(Kind.REDUCE, np.add, (x,), np.zeros((), "f4"), {"axis": 0}),
+        "unaligned": called(np.negative, x, out=np.zeros(25, "uint8")[1:].view("f4")),
+        "nothing": called(np.negative, x[:0], out=x[:0].copy()),
+        "other order of bytes": called(np.negative, x.astype(">f4"), out=x.astype(">f4")),
     }  # fmt: skip
 
 
@@ -281,7 +292,7 @@ def _twice_to_one_place(x):
     [_reversed_then_written, _row_then_written, _written_then_reversed, _passed_by_others,
      _twice_to_one_place],
 )  # fmt: skip
-def test_the_order_of_what_touches_the_same_memory(function):
+def test_the_order_of_what_aliases(function):
     inputs = [np.ones((8, 8))]
     others = [np.random.default_rng(0).normal(size=(8, 8))]
     _, _, results, expected = run_again(function, inputs, others)
@@ -317,7 +328,7 @@ def test_products_are_those_of_numpy(dtype):
 def test_products_that_stay_calls_of_numpy(other):
     for x in (np.ones(4), np.asarray(3.0)):
         out = np.asarray(np.dot(x, other))
-        assert products.product_of(partial(np.dot, x, other, out)) is None
+        assert products.product_of(Call(Kind.DOT, np.dot, (x, other), out)) is None
 
 
 @needs_compiler
@@ -350,9 +361,9 @@ def test_the_same_source_for_other_arrays():
 
 
 @needs_compiler
-def test_what_nobody_looks_at_is_not_written():
+def test_what_is_not_live_is_not_written():
     x = np.ones((4, 3), "float32")
-    made, calls, (middle, last) = compile_calls(lambda x: [x + 1, (x + 1) * x], [x], seen=[1])
+    made, calls, (middle, last) = compile_calls(lambda x: [x + 1, (x + 1) * x], [x], live=[1])
     middle[...] = last[...] = -1
     (call,) = calls
     call()
@@ -362,10 +373,10 @@ def test_what_nobody_looks_at_is_not_written():
 
 
 @needs_compiler
-def test_what_the_next_round_begins_with_is_written():
-    """Though nobody but the loop that writes it looks at it."""
+def test_what_the_next_round_reads_is_live():
+    """Though nobody but the loop that writes it reads it."""
     total, x, double = np.zeros(5), np.ones(5), np.empty(5)
-    recorded = [partial(np.add, total, x, out=total), partial(np.multiply, total, 2.0, out=double)]
+    recorded = [called(np.add, total, x, out=total), called(np.multiply, total, 2.0, out=double)]
     made = Program(recorded, [double])
     (call,) = made.compile()
     for _ in range(3):

@@ -361,9 +361,11 @@ def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
 def half(tmp_path_factory):
     """A run of 4 epochs that was stopped after 2."""
     path = tmp_path_factory.mktemp("half") / "run"
-    config = RunConfig(limit=100, hidden=(4,), epochs=4, backend="numpy", threads=1)
+    config = RunConfig(
+        limit=100, hidden=(4,), epochs=4, backend="numpy", threads=1, steps="recorded"
+    )
     folder = RunFolder(path, config=config)
-    backend = xpnet.open_backend("numpy", threads=1)
+    backend = xpnet.open_backend("numpy", threads=1, steps="recorded")
     config.fit(xpnet.load_dataset("digits"), backend, (folder,), stop_after=2)
     assert not folder.finished
     return path, config
@@ -377,10 +379,11 @@ def test_a_run_goes_on_with_what_it_was_begun_with(half):
     assert (snapshot.epoch, snapshot.step) == (2, 0)
     same = {"seed": 0, "hidden": (4,), "learning_rate": 0.1, "dataset": "digits"}
     assert open_run(path, same)[0] == config
-    changed = {"epochs": 9, "data_dir": "x", "checkpoint_every": 3}
+    changed = {"epochs": 9, "data_dir": "x", "checkpoint_every": 3, "steps": "called"}
     assert open_run(path, changed)[0] == replace(config, **changed)
     # What was for the old backend means nothing for another one.
-    assert open_run(path, {"backend": "jax"})[0] == replace(config, backend="jax", threads=None)
+    elsewhere = replace(config, backend="jax", threads=None, steps=None)
+    assert open_run(path, {"backend": "jax"})[0] == elsewhere
 
 
 @pytest.mark.parametrize(

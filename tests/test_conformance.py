@@ -247,7 +247,7 @@ def test_the_list_is_in_the_documentation():
 
 
 def test_every_call_is_described():
-    asked = [call.asked for call in record()]
+    asked = [request.asked for request in record()]
     assert all(text and "object at 0x" not in text for text in asked)
     assert "matmul(float64[4, 5], float64[5, 3])" in asked
     assert any(text.startswith("float64[4, 3] += float64[3]") for text in asked)

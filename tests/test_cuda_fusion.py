@@ -1,4 +1,4 @@
-"""Steps whose kernels are put together: compiled as C++ against NumPy, and CuPy on a GPU."""
+"""Steps whose kernels are fused: compiled as C++ against NumPy, and CuPy on a GPU."""
 
 import gc
 import logging
@@ -15,7 +15,7 @@ import xpnet
 from xpnet import mlp, open_backend
 from xpnet.backends.base import with_overrides
 from xpnet.backends.cuda.deferred import Deferred
-from xpnet.backends.cuda.fused_step import FusedStep, Switch
+from xpnet.backends.cuda.fused_step import FusedStep, Tracing
 from xpnet.backends.cuda.fusion import DEEPEST, Fuser
 from xpnet.backends.cuda.nodes import Node
 from xpnet.backends.cuda.source import LONG_LOOP, write_kernel
@@ -66,9 +66,9 @@ def fuser(cupy):
 class FusingNumpy(NumpyBackend):
     """NumPy whose arrays are deferred: what is computed goes through kernels."""
 
-    def __init__(self, fuser, switch):
+    def __init__(self, fuser, tracing):
         super().__init__(None, "float64")
-        self.fuser, self.xp = fuser, switch.namespace(EAGER)
+        self.fuser, self.xp = fuser, tracing.namespace(EAGER)
 
     def asarray(self, x, dtype=None, *, copy=None):
         return self.fuser.defer(np.array(x, dtype=dtype))
@@ -76,9 +76,9 @@ class FusingNumpy(NumpyBackend):
 
 def run_fused(fuser, run, *arguments):
     """What a function of a backend gives where all is deferred, and on NumPy."""
-    switch = Switch()
-    backend = FusingNumpy(fuser, switch)
-    with np.errstate(all="ignore"), switch.to(fuser):
+    tracing = Tracing()
+    backend = FusingNumpy(fuser, tracing)
+    with np.errstate(all="ignore"), tracing.to(fuser):
         found = run(backend, *arguments)
         (found,) = fuser.known(found)
     with np.errstate(all="ignore"):
@@ -135,11 +135,11 @@ def take_steps(
     y = rng.integers(0, 10, size=60)
     # A third of the weights are 0: those samples are not there for a batch norm.
     y = Weighted(y, np.maximum(rng.uniform(-0.5, 1, size=60), 0)) if weighted else y
-    backend, switch, kernels = NumpyBackend(None, "float64"), Switch(), {}
-    backend.xp = switch.namespace(EAGER) if cupy else EAGER
+    backend, tracing, kernels = NumpyBackend(None, "float64"), Tracing(), {}
+    backend.xp = tracing.namespace(EAGER) if cupy else EAGER
     step = make_step(backend, model, softmax_cross_entropy, optimizer, pixel_maximum=255, seed=1)
     if cupy:
-        step = FusedStep(step, switch, lambda: Fuser(cupy, EAGER, "cpu", kernels, warp=1))
+        step = FusedStep(step, tracing, lambda: Fuser(cupy, EAGER, "cpu", kernels, warp=1))
     state = initial_state(backend, model, optimizer, 0, epochs=2, steps_per_epoch=5)
     if start is not None:
         state["step"] = np.asarray(start, np.int32)
@@ -188,10 +188,10 @@ def test_a_step_of_plain_descent_takes_five_kernels_beside_its_two_large_product
 
 
 def test_what_a_step_leaves_alone_stays_the_same_array(cupy):
-    backend, switch = open_backend("numpy", None, "float64"), Switch()
+    backend, tracing = open_backend("numpy", None, "float64"), Tracing()
     step = FusedStep(
         lambda state, x, y, rows: {**state, "b": state["b"] + 1},
-        switch,
+        tracing,
         lambda: Fuser(cupy, backend.xp, "cpu", {}, warp=1),
     )
     before = {"a": np.ones(3), "b": np.zeros(3)}
@@ -223,7 +223,7 @@ def test_an_error_of_the_step_itself_is_nothing_else(cupy, caplog):
         calls.append(1)
         raise ValueError("labels are wrong")
 
-    fused = FusedStep(step, Switch(), lambda: Fuser(cupy, EAGER, "cpu", {}, warp=1))
+    fused = FusedStep(step, Tracing(), lambda: Fuser(cupy, EAGER, "cpu", {}, warp=1))
     with pytest.raises(ValueError, match="labels are wrong"):
         fused({}, np.ones(2), np.ones(2), np.arange(2))
     assert not caplog.records
@@ -234,7 +234,7 @@ def test_a_state_may_have_more_in_it_than_arrays(cupy):
         lambda state, x, y, rows: {
             "a": state["a"] + 1, "b": 3, "c": (state["a"] * 2, [state["a"]]),
         },
-        Switch(),
+        Tracing(),
         lambda: Fuser(cupy, EAGER, "cpu", {}, warp=1),
     )  # fmt: skip
     state = fused({"a": np.ones(2), "b": 3, "c": ()}, np.ones(2), np.ones(2), np.arange(2))
@@ -357,9 +357,9 @@ def test_random_programs(fuser, seed):
     program = random_program(seed)
     rng = np.random.default_rng(seed)
     arrays = [rng.normal(size=shape) for shape in ((4, 3), (3,), (4, 1))]
-    switch = Switch()
-    with switch.to(fuser):
-        found = program(switch.namespace(EAGER), *map(fuser.defer, arrays))
+    tracing = Tracing()
+    with tracing.to(fuser):
+        found = program(tracing.namespace(EAGER), *map(fuser.defer, arrays))
         assert all(isinstance(value, Deferred) for value in found)
         (found,) = fuser.known(found)
     for value, expected in zip(found, program(compat_numpy, *arrays), strict=True):
@@ -395,21 +395,21 @@ def test_integers_wrap(fuser, cupy, dtype):
 
 
 def test_rows_may_be_counted_from_the_end(fuser):
-    switch = Switch()
-    with switch.to(fuser):
+    tracing = Tracing()
+    with tracing.to(fuser):
         x, rows = (fuser.defer(np.asarray(v)) for v in ([[1.0, 2], [3, 4], [5, 6]], [0, -1, 4]))
-        taken = switch.namespace(EAGER).take(x, rows, axis=0)
+        taken = tracing.namespace(EAGER).take(x, rows, axis=0)
         # Beyond the ends CuPy goes on from the other one.
         assert known(fuser, taken * 2).tolist() == [[2, 4], [10, 12], [6, 8]]
 
 
 def test_what_reads_an_array_is_computed_before_it_is_written_to(fuser, cupy):
     """A weight that is moved in place, while something made from it has not been computed."""
-    switch, rng = Switch(), np.random.default_rng(0)
+    tracing, rng = Tracing(), np.random.default_rng(0)
     w, a, b = rng.normal(size=(300, 60)), rng.normal(size=(300, 80)), rng.normal(size=(80, 60))
     before, expected = w.copy(), w - a @ b
-    with switch.to(fuser):
-        xp = switch.namespace(EAGER)
+    with tracing.to(fuser):
+        xp = tracing.namespace(EAGER)
         deferred = fuser.defer(w)
         row = 2 * deferred[0, :]
         total, column = xp.sum(deferred * deferred, axis=0), (3 * fuser.defer(w[:, 0]))[:, None]
@@ -457,7 +457,7 @@ def test_the_order_of_a_sum_does_not_depend_on_what_else_there_is(fuser, cupy, l
 def test_lanes_share_a_loop(folder, shape):
     """Warps of 32: sums, means, maxima and products, with ends that no warp fills."""
     cupy = EmulatedCupy(folder, warp=32)
-    fuser, switch = Fuser(cupy, EAGER, "cpu", {}), Switch()
+    fuser, tracing = Fuser(cupy, EAGER, "cpu", {}), Tracing()
 
     def program(xp, a):
         largest = xp.max(a, axis=1, keepdims=True)
@@ -467,8 +467,8 @@ def test_lanes_share_a_loop(folder, shape):
         ]  # fmt: skip
 
     a = np.random.default_rng(0).normal(size=shape)
-    with switch.to(fuser):
-        found = known(fuser, program(switch.namespace(EAGER), fuser.defer(a)))
+    with tracing.to(fuser):
+        found = known(fuser, program(tracing.namespace(EAGER), fuser.defer(a)))
     for value, expected in zip(found, program(compat_numpy, a), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-10)
     assert any("xpnet_lanes_max(s" in source for source in cupy.sources)
@@ -486,9 +486,9 @@ def test_kinds_of_numbers_are_not_mixed_silently(fuser):
 def test_dtypes_that_are_not_noted_are_computed_at_once(fuser, dtype):
     x = fuser.defer(np.asarray([1, 2], dtype))
     assert known(fuser, x + x).dtype == dtype
-    switch = Switch()
-    with switch.to(fuser):
-        xp = switch.namespace(EAGER)
+    tracing = Tracing()
+    with tracing.to(fuser):
+        xp = tracing.namespace(EAGER)
         assert known(fuser, xp.sum(x, axis=0)).dtype == dtype
         taken = xp.take(x, fuser.defer(np.asarray([1, 0])), axis=0)
         assert known(fuser, taken).tolist() == [2, 1]
@@ -558,17 +558,17 @@ def test_deferred_arrays_are_read_as_others_are(fuser):
         np.asarray(y)
 
 
-def test_a_switch_is_of_its_thread():
+def test_tracing_is_of_its_thread():
     import threading
 
-    switch, seen = Switch(), []
-    with switch.to("a fuser"):
-        thread = threading.Thread(target=lambda: seen.append(switch.fuser))
+    tracing, seen = Tracing(), []
+    with tracing.to("a fuser"):
+        thread = threading.Thread(target=lambda: seen.append(tracing.fuser))
         thread.start()
         thread.join()
-        assert switch.fuser == "a fuser"
+        assert tracing.fuser == "a fuser"
     assert seen == [None]
-    assert switch.fuser is None
+    assert tracing.fuser is None
 
 
 # -- on a GPU -------------------------------------------------------------------------------------

@@ -204,15 +204,28 @@ def test_groups_run_on_the_stream_and_where_they_cannot_be_recorded_beside_it(pr
     assert {c[1].swapped for c in library.calls} == {True}
 
 
-def test_without_capture_nothing_is_opened(pretended):
+@pytest.mark.parametrize("by", ["capture", "steps"])
+def test_without_capture_nothing_is_opened(pretended, by):
     library = EmulatedCublas()
     cupy = pretended(library)
-    backend = open_backend("cupy", None, "float64")
-    backend.capture = False
+    backend = open_backend("cupy", None, "float64", steps="called" if by == "steps" else None)
+    backend.capture = False if by == "capture" else backend.capture
+    assert (backend.fuse, backend.capture) == (by == "capture", False)
     state, _ = train(backend)
+    assert backend.taken_steps() == "all steps called"
     assert_close(state, expected())
     assert cupy.events == []
     assert library.opened == [0]
+
+
+def test_which_steps_there_are(pretended):
+    pretended(EmulatedCublas())
+    assert open_backend("cupy").steps == "recorded"
+    backend = open_backend("cupy", steps="recorded")
+    backend.graphs.captures, backend.graphs.launches = 2, 1234
+    assert backend.taken_steps() == "2 CUDA graphs recorded, and started 1,234 times"
+    with pytest.raises(ValueError, match="has no steps that are compiled, they are recorded or ca"):
+        open_backend("cupy", steps="compiled")
 
 
 def test_without_cublas_cupy_makes_the_products(pretended, caplog):

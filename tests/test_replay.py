@@ -15,6 +15,7 @@ from xpnet import (
     Dense,
     Flatten,
     Layer,
+    MaxNorm,
     Residual,
     Sequential,
     Tanh,
@@ -25,10 +26,11 @@ from xpnet import (
 from xpnet.backends.base import one_by_one
 from xpnet.backends.cpu import loops, replay
 from xpnet.backends.cpu.openblas import find_blas
-from xpnet.backends.cpu.recording import Recorded, Recording, Refused
+from xpnet.backends.cpu.recording import Recording, Refused, Tracer
 from xpnet.backends.cpu.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.inputs.weighted import Weighted
+from xpnet.layers.frozen import Frozen
 from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
 from xpnet.training.step import initial_state, is_pure, make_step
@@ -286,7 +288,7 @@ def test_negative_indices_count_from_the_end():
     recording = Recording(1000)
     rows = np.asarray([1, -1])
     taken = recording.input(table).take(recording.input(rows), axis=0).view(np.ndarray)
-    calls = recording.finish([])
+    calls = [call.bound() for call in recording.finish([])]
     rows[:] = -2, 3
     for call in calls:
         call()
@@ -327,6 +329,33 @@ def test_fit_records_what_is_made_of_its_own_parts_alone(monkeypatch):
     assert not is_pure(*own[:2], MovesAll(0.1))
 
 
+def test_what_fit_records():
+    """What is of a class of xpnet, and not what is derived from one, whatever it calls itself."""
+
+    class Disguised(Tanh):
+        __module__ = "xpnet.layers.activations"
+
+    class Longest(MaxNorm):
+        pass
+
+    rest = softmax_cross_entropy, SGD(0.1)
+    for row in LAYER_EXAMPLES:
+        assert is_pure(Sequential(layer=row.layer), *rest), row
+    for row in LOSS_EXAMPLES:
+        assert is_pure(Tanh(), row.loss, SGD(0.1)), row
+    for optimizer in OPTIMIZER_EXAMPLES.values():
+        assert is_pure(Tanh(), softmax_cross_entropy, optimizer)
+    assert is_pure(Dense(4, 4, constraint=MaxNorm(3)), *rest)
+    assert is_pure(Sequential(a=Frozen(Sequential(b=Dense(4, 4)))), *rest)
+    for layer in (
+        Disguised(),
+        Sequential(a=Residual(Disguised())),
+        Frozen(Sequential(a=Disguised())),
+        Dense(4, 4, constraint=Longest(3)),
+    ):
+        assert not is_pure(layer, *rest)
+
+
 def test_fit_gives_the_same_network(monkeypatch):
     class Steps(Callback):
         every_step = False
@@ -364,14 +393,14 @@ def test_a_step_is_compiled_once_its_replays_have_taken_long(monkeypatch):
     for group in rows_of(8, 8)[:, None, :]:
         state = replayed(state, *x_y, group)
     (tape,) = replayed._tapes.values()
-    assert len(tape.calls) > 30
+    assert len(tape.bound) > 30
     assert tape.seconds > 0
     assert not tape.is_tried
     monkeypatch.setattr(replay, "COMPILING_PAYS", 0)
     replayed(state, *x_y, rows_of(2, 8))
     assert tape.is_compiled
     # Exponentials, logarithms and sums stay calls of NumPy; products where its BLAS is not found.
-    assert len(tape.calls) == 7 or not find_blas()
+    assert len(tape.bound) == 7 or not find_blas()
 
 
 @needs_compiler
@@ -502,14 +531,14 @@ def test_recorded_arrays_are_as_numpy_has_them():
     """Values, shapes and dtypes while recording, and other ones at the replay."""
     recording, x = Recording(10**6), np.arange(12.0, dtype=np.float32).reshape(3, 4)
     r = recording.input(x)
-    assert isinstance(r + 1, Recorded)
-    assert isinstance(r.T, Recorded)
-    assert isinstance(r + np.ones(4), Recorded)
+    assert isinstance(r + 1, Tracer)
+    assert isinstance(r.T, Tracer)
+    assert isinstance(r + np.ones(4), Tracer)
     found = np.sum(r[1:].T * 2, axis=0) + r[0, 1:3]
     result = found.view(np.ndarray)
     np.testing.assert_array_equal(result, [44 + 1, 76 + 2])
     assert found.dtype == np.float32
-    calls = recording.finish([])
+    calls = [call.bound() for call in recording.finish([])]
     x *= 10
     for call in calls:
         call()
@@ -521,7 +550,7 @@ def test_finish_moves_what_was_exchanged():
     recording = Recording(1000)
     recording.input(a), recording.input(b)
     for call in recording.finish([(a, b), (b, a)]):
-        call()
+        call.bound()()
     assert (a[0], b[0]) == (2.0, 1.0)
 
 

@@ -43,6 +43,7 @@ def open_backend(
     dtype: str | None = None,
     *,
     threads: int | None = None,
+    steps: str | None = None,
     tf32: bool = False,
 ) -> Backend:
     """Open an array library on a device.
@@ -61,6 +62,11 @@ def open_backend(
         How many threads of the CPU make a matrix product, for NumPy and torch on the CPU. If None,
         the library decides, and on a busy machine `fit` may take one for NumPy, since waiting for
         threads that find no core can take a hundred times as long as the work.
+    steps
+        How training steps are taken, wherever they can be taken so. With NumPy `"compiled"` (if
+        None), `"recorded"` or `"called"`, from the fastest to the one that is done as it is
+        written; the results have the same bits. With CuPy `"recorded"` (if None) or `"called"`.
+        With JAX they are `"compiled"`, with the others `"called"`.
     tf32
         Whether float32 products may be made in TF32, which is faster on recent NVIDIA GPUs and
         has about three decimal digits.
@@ -71,17 +77,18 @@ def open_backend(
         If the library is missing or the device cannot be used; one sentence with the fix.
     ValueError
         If the name or the dtype is none of those allowed, the backend has no number of threads,
-        `tf32` means nothing there, or an opened backend is given together with a device, threads,
-        or what it was not opened with.
+        or no such steps, `tf32` means nothing there, or an opened backend is given together with a
+        device, threads, or what it was not opened with.
     """
     if device is not None and not (isinstance(device, str) and device):
         raise ValueError(f"device must be a name such as 'cpu' or 'cuda:1', got {shown(device)}")
     if isinstance(name, Backend):
         other = dtype not in (None, name.dtype_name) or (tf32 and not name.tf32)
+        other = other or steps not in (None, name.steps)
         if device is not None or threads is not None or other:
             raise ValueError(
                 f"{name!r} is open already: give device={device!r}, dtype={dtype!r}, "
-                f"threads={threads!r} and tf32={tf32!r} to open_backend instead"
+                f"threads={threads!r}, steps={steps!r} and tf32={tf32!r} to open_backend instead"
             )
         return name
     dtype = "float32" if dtype is None else dtype
@@ -91,6 +98,8 @@ def open_backend(
         backend = backend_class(name)(device, dtype, tf32)
     if threads is not None:
         backend.limit_threads(threads)
+    if steps is not None:
+        backend.choose_steps(steps)
     return backend
 
 

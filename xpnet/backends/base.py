@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import device as device_of
 
+from xpnet.backends.steps import CALLED, STEPS
 from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.streams import log_warning
+from xpnet.suggestions import did_you_mean
 from xpnet.typing import Array, DType, HostArray, Namespace, State
 
 DTYPES = ("float32", "float64")
@@ -98,6 +100,10 @@ class Backend:
         Its name, the same in every library.
     steps_per_call
         How many training steps are best taken in one call of what `repeat` returns.
+    offered_steps
+        The ways in which training steps can be taken, of `steps.STEPS`; the first is the default.
+    steps
+        The way that is taken wherever it can be.
     chunk_values
         About how many numbers the widest array may hold where many samples are evaluated in chunks:
         8 MB in float32, what the caches of a CPU hold; fewer with NumPy, which makes several such
@@ -120,6 +126,7 @@ class Backend:
     needs_gpu: ClassVar[bool] = False
     tested_on: ClassVar[tuple[str | None, ...]] = (None,)
     steps_per_call: ClassVar[int] = 1
+    offered_steps: ClassVar[tuple[str, ...]] = (CALLED,)
     chunk_values: int = 2_000_000
     fallback: ClassVar["type[Backend] | None"] = None
 
@@ -135,6 +142,7 @@ class Backend:
         self.reason = ""
         self.threads: int | None = None
         self.tf32 = tf32
+        self.steps = self.offered_steps[0]
         self.open(device)
         if tf32 and not self.has_tf32():
             raise ValueError(
@@ -211,6 +219,32 @@ class Backend:
             `forget()`, which lets go of all samples; the next call is as good as before.
         """
         return one_by_one(step)
+
+    def choose_steps(self, steps: str) -> None:
+        """Choose how training steps are taken, wherever they can be taken so.
+
+        Raises
+        ------
+        ValueError
+            If it is none of `offered_steps`.
+        """
+        if steps not in STEPS:
+            near = did_you_mean(steps, STEPS)
+            raise ValueError(f"steps must be one of {', '.join(STEPS)}; got {shown(steps)}{near}")
+        if steps not in self.offered_steps:
+            raise ValueError(
+                f"the {self.name} backend has no steps that are {steps}, they are "
+                f"{' or '.join(self.offered_steps)}: leave steps out (numpy has {', '.join(STEPS)})"
+            )
+        self.steps = steps
+
+    def planned_steps(self) -> str:
+        """How the next steps are going to be taken, in a few words: what is known beforehand."""
+        return f"steps {self.steps}"
+
+    def taken_steps(self) -> str:
+        """How the steps were taken that `repeat` has taken so far, in a few words."""
+        return f"all steps {self.steps}"
 
     def limit_threads(self, threads: int) -> None:
         """Choose how many threads of the CPU make a product, in all work of this backend.
@@ -315,14 +349,21 @@ class Backend:
     def __reduce__(self) -> tuple[Any, ...]:
         with self.scope():
             device = self.device_of(self.asarray(0.0))
-        return reopened, (type(self), device, self.dtype_name, self.tf32, self.threads)
+        return reopened, (
+            type(self), device, self.dtype_name, self.tf32, self.threads, self.steps,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<{self.name} on {self.device_name()}, {self.dtype_name}>"
 
 
 def reopened(
-    kind: type[Backend], device: str | None, dtype: str, tf32: bool, threads: int | None
+    kind: type[Backend],
+    device: str | None,
+    dtype: str,
+    tf32: bool,
+    threads: int | None,
+    steps: str | None = None,
 ) -> Backend:
     """A backend from a pickle: as it was opened there, or its `fallback` if that is not to be had.
 
@@ -330,7 +371,7 @@ def reopened(
     ----------
     kind
         Its class.
-    device, dtype, tf32, threads
+    device, dtype, tf32, threads, steps
         As `open_backend` takes them. TF32 is left out where the device has none.
     """
     try:
@@ -350,6 +391,8 @@ def reopened(
         return backend
     if threads is not None:
         backend.limit_threads(threads)
+    if steps is not None:
+        backend.choose_steps(steps)
     return backend
 
 

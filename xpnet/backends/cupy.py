@@ -15,10 +15,11 @@ from xpnet.backends.base import (
 )
 from xpnet.backends.cuda.cublas import Handles, Products, find_handles
 from xpnet.backends.cuda.dropout import make_fused_mask
-from xpnet.backends.cuda.fused_step import FusedStep, Switch
+from xpnet.backends.cuda.fused_step import FusedStep, Tracing
 from xpnet.backends.cuda.fusion import Fuser
 from xpnet.backends.cuda.graph import GraphRunner, GraphUse
 from xpnet.backends.cuda.stream import CupyStream
+from xpnet.backends.steps import CALLED, RECORDED
 from xpnet.errors import BackendUnavailable, one_line
 from xpnet.streams import log_warning
 from xpnet.typing import Array, HostArray
@@ -30,13 +31,13 @@ class CupyBackend(Backend):
     """CuPy on a CUDA GPU: `cuda` (the first one), `cuda:0`, `cuda:1`, ...
 
     float32 products are made in full float32 unless `tf32` is asked for. What a training step
-    computes with small arrays is put together into few kernels, and groups of steps are recorded as
+    computes with small arrays is fused into few kernels, and groups of steps are recorded as
     CUDA graphs.
 
     Attributes
     ----------
     fuse
-        Whether kernels are put together; set it to False to have each of CuPy's by itself.
+        Whether kernels are fused; set it to False to have each of CuPy's by itself.
     capture
         Whether steps are recorded; set it to False to have each step started by itself.
     graphs
@@ -48,6 +49,7 @@ class CupyBackend(Backend):
     needs_gpu = True
     extra = "cuda12"
     steps_per_call: ClassVar[int] = 16
+    offered_steps: ClassVar[tuple[str, ...]] = (RECORDED, CALLED)
     chunk_values = GPU_CHUNK_VALUES
     fuse: bool = True
     capture: bool = True
@@ -108,9 +110,9 @@ class CupyBackend(Backend):
             self._eager = with_overrides(
                 xp, keep_mask=make_fused_mask(cupy), erf=_erf, **self._find_products()
             )
-        self._switch = Switch()
+        self._tracing = Tracing()
         self._kernels: dict[str, Any] = {}
-        self.xp = self._switch.namespace(self._eager)
+        self.xp = self._tracing.namespace(self._eager)
 
     def _find_products(self) -> dict[str, Callable[..., Any]]:
         """The products by cuBLAS, as overrides; none where they do not work, but CuPy's own do."""
@@ -141,7 +143,7 @@ class CupyBackend(Backend):
         """Groups of steps as CUDA graphs of few kernels; see `cuda.graph` and `cuda.fusion`."""
         plain = step
         if pure and self.fuse:
-            step = FusedStep(step, self._switch, self._fuser)
+            step = FusedStep(step, self._tracing, self._fuser)
         if not self.capture:
             return super().repeat(step)
         handles = self._handles
@@ -153,6 +155,16 @@ class CupyBackend(Backend):
         return GraphRunner(
             step, lambda: CupyStream(cupy, device, handles), self.graphs, fallback=plain
         )
+
+    def choose_steps(self, steps: str) -> None:
+        super().choose_steps(steps)
+        self.fuse = self.capture = steps == RECORDED
+
+    def taken_steps(self) -> str:
+        use = self.graphs
+        graphs = f"{use.captures:,} CUDA graphs {RECORDED}, and started {use.launches:,} times"
+        reason = f" ({use.reason})" if use.reason else ""
+        return (graphs if use.captures else f"all steps {CALLED}") + reason
 
     def _fuser(self) -> Fuser:
         return Fuser(self._cupy, self._eager, self.device, self._kernels)

@@ -9,6 +9,7 @@ import numpy as np
 from array_api_compat import is_jax_array
 
 from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, device_index, with_overrides
+from xpnet.backends.steps import COMPILED
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.typing import Array, HostArray, State
 
@@ -27,6 +28,7 @@ class JaxBackend(Backend):
     extra = "jax"
     namespace = "jax.numpy"
     steps_per_call = 512
+    offered_steps = (COMPILED,)
 
     @classmethod
     def probe(cls) -> Status:

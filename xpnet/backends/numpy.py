@@ -1,5 +1,6 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,21 +9,30 @@ from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
 from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
+from xpnet.backends.cpu.compiler import CannotCompile, usable_compiler
 from xpnet.backends.cpu.functions import FUNCTIONS
 from xpnet.backends.cpu.openblas import find_subtract_product
 from xpnet.backends.cpu.replay import Replayer
 from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
+from xpnet.backends.steps import CALLED, COMPILED, RECORDED, STEPS, StepCounts
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.streams import log_warning
 
 
 class NumpyBackend(Backend):
-    """NumPy on the CPU."""
+    """NumPy on the CPU.
+
+    Attributes
+    ----------
+    step_counts
+        How many training steps were called, recorded and compiled, and by which compiler.
+    """
 
     name = "numpy"
     distribution = "numpy"
     steps_per_call = 16
+    offered_steps = STEPS
     chunk_values = 1_000_000
 
     @classmethod
@@ -45,10 +55,28 @@ class NumpyBackend(Backend):
             functions["subtract_product"] = subtract_product
         self.xp = with_overrides(xp, **functions)
         self.device = "cpu"
+        self.step_counts = StepCounts()
         self._trials = Trials()
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
-        return Replayer(step) if pure else super().repeat(step)
+        counts = self.step_counts
+        if self.steps != CALLED and pure:
+            return Replayer(step, counts, compiles=self.steps == COMPILED)
+        if self.steps != CALLED:
+            counts.reason = "not recorded: they are not known to be pure"
+        return counts.counting(super().repeat(step))
+
+    def planned_steps(self) -> str:
+        if self.steps != COMPILED:
+            return super().planned_steps()
+        try:
+            command = usable_compiler()
+        except CannotCompile as error:
+            return f"steps {RECORDED} ({error})"
+        return f"steps to be {COMPILED} by {shlex.join(command)}"
+
+    def taken_steps(self) -> str:
+        return str(self.step_counts)
 
     def limit_threads(self, threads: int) -> None:
         self.threads = positive_integer("threads", threads)

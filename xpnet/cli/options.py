@@ -168,6 +168,7 @@ def open_with_options(
     dtype: str,
     *,
     threads: int | None = None,
+    steps: str | None = None,
     tf32: bool = False,
 ) -> Backend:
     """The backend that the options ask for; what means nothing there is a mistake of usage."""
@@ -180,12 +181,22 @@ def open_with_options(
             opened.limit_threads(threads)
     except ValueError as error:
         raise click.UsageError(f"--threads: {error}") from error
+    try:
+        if steps is not None:
+            opened.choose_steps(steps)
+    except ValueError as error:
+        raise click.UsageError(f"--steps: {error}") from error
     return opened
 
 
-def describe_backend(backend: Backend) -> str:
-    """The backend in a few words, and where it was chosen automatically, why."""
+def describe_backend(backend: Backend, *, steps: bool = False) -> str:
+    """The backend in a few words, and where it was chosen automatically, why.
+
+    With `steps` also how it is going to take training steps.
+    """
     why = f" (auto: {backend.reason})" if backend.reason else ""
     tf32 = " with TF32" * backend.tf32
     threads = "" if backend.threads is None else f", threads: {backend.threads}"
-    return f"{backend.name} on {backend.device_name()}, {backend.dtype_name}{tf32}{threads}{why}"
+    planned = f", {backend.planned_steps()}" if steps else ""
+    place = f"{backend.name} on {backend.device_name()}, {backend.dtype_name}"
+    return f"{place}{tf32}{threads}{planned}{why}"

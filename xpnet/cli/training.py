@@ -88,8 +88,9 @@ def train(
             tell(f"nothing is left to do: {what_next(resume, config, saved)}")
             return
     opened = open_with_options(
-        config.backend, config.device, config.dtype, threads=config.threads, tf32=config.tf32
-    )
+        config.backend, config.device, config.dtype,
+        threads=config.threads, steps=config.steps, tf32=config.tf32,
+    )  # fmt: skip
     config = replace(config, backend=opened.name)
     # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
     data_dir = config.data_dir if resume is None else still_there(config.data_dir)
@@ -106,6 +107,8 @@ def train(
                 network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
+        if not quiet:
+            tell(f"taken:   {opened.taken_steps()}")
         if folder.finished:
             _finish(config, folder, network, data, started)
         else:
@@ -151,7 +154,7 @@ def _open_folder(
 
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
-    tell(f"backend: {describe_backend(opened)}")
+    tell(f"backend: {describe_backend(opened, steps=True)}")
     tell(f"data:    {readable(data.limited(config.limit).describe())}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:

@@ -19,8 +19,8 @@ from xpnet.backends.namespace import NamespaceBackend
 from xpnet.conformance import examples
 from xpnet.conformance.recording import (
     IN_PLACE,
-    Call,
     Device,
+    Request,
     is_dtype,
     map_values,
     needed_dtypes,
@@ -195,9 +195,10 @@ def _findings(backend: Backend) -> Iterator[Finding]:
 
 
 def _operations(backend: Backend) -> Iterator[Finding]:
-    for call in record():
-        asked = call.asked.replace("float64", backend.dtype_name)
-        yield _check(backend, "operations", asked, partial(_repeat, backend, call), call.result)
+    for request in record():
+        asked = request.asked.replace("float64", backend.dtype_name)
+        run = partial(_repeat, backend, request)
+        yield _check(backend, "operations", asked, run, request.result)
 
 
 def _components(backend: Backend) -> Iterator[Finding]:
@@ -263,8 +264,8 @@ def _check(
     return Finding(group, what, "ok", difference=max(differences))
 
 
-def _repeat(backend: Backend, call: Call) -> Any:
-    """The call with the other library's namespace and arrays."""
+def _repeat(backend: Backend, request: Request) -> Any:
+    """The request with the other library's namespace and arrays."""
 
     def given(value: Any) -> Any:
         if isinstance(value, Device):
@@ -278,10 +279,10 @@ def _repeat(backend: Backend, call: Call) -> Any:
             )
         return value
 
-    arguments, options = map_values(given, call.arguments), map_values(given, call.options)
-    result = call.run(backend.xp, *arguments, **options)
-    if call.name not in IN_PLACE:
-        for argument, before in zip(arguments, call.arguments, strict=True):
+    arguments, options = map_values(given, request.arguments), map_values(given, request.options)
+    result = request.run(backend.xp, *arguments, **options)
+    if request.name not in IN_PLACE:
+        for argument, before in zip(arguments, request.arguments, strict=True):
             if isinstance(before, np.ndarray):
                 problem, _ = _compare(backend.to_numpy(argument), before, backend.dtype_name)
                 if problem:

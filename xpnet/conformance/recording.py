@@ -35,7 +35,7 @@ _UNARY = {"neg": "-x", "pos": "+x", "invert": "~x", "abs": "abs(x)"}
 
 
 @dataclass(frozen=True)
-class Call:
+class Request:
     """One thing that was asked of the namespace: a function or an operator with its arguments.
 
     Attributes
@@ -43,9 +43,9 @@ class Call:
     name
         `matmul`, or for an operator `x + y`, `x[...]`, `x.T`.
     asked
-        The call with dtypes and shapes, as a person would write it.
+        The request with dtypes and shapes, as a person would write the call.
     run
-        Repeats the call with the namespace and the arguments of another library.
+        Repeats it with the namespace and the arguments of another library.
     arguments, options
         Positional and keyword arguments, arrays as NumPy arrays.
     result
@@ -68,22 +68,22 @@ _DEVICE = Device()
 
 
 class Recorder:
-    """Keeps the first call of each kind: name, and dtype and number of axes of the arguments."""
+    """Keeps the first request of each kind: name, and dtype and number of axes of the arguments."""
 
     def __init__(self) -> None:
-        self.calls: dict[tuple[Any, ...], Call] = {}
+        self.requests: dict[tuple[Any, ...], Request] = {}
         self.dtypes: set[str] = set()
 
     def call(self, name: str, run: Callable[..., Any], arguments: Any, options: Any) -> Any:
         """Do what was asked with NumPy, and write it down if it is the first of its kind."""
         arguments, options = _plain(arguments), _plain(options)
         kind = (name, _kind(arguments), _kind(options))
-        first = kind not in self.calls
+        first = kind not in self.requests
         kept = _copied((arguments, options)) if first else None
         result = run(numpy_namespace, *_on_numpy(arguments), **_on_numpy(options))
         if kept is not None:
             asked = _asked(name, *kept)
-            self.calls[kind] = Call(name, asked, run, kept[0], kept[1], _copied(result))
+            self.requests[kind] = Request(name, asked, run, kept[0], kept[1], _copied(result))
         return _recorded(self, result)
 
 
@@ -240,10 +240,10 @@ def _watch() -> Recorder:
     return recorder
 
 
-def record() -> tuple[Call, ...]:
+def record() -> tuple[Request, ...]:
     """Everything that xpnet asks of a namespace: functions, then operators."""
-    calls = _watch().calls.values()
-    return tuple(sorted(calls, key=lambda call: (not call.name.isidentifier(), call.asked)))
+    requests = _watch().requests.values()
+    return tuple(sorted(requests, key=lambda one: (not one.name.isidentifier(), one.asked)))
 
 
 def run_training(backend: Any) -> Network:
@@ -254,7 +254,7 @@ def run_training(backend: Any) -> Network:
 
 def needed_functions() -> list[str]:
     """The names of the namespace's functions that xpnet calls; `asarray` brings data there."""
-    return sorted({"asarray", *(call.name for call in record() if call.name.isidentifier())})
+    return sorted({"asarray", *(one.name for one in record() if one.name.isidentifier())})
 
 
 def needed_dtypes() -> list[str]:
@@ -264,7 +264,7 @@ def needed_dtypes() -> list[str]:
 
 def needed_operators() -> list[str]:
     """The operators, indexing and attributes of arrays that xpnet uses."""
-    return sorted({call.name for call in record() if not call.name.isidentifier()})
+    return sorted({one.name for one in record() if not one.name.isidentifier()})
 
 
 # -- arguments: taken apart, copied, described, and given to another library ----------------------

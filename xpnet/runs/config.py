@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
+from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
@@ -206,6 +207,11 @@ class RunConfig:
     threads: int | None = option(
         None, "Threads of the CPU for NumPy or torch; all, or one on a busy machine, if not given.",
         section=Section.COMPUTING, at_least=1, at_most=MOST_THREADS, may_change=True,
+    )
+    steps: str | None = option(
+        None, "How steps are taken: with NumPy compiled (if not given), recorded or called, of "
+        "the same bits; with CuPy recorded or called.",
+        section=Section.COMPUTING, choices=STEPS, may_change=True,
     )
     data_dir: str | None = option(
         None, "Where to look for data files first; then in $XPNET_DATA_DIR and the user's cache.",

@@ -33,7 +33,7 @@ def open_run(
     given
         Options by the names of `RunConfig`. Those that may change (`Option.may_change`) take the
         place of what was; all others must be what they were. Where another backend is given,
-        device and threads are not kept.
+        device, threads and steps are not kept.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunC
     new = {name: value for name, value in given.items() if options[name].may_change}
     _check_epochs(config, new.get("epochs", config.epochs), finished)
     if new.get("backend", config.backend) != config.backend:
-        new = {"device": None, "threads": None, **new}
+        new = {"device": None, "threads": None, "steps": None, **new}
     return replace(config, **new)
 
 

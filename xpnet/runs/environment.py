@@ -18,6 +18,8 @@ def environment(backend: Backend) -> dict[str, Any]:
         "dtype": backend.dtype_name,
         "backend_reason": backend.reason,
         "threads": backend.threads,
+        "steps": backend.steps,
+        "taken_steps": backend.taken_steps(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,

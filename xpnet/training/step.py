@@ -10,13 +10,14 @@ from xpnet.backends.base import with_overrides
 from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
-from xpnet.layers import Context, Layer
+from xpnet.layers import CONSTRAINTS, LAYERS, Context, Layer
 from xpnet.layers.container import inner_layers
-from xpnet.losses import LossFunction
+from xpnet.layers.frozen import Frozen
+from xpnet.losses import LOSSES, LossFunction
 from xpnet.network.output import check_output, loaded_loss
 from xpnet.network.state import load_array, put, select
 from xpnet.operations import Unmade
-from xpnet.optimizers import Optimizer
+from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.random import Seed, derive
 from xpnet.schedules import Schedule
 from xpnet.training.memory import check_parameters_fit
@@ -232,9 +233,10 @@ def penalized(
 
 
 def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
-    """Whether all that a step is made of is xpnet's own, and so depends on arrays alone.
+    """Whether all that a step is made of is of xpnet's classes, and so depends on arrays alone.
 
-    A layer of one's own should not, but may: count its calls, or draw random numbers.
+    What is of a class of one's own should not, but may: count its calls, or draw random numbers. So
+    may what is derived from one of xpnet's, which says nothing of what it adds.
     """
     return _are_own(*_parts(model), loss, optimizer)
 
@@ -243,12 +245,13 @@ def _parts(model: Layer) -> list[Any]:
     """All layers of a model, and their constraints."""
     layers = [model]
     for layer in layers:
-        layers += inner_layers(layer).values()
+        layers += [layer.layer] if isinstance(layer, Frozen) else inner_layers(layer).values()
     return [*layers, *(getattr(layer, "constraint", None) for layer in layers)]
 
 
 def _are_own(*parts: Any) -> bool:
-    return all(part is None or type(part).__module__.startswith("xpnet.") for part in parts)
+    own = {*LAYERS.values(), Frozen, *CONSTRAINTS.values(), *LOSSES.values(), *OPTIMIZERS.values()}
+    return all(part is None or type(part) in own for part in parts)
 
 
 def arrays_kept(optimizer: Optimizer) -> int:

@@ -1,12 +1,18 @@
 """The machine's C compiler, where there is one."""
 
-import ctypes
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
+from xpnet.backends.cpu.library import (
+    Libraries,
+    Library,
+    NotALibraryError,
+    load,
+    take,
+    version_in,
+)
 from xpnet.backends.cpu.running import MisbehavesError, Stopped, must_stop, run, signals_noted
 from xpnet.backends.cpu.scratch import scratch_folder
 from xpnet.backends.cpu.trial import find_python, try_out
@@ -81,6 +87,20 @@ def find_compiler() -> list[str]:
     return [str(Path(found).absolute()), *command[1:]]
 
 
+def usable_compiler() -> list[str]:
+    """The command of the C compiler, where what it writes can be tried out.
+
+    Raises
+    ------
+    CannotCompile
+        As `find_compiler`, and if there is no program of Python to try it out.
+    """
+    command = find_compiler()
+    if not find_python():
+        raise CannotCompile("there is no program of Python to try out what is compiled")
+    return command
+
+
 def _words(text: str) -> list[str]:
     """A command and its arguments; a path may have spaces."""
     import shlex
@@ -106,9 +126,7 @@ IN_A_ROW: dict[str, int] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def compiled(
-    source: str, names: Sequence[str], memory: Sequence[tuple[int, int]] = ()
-) -> ctypes.CDLL:
+def compiled(source: str, names: Sequence[str], memory: Sequence[tuple[int, int]] = ()) -> Library:
     """A library made of C source, with functions of these names, compiled once if it is in use.
 
     They are called once by another process, if `memory` says what with: see `trial.try_out`.
@@ -122,9 +140,7 @@ def compiled(
     """
     import shlex
 
-    command = find_compiler()
-    if not find_python():
-        raise CannotCompile("there is no program of Python to try out what is compiled")
+    command = usable_compiler()
     # Nobody waits for another thread's compiler: he who asks can go on without.
     if must_stop() or not _ONE_AT_A_TIME.acquire(blocking=False):
         raise NotNow("another thread is compiling, or the program ends")
@@ -144,14 +160,14 @@ def _compile_once(
     source: str,
     names: Sequence[str],
     memory: Sequence[tuple[int, int]],
-) -> ctypes.CDLL:
+) -> Library:
     """Compile, unless this source or too many others have failed; failures are remembered."""
     if (name, source) in FAILURES:
         raise CannotCompile(FAILURES[name, source])
     if IN_A_ROW.get(name, 0) >= MOST_FAILURES:
         raise CannotCompile(f"{name} has failed too often")
     try:
-        library = _compile(command, source, names, memory)
+        library, version = _compile(command, source, names, memory)
     except Stopped as error:
         raise NotNow(str(error)) from error
     except (CannotCompile, MisbehavesError, NotALibraryError, OSError) as error:
@@ -169,6 +185,7 @@ def _compile_once(
                 IN_A_ROW[name] = MOST_FAILURES
         raise CannotCompile(message) from error
     IN_A_ROW[name] = 0
+    library.compiler = f"{name} ({version})" if version else name
     return library
 
 
@@ -185,7 +202,8 @@ def _works(command: list[str]) -> bool:
 
 def _compile(
     command: list[str], source: str, names: Sequence[str], memory: Sequence[tuple[int, int]]
-) -> ctypes.CDLL:
+) -> tuple[Library, str]:
+    """A new library, and the version of the compiler."""
     # The signals outermost: one of them may end the process, when all else has been put away.
     with signals_noted() as came, scratch_folder() as folder:
         text, written, library = folder / "step.c", folder / "step.so", folder / "own.so"
@@ -196,6 +214,6 @@ def _compile(
             if code == 0:
                 take(written, library)
                 try_out(library, names, memory, TIMEOUT, came)
-                return load(library, names)
+                return load(library, names), version_in(library)
     first = (said.strip().splitlines() or ["it says nothing"])[0]
     raise CannotCompile(f"it exits with {code}: {first[:200]}")

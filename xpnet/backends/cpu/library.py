@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import stat
 import struct
 import sys
@@ -18,6 +19,9 @@ MOST_BYTES = 64 * 2**20
 KEPT = 32
 """How many libraries stay loaded that nobody uses: for the next training of the same shapes."""
 
+MARK = "xpnet: compiled by "
+"""What stands in a library before the version of its compiler."""
+
 _ELF = b"\x7fELF"
 _SHARED_OBJECT = 3
 _TO_LOAD = 1
@@ -27,6 +31,18 @@ _MACH_O_KINDS = (6, 8)  # a dynamic library, a bundle
 
 class NotALibraryError(Exception):
     """What a compiler has written cannot be loaded; the message says why."""
+
+
+class Library(ctypes.CDLL):
+    """A library that is loaded.
+
+    Attributes
+    ----------
+    compiler
+        The command that has compiled it, and its version where it says one.
+    """
+
+    compiler: str = ""
 
 
 def take(path: Path, to: Path) -> None:
@@ -60,7 +76,17 @@ def take(path: Path, to: Path) -> None:
         copy.write(data)
 
 
-def load(path: Path, names: Iterable[str]) -> ctypes.CDLL:
+def version_in(path: Path) -> str:
+    """The version of the compiler, as it stands in a library; empty if it does not.
+
+    It is looked for in the file: to ask the compiler would take another process, and to ask the
+    library would be to believe what it says of where it has that.
+    """
+    found = re.search(re.escape(MARK.encode()) + rb"([ -~]{1,100})\0", path.read_bytes())
+    return "" if found is None else found[1].decode()
+
+
+def load(path: Path, names: Iterable[str]) -> Library:
     """Load a library which has functions of these names; it is unloaded when nobody holds it.
 
     The system's loader believes what it reads, so it is to be tried before: `trial.try_out`.
@@ -71,7 +97,7 @@ def load(path: Path, names: Iterable[str]) -> ctypes.CDLL:
         If it cannot be loaded, or lacks a function.
     """
     try:
-        library = ctypes.CDLL(str(path))
+        library = Library(str(path))
     except OSError as error:
         raise NotALibraryError(f"it cannot be loaded: {error}") from error
     from _ctypes import dlclose
@@ -93,20 +119,20 @@ class Libraries:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
-        self._in_use: weakref.WeakValueDictionary[str, ctypes.CDLL] = weakref.WeakValueDictionary()
-        self._last: OrderedDict[str, ctypes.CDLL] = OrderedDict()
+        self._in_use: weakref.WeakValueDictionary[str, Library] = weakref.WeakValueDictionary()
+        self._last: OrderedDict[str, Library] = OrderedDict()
 
     def __contains__(self, source: str) -> bool:
         return source in self._in_use
 
-    def get(self, source: str) -> ctypes.CDLL | None:
+    def get(self, source: str) -> Library | None:
         """The library of a source, if it is loaded."""
         library = self._in_use.get(source)
         if library is not None:
             self.add(source, library)
         return library
 
-    def add(self, source: str, library: ctypes.CDLL) -> None:
+    def add(self, source: str, library: Library) -> None:
         """Keep a library, as that which was used last."""
         self._in_use[source] = self._last[source] = library
         self._last.move_to_end(source)

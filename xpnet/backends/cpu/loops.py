@@ -5,14 +5,13 @@ integers, copies. What is left, such as exponentials, stays a call of NumPy. (Wh
 give is as open as in IEEE 754.)
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.recording import Call
+from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.backends.language import LARGER, SMALLER, TEMPLATES, TYPES, literal
 from xpnet.typing import DType, HostArray, Shape
 
@@ -42,7 +41,7 @@ Span: TypeAlias = tuple[int, int]
 """The addresses of the first byte of an array, and of the first after it."""
 
 
-class Count(str):
+class ShiftCount(str):
     """By how many bits a number is shifted, as C writes it."""
 
 
@@ -75,14 +74,17 @@ class Operand:
 
     @property
     def place(self) -> Any:
-        """What two operands have in common if they are the same elements in the same order."""
+        """What two operands have in common if they must alias: of the same elements, in order."""
         if self.rows is not None:
             return id(self)
         return self._place
 
-    def is_apart(self, other: "Operand") -> bool:
-        """Whether no element of one is another element of the other."""
-        return self.place == other.place or are_apart(self.spans, other.spans)
+    def is_independent_of(self, other: "Operand") -> bool:
+        """Whether one iteration of a loop touches no element that another iteration has in `other`.
+
+        So it is where the two must alias, element by element, and where they cannot alias at all.
+        """
+        return self.place == other.place or not may_alias(self.spans, other.spans)
 
     def is_addressable(self) -> bool:
         """Whether C has the dtype, and every element lies where one may."""
@@ -130,14 +132,14 @@ class Statement:
         self.spans = self.target.spans.union(*(x.spans for x in self.reads))
 
     def is_sound(self) -> bool:
-        """Whether C can address all, and no element is written before another one is read."""
+        """Whether C can address all, and no iteration reads what another one writes."""
         return all(x.is_addressable() for x in (self.target, *self.reads)) and all(
-            self.target.is_apart(x) for x in self.reads
+            self.target.is_independent_of(x) for x in self.reads
         )
 
 
-class Nest:
-    """Statements that are done together in one loop over a shape, one element after the other."""
+class FusedLoop:
+    """Statements in one loop over a shape, one element after the other."""
 
     def __init__(self, first: Statement) -> None:
         self.shape = first.shape
@@ -148,14 +150,14 @@ class Nest:
         self.add(first)
 
     def add(self, statement: Statement) -> None:
-        """Do one more statement in the loop."""
+        """Fuse one more statement."""
         self.statements.append(statement)
         self._written |= statement.target.spans
         self._touched |= statement.spans
 
     @property
     def arrays(self) -> list[HostArray]:
-        """What it looks at in memory; what its own statements have made before is at hand."""
+        """What it reads from memory; what its own statements have made before is in registers."""
         made: set[Any] = set()
         arrays: list[HostArray] = []
         for statement in self.statements:
@@ -163,67 +165,57 @@ class Nest:
             made.add(statement.target.place)
         return arrays
 
-    def admits(self, other: Statement) -> bool:
-        """Whether a statement can be done in the same loop as those before it."""
+    def can_fuse(self, other: Statement) -> bool:
+        """Whether a statement that follows can be done in the same loop."""
         if other.shape != self.shape or other.axis is not None or self.axis is not None:
             return False
-        # What one element of the loop writes must be nothing that another one reads or writes.
+        # What one iteration writes must be nothing that another one reads or writes.
         return all(
-            all(mine.target.is_apart(x) for x in (other.target, *other.reads))
-            and all(other.target.is_apart(x) for x in mine.reads)
+            all(mine.target.is_independent_of(x) for x in (other.target, *other.reads))
+            and all(other.target.is_independent_of(x) for x in mine.reads)
             for mine in self.statements
         )
 
-    def lets_pass(self, other: Statement) -> bool:
+    def commutes_with(self, other: Statement) -> bool:
         """Whether a statement that follows may as well be done before."""
-        return are_apart(self._written, other.spans) and are_apart(
-            self._touched, other.target.spans
+        return not (
+            may_alias(self._written, other.spans) or may_alias(self._touched, other.target.spans)
         )
 
 
-def are_apart(some: set[Span], others: set[Span]) -> bool:
-    """Whether no span of these has memory of those."""
+def may_alias(some: set[Span], others: set[Span]) -> bool:
+    """Whether a span of these has memory of one of those."""
     for low, high in some:
         for begin, end in others:
             if begin < high and low < end:
-                return False
-    return True
+                return True
+    return False
 
 
 def statement_of(call: Call) -> Statement | None:
     """A recorded call as a statement; None if it has to stay what it is."""
-    if not isinstance(call, partial):
-        return None
-    function, options = call.func, dict(call.keywords)
-    owner = getattr(function, "__self__", None)
-    found: Statement | None = None
-    if isinstance(function, np.ufunc):
-        found = _elementwise(function.__name__, call.args, options)
-    elif function is np.copyto:
-        found = _copy(*call.args, **options)
-    elif isinstance(owner, np.ndarray) and function.__name__ == "take" and not options:
-        found = _take(owner, *call.args)
-    elif isinstance(owner, np.ufunc) and function.__name__ == "reduce":
-        found = _extremum(owner.__name__, call.args, options)
+    make = _STATEMENTS.get(call.kind)
+    found = None if make is None else make(call)
     return found if found is not None and found.is_sound() else None
 
 
-def _elementwise(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statement | None:
-    target = options.pop("out", None)
-    if name not in _FUNCTIONS or options or not isinstance(target, np.ndarray):
+def _elementwise(call: Call) -> Statement | None:
+    name, target = call.function.__name__, call.output
+    if name not in _FUNCTIONS or call.options:
         return None
-    dtypes = {x.dtype for x in args if isinstance(x, np.ndarray)}
+    dtypes = {x.dtype for x in call.inputs if isinstance(x, np.ndarray)}
     if len(dtypes) != 1:
         return None
     (dtype,) = dtypes
     result = np.dtype(bool) if name in _COMPARISONS | _LOGICAL else dtype
     if target.dtype != result or not _allows(name, dtype):
         return None
-    operands = [_operand(x, dtype, target.shape) for x in args]
+    operands = [_operand(x, dtype, target.shape) for x in call.inputs]
     if name in _SHIFTS:
-        if type(args[1]) is not int or not 0 <= args[1] < 8 * dtype.itemsize:
+        count = call.inputs[1]
+        if type(count) is not int or not 0 <= count < 8 * dtype.itemsize:
             return None
-        operands[1] = Count(args[1])
+        operands[1] = ShiftCount(count)
     known = [x for x in operands if x is not None]
     return Statement(target, known, _FUNCTIONS[name]) if len(known) == len(operands) else None
 
@@ -256,28 +248,33 @@ def _operand(x: Any, dtype: DType, shape: Shape) -> Operand | str | None:
     return literal(x, dtype)
 
 
-def _copy(
-    target: HostArray, source: Any, casting: str = "same_kind", where: Any = True
-) -> Statement | None:
+def _copy(call: Call) -> Statement | None:
+    value = _copied(call.inputs[0], call.output)
+    return None if value is None else Statement(call.output, [value], "{0}")
+
+
+def _where(call: Call) -> Statement | None:
+    (source, mask), target = call.inputs, call.output
+    value = _copied(source, target)
+    if value is None or not isinstance(mask, np.ndarray):
+        return None
+    operands = [value, Operand(mask, target.shape), Operand(target, target.shape)]
+    return Statement(target, operands, "{1} ? {0} : {2}")
+
+
+def _copied(source: Any, target: HostArray) -> Operand | str | None:
+    """What is copied, if C converts it as NumPy does."""
     if isinstance(source, np.ndarray):
         kinds = source.dtype.kind + target.dtype.kind
         # C does not say what an integer is that is too large for the other type.
         if kinds not in ("ff", "bf", "uf", "if", "bb", "bi", "bu") and source.dtype != target.dtype:
             return None
-    value = _operand(source, target.dtype, target.shape)
-    if value is None:
-        return None
-    if where is True:
-        return Statement(target, [value], "{0}")
-    if not isinstance(where, np.ndarray):
-        return None
-    mask = Operand(where, target.shape)
-    return Statement(target, [value, mask, Operand(target, target.shape)], "{1} ? {0} : {2}")
+    return _operand(source, target.dtype, target.shape)
 
 
-def _take(
-    source: HostArray, rows: HostArray, axis: int | None, target: HostArray, mode: str
-) -> Statement | None:
+def _take(call: Call) -> Statement | None:
+    (source, rows), target = call.inputs, call.output
+    axis, mode = call.options["axis"], call.options["mode"]
     along_first = axis in (0, -source.ndim) or (axis is None and source.ndim == 1)
     whole = rows.ndim == 1 and rows.dtype.kind == "i" and source.dtype == target.dtype
     if mode != "clip" or not along_first or not whole or not source.size:
@@ -285,10 +282,11 @@ def _take(
     return Statement(target, [Operand(source, source.shape, rows)], "{0}")
 
 
-def _extremum(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statement | None:
+def _extremum(call: Call) -> Statement | None:
     """A maximum or minimum along one axis, which stays as an axis of length 1."""
-    (source,), target, axis = args, options.pop("out", None), options.pop("axis", None)
-    if name not in ("maximum", "minimum") or options.pop("keepdims", None) is not True or options:
+    (source,), target, name = call.inputs, call.output, call.function.__name__
+    axis = call.options.get("axis")
+    if name not in ("maximum", "minimum") or call.options != {"axis": axis, "keepdims": True}:
         return None
     if type(axis) is not int or source.dtype != target.dtype or source.dtype.kind != "f":
         return None
@@ -296,3 +294,13 @@ def _extremum(name: str, args: Sequence[Any], options: dict[str, Any]) -> Statem
     if not source.shape[axis]:
         return None
     return Statement(target, [Operand(source, source.shape)], _FUNCTIONS[name], axis)
+
+
+_STATEMENTS: dict[Kind, Callable[[Call], Statement | None]] = {
+    Kind.ELEMENTWISE: _elementwise,
+    Kind.REDUCE: _extremum,
+    Kind.COPY: _copy,
+    Kind.WHERE: _where,
+    Kind.TAKE: _take,
+}
+"""The kinds of calls that may be loops."""

@@ -6,16 +6,19 @@ NumPy that was built with another BLAS, the standard's functions do the work.
 
 import ctypes
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backends.cpu.recording import Call, Recorded
+from xpnet.backends.cpu.recording import Tracer
 from xpnet.typing import HostArray
 
 SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]
+
+BlasCall: TypeAlias = tuple[Any, tuple[Any, ...]]
+"""A function of BLAS, and its arguments."""
 
 _WORTH_IT = 10_000
 """Fewer elements are subtracted in less time than the call of a C function from Python takes."""
@@ -83,10 +86,11 @@ def _make_subtract_product(functions: dict[str, Any]) -> SubtractProduct:
         if product is None:
             c -= np.dot(a, b)
             return c
-        if isinstance(c, Recorded):
-            c.recording.does(product, reads=(a, b), writes=c)
+        function, arguments = product
+        if isinstance(c, Tracer):
+            c.recording.call_blas(function, arguments, inputs=(a, b), output=c)
         else:
-            product()
+            function(*arguments)
         return c
 
     return subtract_product
@@ -108,7 +112,7 @@ def _fit(c: HostArray, a: HostArray, b: HostArray) -> bool:
 
 def matrix_product(
     functions: dict[str, Any], alpha: float, a: HostArray, b: HostArray, beta: float, c: HostArray
-) -> Call | None:
+) -> BlasCall | None:
     """The call for c = alpha a b + beta c, of matrices of one dtype, of which `c` is by rows.
 
     None where BLAS does not take `a` or `b` as it lies. The arrays must outlive the call.
@@ -116,8 +120,7 @@ def matrix_product(
     left, right = _layout(a), _layout(b)
     if left is None or right is None:
         return None
-    return partial(
-        functions[f"{LETTERS[c.dtype.char]}gemm"],
+    return functions[f"{LETTERS[c.dtype.char]}gemm"], (
         *(ROW_MAJOR, left[0], right[0], a.shape[0], b.shape[1], a.shape[1]),
         *(alpha, *left[1:], *right[1:], beta, address_of(c), b.shape[1]),
     )

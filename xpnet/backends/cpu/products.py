@@ -2,21 +2,21 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.backends.cpu.openblas import (
     LETTERS,
     PLAIN,
     ROW_MAJOR,
     TRANSPOSED,
+    BlasCall,
     address_of,
     find_blas,
     matrix_product,
 )
-from xpnet.backends.cpu.recording import Call
 from xpnet.backends.language import literal
 from xpnet.typing import HostArray
 
@@ -32,7 +32,7 @@ class Product:
     Attributes
     ----------
     arrays
-        What it looks at.
+        What it reads and writes.
     """
 
     def __init__(self, function: Any, args: Sequence[Any], arrays: Sequence[HostArray]) -> None:
@@ -57,19 +57,16 @@ class Product:
 
 def product_of(call: Call) -> Product | None:
     """A recorded call as a product; None if it is none that BLAS makes as NumPy does."""
-    arrays: Sequence[HostArray] = ()
-    if isinstance(call, partial) and call.func is np.dot and not call.keywords:
-        arrays = call.args
-        found = _by_blas(*arrays)
-        if found is None:
-            return None
-        call = found
-    if not isinstance(call, partial) or all(call.func is not f for f in find_blas().values()):
+    if call.kind is Kind.BLAS:
+        return Product(call.function, call.options["arguments"], call.arrays)
+    if call.kind is not Kind.DOT:
         return None
-    return Product(call.func, call.args, arrays)
+    left, right = call.inputs
+    found = _by_blas(left, right, call.output)
+    return None if found is None else Product(*found, call.arrays)
 
 
-def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> Call | None:
+def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> BlasCall | None:
     """The call that `numpy.dot` makes."""
     functions = find_blas()
     if not functions or out.dtype.char not in LETTERS:
@@ -86,8 +83,7 @@ def _by_blas(a: HostArray, b: HostArray, out: HostArray) -> Call | None:
     if {a.ndim, b.ndim} != {1, 2} or not (a.flags.c_contiguous and b.flags.c_contiguous):
         return None
     matrix, vector, way = (a, b, PLAIN) if a.ndim == 2 else (b, a, TRANSPOSED)
-    return partial(
-        functions[f"{LETTERS[out.dtype.char]}gemv"],
+    return functions[f"{LETTERS[out.dtype.char]}gemv"], (
         *(ROW_MAJOR, way, *matrix.shape, 1.0, address_of(matrix), matrix.shape[1]),
         *(address_of(vector), 1, 0.0, address_of(out), 1),
     )

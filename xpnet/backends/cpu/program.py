@@ -1,4 +1,4 @@
-"""Recorded calls of NumPy made fewer: those that are loops over elements become functions of C.
+"""Recorded calls of NumPy, of which those that are loops over elements are fused, and become C.
 
 The arithmetic is the same to the last bit; gone is what each call costs, and the way through memory
 between two that follow each other. Products are made by NumPy's own BLAS. What is left, such as
@@ -6,21 +6,20 @@ exponentials and sums, stay calls of NumPy.
 """
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from xpnet.backends.cpu.calls import Bound, Call
 from xpnet.backends.cpu.compiler import LIBRARIES, compiled
-from xpnet.backends.cpu.loops import Nest, Span, Statement, statement_of
+from xpnet.backends.cpu.loops import FusedLoop, Span, Statement, statement_of
 from xpnet.backends.cpu.products import Product, product_of
-from xpnet.backends.cpu.recording import Call
 from xpnet.backends.cpu.source import HEAD, Arguments, write_function
 from xpnet.typing import HostArray
 
-Part: TypeAlias = Call | list[Nest | Product]
+Part: TypeAlias = Call | list[FusedLoop | Product]
 """A call of NumPy, or what one function of C does."""
 
 
@@ -33,26 +32,29 @@ class Program:
     ----------
     calls
         What is called, in this order, again and again.
-    seen
-        Arrays that somebody looks at between one round and the next, or that calls have by their
-        address alone. What others hold is of interest to the calls only.
+    live
+        Arrays that are live from one round to the next: all that is read between them. What else
+        a round begins with is found from the calls.
 
     Attributes
     ----------
     source
         The C source.
+    compiler
+        What has compiled it, once that is done.
     """
 
-    def __init__(self, calls: Sequence[Call], seen: Iterable[HostArray]) -> None:
+    def __init__(self, calls: Sequence[Call], live: Iterable[HostArray]) -> None:
         arguments = Arguments()
         self._parts = _parts_of(calls)
-        looked_at = _looked_at(self._parts, seen)
+        live_memory = _live_memory(self._parts, live)
         functions = {
-            f"f{number}": write_function(f"f{number}", part, arguments, looked_at)
+            f"f{number}": write_function(f"f{number}", part, arguments, live_memory)
             for number, part in enumerate(self._parts)
             if isinstance(part, list)
         }
         self.source = "\n".join([HEAD, *functions.values()])
+        self.compiler = ""
         self._names = list(functions)
         self._addresses, self._memory = arguments.addresses, arguments.memory
 
@@ -60,7 +62,7 @@ class Program:
         """Whether this source has been compiled before, so that it takes no time."""
         return self.source in LIBRARIES
 
-    def compile(self) -> list[Call]:
+    def compile(self) -> list[Bound]:
         """The calls to make in the place of those before.
 
         Raises
@@ -70,15 +72,16 @@ class Program:
         """
         # Held: a library is unloaded when nobody does.
         self._library = library = compiled(self.source, self._names, self._memory)
+        self.compiler = library.compiler
         table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
-        calls: list[Call] = []
+        calls: list[Bound] = []
         for number, part in enumerate(self._parts):
             if isinstance(part, list):
                 function = library[f"f{number}"]
                 function.restype = None
                 calls.append(partial(function, table))
             else:
-                calls.append(part)
+                calls.append(part.bound())
         return calls
 
 
@@ -95,42 +98,29 @@ def _parts_of(calls: Iterable[Call]) -> list[Part]:
             parts.append([])
         part: Any = parts[-1]
         if isinstance(found, Statement):
-            _put(found, part)
+            _fuse(found, part)
         else:
             part.append(found)
     return parts
 
 
-def _put(statement: Statement, part: list[Nest | Product]) -> None:
-    """Put a statement into the last loop that may have it, or into one of its own."""
+def _fuse(statement: Statement, part: list[FusedLoop | Product]) -> None:
+    """Fuse a statement with the last loop that it can be, or give it one of its own."""
     for one in reversed(part):
         if isinstance(one, Product):
             break
-        if one.admits(statement):
+        if one.can_fuse(statement):
             one.add(statement)
             return
-        if not one.lets_pass(statement):
+        if not one.commutes_with(statement):
             break
-    part.append(Nest(statement))
+    part.append(FusedLoop(statement))
 
 
-def _looked_at(parts: Iterable[Part], seen: Iterable[HostArray]) -> set[Span]:
-    """The memory that somebody looks at, other than loops at what they have just made."""
-    arrays = list(seen)
+def _live_memory(parts: Iterable[Part], live: Iterable[HostArray]) -> set[Span]:
+    """The memory that is read by somebody else than the loop which has just written it."""
+    arrays = list(live)
     for part in parts:
-        if isinstance(part, list):
-            arrays += [array for one in part for array in one.arrays]
-        else:
-            arrays += _arrays_in(part)
+        for one in part if isinstance(part, list) else [part]:
+            arrays += one.arrays
     return {byte_bounds(array) for array in arrays}
-
-
-def _arrays_in(value: Any) -> Iterator[HostArray]:
-    """The arrays that a call is made with."""
-    if isinstance(value, np.ndarray):
-        yield value
-    elif isinstance(value, partial):
-        yield from _arrays_in([getattr(value.func, "__self__", None), value.args, value.keywords])
-    elif isinstance(value, list | tuple | dict):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _arrays_in(part)

@@ -1,21 +1,19 @@
-"""NumPy arrays that write down what is computed with them, so that it can be computed again.
+"""Tracers: NumPy arrays that record what is computed with them, so that it can be computed again.
 
-What is written down is a list of calls, each with the arrays that it reads and the array that it
+What is recorded is a list of calls, each with the arrays that it reads and the array that it
 made, which it is given to write to from then on. Views need no call: they are views of memory that
 is written. Whatever these arrays cannot follow they refuse, with `Refused`; it is never wrong to
 refuse.
 """
 
 import math
-from collections.abc import Callable, Hashable
-from functools import partial
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
+from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.typing import HostArray
-
-Call = Callable[[], Any]
 
 
 class Refused(Exception):  # noqa: N818 - not an error: the step is taken in another way
@@ -33,21 +31,18 @@ class Recording:
     Attributes
     ----------
     calls
-        What was called so far, without arguments.
-    kept
-        Arrays that calls have by their address alone: they must live as long as the calls.
+        What was called so far.
     """
 
     def __init__(self, most_bytes: int) -> None:
         self.calls: list[Call] = []
-        self.kept: list[HostArray] = []
         self._in_range: set[int] = set()
         self._resets: list[Call] = []
         self._bytes_left = most_bytes
         self._known: dict[int, HostArray] = {}
         self._constants: dict[Hashable, HostArray] = {}
 
-    def input(self, x: HostArray, *, in_range: bool = False) -> "Recorded":
+    def input(self, x: HostArray, *, in_range: bool = False) -> "Tracer":
         """An array whose values may be others at the next replay; its memory stays the same.
 
         `in_range` says that it holds indices which have been checked to be in range.
@@ -56,32 +51,45 @@ class Recording:
         self._known[id(owner)] = owner
         if in_range:
             self._in_range.add(id(owner))
-        recorded = x.view(Recorded)
+        recorded = x.view(Tracer)
         recorded.recording = self
         return recorded
 
     def close(self) -> None:
         """Let go of everything.
 
-        The operands of the calls are views of `Recorded` arrays, which refer to the recording: a
+        The operands of the calls are views of tracers, which refer to the recording: a
         circle that Python would not find, since NumPy's arrays take no part in its search.
         """
-        self.calls, self.kept, self._resets = [], [], []
+        self.calls, self._resets = [], []
         self._known, self._constants, self._in_range = {}, {}, set()
 
     def are_in_range(self, indices: Any) -> bool:
         """Whether indices are an input that has been checked."""
-        return isinstance(indices, Recorded) and id(_owner(indices)) in self._in_range
+        return isinstance(indices, Tracer) and id(_owner(indices)) in self._in_range
 
     def knows(self, x: HostArray) -> bool:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
         return id(_owner(x)) in self._known
 
-    def does(self, call: Call, *, reads: tuple[HostArray, ...], writes: HostArray) -> None:
-        """Write down, and make, a call that is made of addresses."""
-        self.kept += [*(self.read(x) for x in reads), self.write(writes)]
-        self.calls.append(call)
-        call()
+    def add(
+        self, kind: Kind, function: Any, inputs: Sequence[Any], output: HostArray, **options: Any
+    ) -> None:
+        """Write down a call, of arrays as `read` and `write` gave them."""
+        self.calls.append(Call(kind, function, tuple(inputs), output, options))
+
+    def call_blas(
+        self,
+        function: Any,
+        arguments: Sequence[Any],
+        *,
+        inputs: tuple[HostArray, ...],
+        output: HostArray,
+    ) -> None:
+        """Make, and write down, a call of C, which has these arrays by their address."""
+        read = [self.read(x) for x in inputs]
+        self.add(Kind.BLAS, function, read, self.write(output), arguments=tuple(arguments))
+        function(*arguments)
 
     def finish(self, moves: list[tuple[HostArray, HostArray]]) -> list[Call]:
         """All calls: constants that are written to made anew, what was recorded, and then `moves`.
@@ -95,13 +103,13 @@ class Recording:
         for to, value in moved:
             if id(_owner(value)) in targets:  # exchanged: it may be overwritten before it is read
                 value, place = np.empty_like(value), value
-                self.calls.append(partial(np.copyto, value, place))
-            last.append(partial(np.copyto, to, value))
+                self.calls.append(_copying(place, value))
+            last.append(_copying(value, to))
         return [*self._resets, *self.calls, *last]
 
     def read(self, x: Any) -> Any:
         """What a call is given for an operand."""
-        if isinstance(x, Recorded):
+        if isinstance(x, Tracer):
             if not self.knows(x):
                 raise Refused("an array was made in a way that is not recorded")
             return x.view(np.ndarray)
@@ -111,15 +119,15 @@ class Recording:
         """What a call is given to write to."""
         plain = x.view(np.ndarray)
         if not self.knows(x):
-            if isinstance(x, Recorded):
+            if isinstance(x, Tracer):
                 raise Refused("an array was made in a way that is not recorded")
             # A constant, such as zeros to add to: each replay must begin with its first values.
             owner = _owner(x)
-            self._resets.append(partial(np.copyto, owner, owner.copy()))
+            self._resets.append(_copying(owner.copy(), owner))
             self._known[id(owner)] = owner
         return plain
 
-    def made(self, value: Any) -> "Recorded":
+    def made(self, value: Any) -> "Tracer":
         """The result of a call as an array that is written to again."""
         if isinstance(value, tuple):
             raise Refused("a function gives several arrays")
@@ -137,20 +145,20 @@ class Recording:
         return self._constants[key]
 
 
-class Recorded(np.ndarray):
-    """An array whose use is written down in its `recording`."""
+class Tracer(np.ndarray):
+    """An array whose use is recorded, in its `recording`."""
 
     recording: Recording
 
     def __array_finalize__(self, source: Any) -> None:
-        # A view of a recorded array, or the result of something with it.
-        if isinstance(source, Recorded):
+        # A view of a tracer, or the result of something with it.
+        if isinstance(source, Tracer):
             self.recording = source.recording
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
     ) -> Any:
-        arrays = [x for x in (*inputs, *(out or ())) if isinstance(x, Recorded)]
+        arrays = [x for x in (*inputs, *(out or ())) if isinstance(x, Tracer)]
         recording = arrays[0].recording
         if method not in ("__call__", "reduce") or options.pop("where", True) is not True:
             raise Refused(f"{ufunc.__name__}.{method}, or a ufunc with where")
@@ -166,7 +174,8 @@ class Recorded(np.ndarray):
             function(*operands, out=target, **options)
             # `y += x` binds this: an array that was none of ours, and is now written to by us.
             result = recording.input(out[0])
-        recording.calls.append(partial(function, *operands, out=target, **options))
+        kind = Kind.ELEMENTWISE if method == "__call__" else Kind.REDUCE
+        recording.add(kind, ufunc, operands, target, **options)
         return result
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
@@ -175,7 +184,7 @@ class Recorded(np.ndarray):
         if function not in _MADE_OF_OTHERS:
             raise Refused(f"numpy.{function.__name__}")
         # These are written in Python, with methods and ufuncs that come here again.
-        return function._implementation(*args, **options)
+        return super().__array_function__(function, types, args, options)
 
     # -- methods that compute without a ufunc ---------------------------------------------------
 
@@ -187,7 +196,8 @@ class Recorded(np.ndarray):
         result = recording.made(source.take(rows, axis))
         # Of indices that are in range: "raise" makes a copy first, and counts negative ones back.
         mode = "clip" if recording.are_in_range(indices) else "raise"
-        recording.calls.append(partial(source.take, rows, axis, result.view(np.ndarray), mode))
+        target = result.view(np.ndarray)
+        recording.add(Kind.TAKE, np.take, (source, rows), target, axis=axis, mode=mode)
         return result
 
     def astype(  # type: ignore[override]
@@ -212,12 +222,12 @@ class Recorded(np.ndarray):
         # What cannot be a view is a copy, in whose memory the old shape is a view.
         result = self.recording.made(reshaped)
         memory = result.view(np.ndarray).reshape(source.shape)
-        self.recording.calls.append(partial(np.copyto, memory, source))
+        self.recording.calls.append(_copying(source, memory))
         return result
 
     def __getitem__(self, key: Any) -> Any:
         part = super().__getitem__(key)
-        if not isinstance(part, Recorded) or not self.recording.knows(part):
+        if not isinstance(part, Tracer) or not self.recording.knows(part):
             raise Refused("indexing that makes no view")
         return part
 
@@ -226,7 +236,7 @@ class Recorded(np.ndarray):
 
 
 def _refuse(name: str) -> Callable[..., Any]:
-    def method(self: Recorded, *args: Any, **options: Any) -> Any:
+    def method(self: Tracer, *args: Any, **options: Any) -> Any:
         raise Refused(f"the method {name} of an array")
 
     return method
@@ -238,7 +248,7 @@ _REFUSED = """
     repeat resize round searchsorted setfield sort tobytes tolist trace
 """
 for _name in _REFUSED.split():
-    setattr(Recorded, _name, _refuse(_name))
+    setattr(Tracer, _name, _refuse(_name))
 
 
 def _owner(x: HostArray) -> HostArray:
@@ -265,39 +275,44 @@ def _numbers_as_arrays(recording: Recording, operands: list[Any]) -> list[Any]:
     return [recording.constant(x, dtype) if type(x) in (int, float) else x for x in operands]
 
 
-def _copy_of(recording: Recording, source: HostArray, copy: HostArray) -> Recorded:
+def _copying(source: HostArray, output: HostArray) -> Call:
+    return Call(Kind.COPY, np.copyto, (source,), output)
+
+
+def _copy_of(recording: Recording, source: HostArray, copy: HostArray) -> Tracer:
     result = recording.made(copy)
     target = result.view(np.ndarray)
-    recording.calls.append(partial(np.copyto, target, source, "unsafe"))
+    recording.add(Kind.COPY, np.copyto, (source,), target, casting="unsafe")
     return result
 
 
-def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Recorded:
+def _concatenate(recording: Recording, arrays: Any, axis: int = 0) -> Tracer:
     parts = [recording.read(x) for x in arrays]
     result = recording.made(np.concatenate(parts, axis))
-    recording.calls.append(partial(np.concatenate, parts, axis, result.view(np.ndarray)))
+    target = result.view(np.ndarray)
+    recording.add(Kind.CONCATENATE, np.concatenate, parts, target, axis=axis)
     return result
 
 
-def _dot(recording: Recording, left: Any, right: Any) -> Recorded:
+def _dot(recording: Recording, left: Any, right: Any) -> Tracer:
     left, right = recording.read(left), recording.read(right)
     result = recording.made(np.dot(left, right))
-    recording.calls.append(partial(np.dot, left, right, result.view(np.ndarray)))
+    recording.add(Kind.DOT, np.dot, (left, right), result.view(np.ndarray))
     return result
 
 
-def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Recorded:
+def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Tracer:
     condition, x, y = (recording.read(value) for value in (condition, x, y))
     result = recording.made(np.where(condition, x, y))
     target = result.view(np.ndarray)
-    recording.calls.append(partial(np.copyto, target, y))
-    recording.calls.append(partial(np.copyto, target, x, where=condition))
+    recording.calls.append(_copying(y, target))
+    recording.add(Kind.WHERE, np.copyto, (x, condition), target)
     return result
 
 
 def _like(make: Callable[..., HostArray]) -> Callable[..., HostArray]:
     def function(recording: Recording, x: Any, *args: Any, **options: Any) -> HostArray:
-        if any(isinstance(value, Recorded) for value in (*args, *options.values())):
+        if any(isinstance(value, Tracer) for value in (*args, *options.values())):
             raise Refused(f"numpy.{make.__name__} of an array")
         return make(recording.read(x), *args, subok=False, **options)
 

@@ -10,16 +10,18 @@ Where there is a C compiler, what a recording calls is compiled once that pays: 
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends.base import one_by_one
+from xpnet.backends.cpu.calls import Bound, Call
 from xpnet.backends.cpu.compiler import NotNow
 from xpnet.backends.cpu.program import Program
-from xpnet.backends.cpu.recording import Call, Recording, Refused
+from xpnet.backends.cpu.recording import Recording, Refused
+from xpnet.backends.steps import StepCounts
 from xpnet.errors import one_line
 from xpnet.streams import log_info
 from xpnet.typing import HostArray, State
@@ -35,8 +37,8 @@ is much, what is saved is little beside the arithmetic."""
 COMPILING_PAYS = 0.2
 """Seconds that replays of a step take before it is compiled, which takes about as long.
 
-For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; then it is known
-whether there was such a step before.
+For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; if the same C has
+been compiled before, for another training, the library is there and is taken at once.
 """
 
 MOST_TAPES = 16
@@ -51,10 +53,16 @@ MOST_CHANGES = 8
 
 @dataclass
 class _Tape:
-    """A recorded step: where it wants the rows of its batch, its calls, and what they need.
+    """A recorded step.
 
     Attributes
     ----------
+    rows
+        Where it wants the rows of its batch.
+    calls
+        What was recorded, which holds all arrays.
+    bound
+        What is called now: these calls, or what they were compiled to.
     seconds
         How long its replays have taken.
     program
@@ -65,7 +73,7 @@ class _Tape:
 
     rows: HostArray
     calls: list[Call]
-    kept: list[HostArray]
+    bound: list[Bound]
     seconds: float = 0.0
     program: Program | None = None
     is_tried: bool = False
@@ -79,7 +87,7 @@ class _Tape:
     def play(self, rows: HostArray) -> None:
         """Take the step for these rows, from and to the arrays that it was recorded with."""
         np.copyto(self.rows, rows)
-        for call in self.calls:
+        for call in self.bound:
             call()
 
 
@@ -91,6 +99,10 @@ class Replayer:
     step
         `step(state, x, y, rows) -> state`, which reads nothing on the host, and depends on nothing
         but its arguments.
+    counts
+        Where to count how steps were taken; to be forgotten if None.
+    compiles
+        Whether what is recorded is compiled as well, once that pays.
 
     Attributes
     ----------
@@ -98,9 +110,17 @@ class Replayer:
         Why steps are taken as they are written; empty if they are not.
     """
 
-    def __init__(self, step: Callable[..., State]) -> None:
+    def __init__(
+        self,
+        step: Callable[..., State],
+        counts: StepCounts | None = None,
+        *,
+        compiles: bool = True,
+    ) -> None:
         self.reason = ""
         self._step = step
+        self._counts = StepCounts() if counts is None else counts
+        self._compiles = compiles
         self._samples: tuple[Any, Any] | None = None
         # The arrays that all recorded steps read and write.
         self._state: State = {}
@@ -110,15 +130,16 @@ class Replayer:
 
     def __call__(self, state: State, x: HostArray, y: Any, groups: HostArray) -> State:
         known = self._are_known(x, y)
-        self._look_whose(state)
+        self._leave_to_other_training(state)
         if not _are_in_range(groups, x, y):
             # As it is written a step counts back, or raises; a recorded one takes what is nearest.
-            return one_by_one(self._step)(state, x, y, groups)
+            return self._counts.counting(one_by_one(self._step))(state, x, y, groups)
         tape = self._tapes.get(groups.shape[1:]) if known else None
         if tape is not None and self._adopt(state):
             self._play(tape, groups)
             return dict(self._state)
         for number, rows in enumerate(groups):
+            self._counts.called += 1
             seen = self._seen[rows.shape] = self._seen.get(rows.shape, 0) + 1
             new = rows.shape not in self._tapes and len(self._tapes) < MOST_TAPES
             if known and not self.reason and seen > WARM_UPS and new:
@@ -137,45 +158,58 @@ class Replayer:
 
     def _play(self, tape: _Tape, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
-        calls = None
-        if not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
+        compiled = None
+        if self._compiles and not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
             try:
-                calls = self._compile_if_it_pays(tape)
+                compiled = self._compile_if_it_pays(tape)
             except NotNow:
                 pass  # the next group asks again
             except Exception as error:
                 self._give_up(tape, one_line(error) or type(error).__name__)
-        if calls is not None:
-            self._take_over(tape, calls, groups[0])
+        if compiled is not None:
+            self._verify_and_swap(tape, compiled, groups[0])
+            self._counts.recorded += 1
             groups = groups[1:]
         began = perf_counter()
         for rows in groups:
             tape.play(rows)
         tape.seconds += perf_counter() - began
+        if tape.is_compiled:
+            self._counts.compiled += len(groups)
+        else:
+            self._counts.recorded += len(groups)
 
-    def _compile_if_it_pays(self, tape: _Tape) -> list[Call] | None:
+    def _compile_if_it_pays(self, tape: _Tape) -> list[Bound] | None:
         if tape.program is None:
-            tape.program = Program(tape.calls, [*self._state.values(), *tape.kept])
+            tape.program = Program(tape.calls, self._state.values())
         if tape.seconds > tape.pays or tape.program.is_compiled():
             return tape.program.compile()
         return None
 
-    def _take_over(self, tape: _Tape, calls: list[Call], rows: HostArray) -> None:
+    def _verify_and_swap(self, tape: _Tape, compiled: list[Bound], rows: HostArray) -> None:
         """Take a step by recorded and by compiled calls, used from now on if they give the same."""
         tape.is_tried = True
         before = {name: value.copy() for name, value in self._state.items()}
         tape.play(rows)
         after = {name: value.copy() for name, value in self._state.items()}
         self._adopt(before)
-        _Tape(tape.rows, calls, tape.kept).play(rows)
+        replace(tape, bound=compiled).play(rows)
         if all(value.tobytes() == self._state[name].tobytes() for name, value in after.items()):
-            tape.calls, tape.is_compiled = calls, True
+            tape.bound, tape.is_compiled = compiled, True
+            self._tell_compiler(tape)
         else:
             self._adopt(after)
             self._give_up(tape, "the results are others")
 
+    def _tell_compiler(self, tape: _Tape) -> None:
+        compiler = "" if tape.program is None else tape.program.compiler
+        if compiler != self._counts.compiler:
+            self._counts.compiler = compiler
+            log_info("steps are compiled by %s", compiler)
+
     def _give_up(self, tape: _Tape, reason: str) -> None:
         tape.is_tried = True
+        self._counts.reason = f"not compiled: {reason}"
         log_info("steps are not compiled, which may be slower: %s", reason)
 
     def _are_known(self, x: HostArray, y: Any) -> bool:
@@ -186,8 +220,8 @@ class Replayer:
         self._tapes.clear()
         return False
 
-    def _look_whose(self, state: State) -> None:
-        """Leave our arrays to whom they were given, if the state of another training comes."""
+    def _leave_to_other_training(self, state: State) -> None:
+        """Give up our arrays, which a state that we returned has, if that of another one comes."""
         own = self._state
         if not own or any(value is own.get(name) for name, value in state.items()):
             return
@@ -195,12 +229,17 @@ class Replayer:
         self._tapes.clear()
         self._changes += 1
         if self._changes > MOST_CHANGES:
-            self.reason = "the states of several trainings come in turn"
+            self._refuse("the states of several trainings come in turn")
+
+    def _refuse(self, reason: str) -> None:
+        """Take all further steps as they are written."""
+        self.reason = reason
+        self._counts.reason = f"not recorded: {reason}"
 
     def _record(self, state: State, x: HostArray, y: Any, rows: HostArray) -> State:
         """Take a step as it is written, and record it."""
         if sum(value.nbytes for value in state.values()) > MOST_BYTES:
-            self.reason = "the network is large, and recording its steps would save no time"
+            self._refuse("the network is large, and recording its steps would save no time")
             return self._step(state, x, y, rows)
         # Copies: recording overwrites arrays, which may be these, before it turns out to be right.
         before = {name: np.array(value) for name, value in state.items()}
@@ -210,7 +249,7 @@ class Replayer:
             tape = self._try(recording, before, after, x, y, rows)
         except Exception as error:
             self._tapes.clear()
-            self.reason = one_line(error) or type(error).__name__
+            self._refuse(one_line(error) or type(error).__name__)
             log_info("steps are not replayed, which may be slower: %s", self.reason)
             return after
         finally:
@@ -247,7 +286,8 @@ class Replayer:
         if set(result) != set(own):
             raise Refused("a step changes which arrays there are")
         moves = [(own[name], np.asarray(recording.read(result[name]))) for name in own]
-        tape = _Tape(other_rows, recording.finish(moves), recording.kept)
+        calls = recording.finish(moves)
+        tape = _Tape(other_rows, calls, [call.bound() for call in calls])
         self._adopt(before)
         tape.play(rows)
         for name, expected in after.items():

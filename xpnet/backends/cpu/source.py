@@ -10,7 +10,8 @@ from typing import Any
 
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.loops import Count, Nest, Operand, Span, Statement, are_apart
+from xpnet.backends.cpu.library import MARK
+from xpnet.backends.cpu.loops import FusedLoop, Operand, ShiftCount, Span, Statement, may_alias
 from xpnet.backends.cpu.products import Product
 from xpnet.backends.language import PREAMBLE, TYPES
 from xpnet.typing import HostArray, Shape
@@ -18,14 +19,17 @@ from xpnet.typing import HostArray, Shape
 HEAD = f"""#include <tgmath.h>
 {PREAMBLE}
 #if defined(__clang__)
-#define XPNET_APART _Pragma("clang loop vectorize(assume_safety)")
+#define XPNET_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
-#define XPNET_APART _Pragma("GCC ivdep")
+#define XPNET_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+#if defined(__VERSION__)
+const char* const xpnet_compiler = "{MARK}" __VERSION__;
 #endif
 """
 """What stands before the functions.
 
-The elements of a loop after `XPNET_APART` touch no others. (Clang takes it as leave to add up in
+The iterations of a loop after `XPNET_INDEPENDENT` are. (Clang takes it as leave to add up in
 another order as well: sums are not written in C.)
 """
 
@@ -67,48 +71,48 @@ class Arguments:
 
 
 def write_function(
-    name: str, parts: Iterable[Nest | Product], arguments: Arguments, looked_at: set[Span]
+    name: str, parts: Iterable[FusedLoop | Product], arguments: Arguments, live: set[Span]
 ) -> str:
     """A function of the table of arguments that makes loops and products, one after the other.
 
-    `looked_at` is the memory that somebody looks at; what is elsewhere need not be written.
+    `live` is the memory that somebody else reads; what is elsewhere need not be written.
     """
     body: list[str] = []
     for part in parts:
         if isinstance(part, Product):
             body.append(part.line(arguments.number_of))
         else:
-            body += _Writer(part, arguments, looked_at).lines()
+            body += _Writer(part, arguments, live).lines()
     return "\n".join([f"void {name}(char** a) {{", *(f"    {line}" for line in body), "}", ""])
 
 
 class _Writer:
     """Writes one loop over a shape, axis by axis.
 
-    Axes along which all arrays go on in the same stride are joined, where none has a meaning of its
-    own. A line belongs to a scope, which lies within so many of the loops.
+    Axes along which all arrays go on in the same stride are collapsed, where none has a meaning of
+    its own. A line belongs to a scope, which lies within so many of the loops.
     """
 
-    def __init__(self, nest: Nest, arguments: Arguments, looked_at: set[Span]) -> None:
-        self._nest = nest
+    def __init__(self, loop: FusedLoop, arguments: Arguments, live: set[Span]) -> None:
+        self._loop = loop
         self._arguments = arguments
-        self._looked_at = looked_at
-        operands = [x for s in nest.statements for x in (s.target, *s.reads)]
-        apart = 1 if any(x.rows is not None for x in operands) else 0
-        if nest.axis is not None:
-            apart = len(nest.shape)
-        self._axes = _joined(nest.shape, operands, apart)
+        self._live = live
+        operands = [x for s in loop.statements for x in (s.target, *s.reads)]
+        fixed = 1 if any(x.rows is not None for x in operands) else 0
+        if loop.axis is not None:
+            fixed = len(loop.shape)
+        self._axes = _collapsed(loop.shape, operands, fixed)
         self._scopes: list[list[str]] = [[] for _ in range(len(self._axes) + 1)]
         self._names: dict[Any, str] = {}
 
     def lines(self) -> list[str]:
         """All lines, in a block."""
-        for statement in self._nest.statements:
+        for statement in self._loop.statements:
             self._add(statement)
         lines = ["{", *self._scopes[0]]
         for depth, (_, length) in enumerate(self._axes):
             if depth == len(self._axes) - 1:
-                lines.append("XPNET_APART")
+                lines.append("XPNET_INDEPENDENT")
             lines.append(f"for (long long i{depth} = 0; i{depth} < {length}; i{depth}++) {{")
             lines += self._scopes[depth + 1]
         return [*lines, *("}" for _ in self._axes), "}"]
@@ -122,12 +126,12 @@ class _Writer:
             text = statement.template.format(*values)
         value = self._named(len(self._axes), kind, f"({kind})({text})")
         self._names[target.place] = value
-        if not are_apart(self._looked_at, target.spans):
+        if may_alias(self._live, target.spans):
             self._scopes[-1].append(f"{self._element(target)} = {value};")
 
     def _value(self, operand: Operand | str) -> str:
         """An element, read once, and outside of the loops in which it stays the same."""
-        if isinstance(operand, Count):
+        if isinstance(operand, ShiftCount):
             return self._count(operand)
         if isinstance(operand, str):
             return operand
@@ -140,7 +144,7 @@ class _Writer:
             self._names[operand.place] = self._named(depth, _type(operand), text)
         return self._names[operand.place]
 
-    def _count(self, count: Count) -> str:
+    def _count(self, count: ShiftCount) -> str:
         # Hidden from the compiler: GCC makes rotations of shifts by two numbers that it knows, and
         # then finds that the processor has none for vectors.
         if ("count", count) not in self._names:
@@ -205,22 +209,22 @@ class _Writer:
         return name
 
 
-def _joined(shape: Shape, operands: Sequence[Operand], apart: int) -> list[tuple[int, int]]:
-    """Axes with their lengths, those joined that can be; the first `apart` stay as they are.
+def _collapsed(shape: Shape, operands: Sequence[Operand], fixed: int) -> list[tuple[int, int]]:
+    """Axes with their lengths, those collapsed that can be; the first `fixed` stay as they are.
 
-    Of those that were joined it is the last that is named: its strides are theirs.
+    Of those that were collapsed it is the last that is named: its strides are theirs.
     """
-    joined = [(axis, shape[axis]) for axis in range(apart)]
-    for axis in range(apart, len(shape)):
+    axes = [(axis, shape[axis]) for axis in range(fixed)]
+    for axis in range(fixed, len(shape)):
         if shape[axis] == 1:
             continue
-        if len(joined) > apart:
-            before, length = joined[-1]
+        if len(axes) > fixed:
+            before, length = axes[-1]
             if all(x.strides[before] == x.strides[axis] * shape[axis] for x in operands):
-                joined[-1] = (axis, length * shape[axis])
+                axes[-1] = (axis, length * shape[axis])
                 continue
-        joined.append((axis, shape[axis]))
-    return joined
+        axes.append((axis, shape[axis]))
+    return axes
 
 
 def _type_in_memory(array: HostArray) -> str:

@@ -1,1 +1,1 @@
-"""What the CuPy backend is made of: products, graphs of steps, kernels put together."""
+"""What the CuPy backend is made of: products, graphs of steps, fused kernels."""

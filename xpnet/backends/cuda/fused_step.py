@@ -1,4 +1,4 @@
-"""Training steps with few kernels, and the namespace that makes them so."""
+"""Training steps with few kernels, and the namespace by which they are traced."""
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
@@ -16,23 +16,23 @@ MOST_ARRAYS = 128
 
 
 class FusedStep:
-    """A step whose functions of small arrays are put together.
+    """A step that is traced, whose functions of small arrays are fused.
 
     Parameters
     ----------
     step
-        `step(state, x, y, rows) -> state`, with functions of the namespace of `switch`.
-    switch
-        Whether these are noted.
+        `step(state, x, y, rows) -> state`, with functions of the namespace of `tracing`.
+    tracing
+        Whether these are traced.
     make
         Makes the `Fuser` of one step.
     """
 
     def __init__(
-        self, step: Callable[..., State], switch: "Switch", make: Callable[[], Fuser]
+        self, step: Callable[..., State], tracing: "Tracing", make: Callable[[], Fuser]
     ) -> None:
         self._step = step
-        self._switch = switch
+        self._tracing = tracing
         self._make = make
         self._works: set[Hashable] = set()
         self._broken = False
@@ -57,21 +57,21 @@ class FusedStep:
     def _fused(self, state: State, x: Array, y: Any, rows: Array) -> State:
         fuser = self._make()
         before = {name: fuser.defer(value) for name, value in state.items()}
-        with self._switch.to(fuser):
+        with self._tracing.to(fuser):
             after = self._step(before, *fuser.defer((x, y, rows)))
         (computed,) = fuser.known(after, alone=True)
         result: State = computed
         return result
 
 
-class Switch(threading.local):
-    """Whether functions of a namespace compute at once or are noted, in each thread by itself."""
+class Tracing(threading.local):
+    """Whether functions of a namespace are eager or traced, in each thread by itself."""
 
     fuser: Fuser | None = None
 
     @contextmanager
     def to(self, fuser: Fuser) -> Iterator[None]:
-        """A context in which functions are noted by a fuser."""
+        """A context in which functions are traced by a fuser."""
         before, self.fuser = self.fuser, fuser
         try:
             yield
@@ -79,15 +79,15 @@ class Switch(threading.local):
             self.fuser = before
 
     def namespace(self, xp: Namespace) -> Namespace:
-        """A namespace whose functions obey this switch."""
+        """A namespace whose functions are eager, or traced."""
         return SimpleNamespace(
             **{
-                name: self._obeying(name, value) if _is_function(name, value) else value
+                name: self._traceable(name, value) if _is_function(name, value) else value
                 for name, value in vars(xp).items()
             }
         )
 
-    def _obeying(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _traceable(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def either(*args: Any, **options: Any) -> Any:
             fuser = self.fuser
             if fuser is None:

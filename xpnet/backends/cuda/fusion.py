@@ -1,4 +1,4 @@
-"""Steps whose functions of small arrays are put together into few CUDA kernels.
+"""Steps whose functions of small arrays are fused into few CUDA kernels.
 
 A kernel on a few thousand numbers takes longer to start than to run, also in a CUDA graph. So a
 step is called with arrays (`Deferred`) that only note what is to be computed with them. Once a

@@ -1,0 +1,120 @@
+"""A recorded call of NumPy as a value: what is called, what it reads, and where it writes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xpnet.typing import HostArray
+
+Bound: TypeAlias = Callable[[], Any]
+"""A call that is ready to be made, without arguments."""
+
+
+class Kind(Enum):
+    """What a call does with its inputs."""
+
+    ELEMENTWISE = "elementwise"
+    """A ufunc of the inputs."""
+    REDUCE = "reduce"
+    """A ufunc along axes of the one input."""
+    COPY = "copy"
+    """The one input as it is, or in another dtype (`casting`)."""
+    WHERE = "where"
+    """The first input where the second one is true; the output stays as it is elsewhere."""
+    TAKE = "take"
+    """Rows of the first input by the indices in the second one (`axis`, `mode`)."""
+    CONCATENATE = "concatenate"
+    """The inputs one after the other (`axis`)."""
+    DOT = "dot"
+    """The product of two inputs."""
+    BLAS = "blas"
+    """A function of BLAS, which has the inputs and the output by address (`arguments`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call that a step makes again and again, on the same arrays.
+
+    Attributes
+    ----------
+    kind
+        What it does, from which follows how it is called.
+    function
+        The function: a ufunc, one of NumPy's, or one of C.
+    inputs
+        What is read: arrays, and numbers.
+    output
+        What is written to.
+    options
+        All else that the function is given, by name.
+    """
+
+    kind: Kind
+    function: Any
+    inputs: tuple[Any, ...]
+    output: HostArray
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> list[HostArray]:
+        """All arrays that are read or written."""
+        values = (*self.inputs, self.output, *self.options.values())
+        return [x for x in values if isinstance(x, np.ndarray)]
+
+    def bound(self) -> Bound:
+        """The call, ready to be made with as little around it as can be.
+
+        It must not outlive this one, which holds the arrays that C has by their address.
+        """
+        return _BINDINGS[self.kind](self)
+
+
+def _elementwise(call: Call) -> Bound:
+    return partial(call.function, *call.inputs, out=call.output, **call.options)
+
+
+def _reduce(call: Call) -> Bound:
+    return partial(call.function.reduce, *call.inputs, out=call.output, **call.options)
+
+
+def _copy(call: Call) -> Bound:
+    # By position: a keyword takes longer.
+    return partial(np.copyto, call.output, *call.inputs, *call.options.values())
+
+
+def _where(call: Call) -> Bound:
+    source, mask = call.inputs
+    return partial(np.copyto, call.output, source, where=mask)
+
+
+def _take(call: Call) -> Bound:
+    source, rows = call.inputs
+    return partial(source.take, rows, call.options["axis"], call.output, call.options["mode"])
+
+
+def _concatenate(call: Call) -> Bound:
+    return partial(np.concatenate, call.inputs, call.options["axis"], call.output)
+
+
+def _dot(call: Call) -> Bound:
+    return partial(np.dot, *call.inputs, call.output)
+
+
+def _blas(call: Call) -> Bound:
+    return partial(call.function, *call.options["arguments"])
+
+
+_BINDINGS: dict[Kind, Callable[[Call], Bound]] = {
+    Kind.ELEMENTWISE: _elementwise,
+    Kind.REDUCE: _reduce,
+    Kind.COPY: _copy,
+    Kind.WHERE: _where,
+    Kind.TAKE: _take,
+    Kind.CONCATENATE: _concatenate,
+    Kind.DOT: _dot,
+    Kind.BLAS: _blas,
+}
