@@ -279,6 +279,14 @@ def test_a_loss_is_a_value(example):
     assert eval(repr(loss), vars(losses)) == loss
 
 
+@pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, BinaryCrossEntropy])
+def test_a_smoothing_of_numpy_is_a_number_in_the_file(kind):
+    loss = kind(label_smoothing=np.float32(0.25))
+    assert loss == kind(0.25)
+    assert json.loads(json.dumps(describe_loss(loss)))["options"]["label_smoothing"] == 0.25
+    assert "np." not in loss.torch()
+
+
 @pytest.mark.parametrize("scale", [1e4, 1e300])
 @each_example
 def test_no_loss_overflows(example, scale):

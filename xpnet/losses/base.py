@@ -118,7 +118,7 @@ class Loss:
         """The loss of each sample in PyTorch: an expression of the tensors `output` and `target`.
 
         Of shape (B,): before it is multiplied with weights of samples and the mean is taken. `F`
-        is `torch.nn.functional`.
+        is `torch.nn.functional`. The target has the shape of the output, or is of integer labels.
         """
         raise NotImplementedError(f"{type(self).__name__} must define torch")
 
@@ -286,16 +286,18 @@ def accepts_weight(loss: LossFunction) -> bool:
     return any(p.name == "weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def check_fraction(name: str, value: Any) -> None:
-    """Check a label smoothing: a number from 0 to below 1.
+def fraction(name: str, value: Any) -> float:
+    """A label smoothing as a Python number: one from 0 to below 1.
 
     Raises
     ------
     ValueError
         If it is not.
     """
-    if not 0 <= as_float(value) < 1:
+    number = as_float(value)
+    if not 0 <= number < 1:
         raise ValueError(f"{name} must be a number from 0 to below 1, got {shown(value)}")
+    return number
 
 
 def is_weight(value: Any) -> bool:

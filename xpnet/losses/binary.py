@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from array_api_compat import device
 
 from xpnet.errors import shown
-from xpnet.losses.base import ElementwiseLoss, Example, LossFunction, check_fraction, is_weight
+from xpnet.losses.base import ElementwiseLoss, Example, LossFunction, fraction, is_weight
 from xpnet.typing import Array, Namespace
 
 
@@ -55,7 +55,8 @@ class BinaryCrossEntropy(ElementwiseLoss):
     nonzero: ClassVar[tuple[str, ...]] = ("positive_weight",)
 
     def __post_init__(self) -> None:
-        check_fraction("BinaryCrossEntropy: label_smoothing", self.label_smoothing)
+        smoothing = fraction("BinaryCrossEntropy: label_smoothing", self.label_smoothing)
+        object.__setattr__(self, "label_smoothing", smoothing)
         given = self.positive_weight
         if given is None:
             return

@@ -15,8 +15,8 @@ from xpnet.losses.base import (
     Example,
     Loss,
     LossFunction,
-    check_fraction,
     column_of_weights,
+    fraction,
     is_weight,
 )
 from xpnet.typing import Array, DType, Namespace
@@ -95,7 +95,8 @@ class SoftmaxCrossEntropy(Loss):
     nonzero: ClassVar[tuple[str, ...]] = ("class_weight",)
 
     def __post_init__(self) -> None:
-        check_fraction("SoftmaxCrossEntropy: label_smoothing", self.label_smoothing)
+        smoothing = fraction("SoftmaxCrossEntropy: label_smoothing", self.label_smoothing)
+        object.__setattr__(self, "label_smoothing", smoothing)
         if self.class_weight is not None:
             object.__setattr__(self, "class_weight", _checked_class_weight(self.class_weight))
 
