@@ -11,7 +11,6 @@ from xpnet import losses, metrics
 from xpnet.backends import Backend
 from xpnet.layers import EVALUATION, LAYERS, Context, Layer, ReLU
 from xpnet.losses import LOSSES, Loss
-from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
 from xpnet.optimizers import OPTIMIZERS, SGD, Optimizer
 from xpnet.random import derive, stream
 from xpnet.schedules import Constant

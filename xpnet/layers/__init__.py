@@ -21,6 +21,7 @@ from xpnet.layers.dropout import Dropout as Dropout
 from xpnet.layers.flatten import Flatten as Flatten
 from xpnet.layers.layer_norm import LayerNorm as LayerNorm
 from xpnet.layers.residual import Residual as Residual
+from xpnet.layers.sequential import Sequential as Sequential
 from xpnet.layers.softmax import Softmax as Softmax
 
 # isort: on

@@ -9,7 +9,6 @@ import numpy as np
 from xpnet.backends import Backend, open_backend
 from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
-from xpnet.model import Sequential  # noqa: F401 - enters itself among the layers
 from xpnet.network.metadata import check_together, read_metadata
 from xpnet.network.network import Network
 from xpnet.network.state import load_array, select
