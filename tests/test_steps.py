@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import pickle
 import re
 import shlex
@@ -22,6 +23,7 @@ from xpnet.losses import softmax_cross_entropy
 from xpnet.random import stream
 
 pytestmark = pytest.mark.compiler
+posix = pytest.mark.skipif(os.name != "posix", reason="steps are compiled on POSIX alone")
 
 SAMPLES = (
     stream(0, "samples").integers(0, 256, (200, 12)).astype("uint8"),
@@ -123,6 +125,7 @@ def test_the_compiler_is_named_with_its_version(at_once, caplog):
     assert backend.step_counts.compiler == shlex.join(command) + version
 
 
+@posix
 def test_why_steps_are_not_compiled(at_once, monkeypatch):
     monkeypatch.setenv("XPNET_CC", "")
     backend = open_backend("numpy", threads=1)
@@ -187,6 +190,7 @@ def test_in_words():
 # -- the command line -----------------------------------------------------------------------------
 
 
+@posix
 def test_a_run_says_how_its_steps_were_taken(tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.cli.training.draw_pictures", lambda *arguments: True)
     monkeypatch.setenv("XPNET_CC", "")
