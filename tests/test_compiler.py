@@ -84,7 +84,7 @@ def test_which_compiler(monkeypatch, tmp_path):
     monkeypatch.delenv("XPNET_CC", raising=False)
     assert find_compiler() == [own]
     for given, found in (
-        (f"{own} -O1", [own, "-O1"]), (other, [other]), (f"'{other}' -O1", [other, "-O1"]),
+        (f"'{own}' -O1", [own, "-O1"]), (other, [other]), (f"'{other}' -O1", [other, "-O1"]),
         ("./cc -O1", [own, "-O1"]),
     ):  # fmt: skip
         monkeypatch.setenv("XPNET_CC", given)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -250,7 +251,7 @@ def test_every_call_is_described():
     asked = [request.asked for request in record()]
     assert all(text and "object at 0x" not in text for text in asked)
     assert "matmul(float64[4, 5], float64[5, 3])" in asked
-    assert any(text.startswith("float64[4, 3] += float64[3]") for text in asked)
+    assert any(re.fullmatch(r"float64\[\d, (\d)\] \+= float64\[\1\]", text) for text in asked)
 
 
 def test_the_command(tmp_path):
