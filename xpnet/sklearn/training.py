@@ -9,17 +9,16 @@ from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.callbacks.base import overrides
 from xpnet.history import EpochRecord, History
-from xpnet.inputs.batches import VARYING_GROUP, batches, counting
 from xpnet.network.evaluation import Evaluation
 from xpnet.network.network import Network
 from xpnet.network.prediction import PREDICTIONS, outputs_in_chunks
 from xpnet.network.state import put, select, trained_params
-from xpnet.random import permutation
 from xpnet.sklearn.engine import Engine, Progress, Sets, network_copy
 from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.sklearn.scoring import BY_LOSS, make_scorer, score_of
 from xpnet.sklearn.told import Told
 from xpnet.streams import say, warn
+from xpnet.training.epoch import make_epoch, take_steps
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
 from xpnet.training.step import LOSS_SUM
@@ -124,24 +123,20 @@ class Training:
     def _take_steps(self, interrupts: Interrupts) -> bool:
         """The steps of the next epoch; False if Ctrl-C came in between."""
         backend, sets, progress = self.backend, self.sets, self.progress
-        per_call = 1 if self._callbacks.want_every_step() else backend.steps_per_call
-        n = sets.n_samples
-        order = np.arange(n)
-        if self.estimator.shuffle:
-            order = permutation(progress.seed, progress.epochs + 1, n)
-        order = order if sets.rows is None else sets.rows[order]
-        order = counting(order, self._batch_size, sets.counts)
-        self._n_taken = len(order)
-        if self._n_taken < n:
-            per_call = min(per_call, VARYING_GROUP)
-        shapes = self.engine.recipe.model.parameter_shapes().values()
-        widest = max((s for s in shapes if len(s) == 2), key=math.prod)
+        epoch = make_epoch(
+            progress.epochs + 1, sets.n_samples, self._batch_size, seed=progress.seed,
+            shuffle=self.estimator.shuffle, rows=sets.rows, counts=sets.counts,
+        )  # fmt: skip
+        self._n_taken = len(epoch.order)
         progress.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
-        for x, y, rows in batches(backend, sets.x, sets.y, order, self._batch_size, per_call):
-            backend.settle_threads(min(self._batch_size, 1024), *widest)
-            progress.state = self.engine.run(progress.state, x, y, rows)
+        steps = take_steps(
+            backend, self.engine.recipe.model, self.engine.run, progress.state, sets.x, sets.y,
+            epoch,
+            per_call=1 if self._callbacks.want_every_step() else backend.steps_per_call,
+        )  # fmt: skip
+        for progress.state, count in steps:
             for hook in self._hooks:
-                hook(progress.state, rows.shape[0])
+                hook(progress.state, count)
             if interrupts.number is not None:
                 return False
         return True
@@ -157,7 +152,6 @@ class Training:
         # NumPy's number, as scikit-learn has it: programs round it by its method.
         est.loss_ = np.float64(backend.to_numpy(state[LOSS_SUM])) / self._n_taken
         est.loss_curve_.append(est.loss_)
-        self._count_left_out()
         if est.verbose:
             say(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")
         found = None
@@ -179,13 +173,6 @@ class Training:
         )
         progress.history += (record,)
         return record
-
-    def _count_left_out(self) -> None:
-        """Count the steps that were left out as well, for a schedule that goes by their number."""
-        state, size = self.progress.state, self._batch_size
-        left_out = math.ceil(self.sets.n_samples / size) - math.ceil(self._n_taken / size)
-        if left_out and "schedule" in state:
-            state["step"] = state["step"] + left_out
 
     def _count(self, found: Evaluation | None) -> None:
         """Count the epochs that brought nothing, by the validation score or the training loss."""
