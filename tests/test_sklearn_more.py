@@ -36,9 +36,9 @@ from xpnet.random import stream
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.sklearn.architecture import activations, build_model
+from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.lbfgs import FullBatch
 from xpnet.sklearn.problem import classification, regression
-from xpnet.sklearn.targets import Labels
 
 pytestmark = pytest.mark.libraries
 
@@ -395,7 +395,7 @@ def test_large_sparse_samples_are_made_dense_in_parts(solver, monkeypatch):
     options = {"solver": solver, "max_iter": 5, "batch_size": 32, "random_state": 0}
     found = []
     for limit in (2**28, 0):
-        monkeypatch.setattr("xpnet.sklearn.inputs.LARGEST_LOADED", limit)
+        monkeypatch.setattr("xpnet.sklearn.checking.LARGEST_LOADED", limit)
         model = quietly(MLPClassifier((16,), **options).fit, data, LABELS, WEIGHTS)
         found.append((model.loss_, model.predict_proba(data)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
@@ -22,9 +21,7 @@ from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn import scoring
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, layer_sizes, norm_arrays
-from xpnet.sklearn.engine import Engine, Held
-from xpnet.sklearn.fitting import Fitting, Given, load_target
-from xpnet.sklearn.inputs import (
+from xpnet.sklearn.checking import (
     check_pair,
     check_samples,
     dtype_of,
@@ -32,8 +29,11 @@ from xpnet.sklearn.inputs import (
     load_samples,
     warn_of_other_scale,
 )
+from xpnet.sklearn.encoding import Labels
+from xpnet.sklearn.engine import Engine, Held
+from xpnet.sklearn.fitting import Fitting, Given, load_target
+from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem, check_combination
-from xpnet.sklearn.targets import Labels
 from xpnet.sklearn.weights import check_takes_weight, check_weights, in_dtype
 from xpnet.typing import Array, HostArray
 

@@ -3,18 +3,17 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.metrics import accuracy_score
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from xpnet.backends import Backend
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted, validation_set
+from xpnet.sklearn.checking import hosted, validation_set
+from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.predicting import ClassPredictions
+from xpnet.sklearn.private import StrOptions, fit_context
 from xpnet.sklearn.problem import Problem, classification
-from xpnet.sklearn.targets import Labels
 from xpnet.sklearn.weights import check_class_weight_of_parts, in_range, weights_by_class
 from xpnet.typing import Array, HostArray
 
@@ -204,7 +203,7 @@ class MLPClassifier(ClassPredictions):
 
     # -- training -------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
         self,
         X: Any,
@@ -242,7 +241,7 @@ class MLPClassifier(ClassPredictions):
         return self
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(
         self,
         X: Any,

@@ -32,7 +32,7 @@ from xpnet.sklearn.lbfgs import FullBatch, minimise
 from xpnet.sklearn.problem import Problem, make_optimizer
 from xpnet.sklearn.scoring import of_rows
 from xpnet.sklearn.training import Training
-from xpnet.streams import warn
+from xpnet.sklearn.warning import warn_of_call
 from xpnet.training.rates import SCHEDULE_START
 from xpnet.training.step import initial_state
 from xpnet.typing import Array, HostArray, State
@@ -240,10 +240,8 @@ class Fitting:
         if given == "auto":
             return min(200, n_samples)
         if given > n_samples:
-            warn(
-                "Got `batch_size` less than 1 or larger than sample size. "
-                "It is going to be clipped",
-                stacklevel=6,
+            warn_of_call(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
             )
         return min(int(given), n_samples)
 

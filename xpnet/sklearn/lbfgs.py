@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.utils.optimize import _check_optimize_result
 
 from xpnet.backends import Backend
 from xpnet.inputs.chunks import chunks
@@ -16,6 +15,7 @@ from xpnet.model import Sequential
 from xpnet.network.evaluation import chunk_rows
 from xpnet.network.output import loaded_loss
 from xpnet.sklearn.objective import WeightPenalty
+from xpnet.sklearn.private import warn_of_optimize_result
 from xpnet.sklearn.problem import Problem
 from xpnet.streams import heard_or_not, say
 from xpnet.training.memory import check_parameters_fit
@@ -145,6 +145,6 @@ def minimise(
     )  # fmt: skip
     estimator.n_iter_ = min(result.nit, estimator.max_iter)
     with heard_or_not():  # it warns
-        _check_optimize_result("lbfgs", result, estimator.max_iter)
+        warn_of_optimize_result("lbfgs", result, estimator.max_iter)
     estimator.loss_ = np.float64(function.reported(result.x, float(result.fun)))
     return function.unpack(result.x)

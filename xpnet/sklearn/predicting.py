@@ -13,8 +13,8 @@ from xpnet.network.prediction import (
     log_label_probabilities,
 )
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted
-from xpnet.sklearn.targets import Labels
+from xpnet.sklearn.checking import hosted
+from xpnet.sklearn.encoding import Labels
 from xpnet.typing import Array, Namespace
 
 

@@ -14,8 +14,8 @@ from xpnet.losses import (
     target_kind,
 )
 from xpnet.optimizers import SGD, Adam, Momentum, Nesterov, Optimizer
+from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.objective import Objective
-from xpnet.sklearn.targets import Labels
 
 _OF_OPTIMIZER = ("schedule", "clip_norm")
 """Parameters of an estimator that are options of its optimizer."""

@@ -6,12 +6,12 @@ from typing import Any
 
 from scipy.sparse import issparse
 from sklearn.metrics import check_scoring, get_scorer_names
-from sklearn.utils._param_validation import StrOptions
 
 from xpnet.backends import Backend
 from xpnet.inputs.samples import all_finite
+from xpnet.sklearn.checking import home_of_array
 from xpnet.sklearn.engine import Held
-from xpnet.sklearn.inputs import home_of_array
+from xpnet.sklearn.private import StrOptions, metric_of
 from xpnet.typing import Array, HostArray
 
 BY_LOSS = "loss"
@@ -94,7 +94,7 @@ def score_of(
 
 def _takes_weights(scorer: Scorer) -> bool:
     """Whether it says that it takes `sample_weight`; of scikit-learn's own, whether its metric."""
-    function = getattr(scorer, "_score_func", scorer)
+    function = metric_of(scorer)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

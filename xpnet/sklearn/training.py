@@ -17,7 +17,8 @@ from xpnet.sklearn.engine import Engine, Progress, Sets, network_copy
 from xpnet.sklearn.problem import check_callbacks, rate_mode
 from xpnet.sklearn.scoring import BY_LOSS, make_scorer, score_of
 from xpnet.sklearn.told import Told
-from xpnet.streams import say, warn
+from xpnet.sklearn.warning import warn_of_call
+from xpnet.streams import say
 from xpnet.training.epoch import make_epoch, take_steps
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
@@ -92,7 +93,7 @@ class Training:
             while est.n_iter_ < epochs:
                 if not self._take_steps(interrupts):
                     interrupts.answered = True
-                    warn("Training interrupted by user.", stacklevel=6)
+                    warn_of_call("Training interrupted by user.")
                     break
                 record = self._finish_epoch()
                 if plateau is not None:
@@ -101,20 +102,18 @@ class Training:
                 stop = self._tell(network, record)
                 est.stopped_ = self._is_over() or stop
                 if self._best and math.isnan(est.loss_):  # without, the arrays are refused
-                    warn(
+                    warn_of_call(
                         f"Stochastic Optimizer: The loss of epoch {record.epoch} is not a number: "
                         f"training ends, and the network is that of the best epoch before.",
                         ConvergenceWarning,
-                        stacklevel=6,
                     )
                 if est.stopped_ or incremental or math.isnan(est.loss_):
                     break
                 if est.n_iter_ == est.max_iter:
-                    warn(
+                    warn_of_call(
                         f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and "
                         f"the optimization hasn't converged yet.",
                         ConvergenceWarning,
-                        stacklevel=6,  # the line that calls fit
                     )
             self._end(network, apart=incremental)
 

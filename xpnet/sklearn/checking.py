@@ -11,14 +11,15 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils.validation import _check_y, validate_data
+from sklearn.utils.validation import validate_data
 
 from xpnet.backends import Backend, backend_of
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
 from xpnet.inputs.containers import SparseRows
 from xpnet.inputs.samples import Streamed, all_finite, dtype_name, move
-from xpnet.streams import warn
+from xpnet.sklearn.private import check_y
+from xpnet.sklearn.warning import warn_of_call
 from xpnet.typing import Array, HostArray
 
 _FORMATS = ["csr", "csc"]
@@ -107,7 +108,7 @@ def check_pair(
                 f"This {type(estimator).__name__} estimator requires y to be passed, but the "
                 f"target y is None."
             )
-        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+        y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(np.empty((x.shape[0], 0)), y)
     if numeric and y.dtype.kind not in "biuf":
         # NumPy makes numbers of times, and of texts that look like some.
@@ -117,11 +118,10 @@ def check_pair(
             f"y.astype(float)"
         )
     if y.ndim == 2 and y.shape[1] == 1:
-        warn(
+        warn_of_call(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of "
             "y to (n_samples, ), for example using ravel().",
             DataConversionWarning,
-            stacklevel=5,  # the line that calls fit
         )
         y = column_or_1d(y)
     return x, y
@@ -171,11 +171,10 @@ def warn_of_other_scale(work: Backend, x: Any, held: Any) -> None:
     far = xp.mean(xp.abs(held - mean), axis=0) > _FAR * reach
     varying = work.to_numpy(reach) > 0
     if varying.any() and work.to_numpy(far)[varying].mean() > 0.5:
-        warn(
+        warn_of_call(
             "The samples to validate on are of another scale than those to train on. In a "
             "pipeline validation_data is not transformed by the steps before: give X_val and "
-            "y_val, with Pipeline(..., transform_input=['X_val'])",
-            stacklevel=5,  # the line that calls fit
+            "y_val, with Pipeline(..., transform_input=['X_val'])"
         )
 
 
