@@ -135,7 +135,7 @@ def test_any_optimizer_and_schedule():
     assert averaged.score(X, LABELS) > 0.8
     plateau = ReduceOnPlateau(monitor="train_loss", patience=1, factor=0.1)
     slow = classifier(schedule=plateau, learning_rate_init=0.5)
-    assert float(slow._progress.state["learning_rate"]) < 0.5
+    assert float(slow._kept.progress.state["learning_rate"]) < 0.5
 
 
 def test_averages_go_on_from_where_they_were():
@@ -147,7 +147,7 @@ def test_averages_go_on_from_where_they_were():
     for model in (again, parts[1]):
         model.partial_fit(X, LABELS).partial_fit(X, LABELS)
     np.testing.assert_array_equal(again.coefs_[0], parts[1].coefs_[0])
-    assert (again._progress.state["param/fc1.weight"] != again.coefs_[0]).all()
+    assert (again._kept.progress.state["param/fc1.weight"] != again.coefs_[0]).all()
 
 
 def test_a_fitted_estimator_holds_no_samples():

@@ -18,6 +18,7 @@ from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
 from xpnet.inputs.containers import SparseRows
 from xpnet.inputs.samples import Streamed, all_finite, dtype_name, move
+from xpnet.network.state import load_array
 from xpnet.sklearn.private import check_y
 from xpnet.sklearn.warning import warn_of_call
 from xpnet.typing import Array, HostArray
@@ -87,6 +88,8 @@ def check_pair(
     estimator: BaseEstimator, x: Any, y: Any, *, reset: bool, numeric: bool
 ) -> tuple[Any, HostArray]:
     """Samples where they are, and their targets on the host: (N,), or (N, outputs).
+
+    If `reset`, scikit-learn writes the number and the names of the features to the estimator.
 
     Raises
     ------
@@ -192,6 +195,18 @@ def dtype_of(x: Any, dtype: str | None) -> str:
         return dtype_name(home.xp.asarray(0.0))
 
 
+def taken_rows(x: Any, y: Any, rows: HostArray | None = None) -> tuple[Any, Any]:
+    """Checked samples on the host, and targets as they came: all of them, or some rows."""
+    home = home_of_array(x)
+    if rows is not None:
+        if home is not None:
+            x = home.xp.take(x, home.asarray(rows, dtype=home.index_dtype), axis=0)
+        else:
+            x = (x.tocsr() if issparse(x) else x)[rows]
+        y = y[rows]
+    return x if home is None else home.to_numpy(x), y
+
+
 def load_samples(backend: Backend, x: Any) -> Any:
     """Checked samples on the backend in its dtype; large sparse ones are made dense in parts."""
     if issparse(x):
@@ -202,3 +217,10 @@ def load_samples(backend: Backend, x: Any) -> Any:
         x = np.ascontiguousarray(x)  # data frames have columns together, and rows are taken
     x = move(backend, x)
     return backend.xp.astype(x, backend.dtype, copy=False)
+
+
+def load_target(backend: Backend, target: HostArray, kind: str) -> Array:
+    """Targets on the backend: classes in its index dtype, all others in its dtype."""
+    if kind == "classes":
+        return backend.asarray(target, dtype=backend.index_dtype, copy=True)
+    return load_array(backend, target)

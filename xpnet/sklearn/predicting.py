@@ -22,7 +22,13 @@ class ClassPredictions(ClassifierMixin, BaseMLP):
     """The predictions of a classifier."""
 
     classes_: Any
-    _labels: Labels
+
+    @property
+    def _labels(self) -> Labels:
+        """The classes of what was fitted."""
+        labels = self._kept.problem.labels
+        assert labels is not None
+        return labels
 
     def predict(self, X: Any) -> Any:
         """The class of each sample, (N,); of several labels rows of 0 and 1, (N, labels)."""

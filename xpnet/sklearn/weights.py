@@ -69,6 +69,18 @@ def in_dtype(weight: HostArray, dtype: str) -> HostArray:
     return rounded
 
 
+def check_some_count(weight: HostArray, *, incremental: bool) -> None:
+    """Check that a sample counts, but for the parts of `partial_fit`, which may have none.
+
+    Raises
+    ------
+    ValueError
+        If none does.
+    """
+    if not incremental and not weight.any():
+        raise ValueError("no sample counts, since class_weight or sample_weight is 0 for each")
+
+
 def check_class_weight_of_parts(class_weight: Any) -> None:
     """Check that a `class_weight` does without seeing all samples.
 
