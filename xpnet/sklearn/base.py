@@ -153,7 +153,7 @@ class BaseMLP(BaseEstimator):
         looked_at = self._twin()  # scikit-learn writes there what it has seen
         X, y = check_pair(looked_at, X, y, reset=not goes_on, numeric=self._numeric)
         own_weight = check_weights(sample_weight, X.shape[0])
-        known = classes if before is None else before.problem.labels
+        known = classes if before is None else before.labels
         problem = self._learn(y, known, incremental=incremental)
         weight = self._weighted_by_class(y, own_weight, problem)
         check_takes_weight(problem.loss, weight)
@@ -286,7 +286,7 @@ class BaseMLP(BaseEstimator):
         backend = backend_of(self.coefs_[0], self._kept.dtype)
         arrays, kind = arrays_of(self), self._kind()
         buffers = self._kept.model.buffers()
-        labels = self._kept.problem.labels
+        labels = self._kept.labels
         single = self.n_outputs_ == 1 if labels is None else labels.kind != "multilabel"
         return Network(
             self._kept.model,

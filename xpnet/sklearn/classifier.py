@@ -276,7 +276,7 @@ class MLPClassifier(ClassPredictions):
     def _known_classes(self, classes: Any, y: Any) -> Labels:
         """The classes that there will be, those of the calls before where there were any."""
         if "_kept" in vars(self):
-            known = self._kept.problem.labels
+            known = self._kept.labels
             assert known is not None
             if classes is not None and not np.array_equal(known.classes, unique_labels(classes)):
                 raise ValueError(
@@ -320,8 +320,8 @@ class MLPClassifier(ClassPredictions):
         return float(accuracy_score(target.astype(np.int64), predicted, sample_weight=weight))
 
     def _attributes(self, fitted: Fitted, home: Backend) -> dict[str, Any]:
-        assert fitted.problem.labels is not None
-        classes = fitted.problem.labels.placed(home)
+        assert fitted.labels is not None
+        classes = fitted.labels.placed(home)
         return {**super()._attributes(fitted, home), "classes_": classes}
 
     def __sklearn_tags__(self) -> Any:

@@ -11,8 +11,8 @@ from xpnet.inputs.samples import all_finite
 from xpnet.model import Sequential
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays
 from xpnet.sklearn.curves import Criterion, Curves
+from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.engine import Engine
-from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.progress import Progress
 from xpnet.sklearn.told import Copies
 from xpnet.typing import Array
@@ -34,8 +34,8 @@ class Kept:
 
     Attributes
     ----------
-    model, problem, dtype
-        The layers, what they were to give, and the dtype that they were trained in.
+    model, labels, dtype
+        The layers, what the outputs of a classifier stand for, and the dtype of the training.
     criterion, no_improvement
         See `Curves`.
     given
@@ -48,7 +48,7 @@ class Kept:
     """
 
     model: Sequential
-    problem: Problem
+    labels: Labels | None
     dtype: str
     criterion: Criterion
     no_improvement: int
@@ -67,8 +67,10 @@ class Fitted:
 
     Attributes
     ----------
-    model, problem, dtype
+    model, labels, dtype
         As in `Kept`.
+    n_outputs, out_activation
+        See `Problem`.
     batch_norm
         Whether each hidden layer has a batch norm.
     seen
@@ -90,8 +92,10 @@ class Fitted:
     """
 
     model: Sequential
-    problem: Problem
+    labels: Labels | None
     dtype: str
+    n_outputs: int
+    out_activation: str
     batch_norm: bool
     seen: Mapping[str, Any]
     arrays: Mapping[str, Array]
@@ -112,7 +116,9 @@ class Fitted:
         if "callbacks_" in own:
             copies = Copies(kept.given, tuple(own["callbacks_"]))
         return cls(
-            kept.model, kept.problem, kept.dtype,
+            kept.model, kept.labels, kept.dtype,
+            n_outputs=own["n_outputs_"],
+            out_activation=own["out_activation_"],
             batch_norm="batch_norm_" in own,
             seen={name: own[name] for name in SEEN if name in own},
             arrays=arrays_of(estimator),
@@ -135,8 +141,8 @@ class Fitted:
             "coefs_": [self.arrays[name] for name in weights],
             "intercepts_": [self.arrays[name] for name in biases],
             "n_layers_": len(weights) + 1,
-            "n_outputs_": self.problem.n_outputs,
-            "out_activation_": self.problem.out_activation,
+            "n_outputs_": self.n_outputs,
+            "out_activation_": self.out_activation,
             "loss_": self.loss,
             "n_iter_": self.n_iter,
             "t_": self.t,
@@ -148,7 +154,7 @@ class Fitted:
         if self.callbacks is not None:
             found["callbacks_"] = list(self.callbacks.own)
         found["_kept"] = Kept(
-            self.model, self.problem, self.dtype, self.curves.criterion,
+            self.model, self.labels, self.dtype, self.curves.criterion,
             self.curves.no_improvement, () if self.callbacks is None else self.callbacks.given,
             self.progress, self.engine,
         )  # fmt: skip

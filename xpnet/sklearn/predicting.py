@@ -26,7 +26,7 @@ class ClassPredictions(ClassifierMixin, BaseMLP):
     @property
     def _labels(self) -> Labels:
         """The classes of what was fitted."""
-        labels = self._kept.problem.labels
+        labels = self._kept.labels
         assert labels is not None
         return labels
 

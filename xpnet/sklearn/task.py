@@ -56,9 +56,10 @@ class Task:
 
     def fitted(self, **found: Any) -> Fitted:
         """What a solver has come to: what it has `found`, of this network."""
+        problem = self.problem
         return Fitted(
-            self.model, self.problem, self.work.dtype_name, self.structure.batch_norm, self.seen,
-            **found,
+            self.model, problem.labels, self.work.dtype_name, problem.n_outputs,
+            problem.out_activation, self.structure.batch_norm, self.seen, **found,
         )  # fmt: skip
 
 
