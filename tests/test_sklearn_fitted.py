@@ -168,3 +168,13 @@ def test_what_a_solver_is_given_and_gives_cannot_be_changed():
         with pytest.raises(FrozenInstanceError):
             setattr(frozen, name, 0.5)
     assert set(Settings.__dataclass_fields__) <= model.get_params().keys()
+
+
+def test_a_loss_that_cannot_be_pickled_is_not_kept():
+    def loss(xp, output, target, *, need_grad=True):
+        return xp.mean((output - target) ** 2), 2 * (output - target) / output.shape[0]
+
+    model = quietly(MLPRegressor(loss, **SMALL).fit, X, VALUES[:, 0])
+    model.set_params(loss="squared_error")
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
