@@ -189,6 +189,7 @@ def bare(lane: Lane, result: Result, whole: bool) -> None:
 def full(lane: Lane, result: Result, whole: bool) -> None:
     # A CPU build of this version is what continuous integration has; a plain "torch" brings CUDA.
     python = environment(BUILD / "full", "torch==2.13.0", "--editable", ".[dev,jax]")
+    check_newest(python)
     call(python, "-m", "ruff", "format", "--check", ".")
     call(python, "-m", "ruff", "check", ".")
     call(python, "-m", "mypy")
@@ -211,6 +212,23 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
     needed = {"XPNET_DATA_DIR": data, "XPNET_REQUIRE": "torch,jax,array_api_strict,mnist"}
     with reported(lane, result, True) as options:
         call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment(**needed))
+
+
+def check_newest(python: Path) -> None:
+    """Check that the versions right below the upper bounds are those that are tested here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    listed = [requirement for group in groups for requirement in group]
+    bounded = {found for text in listed for found in re.findall(r"^([\w.-]+).*,<([\d.]+)$", text)}
+    for name, bound in sorted(bounded):
+        code = f"from importlib.metadata import version; print(version({name!r}))"
+        version = subprocess.check_output([python, "-c", code], text=True).strip()
+        major, minor = map(int, bound.split("."))
+        if not version.startswith(f"{major}.{minor - 1}."):
+            raise LaneError(
+                f"pyproject.toml allows {name}<{bound}, and what is tested is {version}: lower the "
+                f"bound to what there is, or find out why it was not installed"
+            )
 
 
 def oldest(lane: Lane, result: Result, whole: bool) -> None:
@@ -239,7 +257,7 @@ def check_oldest() -> None:
         for requirement in listed:
             name, sign, bound = requirement.partition(">=")
             if sign:
-                bounds[name.lower()] = bound
+                bounds[name.lower()] = bound.partition(",")[0]
     text = (ROOT / ".ci" / "oldest.txt").read_text(encoding="utf-8")
     pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", text.lower(), flags=re.MULTILINE))
     wrong = [

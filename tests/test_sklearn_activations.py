@@ -73,7 +73,7 @@ def test_one_for_each_hidden_layer():
     # With batch norm and dropout in between, in their order.
     model = fitted(("silu", "relu"), batch_norm=True, dropout=0.2)
     names = ["fc1", "bn1", "act1", "drop1", "fc2", "bn2", "act2", "drop2", "fc3"]
-    assert list(model._model.layers) == names
+    assert list(model._kept.model.layers) == names
     lbfgs = fitted(("softplus", "gelu"), solver="lbfgs")
     assert lbfgs.loss_ < np.mean(VALUES**2)
 

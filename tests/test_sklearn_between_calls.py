@@ -280,7 +280,7 @@ def test_steps_are_recorded_in_every_part():
     model = MLPClassifier((8,), batch_size=2, random_state=0)
     for _ in range(12):
         model.partial_fit(X.copy(), LABELS, classes=[0, 1, 2])
-    assert model._engine.run.reason == ""
+    assert model._kept.engine.run.reason == ""
 
 
 def test_a_part_on_another_device_or_backend_goes_on(other_backend):

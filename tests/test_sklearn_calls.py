@@ -165,7 +165,7 @@ def test_partial_fit_with_another_optimizer_or_rate():
     # Adam's first step is its rate, and so its means begin anew after another optimizer.
     step, model = after(sgd, solver="adam", learning_rate_init=0.003)
     assert np.abs(step).max() == pytest.approx(0.003, rel=1e-3)
-    assert model._progress.rate == 0.003
+    assert model._kept.progress.rate == 0.003
     step, _ = after(adam, beta_1=0.5)
     np.testing.assert_allclose(np.abs(step[step != 0]), 0.001, rtol=0.05)
     # A new rate alone is a new rate, and the optimizer's arrays stay.
@@ -177,7 +177,7 @@ def test_partial_fit_with_another_optimizer_or_rate():
     # An adaptive rate stays what it has become.
     adaptive = {**sgd, "learning_rate": "adaptive", "tol": 10.0, "n_iter_no_change": 1}
     _, model = after(adaptive)
-    assert model._progress.rate == pytest.approx(0.1 / 5**1)
+    assert model._kept.progress.rate == pytest.approx(0.1 / 5**1)
 
 
 def test_a_solver_begins_anew_after_another():
@@ -199,7 +199,7 @@ def test_partial_fit_may_be_given_another_dtype(training_backend, ema):
         with backend.scope():
             x = backend.asarray(X, dtype=backend.dtype)
             model.partial_fit(x, VALUES)
-            kept = [v for key, v in model._progress.state.items() if key != "step"]
+            kept = [v for key, v in model._kept.progress.state.items() if key != "step"]
             assert {dtype_name(array) for array in (*kept, *model.coefs_)} == {name}
 
 

@@ -36,9 +36,9 @@ from xpnet.random import stream
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.sklearn.architecture import activations, build_model
+from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.lbfgs import FullBatch
 from xpnet.sklearn.problem import classification, regression
-from xpnet.sklearn.targets import Labels
 
 pytestmark = pytest.mark.libraries
 
@@ -135,7 +135,7 @@ def test_any_optimizer_and_schedule():
     assert averaged.score(X, LABELS) > 0.8
     plateau = ReduceOnPlateau(monitor="train_loss", patience=1, factor=0.1)
     slow = classifier(schedule=plateau, learning_rate_init=0.5)
-    assert float(slow._progress.state["learning_rate"]) < 0.5
+    assert float(slow._kept.progress.state["learning_rate"]) < 0.5
 
 
 def test_averages_go_on_from_where_they_were():
@@ -147,7 +147,7 @@ def test_averages_go_on_from_where_they_were():
     for model in (again, parts[1]):
         model.partial_fit(X, LABELS).partial_fit(X, LABELS)
     np.testing.assert_array_equal(again.coefs_[0], parts[1].coefs_[0])
-    assert (again._progress.state["param/fc1.weight"] != again.coefs_[0]).all()
+    assert (again._kept.progress.state["param/fc1.weight"] != again.coefs_[0]).all()
 
 
 def test_a_fitted_estimator_holds_no_samples():
@@ -395,7 +395,7 @@ def test_large_sparse_samples_are_made_dense_in_parts(solver, monkeypatch):
     options = {"solver": solver, "max_iter": 5, "batch_size": 32, "random_state": 0}
     found = []
     for limit in (2**28, 0):
-        monkeypatch.setattr("xpnet.sklearn.inputs.LARGEST_LOADED", limit)
+        monkeypatch.setattr("xpnet.sklearn.checking.LARGEST_LOADED", limit)
         model = quietly(MLPClassifier((16,), **options).fit, data, LABELS, WEIGHTS)
         found.append((model.loss_, model.predict_proba(data)))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)

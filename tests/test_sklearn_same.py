@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,9 @@ def pair(case, **options):
     for model in pair:
         model.coefs_, model.intercepts_ = [[a.copy() for a in attr] for attr in arrays]
         model.loss_curve_, model.best_loss_ = [], np.inf
-        model.t_, model._no_improvement_count = 0, 0
+        model.t_ = 0
+    other._no_improvement_count = 0
+    assert mine._kept.no_improvement == 0
     return pair
 
 
@@ -131,10 +134,10 @@ def test_every_activation_is_scikit_learns(activation):
 @pytest.mark.parametrize("case", ["multiclass", "values"])
 def test_calls_of_partial_fit_are_scikit_learns(case):
     mine, other = pair(case, solver="sgd", learning_rate="invscaling", learning_rate_init=0.5)
+    mine._kept = replace(mine._kept, progress=None)
+    vars(other).pop("_optimizer", None)
     for model in (mine, other):
         model.warm_start = False
-        for vanished in ("_progress", "_optimizer"):
-            vars(model).pop(vanished, None)
         for _ in range(4):
             model.partial_fit(X[:30], Y[case][:30])
             model.partial_fit(X[20:], Y[case][20:])

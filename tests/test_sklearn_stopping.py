@@ -154,7 +154,7 @@ def test_the_loss_of_the_internal_split_is_measured():
     assert model.validation_loss_curve_ == losses
     assert len(losses) == model.n_iter_
     # By the same split, given from outside.
-    rows, kept = split_rows(LABELS, 120, 0.1, model._progress.seed)
+    rows, kept = split_rows(LABELS, 120, 0.1, model._kept.progress.seed)
     again = classifier(max_iter=model.n_iter_, shuffle=False, alpha=0.0)
     quietly(again.fit, X[rows], LABELS[rows], validation_data=(X[kept], LABELS[kept]))
     alone = classifier(shuffle=False, alpha=0.0)
@@ -359,7 +359,7 @@ def test_what_was_best_before_lbfgs_is_not_best_after_it(early):
         assert model.score(*HELD) == model.best_validation_score_
     else:
         assert model.best_loss_ == min(model.loss_curve_) > before
-        assert model._no_improvement_count == 0
+        assert model._kept.no_improvement == 0
 
 
 def test_curves_of_lbfgs():

@@ -489,6 +489,6 @@ def test_the_order_of_one_epoch_is_in_memory_at_a_time(tmp_path, nothing_fits, m
         orders.append(weakref.ref(order))
         return order
 
-    monkeypatch.setattr("xpnet.training.loop.permutation", watch)
+    monkeypatch.setattr("xpnet.training.epoch.permutation", watch)
     fit(MODEL, (mapped(tmp_path, PIXELS), LABELS), backend="numpy", **{**OPTIONS, "epochs": 3})
     assert alive == [0, 0, 0]

@@ -4,6 +4,7 @@ import itertools
 import math
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from xpnet.initializers import xavier_uniform
 from xpnet.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, Sigmoid
 from xpnet.model import Sequential
 from xpnet.random import Seed, stream
+from xpnet.sklearn.settings import Settings
 from xpnet.typing import Array, Generator, HostArray
 
 Activations = Sequence[Layer | None]
@@ -65,6 +67,44 @@ _BY_NAME: dict[str, Layer | None] = {
     **{name: layer() for name, layer in ACTIVATIONS.items()},
 }
 """scikit-learn's names, and those of `xpnet.layers.ACTIVATIONS`."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Which layers an estimator has.
+
+    Attributes
+    ----------
+    sizes
+        From the features to the outputs.
+    between
+        What is behind each hidden layer.
+    dropout, batch_norm
+        As the parameters of these names.
+    """
+
+    sizes: Sequence[int]
+    between: Activations
+    dropout: float
+    batch_norm: bool
+
+    @classmethod
+    def of(cls, settings: Settings, sizes: Sequence[int]) -> "Structure":
+        """That which the parameters of an estimator ask for, with these `sizes`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they ask for none that there is.
+        """
+        between = activations(settings.activation, len(sizes) - 2)
+        return cls(sizes, between, settings.dropout, settings.batch_norm)
+
+    def model(self, *, drawn: bool = True) -> Sequential:
+        """Its layers; see `build_model`."""
+        return build_model(
+            self.sizes, self.between, dropout=self.dropout, batch_norm=self.batch_norm, drawn=drawn
+        )
 
 
 def build_model(
@@ -139,10 +179,11 @@ def norm_arrays(model: Sequential, arrays: Mapping[str, Array]) -> list[dict[str
 
 def arrays_of(estimator: Any) -> dict[str, Array]:
     """The arrays of a fitted estimator by the names that its model has for them."""
-    weights, biases = coefficient_names(estimator._model)
+    model = estimator._kept.model
+    weights, biases = coefficient_names(model)
     arrays = dict(zip(weights, estimator.coefs_, strict=True))
     arrays |= dict(zip(biases, estimator.intercepts_, strict=True))
-    norms = [name for name in estimator._model.layers if name.startswith("bn")]
+    norms = [name for name in model.layers if name.startswith("bn")]
     for name, own in zip(norms, getattr(estimator, "batch_norm_", ()), strict=True):
         arrays |= {f"{name}.{key}": value for key, value in own.items()}
     return arrays

@@ -1,49 +1,55 @@
 """What `MLPClassifier` and `MLPRegressor` have in common."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
-from xpnet.inputs.samples import all_finite, move
+from xpnet.inputs.samples import move
 from xpnet.layers import ACTIVATIONS, Layer
 from xpnet.network.network import Network
 from xpnet.network.prediction import Head, outputs_in_chunks
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
-from xpnet.sklearn import scoring
-from xpnet.sklearn.architecture import arrays_of, coefficient_names, layer_sizes, norm_arrays
-from xpnet.sklearn.engine import Engine, Held
-from xpnet.sklearn.fitting import Fitting, Given, load_target
-from xpnet.sklearn.inputs import (
+from xpnet.sklearn import lbfgs, minibatch, scoring
+from xpnet.sklearn.architecture import arrays_of, layer_sizes
+from xpnet.sklearn.checking import (
     check_pair,
     check_samples,
     dtype_of,
     home_of_array,
     load_samples,
+    load_target,
+    taken_rows,
     warn_of_other_scale,
 )
-from xpnet.sklearn.problem import Problem, check_combination
-from xpnet.sklearn.targets import Labels
-from xpnet.sklearn.weights import check_takes_weight, check_weights, in_dtype
+from xpnet.sklearn.encoding import Labels
+from xpnet.sklearn.fitted import SEEN, Fitted, Kept, check_finite, take_on
+from xpnet.sklearn.holding import Checked, Held
+from xpnet.sklearn.private import Interval, Options, StrOptions
+from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.scoring import is_scored, make_score
+from xpnet.sklearn.settings import Settings, check_combination
+from xpnet.sklearn.task import Score, Task, make_structure
+from xpnet.sklearn.weights import check_some_count, check_takes_weight, check_weights, in_dtype
 from xpnet.typing import Array, HostArray
 
 _KINDS = {"softmax": "classes", "logistic": "multilabel"}
-_CURVES = ("loss_curve_", "validation_scores_", "validation_loss_curve_")
 
 
 class BaseMLP(BaseEstimator):
     """Training and prediction; a subclass says what targets are, and what is predicted of them."""
+
+    _kept: Kept
+    _numeric: ClassVar[bool]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -97,8 +103,8 @@ class BaseMLP(BaseEstimator):
     # -- what a subclass says -------------------------------------------------------------------
 
     @abstractmethod
-    def _learn(self, y: Any, *, incremental: bool) -> Problem:
-        """What the network is to give, from checked targets."""
+    def _learn(self, y: Any, known: Labels | None, *, incremental: bool) -> Problem:
+        """What the network is to give, from checked targets and the classes that are `known`."""
 
     @abstractmethod
     def _encode(self, y: Any, problem: Problem) -> HostArray:
@@ -110,62 +116,71 @@ class BaseMLP(BaseEstimator):
     ) -> float:
         """The score of predictions on the validation set."""
 
-    def _known_accuracy(self, accuracy: float | None) -> float | None:
-        """The accuracy for callbacks, by what the network alone predicts."""
-        return accuracy
-
     def _kind(self) -> str:
         """The kind of targets of what was fitted."""
         return _KINDS.get(getattr(self, "out_activation_", "softmax"), "values")
 
-    def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
+    def _weighted_by_class(
+        self, y: Any, weight: HostArray | None, problem: Problem
+    ) -> HostArray | None:
         return weight
+
+    def _attributes(self, fitted: Fitted, home: Backend) -> dict[str, Any]:
+        """The attributes that the estimator has, fitted so, with its arrays there."""
+        arrays = {name: move(home, value) for name, value in fitted.arrays.items()}
+        return replace(fitted, arrays=arrays).attributes()
 
     # -- training -------------------------------------------------------------------------------
 
-    @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
-        """Let a call write attributes; where it fails, they are those of before once more."""
-        before = dict(vars(self))
-        # A training that goes on appends to these.
-        before |= {name: list(before[name]) for name in _CURVES if before.get(name)}
-        try:
-            yield
-        except BaseException:
-            self.__dict__.update(before)
-            for name in self.__dict__.keys() - before.keys():
-                del self.__dict__[name]
-            raise
-
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, validation: Any, *, incremental: bool
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Any,
+        *,
+        incremental: bool,
+        classes: Labels | None = None,
     ) -> None:
+        """Compute what this call comes to, and then have it.
+
+        Nothing of the estimator is written before that: a call that fails leaves it as it was.
+        `classes` are those that `partial_fit` was given.
+        """
         layer_sizes(1, self.hidden_layer_sizes, 1)
         check_combination(self, incremental=incremental, held=validation is not None)
-        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        with self._all_or_nothing():
-            X, y = check_pair(self, X, y, reset=first, numeric=self._numeric)
-            own_weight = check_weights(sample_weight, X.shape[0])
-            problem = self._learn(y, incremental=incremental)
-            weight = self._weighted_by_class(y, own_weight)
-            check_takes_weight(problem.loss, weight)
-            work = self._open(X)
-            check_numbers(work.dtype_name, problem.loss)
-            if weight is not None:
-                weight = in_dtype(weight, work.dtype_name)
-                if not incremental and not weight.any():
-                    raise ValueError(
-                        "no sample counts, since class_weight or sample_weight is 0 for each"
-                    )
-            with work.scope():
-                target = self._encode(y, problem)
-                x, held = load_samples(work, X), self._load_held(work, validation, problem)
-                if held is not None and not incremental:  # a part may have a scale of its own
-                    warn_of_other_scale(work, x, held.x)
-                given = Given(x, target, weight, own_weight, held, first, incremental, (X, y))
-                fitting = Fitting(self, work, problem, given)
-                arrays = fitting.lbfgs() if self.solver == "lbfgs" else fitting.stochastic()
-                self._give(work, X, arrays)
+        goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
+        before = Fitted.of(self) if goes_on else None
+        looked_at = self._twin()  # scikit-learn writes there what it has seen
+        X, y = check_pair(looked_at, X, y, reset=not goes_on, numeric=self._numeric)
+        own_weight = check_weights(sample_weight, X.shape[0])
+        known = classes if before is None else before.labels
+        problem = self._learn(y, known, incremental=incremental)
+        weight = self._weighted_by_class(y, own_weight, problem)
+        check_takes_weight(problem.loss, weight)
+        work = self._open(X)
+        check_numbers(work.dtype_name, problem.loss)
+        if weight is not None:
+            weight = in_dtype(weight, work.dtype_name)
+            check_some_count(weight, incremental=incremental)
+        settings = Settings.of(self)
+        with work.scope():
+            target = self._encode(y, problem)
+            x, held = load_samples(work, X), looked_at._load_held(work, validation, problem)
+            if held is not None and not incremental:  # a part may have a scale of its own
+                warn_of_other_scale(work, x, held.x)
+            samples = Checked(x, target, weight, own_weight, (X, y))
+            structure = make_structure(settings, x.shape[1], problem, before)
+            score = self._score(settings, problem, work)
+            seen = {name: value for name, value in vars(looked_at).items() if name in SEEN}
+            task = Task(
+                work, problem, structure, structure.model(), samples, held, incremental, score, seen
+            )
+            solve = lbfgs.solve if self.solver == "lbfgs" else minibatch.solve
+            fitted = solve(task, settings, before)
+            check_finite(work, fitted)
+            attributes = self._attributes(fitted, self._home(work, X))
+        take_on(self, attributes)
 
     def _open(self, x: Any) -> Backend:
         """Where the work is done: where the samples are, unless another place was asked for."""
@@ -178,8 +193,25 @@ class BaseMLP(BaseEstimator):
         else:
             work = home
         # The one of the call before, where it is the same, knows how many threads are best.
-        engine: Engine | None = vars(self).get("_engine")
+        engine = self._kept.engine if "_kept" in vars(self) else None
         return work if engine is None or not engine.is_on(work) else engine.backend
+
+    def _score(self, settings: Settings, problem: Problem, work: Backend) -> Score | None:
+        """The score that epochs are judged by; None of a solver without epochs."""
+
+        def become(fitted: Fitted, x: Any) -> Any:
+            """Another estimator, fitted so, with its arrays where these samples are."""
+            twin = self._twin()
+            take_on(twin, twin._attributes(fitted, twin._home(work, x)))
+            return twin
+
+        return None if settings.solver == "lbfgs" else make_score(self, problem, work, become)
+
+    def _twin(self) -> Self:
+        """Another estimator with the same parameters and attributes, to be written to."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(vars(self))
+        return twin
 
     def _load_held(self, work: Backend, given: Any, problem: Problem) -> Held | None:
         """The validation set that was given, `(X, y, weights or None)`, on the backend."""
@@ -188,31 +220,13 @@ class BaseMLP(BaseEstimator):
         x, y = check_pair(self, *given[:2], reset=False, numeric=self._numeric)
         weight = check_weights(given[2], x.shape[0])
         check_takes_weight(problem.loss, weight)
-        self._check_known(y)
+        if problem.labels is not None:
+            problem.labels.check_same(y, exactly=False)
         target = self._encode(y, problem)
         return Held.weighted(
-            work, load_samples(work, x), load_target(work, target, problem), target, weight,
-            scoring.of_rows(self, x, y),
+            work, load_samples(work, x), load_target(work, target, problem.kind), target, weight,
+            taken_rows(x, y) if is_scored(self) else None,
         )  # fmt: skip
-
-    def _check_known(self, y: Any) -> None:
-        """Check that targets have no classes that are not known."""
-
-    def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
-        """The trained arrays as attributes, where the samples are."""
-        weights, biases = coefficient_names(self._model)
-        if not all(all_finite(work, arrays[name]) for name in (*weights, *biases)):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
-            )
-        home = self._home(work, x)
-        arrays = {name: move(home, value) for name, value in arrays.items()}
-        self.coefs_ = [arrays[name] for name in weights]
-        self.intercepts_ = [arrays[name] for name in biases]
-        if self.batch_norm:
-            self.batch_norm_ = norm_arrays(self._model, arrays)
-        self._dtype = work.dtype_name
 
     def _home(self, work: Backend, x: Any) -> Backend:
         """The library and device of the samples, with the dtype of the work."""
@@ -231,7 +245,7 @@ class BaseMLP(BaseEstimator):
         home = self._predicts_on(x)
         work = home
         if self.backend is not None:
-            work = open_backend(self.backend, self.device, self._dtype)
+            work = open_backend(self.backend, self.device, self._kept.dtype)
             home = self._home(work, x)
         with work.scope():
             x = load_samples(work, x)
@@ -239,22 +253,22 @@ class BaseMLP(BaseEstimator):
                 name: work.xp.astype(move(work, value), work.dtype, copy=False)
                 for name, value in arrays_of(self).items()
             }
-            as_it_is = Preparation(1.0, work.dtype_name, self._model.input_shape())
-            parts = outputs_in_chunks(work, self._model, arrays, x, as_it_is)
+            as_it_is = Preparation(1.0, work.dtype_name, self._kept.model.input_shape())
+            parts = outputs_in_chunks(work, self._kept.model, arrays, x, as_it_is)
             found = [head(work.xp, output) for _, output in parts]
             result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
         return home, move(home, result)
 
     def _predicts_on(self, x: Any) -> Backend:
-        home = home_of_array(x, self._dtype)
-        return open_backend("numpy", None, self._dtype) if home is None else home
+        home = home_of_array(x, self._kept.dtype)
+        return open_backend("numpy", None, self._kept.dtype) if home is None else home
 
     def _check_home(self, x: Any, method: str) -> None:
         """With scikit-learn's dispatch, samples must be where the estimator was fitted."""
         if not get_config().get("array_api_dispatch") or self.backend is not None:
             return
-        fitted = backend_of(self.coefs_[0], self._dtype)
-        home = home_of_array(x, self._dtype)
+        fitted = backend_of(self.coefs_[0], self._kept.dtype)
+        home = home_of_array(x, self._kept.dtype)
         here = ("numpy", "cpu") if home is None else (home.name, home.device)
         if here != (fitted.name, fitted.device):
             raise ValueError(
@@ -271,20 +285,20 @@ class BaseMLP(BaseEstimator):
         numbers from 0, or the labels themselves where these are text or Booleans.
         """
         check_is_fitted(self)
-        backend = backend_of(self.coefs_[0], self._dtype)
+        backend = backend_of(self.coefs_[0], self._kept.dtype)
         arrays, kind = arrays_of(self), self._kind()
-        buffers = self._model.buffers()
-        labels: Labels | None = getattr(self, "_labels", None)
+        buffers = self._kept.model.buffers()
+        labels = self._kept.labels
         single = self.n_outputs_ == 1 if labels is None else labels.kind != "multilabel"
         return Network(
-            self._model,
+            self._kept.model,
             {name: value for name, value in arrays.items() if name not in buffers},
             backend,
             sample_shape=(self.n_features_in_,),
             pixel_maximum=1.0,
             target_kind=kind,
             buffers={name: arrays[name] for name in buffers},
-            input_dtype=self._dtype,
+            input_dtype=self._kept.dtype,
             classes=None if labels is None else labels.names(),
             target_shape=() if single else None,
         )
@@ -302,7 +316,8 @@ class BaseMLP(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         # Compiled steps and open backends stay behind: they are made again where they are wanted.
         state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_engine", None)
+        if "_kept" in state:
+            state["_kept"] = state["_kept"].without_steps()
         return state
 
     def __sklearn_tags__(self) -> Any:

@@ -3,20 +3,20 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.metrics import accuracy_score
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from xpnet.backends import Backend
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted, validation_set
+from xpnet.sklearn.checking import hosted, validation_set
+from xpnet.sklearn.encoding import Labels
+from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.predicting import ClassPredictions
+from xpnet.sklearn.private import StrOptions, fit_context
 from xpnet.sklearn.problem import Problem, classification
-from xpnet.sklearn.targets import Labels
 from xpnet.sklearn.weights import check_class_weight_of_parts, in_range, weights_by_class
-from xpnet.typing import Array, HostArray
+from xpnet.typing import HostArray
 
 
 class MLPClassifier(ClassPredictions):
@@ -204,7 +204,7 @@ class MLPClassifier(ClassPredictions):
 
     # -- training -------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
         self,
         X: Any,
@@ -242,7 +242,7 @@ class MLPClassifier(ClassPredictions):
         return self
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(
         self,
         X: Any,
@@ -268,45 +268,47 @@ class MLPClassifier(ClassPredictions):
         self
         """
         check_class_weight_of_parts(self.class_weight)
-        with self._all_or_nothing():
-            self._check_classes(hosted(classes), hosted(y))
-            held = validation_set(validation_data)
-            self._fit(X, y, sample_weight, held, incremental=True)
+        known = self._known_classes(hosted(classes), hosted(y))
+        held = validation_set(validation_data)
+        self._fit(X, y, sample_weight, held, incremental=True, classes=known)
         return self
 
-    def _check_classes(self, classes: Any, y: Any) -> None:
-        known = getattr(self, "_labels", None)
-        if known is None:
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            several = type_of_target(y).startswith("multilabel")
-            self._labels = Labels.learn(y if several else classes)
-            if several:
-                self._labels = Labels("multilabel", unique_labels(classes), self._labels.sparse)
-        elif classes is not None and not np.array_equal(known.classes, unique_labels(classes)):
-            raise ValueError(
-                f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
-                f"{known.classes!r}"
-            )
+    def _known_classes(self, classes: Any, y: Any) -> Labels:
+        """The classes that there will be, those of the calls before where there were any."""
+        if "_kept" in vars(self):
+            known = self._kept.labels
+            assert known is not None
+            if classes is not None and not np.array_equal(known.classes, unique_labels(classes)):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
+                    f"{known.classes!r}"
+                )
+            return known
+        if classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        several = type_of_target(y).startswith("multilabel")
+        labels = Labels.learn(y if several else classes)
+        if several:
+            return Labels("multilabel", unique_labels(classes), labels.sparse)
+        return labels
 
-    def _learn(self, y: Any, *, incremental: bool) -> Problem:
-        fitted = hasattr(self, "_labels") and (incremental or hasattr(self, "coefs_"))
-        if not fitted or not (self.warm_start or incremental):
-            self._labels = Labels.learn(y)
-        else:
-            self._labels.check_same(y, exactly=self.warm_start and not incremental)
-        return classification(self.loss, self._labels)
+    def _learn(self, y: Any, known: Labels | None, *, incremental: bool) -> Problem:
+        if known is None:
+            return classification(self.loss, Labels.learn(y))
+        known.check_same(y, exactly=self.warm_start and not incremental)
+        return classification(self.loss, known)
 
     def _encode(self, y: Any, problem: Problem) -> HostArray:
-        return self._labels.encode(y, as_classes=problem.kind == "classes")
+        assert problem.labels is not None
+        return problem.labels.encode(y, as_classes=problem.kind == "classes")
 
-    def _check_known(self, y: Any) -> None:
-        self._labels.check_same(y, exactly=False)
-
-    def _weighted_by_class(self, y: Any, weight: HostArray | None) -> HostArray | None:
+    def _weighted_by_class(
+        self, y: Any, weight: HostArray | None, problem: Problem
+    ) -> HostArray | None:
         if self.class_weight is None:
             return weight
-        own = weights_by_class(self.class_weight, y, self._labels.classes, weight)
+        assert problem.labels is not None
+        own = weights_by_class(self.class_weight, y, problem.labels.classes, weight)
         own = in_range(own)
         return own if weight is None else in_range(own * weight)
 
@@ -315,16 +317,12 @@ class MLPClassifier(ClassPredictions):
     ) -> float:
         if target.ndim == 2 and target.shape[1] == 1:
             target, predicted = target[:, 0], predicted[:, 0]
-        if self._labels.is_single:
-            predicted = np.zeros_like(target)
         return float(accuracy_score(target.astype(np.int64), predicted, sample_weight=weight))
 
-    def _known_accuracy(self, accuracy: float | None) -> float | None:
-        return 1.0 if self._labels.is_single else accuracy
-
-    def _give(self, work: Backend, x: Any, arrays: dict[str, Array]) -> None:
-        super()._give(work, x, arrays)
-        self.classes_ = self._labels.placed(self._home(work, x))
+    def _attributes(self, fitted: Fitted, home: Backend) -> dict[str, Any]:
+        assert fitted.labels is not None
+        classes = fitted.labels.placed(home)
+        return {**super()._attributes(fitted, home), "classes_": classes}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -6,23 +6,30 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.utils.optimize import _check_optimize_result
 
 from xpnet.backends import Backend
 from xpnet.inputs.chunks import chunks
+from xpnet.inputs.samples import move
 from xpnet.inputs.weighted import Weighted, rows_of
-from xpnet.layers import Context
+from xpnet.layers import Context, Dropout
 from xpnet.model import Sequential
-from xpnet.network.evaluation import chunk_rows
+from xpnet.network.evaluation import chunk_rows, make_evaluator
 from xpnet.network.output import loaded_loss
+from xpnet.network.state import load_array
+from xpnet.random import derive
+from xpnet.sklearn.architecture import initial_biases
+from xpnet.sklearn.checking import load_target
+from xpnet.sklearn.curves import Curves
+from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.objective import WeightPenalty
+from xpnet.sklearn.private import warn_of_optimize_result
 from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.settings import Settings
+from xpnet.sklearn.task import Task, draw_seed
 from xpnet.streams import heard_or_not, say
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.step import penalized
 from xpnet.typing import Array, HostArray
-
-Function = Callable[[HostArray], tuple[float, HostArray]]
 
 
 class FullBatch:
@@ -120,21 +127,87 @@ class FullBatch:
         return (value - penalty) * self._many + penalty
 
 
-def minimise(
-    estimator: Any,
+def solve(task: Task, settings: Settings, before: Fitted | None) -> Fitted:
+    """Minimise the loss of all samples.
+
+    Parameters
+    ----------
+    task, settings
+        What is asked for.
+    before
+        What it goes on from; None where it begins.
+
+    Raises
+    ------
+    ValueError
+        If there is a dropout among the activations.
+    """
+    work, problem, samples, held = task.work, task.problem, task.samples, task.held
+    if any(isinstance(layer, Dropout) for layer in task.structure.between):
+        raise ValueError(
+            "solver='lbfgs' takes no steps by batches and cannot do with Dropout among the "
+            "activations: take solver='adam' or 'sgd', or leave it out"
+        )
+    known = None if before is None else before.curves
+    curves = Curves.for_call(settings, known, validated=held is not None)
+    y, total = load_target(work, samples.target, problem.kind), float(samples.x.shape[0])
+    if samples.weight is not None:
+        y = Weighted(y, load_array(work, samples.weight))
+        total = float(samples.weight.sum(dtype=np.float64))
+    function = FullBatch(work, task.model, problem, float(settings.alpha), samples.x, y, total)
+    result = _minimised(
+        function, settings, _initial(task, settings, before), _measuring(task, curves)
+    )
+    last = None if before is None else before.progress
+    return task.fitted(
+        arrays=function.unpack(result.x),
+        curves=curves,
+        loss=np.float64(function.reported(result.x, float(result.fun))),
+        n_iter=min(result.nit, settings.max_iter),
+        t=0 if before is None else before.t,
+        # What another solver came to is no longer what it would go on from.
+        progress=None if last is None else last.counts(),
+    )
+
+
+def _initial(task: Task, settings: Settings, before: Fitted | None) -> dict[str, Array]:
+    """The parameters to begin with."""
+    work, model = task.work, task.model
+    if before is not None:
+        return {name: move(work, value) for name, value in before.arrays.items()}
+    seed = draw_seed(settings)
+    host = model.init(derive(seed, "initialization"))
+    host |= initial_biases(model, task.structure.between, seed)
+    return {name: load_array(work, value) for name, value in host.items()}
+
+
+def _measuring(task: Task, curves: Curves) -> Callable[[Mapping[str, Array]], None] | None:
+    """What adds the loss on the validation set to its curve, where there is one."""
+    held, problem = task.held, task.problem
+    if held is None:
+        return None
+    evaluate = make_evaluator(
+        task.work, task.model, problem.objective(divided=False), kind=problem.kind,
+    )  # fmt: skip
+    curve = curves.measured()
+    return lambda params: curve.append(evaluate(params, held.x, held.y).loss)
+
+
+def _minimised(
     function: FullBatch,
+    settings: Settings,
     params: Mapping[str, Array],
     after_iteration: Callable[[Mapping[str, Array]], None] | None,
-) -> dict[str, Array]:
-    """The parameters after L-BFGS; writes `n_iter_` and `loss_` of the estimator."""
+) -> Any:
+    """What SciPy's minimiser gives; warns where it has not converged."""
     options: dict[str, Any] = {
-        "maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol,
+        "maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol,
     }  # fmt: skip
     callback = None
-    if after_iteration is not None or estimator.verbose:
+    if after_iteration is not None or settings.verbose:
 
         def callback(intermediate_result: Any) -> None:  # the name is SciPy's
-            if estimator.verbose:
+            if settings.verbose:
                 say(f"loss = {intermediate_result.fun:.8f}")
             if after_iteration is not None:
                 after_iteration(function.unpack(intermediate_result.x))
@@ -143,8 +216,6 @@ def minimise(
         function, function.pack(params), method="L-BFGS-B", jac=True, options=options,
         callback=callback,
     )  # fmt: skip
-    estimator.n_iter_ = min(result.nit, estimator.max_iter)
     with heard_or_not():  # it warns
-        _check_optimize_result("lbfgs", result, estimator.max_iter)
-    estimator.loss_ = np.float64(function.reported(result.x, float(result.fun)))
-    return function.unpack(result.x)
+        warn_of_optimize_result("lbfgs", result, settings.max_iter)
+    return result

@@ -13,8 +13,8 @@ from xpnet.network.prediction import (
     log_label_probabilities,
 )
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted
-from xpnet.sklearn.targets import Labels
+from xpnet.sklearn.checking import hosted
+from xpnet.sklearn.encoding import Labels
 from xpnet.typing import Array, Namespace
 
 
@@ -22,7 +22,13 @@ class ClassPredictions(ClassifierMixin, BaseMLP):
     """The predictions of a classifier."""
 
     classes_: Any
-    _labels: Labels
+
+    @property
+    def _labels(self) -> Labels:
+        """The classes of what was fitted."""
+        labels = self._kept.labels
+        assert labels is not None
+        return labels
 
     def predict(self, X: Any) -> Any:
         """The class of each sample, (N,); of several labels rows of 0 and 1, (N, labels)."""

@@ -3,13 +3,14 @@
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import RegressorMixin, _fit_context
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from xpnet.sklearn.base import BaseMLP
-from xpnet.sklearn.inputs import hosted, validation_set
+from xpnet.sklearn.checking import hosted, validation_set
+from xpnet.sklearn.encoding import Labels
+from xpnet.sklearn.private import StrOptions, fit_context
 from xpnet.sklearn.problem import Problem, regression
 from xpnet.typing import Array, HostArray, Namespace
 
@@ -148,7 +149,7 @@ out_activation_, n_features_in_, feature_names_in_
 
     # -- training -------------------------------------------------------------------------------
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(
         self,
         X: Any,
@@ -186,7 +187,7 @@ out_activation_, n_features_in_, feature_names_in_
         return self
 
     @available_if(lambda self: self._check_solver())  # type: ignore[untyped-decorator]
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
     ) -> "MLPRegressor":
@@ -207,7 +208,7 @@ out_activation_, n_features_in_, feature_names_in_
         self._fit(X, y, sample_weight, held, incremental=True)
         return self
 
-    def _learn(self, y: Any, *, incremental: bool) -> Problem:
+    def _learn(self, y: Any, known: Labels | None, *, incremental: bool) -> Problem:
         return regression(self.loss, 1 if y.ndim == 1 else y.shape[1])
 
     def _encode(self, y: Any, problem: Problem) -> HostArray:
@@ -224,8 +225,6 @@ out_activation_, n_features_in_, feature_names_in_
     def _held_score(
         self, target: HostArray, predicted: HostArray, weight: HostArray | None
     ) -> float:
-        if self.out_activation_ == "exp":
-            predicted = np.exp(predicted)
         if not np.isfinite(predicted).all():
             return float("nan")
         return float(r2_score(target, predicted, sample_weight=weight))

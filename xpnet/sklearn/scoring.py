@@ -1,18 +1,24 @@
-"""The score for early stopping by a scorer of scikit-learn's, or one's own."""
+"""The score for early stopping: the estimator's own, by a scorer, or by the loss."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from scipy.sparse import issparse
+import numpy as np
 from sklearn.metrics import check_scoring, get_scorer_names
-from sklearn.utils._param_validation import StrOptions
 
 from xpnet.backends import Backend
+from xpnet.data import Preparation
 from xpnet.inputs.samples import all_finite
-from xpnet.sklearn.engine import Held
-from xpnet.sklearn.inputs import home_of_array
-from xpnet.typing import Array, HostArray
+from xpnet.network.evaluation import Evaluation
+from xpnet.network.prediction import PREDICTIONS, outputs_in_chunks
+from xpnet.sklearn.fitted import Fitted
+from xpnet.sklearn.holding import Held
+from xpnet.sklearn.private import StrOptions, metric_of
+from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.task import Score
 
 BY_LOSS = "loss"
 """The name of the score that is the loss, made negative."""
@@ -21,27 +27,12 @@ ALLOWED: list[Any] = [StrOptions(set(get_scorer_names()) | {BY_LOSS}), callable,
 """What may be asked for."""
 
 Scorer = Callable[..., Any]
+Become = Callable[[Fitted, Any], Any]
 
 
-def is_scored(estimator: Any) -> bool:
+def is_scored(settings: Any) -> bool:
     """Whether a scorer is asked for, which is given an estimator, samples and targets."""
-    return bool(estimator.early_stopping) and estimator.scoring not in (None, BY_LOSS)
-
-
-def of_rows(
-    estimator: Any, x: Any, y: Any, rows: HostArray | None = None
-) -> tuple[Any, Any] | None:
-    """What the scorer is given: samples on the host, and targets as they came; None without one."""
-    if not is_scored(estimator):
-        return None
-    home = home_of_array(x)
-    if rows is not None:
-        if home is not None:
-            x = home.xp.take(x, home.asarray(rows, dtype=home.index_dtype), axis=0)
-        else:
-            x = (x.tocsr() if issparse(x) else x)[rows]
-        y = y[rows]
-    return x if home is None else home.to_numpy(x), y
+    return bool(settings.early_stopping) and settings.scoring not in (None, BY_LOSS)
 
 
 def make_scorer(estimator: Any) -> Scorer | None:
@@ -58,33 +49,62 @@ def make_scorer(estimator: Any) -> Scorer | None:
     return scorer
 
 
-def score_of(
-    scorer: Scorer, estimator: Any, work: Backend, arrays: Mapping[str, Array], held: Held
-) -> float:
-    """The score of the network as it is now, not a number where its arrays are none.
+def make_score(estimator: Any, problem: Problem, work: Backend, become: Become) -> Score:
+    """How good a network is on a validation set, by what an estimator asks for.
 
-    The scorer is given an estimator that has been fitted, and predicts where the work is done.
+    Parameters
+    ----------
+    estimator
+        Whose parameters say what is asked for, and whose class has a score of its own.
+    problem, work
+        What the network gives, and where.
+    become
+        `become(fitted, x)` gives an estimator that has been fitted: it is what a scorer is given.
+    """
+    scorer = make_scorer(estimator)
+
+    def score(fitted: Fitted, held: Held, found: Evaluation) -> float:
+        if estimator.scoring == BY_LOSS:
+            return -found.loss
+        if scorer is not None:
+            # What is predicted is no number either.
+            finite = math.isfinite(found.loss)
+            return _score_of(scorer, work, fitted, held, become) if finite else math.nan
+        head, arrays = PREDICTIONS[problem.kind], fitted.arrays
+        as_it_is = Preparation(1.0, work.dtype_name, fitted.model.input_shape())
+        parts = outputs_in_chunks(work, fitted.model, arrays, held.x, as_it_is)
+        predicted = np.concatenate([work.to_numpy(head(work.xp, output)) for _, output in parts])
+        if problem.out_activation == "exp":
+            predicted = np.exp(predicted)
+        if problem.is_single:
+            predicted = np.zeros_like(held.target)
+        return float(estimator._held_score(held.target, predicted, held.weight))
+
+    return score
+
+
+def _score_of(scorer: Scorer, work: Backend, fitted: Fitted, held: Held, become: Become) -> float:
+    """The score of the network as it is now, not a number where its arrays are none.
 
     Raises
     ------
     TypeError
         If the scorer gives something else than a real number.
     """
-    if not all(all_finite(work, value) for value in arrays.values()):
-        return float("nan")
+    if not all(all_finite(work, value) for value in fitted.arrays.values()):
+        return math.nan
     assert held.scored is not None
     x, y = held.scored
-    fitted = object.__new__(type(estimator))
-    vars(fitted).update(vars(estimator))
-    # The samples have been checked, and have lost their names.
-    vars(fitted).pop("feature_names_in_", None)
-    if work.name != "numpy":
-        here = type(work).device_of(next(iter(arrays.values())))
-        fitted.backend, fitted.device = work.name, here
     # Copies: the next step may overwrite the arrays, and a scorer may keep what it is given.
-    fitted._give(work, x, {name: work.asarray(own, copy=True) for name, own in arrays.items()})
+    own = {name: work.asarray(array, copy=True) for name, array in fitted.arrays.items()}
+    # The samples have been checked, and have lost their names.
+    seen = {name: value for name, value in fitted.seen.items() if name != "feature_names_in_"}
+    estimator = become(replace(fitted, arrays=own, seen=seen), x)
+    if work.name != "numpy":
+        here = type(work).device_of(next(iter(fitted.arrays.values())))
+        estimator.backend, estimator.device = work.name, here
     weighted = held.weight is not None and _takes_weights(scorer)
-    score = scorer(fitted, x, y, **({"sample_weight": held.weight} if weighted else {}))
+    score = scorer(estimator, x, y, **({"sample_weight": held.weight} if weighted else {}))
     try:
         return float(score)
     except (TypeError, ValueError) as error:
@@ -94,7 +114,7 @@ def score_of(
 
 def _takes_weights(scorer: Scorer) -> bool:
     """Whether it says that it takes `sample_weight`; of scikit-learn's own, whether its metric."""
-    function = getattr(scorer, "_score_func", scorer)
+    function = metric_of(scorer)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

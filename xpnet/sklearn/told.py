@@ -2,33 +2,38 @@
 
 import copy
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import dataclass
 
 from xpnet.callbacks.base import Callback, CallbackList
 from xpnet.network.network import Network
 
 
-class Told:
-    """The callbacks that are told of a call, which are kept as `callbacks_` of the estimator.
+@dataclass(frozen=True)
+class Copies:
+    """Callbacks as the parameter of an estimator had them, and the copies that were told."""
 
-    They are copies of its parameter, which stays as it was given. Where a training goes on, so do
-    the copies of the calls before, of those callbacks that the parameter still has.
+    given: tuple[Callback, ...]
+    own: tuple[Callback, ...]
+
+
+class Told:
+    """The callbacks that are told of a call: copies of those given, which stay as they are.
+
+    Where a training goes on, so do the copies of the calls before, of those callbacks that are
+    still given.
 
     Parameters
     ----------
-    estimator
-        Whose attributes `callbacks_` and `_callbacks_given` are read and written.
     given
-        Its callbacks, checked.
-    first
-        Whether the training begins.
+        The callbacks of the estimator, checked.
+    before
+        Those of the calls that the training goes on from; None where it begins, or there were none.
     """
 
-    def __init__(self, estimator: Any, given: list[Callback], *, first: bool) -> None:
+    def __init__(self, given: list[Callback], before: Copies | None) -> None:
         known: dict[int, Callback] = {}
-        if not first:
-            before = vars(estimator).get("_callbacks_given", [])
-            pairs = zip(before, getattr(estimator, "callbacks_", ()), strict=False)
+        if before is not None:
+            pairs = zip(before.given, before.own, strict=False)
             known = {id(callback): own for callback, own in pairs}
         # Of each its state now, since `on_start` begins anew.
         self._saved = [
@@ -40,7 +45,7 @@ class Told:
         # In one call: what two of them have in common, their copies have in common.
         known |= dict(zip(map(id, new), copy.deepcopy(new), strict=True))
         self.callbacks = CallbackList(known[id(callback)] for callback in given)
-        estimator._callbacks_given, estimator.callbacks_ = list(given), list(self.callbacks)
+        self.copies = Copies(tuple(given), tuple(self.callbacks))
 
     def start(self, stack: ExitStack, network: Network, *, epochs: int, steps: int) -> None:
         """Tell them that the training begins, and give back what those had that go on."""

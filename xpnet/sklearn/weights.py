@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import _check_sample_weight
 
 from xpnet.losses import LossFunction, accepts_weight
-from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.checking import hosted
+from xpnet.sklearn.private import check_sample_weight
 from xpnet.typing import HostArray
 
 _LARGEST = 2.0**64
@@ -26,7 +26,7 @@ def check_weights(sample_weight: Any, n_samples: int) -> HostArray | None:
     if sample_weight is None:
         return None
     placeholder = np.empty((n_samples, 1))
-    checked: HostArray = _check_sample_weight(hosted(sample_weight), placeholder, dtype=np.float64)
+    checked: HostArray = check_sample_weight(hosted(sample_weight), placeholder, dtype=np.float64)
     if not checked.any():  # scikit-learn looks for it since 1.9
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return in_range(checked)
@@ -67,6 +67,18 @@ def in_dtype(weight: HostArray, dtype: str) -> HostArray:
     rounded = weight.astype(dtype)
     rounded[np.abs(rounded) < np.finfo(dtype).smallest_normal] = 0
     return rounded
+
+
+def check_some_count(weight: HostArray, *, incremental: bool) -> None:
+    """Check that a sample counts, but for the parts of `partial_fit`, which may have none.
+
+    Raises
+    ------
+    ValueError
+        If none does.
+    """
+    if not incremental and not weight.any():
+        raise ValueError("no sample counts, since class_weight or sample_weight is 0 for each")
 
 
 def check_class_weight_of_parts(class_weight: Any) -> None:

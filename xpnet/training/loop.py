@@ -13,22 +13,18 @@ from xpnet.backends import Backend
 from xpnet.callbacks.base import CallbackList, overrides, saves
 from xpnet.errors import CheckpointError, TrainingDiverged, one_line
 from xpnet.history import EpochRecord
-from xpnet.inputs.batches import VARYING_GROUP, batches, counting
 from xpnet.inputs.sets import Sets
 from xpnet.network.evaluation import Evaluator
 from xpnet.network.network import Network
-from xpnet.random import permutation
 from xpnet.saving.snapshot import Snapshot
 from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.schedules import Plateau
+from xpnet.training.epoch import make_epoch, take_steps
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.rates import follow_plateau, last_rate
 from xpnet.training.resume import keepers
 from xpnet.training.step import LOSS_SUM, Step
 from xpnet.typing import Array, HostArray, SeedSequence, State
-
-# Of a very large batch a part tells as much of the threads.
-_TRIED_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -149,39 +145,22 @@ class Loop:
         after_steps: list[Callable[[State, int], None]],
     ) -> None:
         """The steps of the next epoch, or those of them that have not been taken yet."""
-        backend, sets, plan, state = self.backend, self.sets, self.plan, self.state
-        weights = [s for s in self.network.model.parameter_shapes().values() if len(s) == 2]
-        sizes = (
-            min(plan.batch_size, sets.n_samples, _TRIED_ROWS),
-            *max(weights, key=math.prod, default=(1, 1)),
-        )
+        sets, plan, state = self.sets, self.plan, self.state
         self._started = time.perf_counter() - self._seconds
-        order, per_call = self._order(), plan.steps_per_call
-        if self._n_steps < plan.steps:
-            per_call = min(per_call, VARYING_GROUP)
-        groups = batches(backend, sets.x, sets.y, order, plan.batch_size, per_call, skip=self.step)
-        del order  # of two epochs they would be in memory at a time
-        for x, y, rows in groups:
-            backend.settle_threads(*sizes)
-            state = run(state, x, y, rows)
+        epoch = make_epoch(
+            self.epoch + 1, sets.n_samples, plan.batch_size, seed=plan.seed, visited=plan.visited,
+            rows=sets.rows, counts=sets.counts,
+        )  # fmt: skip
+        self._n_steps = epoch.n_steps
+        steps = take_steps(
+            self.backend, self.network.model, run, state, sets.x, sets.y, epoch,
+            per_call=plan.steps_per_call, skip=self.step,
+        )  # fmt: skip
+        for state, count in steps:
             for hook in after_steps:
-                hook(state, rows.shape[0])
-        backend.synchronize(*state.values())
-        if self._n_steps < plan.steps and "schedule" in state:
-            state["step"] = state["step"] + (plan.steps - self._n_steps)  # it goes by their number
+                hook(state, count)
+        self.backend.synchronize(*state.values())
         self.state = state
-
-    def _order(self) -> HostArray:
-        """The rows of the samples in the order of the next epoch, but for what counts for nothing.
-
-        How many steps it makes is remembered.
-        """
-        sets, size = self.sets, self.plan.batch_size
-        order = permutation(self.plan.seed, self.epoch + 1, sets.n_samples)
-        order = order[: self.plan.visited]
-        order = counting(order if sets.rows is None else sets.rows[order], size, sets.counts)
-        self._n_steps = math.ceil(len(order) / size)
-        return order
 
     def _count_and_save(self, state: State, count: int) -> None:
         self.step += count

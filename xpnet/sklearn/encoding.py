@@ -8,7 +8,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import unique_labels
 
 from xpnet.backends import Backend
-from xpnet.sklearn.inputs import hosted
+from xpnet.sklearn.checking import hosted
 from xpnet.typing import Array, HostArray
 
 

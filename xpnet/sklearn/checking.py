@@ -11,14 +11,16 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils.validation import _check_y, validate_data
+from sklearn.utils.validation import validate_data
 
 from xpnet.backends import Backend, backend_of
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
 from xpnet.inputs.containers import SparseRows
 from xpnet.inputs.samples import Streamed, all_finite, dtype_name, move
-from xpnet.streams import warn
+from xpnet.network.state import load_array
+from xpnet.sklearn.private import check_y
+from xpnet.sklearn.warning import warn_of_call
 from xpnet.typing import Array, HostArray
 
 _FORMATS = ["csr", "csc"]
@@ -87,6 +89,8 @@ def check_pair(
 ) -> tuple[Any, HostArray]:
     """Samples where they are, and their targets on the host: (N,), or (N, outputs).
 
+    If `reset`, scikit-learn writes the number and the names of the features to the estimator.
+
     Raises
     ------
     ValueError
@@ -107,7 +111,7 @@ def check_pair(
                 f"This {type(estimator).__name__} estimator requires y to be passed, but the "
                 f"target y is None."
             )
-        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+        y = check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
         check_consistent_length(np.empty((x.shape[0], 0)), y)
     if numeric and y.dtype.kind not in "biuf":
         # NumPy makes numbers of times, and of texts that look like some.
@@ -117,11 +121,10 @@ def check_pair(
             f"y.astype(float)"
         )
     if y.ndim == 2 and y.shape[1] == 1:
-        warn(
+        warn_of_call(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of "
             "y to (n_samples, ), for example using ravel().",
             DataConversionWarning,
-            stacklevel=5,  # the line that calls fit
         )
         y = column_or_1d(y)
     return x, y
@@ -171,11 +174,10 @@ def warn_of_other_scale(work: Backend, x: Any, held: Any) -> None:
     far = xp.mean(xp.abs(held - mean), axis=0) > _FAR * reach
     varying = work.to_numpy(reach) > 0
     if varying.any() and work.to_numpy(far)[varying].mean() > 0.5:
-        warn(
+        warn_of_call(
             "The samples to validate on are of another scale than those to train on. In a "
             "pipeline validation_data is not transformed by the steps before: give X_val and "
-            "y_val, with Pipeline(..., transform_input=['X_val'])",
-            stacklevel=5,  # the line that calls fit
+            "y_val, with Pipeline(..., transform_input=['X_val'])"
         )
 
 
@@ -193,6 +195,18 @@ def dtype_of(x: Any, dtype: str | None) -> str:
         return dtype_name(home.xp.asarray(0.0))
 
 
+def taken_rows(x: Any, y: Any, rows: HostArray | None = None) -> tuple[Any, Any]:
+    """Checked samples on the host, and targets as they came: all of them, or some rows."""
+    home = home_of_array(x)
+    if rows is not None:
+        if home is not None:
+            x = home.xp.take(x, home.asarray(rows, dtype=home.index_dtype), axis=0)
+        else:
+            x = (x.tocsr() if issparse(x) else x)[rows]
+        y = y[rows]
+    return x if home is None else home.to_numpy(x), y
+
+
 def load_samples(backend: Backend, x: Any) -> Any:
     """Checked samples on the backend in its dtype; large sparse ones are made dense in parts."""
     if issparse(x):
@@ -203,3 +217,10 @@ def load_samples(backend: Backend, x: Any) -> Any:
         x = np.ascontiguousarray(x)  # data frames have columns together, and rows are taken
     x = move(backend, x)
     return backend.xp.astype(x, backend.dtype, copy=False)
+
+
+def load_target(backend: Backend, target: HostArray, kind: str) -> Array:
+    """Targets on the backend: classes in its index dtype, all others in its dtype."""
+    if kind == "classes":
+        return backend.asarray(target, dtype=backend.index_dtype, copy=True)
+    return load_array(backend, target)

@@ -1,0 +1,106 @@
+"""What one call of `fit` or `partial_fit` asks of a solver."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.utils import check_random_state
+
+from xpnet.backends import Backend
+from xpnet.model import Sequential
+from xpnet.network.evaluation import Evaluation
+from xpnet.sklearn.architecture import Structure, layer_sizes
+from xpnet.sklearn.fitted import Fitted
+from xpnet.sklearn.holding import Checked, Held
+from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.settings import Settings
+
+Score = Callable[[Fitted, Held, Evaluation], float]
+"""`score(fitted, held, found)`: how good a network is on a validation set, on which its loss and
+accuracy were `found`."""
+
+_MOST_SEEDS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt, from what, and where.
+
+    Attributes
+    ----------
+    work
+        Where the work is done.
+    problem, structure, model
+        What the network is to give, and its layers.
+    samples
+        The samples, and what is known of them.
+    held
+        The validation set that was given.
+    incremental
+        Whether this is a call of `partial_fit`.
+    score
+        For early stopping; None of a solver without epochs.
+    seen
+        See `Fitted`.
+    """
+
+    work: Backend
+    problem: Problem
+    structure: Structure
+    model: Sequential
+    samples: Checked
+    held: Held | None
+    incremental: bool
+    score: Score | None
+    seen: dict[str, Any]
+
+    def fitted(self, **found: Any) -> Fitted:
+        """What a solver has come to: what it has `found`, of this network."""
+        problem = self.problem
+        return Fitted(
+            self.model, problem.labels, self.work.dtype_name, problem.n_outputs,
+            problem.out_activation, self.structure.batch_norm, self.seen, **found,
+        )  # fmt: skip
+
+
+def draw_seed(settings: Settings) -> int:
+    """The seed of a run, from `random_state`."""
+    return int(check_random_state(settings.random_state).randint(_MOST_SEEDS))
+
+
+def make_structure(
+    settings: Settings, n_features: int, problem: Problem, before: Fitted | None
+) -> Structure:
+    """The layers that are asked for, which must be those of before where the training goes on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are not, or there are no such layers.
+    """
+    sizes = layer_sizes(n_features, settings.hidden_layer_sizes, problem.n_outputs)
+    if before is not None:
+        _check_goes_on(sizes, settings, before)
+    return Structure.of(settings, sizes)
+
+
+def _check_goes_on(sizes: list[int], settings: Settings, before: Fitted) -> None:
+    """Check that what was fitted is the network that there is to be."""
+    again = "give what was given before, or fit with warm_start=False"
+    weights = [x for name, x in before.arrays.items() if name.endswith(".weight")]
+    fitted = [weights[0].shape[0], *(x.shape[1] for x in weights)]
+    if fitted[-1] != sizes[-1]:
+        raise ValueError(
+            f"the targets and the loss need {sizes[-1]} outputs, and what was fitted has "
+            f"{fitted[-1]}: {again}"
+        )
+    if fitted != sizes:
+        raise ValueError(
+            f"hidden_layer_sizes={settings.hidden_layer_sizes!r}, and what was fitted has hidden "
+            f"layers of {fitted[1:-1]}: {again}"
+        )
+    if settings.batch_norm != before.batch_norm:
+        raise ValueError(
+            f"batch_norm={settings.batch_norm}, and what was fitted has "
+            f"{'none' if settings.batch_norm else 'one'}: {again}"
+        )
