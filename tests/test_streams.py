@@ -104,7 +104,16 @@ def test_a_stream_that_takes_it_gets_it(capsys):
 
 
 def shell(line, *arguments, **options):
-    command = ["sh", "-c", f'exec "$@" {line}', "sh", sys.executable, "-m", "xpnet", *arguments]
+    command = [
+        "/bin/sh",
+        "-c",
+        f'exec "$@" {line}',
+        "sh",
+        sys.executable,
+        "-m",
+        "xpnet",
+        *arguments,
+    ]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "timeout": 120, **options}
     return subprocess.run([str(part) for part in command], check=False, text=True, **options)
 
