@@ -211,6 +211,7 @@ def test_without_capture_nothing_is_opened(pretended, by):
     backend = open_backend("cupy", None, "float64", steps="called" if by == "steps" else None)
     backend.capture = False if by == "capture" else backend.capture
     assert (backend.fuse, backend.capture) == (by == "capture", False)
+    assert backend.planned_steps() == "steps called"
     state, _ = train(backend)
     assert backend.taken_steps() == "all steps called"
     assert_close(state, expected())
@@ -220,7 +221,7 @@ def test_without_capture_nothing_is_opened(pretended, by):
 
 def test_which_steps_there_are(pretended):
     pretended(EmulatedCublas())
-    assert open_backend("cupy").steps == "recorded"
+    assert open_backend("cupy").planned_steps() == "steps recorded"
     backend = open_backend("cupy", steps="recorded")
     backend.graphs.captures, backend.graphs.launches = 2, 1234
     assert backend.taken_steps() == "2 CUDA graphs recorded, and started 1,234 times"
@@ -232,6 +233,7 @@ def test_without_cublas_cupy_makes_the_products(pretended, caplog):
     pretended(None)
     backend = open_backend("cupy", None, "float64")
     assert backend.graphs.reason == "cuBLAS cannot be called: OSError: libcublas.so: not found"
+    assert backend.planned_steps() == f"steps called ({backend.graphs.reason})"
     with caplog.at_level(logging.WARNING, "xpnet"):
         state, _ = train(backend)
     assert_close(state, expected())

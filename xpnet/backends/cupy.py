@@ -160,6 +160,13 @@ class CupyBackend(Backend):
         super().choose_steps(steps)
         self.fuse = self.capture = steps == RECORDED
 
+    def planned_steps(self) -> str:
+        if not self.capture:
+            return f"steps {CALLED}"
+        if self._handles is None:
+            return f"steps {CALLED} ({self.graphs.reason})"
+        return super().planned_steps()
+
     def taken_steps(self) -> str:
         use = self.graphs
         graphs = f"{use.captures:,} CUDA graphs {RECORDED}, and started {use.launches:,} times"

@@ -3,16 +3,14 @@
 import copy
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from xpnet.history import EpochRecord
 from xpnet.network.network import Network
+from xpnet.saving.snapshot import Snapshot
 from xpnet.typing import State
-
-if TYPE_CHECKING:
-    from xpnet.saving.snapshot import Snapshot
 
 
 class Callback:
@@ -136,10 +134,10 @@ class Callback:
         """
         return False
 
-    def on_snapshot(self, snapshot: "Snapshot") -> None:
+    def on_snapshot(self, snapshot: Snapshot) -> None:
         """Given what the training can go on from, where `wants_snapshot` asked for it."""
 
-    def on_interrupt(self, snapshot: "Snapshot") -> None:
+    def on_interrupt(self, snapshot: Snapshot) -> None:
         """Given what the training can go on from, when Ctrl-C or SIGTERM ends it.
 
         Only if a callback overrides this are these signals waited for until the step under way is

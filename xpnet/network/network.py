@@ -56,6 +56,8 @@ class Network(Foreign, TrainedArrays):
         The shape of one sample as it was trained on, such as (28, 28); None if not known.
     pixel_maximum
         What integer and Boolean inputs are divided by. Floating-point ones are taken as they are.
+    preparation
+        How samples become what the layers take, by `pixel_maximum`; to be replaced for another.
     input_dtype
         The dtype of the samples that it was trained on, such as `"uint8"`; None if not known.
     target_kind

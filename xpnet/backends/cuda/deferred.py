@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backends.cuda.nodes import Node, Tracer
+from xpnet.backends.cuda.nodes import Builder, Node
 from xpnet.typing import DType, Shape
 
 
@@ -15,7 +15,7 @@ class Deferred:
     __slots__ = ("__weakref__", "fuser", "node")
     __array_priority__ = 1000
 
-    def __init__(self, fuser: Tracer, node: Node) -> None:
+    def __init__(self, fuser: Builder, node: Node) -> None:
         self.fuser = fuser
         self.node = node
         node.handle = weakref.ref(self)

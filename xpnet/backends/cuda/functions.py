@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.cuda.deferred import Deferred
-from xpnet.backends.cuda.nodes import Node, Tracer
+from xpnet.backends.cuda.nodes import Builder, Node
 from xpnet.typing import Array, DType, Shape
 
 MOST_PRODUCTS = 2**20
@@ -24,7 +24,7 @@ MOST_REDUCED = 2**16
 
 
 def _astype(
-    fuser: Tracer, eager: Any, x: Any, dtype: DType, /, *, copy: bool = True, device: Any = None
+    fuser: Builder, eager: Any, x: Any, dtype: DType, /, *, copy: bool = True, device: Any = None
 ) -> Any:
     x, dtype = fuser.defer(x), np.dtype(dtype)
     if not isinstance(x, Deferred) or device is not None or x.dtype.kind == "c":
@@ -35,7 +35,7 @@ def _astype(
 
 
 def _sum(
-    fuser: Tracer, eager: Any, x: Any, /, *, axis: Any = None, dtype: Any = None,
+    fuser: Builder, eager: Any, x: Any, /, *, axis: Any = None, dtype: Any = None,
     keepdims: bool = False,
 ) -> Any:  # fmt: skip
     if dtype is not None:
@@ -43,16 +43,18 @@ def _sum(
     return _reduced("sum", fuser, x, axis, keepdims)
 
 
-def _max(fuser: Tracer, eager: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _max(fuser: Builder, eager: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     return _reduced("max", fuser, x, axis, keepdims)
 
 
-def _mean(fuser: Tracer, eager: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _mean(
+    fuser: Builder, eager: Any, x: Any, /, *, axis: Any = None, keepdims: bool = False
+) -> Any:
     total = _reduced("sum", fuser, x, axis, keepdims)
     return total if total is NotImplemented else total / (x.size // total.size)
 
 
-def _reduced(name: str, fuser: Tracer, x: Any, axis: Any, keepdims: bool) -> Any:
+def _reduced(name: str, fuser: Builder, x: Any, axis: Any, keepdims: bool) -> Any:
     x = fuser.defer(x)
     if not isinstance(x, Deferred) or x.dtype.kind != "f" or not 0 < x.size <= MOST_REDUCED:
         return NotImplemented
@@ -71,7 +73,7 @@ def _reduced(name: str, fuser: Tracer, x: Any, axis: Any, keepdims: bool) -> Any
     return fuser.note_loop(Node(name, (x.node,), shape, x.dtype, axis))
 
 
-def _matmul(fuser: Tracer, eager: Any, a: Any, b: Any, /) -> Any:
+def _matmul(fuser: Builder, eager: Any, a: Any, b: Any, /) -> Any:
     a, b = fuser.defer(a), fuser.defer(b)
     if not (isinstance(a, Deferred) and isinstance(b, Deferred) and a.ndim == b.ndim == 2):
         return NotImplemented
@@ -82,7 +84,7 @@ def _matmul(fuser: Tracer, eager: Any, a: Any, b: Any, /) -> Any:
     return fuser.note_loop(Node("product", (a.node, b.node), (m, n), a.dtype))
 
 
-def _subtract_product(fuser: Tracer, eager: Any, c: Any, a: Any, b: Any) -> Any:
+def _subtract_product(fuser: Builder, eager: Any, c: Any, a: Any, b: Any) -> Any:
     product = _matmul(fuser, eager, a, b)
     if product is not NotImplemented and isinstance(c, Deferred):
         c -= product
@@ -92,7 +94,7 @@ def _subtract_product(fuser: Tracer, eager: Any, c: Any, a: Any, b: Any) -> Any:
     return fuser.defer(eager(known, a, b))
 
 
-def _take(fuser: Tracer, eager: Any, x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
+def _take(fuser: Builder, eager: Any, x: Any, indices: Any, /, *, axis: int | None = None) -> Any:
     x, indices = fuser.defer(x), fuser.defer(indices)
     if not (isinstance(x, Deferred) and isinstance(indices, Deferred)) or x.node.value is None:
         return NotImplemented
@@ -104,7 +106,7 @@ def _take(fuser: Tracer, eager: Any, x: Any, indices: Any, /, *, axis: int | Non
     return fuser.note(Node("gather", (x.node, indices.node), shape, x.dtype))
 
 
-def _reshape(fuser: Tracer, eager: Any, x: Any, /, shape: Shape, *, copy: Any = None) -> Any:
+def _reshape(fuser: Builder, eager: Any, x: Any, /, shape: Shape, *, copy: Any = None) -> Any:
     if not isinstance(x, Deferred) or copy is not None or x.node.value is not None:
         return NotImplemented
     shape = (shape,) if isinstance(shape, int) else shape
@@ -116,7 +118,7 @@ def _reshape(fuser: Tracer, eager: Any, x: Any, /, shape: Shape, *, copy: Any = 
 
 
 def _arange(
-    fuser: Tracer, eager: Any, start: Any, /, stop: Any = None, step: Any = 1, *,
+    fuser: Builder, eager: Any, start: Any, /, stop: Any = None, step: Any = 1, *,
     dtype: Any = None, device: Any = None,
 ) -> Any:  # fmt: skip
     dtype = np.dtype(np.int64 if dtype is None else dtype)
@@ -126,15 +128,15 @@ def _arange(
     return fuser.note(Node("index", (), (start,), dtype))
 
 
-def _zeros_like(fuser: Tracer, eager: Any, x: Any, /, **options: Any) -> Any:
+def _zeros_like(fuser: Builder, eager: Any, x: Any, /, **options: Any) -> Any:
     return _full_like(fuser, eager, x, 0, **options)
 
 
-def _ones_like(fuser: Tracer, eager: Any, x: Any, /, **options: Any) -> Any:
+def _ones_like(fuser: Builder, eager: Any, x: Any, /, **options: Any) -> Any:
     return _full_like(fuser, eager, x, 1, **options)
 
 
-def _full_like(fuser: Tracer, eager: Any, x: Any, /, fill_value: Any, **options: Any) -> Any:
+def _full_like(fuser: Builder, eager: Any, x: Any, /, fill_value: Any, **options: Any) -> Any:
     if not isinstance(x, Deferred) or options or type(fill_value) not in (int, float):
         return NotImplemented
     if x.dtype.kind != "f":
@@ -143,7 +145,7 @@ def _full_like(fuser: Tracer, eager: Any, x: Any, /, fill_value: Any, **options:
 
 
 def _keep_mask(
-    fuser: Tracer, eager: Any, key: Any, step: Any, x: Array, rate: float, row_offset: Any
+    fuser: Builder, eager: Any, key: Any, step: Any, x: Array, rate: float, row_offset: Any
 ) -> Any:
     # Of x only the shape is used: it need not be computed.
     (step,) = fuser.known(step)

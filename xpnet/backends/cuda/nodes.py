@@ -56,7 +56,7 @@ class Node:
         self.handle: Any = None
 
 
-class Tracer(Protocol):
+class Builder(Protocol):
     """What deferred arrays and functions ask of the `Fuser` that notes them; see there."""
 
     device: Any
