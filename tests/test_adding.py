@@ -104,6 +104,8 @@ def test_each_is_found_by_its_names(found):
     assert found["layers"] == found["losses"] == found["optimizers"] == [True]
     assert found["backends"][-1] == "plain_numpy"
     assert {"Softsign", "LogCosh", "log_cosh", "Adagrad"} <= set(found["public"])
+    there = {"Softsign", "LogCosh", "log_cosh", "Adagrad"} & set(xpnet.__all__)
+    assert there == set(), "the package has these: docs/adding.md needs another example"
     assert len(found["public"]) == len(xpnet.__all__) + 4
 
 

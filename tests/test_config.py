@@ -348,10 +348,12 @@ def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
     text = page("docs/command-line.md")
     options = [name for parameter in train.params for name in parameter.opts if "--" in name]
     assert len(options) > len(NAMES)
-    assert [name for name in options if f"`{name}`" not in text] == []
+    missing = [name for name in options if f"`{name}`" not in text]
+    assert missing == [], "docs/command-line.md does not name these"
     (tmp_path / "a.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
     config = RunConfig(**read_config(tmp_path / "a.toml"))
-    assert write_config(config) == (tmp_path / "a.toml").read_text()
+    wrong = "docs/command-line.md: the file there is not what write_config writes now"
+    assert write_config(config) == (tmp_path / "a.toml").read_text(), wrong
 
 
 # -- a run that goes on ---------------------------------------------------------------------------

@@ -268,9 +268,10 @@ def test_initial_parameters(row):
         assert value.dtype == np.float64
         np.testing.assert_array_equal(value, again[name])
         if name.endswith("weight"):
-            assert not np.array_equal(value, other[name])
-        else:
-            assert (value == (1 if name.endswith("scale") else 0)).all()
+            assert not np.array_equal(value, other[name]), f"{name} is to be drawn by the seed"
+        elif name.endswith(("scale", "bias")):
+            start = 1 if name.endswith("scale") else 0
+            assert (value == start).all(), f"{name} is to begin as {start}"
 
 
 @each_row

@@ -231,25 +231,28 @@ def test_the_tables_of_the_documentation_say_the_same():
     assert len(found) == len(dict(found))
     table = dict(found)
     shown = {name: one for name, one in OPTIONS.items() if one.section is not None}
-    assert [name for name in shown if name not in table] == []
+    missing = [name for name in shown if name not in table]
+    assert missing == [], "docs/command-line.md: the tables of train have no row for these"
     for name, one in shown.items():
         default, meaning = table[name]
+        row = f"docs/command-line.md: the row of {name} in the tables of train"
         if one.of:
             values = [d for d in defaults_of_classes(one).values() if d not in (MISSING, None)]
             allowed = {f"{value:g}" for value in values} | ({f"the {one.of}'s"} if values else {""})
-            assert default in allowed, name
+            assert default in allowed, row
         else:
-            assert default == ("off" if one.kind is bool else one.default_in_words), name
-        assert [word for word in one.choices if f"`{word}`" not in meaning] == [], name
+            assert default == ("off" if one.kind is bool else one.default_in_words), row
+        left_out = [word for word in one.choices if f"`{word}`" not in meaning]
+        assert left_out == [], f"{row} does not name these"
         for said in re.findall(
             r"from \S+ to (?:below )?\d+|above \d\S*(?: and below \d)?", meaning
         ):
-            assert said in one.explanation, name
+            assert said in one.explanation, row
 
 
 def test_the_documentation_says_which_may_change():
     text = " ".join(page("docs/command-line.md").split())
     (said,) = re.findall(r"These may change: (.*?)\. Any other", text)
-    assert set(re.findall(r"--([\w-]+)", said)) == {
-        name.replace("_", "-") for name, one in OPTIONS.items() if one.may_change
-    }
+    may_change = {name.replace("_", "-") for name, one in OPTIONS.items() if one.may_change}
+    wrong = may_change ^ set(re.findall(r"--([\w-]+)", said))
+    assert wrong == set(), "docs/command-line.md, after 'These may change': too many, or missing"

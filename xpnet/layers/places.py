@@ -25,7 +25,7 @@ class OnnxPlace(Protocol):
     dtype
         `"float32"` or `"float64"`: of all tensors. In float64 fewer operators are of use:
         attributes such as a slope or an epsilon are float32 always, LayerNormalization may compute
-        in float32, and runtimes lack Elu, Softplus and Erf.
+        in float32, and runtimes lack Elu, PRelu, Softplus and Erf.
     shape
         The shape of one sample that comes in, without the batch; None if it is not known.
     """
