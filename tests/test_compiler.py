@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from compiling import needs_compiler
+from compiling import forget_all, needs_compiler
 
 from xpnet.backends.cpu import compiler, running, scratch
 from xpnet.backends.cpu.compiler import CannotCompile, NotNow, compiled, find_compiler
@@ -33,15 +32,8 @@ ANSWER = "int answer(void) { return 42; }"
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path):
-    """Temporary files of its own, and nothing known of what has been compiled or has failed."""
-    path = tmp_path / "temporary files"
-    path.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(path))
-    monkeypatch.setattr(compiler, "LIBRARIES", Libraries())
-    monkeypatch.setattr(compiler, "FAILURES", {})
-    monkeypatch.setattr(compiler, "IN_A_ROW", {})
     monkeypatch.setattr(compiler, "TIMEOUT", 20)
-    return path
+    return forget_all(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -7,17 +7,16 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from multiprocessing.spawn import get_executable
 
 import numpy as np
 import pytest
-from compiling import needs_compiler
+from compiling import forget_all, needs_compiler
 
 from xpnet.backends.cpu import compiler, running
 from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
+from xpnet.backends.cpu.library import NotALibraryError, load, take
 from xpnet.backends.cpu.running import MisbehavesError
 from xpnet.backends.cpu.source import Arguments
 from xpnet.backends.cpu.trial import find_python, try_out
@@ -34,14 +33,7 @@ AT_THE_END = "__attribute__((destructor)) static void end(void)"
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch, tmp_path):
-    """Temporary files of its own, and nothing known of what has been compiled or has failed."""
-    path = tmp_path / "temporary files"
-    path.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(path))
-    monkeypatch.setattr(compiler, "LIBRARIES", Libraries())
-    monkeypatch.setattr(compiler, "FAILURES", {})
-    monkeypatch.setattr(compiler, "IN_A_ROW", {})
-    return path
+    return forget_all(monkeypatch, tmp_path)
 
 
 PROGRAM = """
