@@ -4,9 +4,9 @@ import tempfile
 
 import pytest
 
-from xpnet.backends.cpu import compiler
-from xpnet.backends.cpu.compiler import CannotCompile, compiled
-from xpnet.backends.cpu.library import Libraries
+from xpnet.backends.numpy import compiler
+from xpnet.backends.numpy.compiler import CannotCompile, compiled
+from xpnet.backends.numpy.library import Libraries
 
 
 def _has_compiler():

@@ -8,9 +8,9 @@ from conftest import CPU_BACKENDS, require
 
 import xpnet
 from xpnet import BackendUnavailable, backend_of, open_backend, probe_backends
-from xpnet.backends import cupy as cupy_backend
 from xpnet.backends.array_api_strict import ArrayApiStrictBackend
-from xpnet.backends.cupy import CupyBackend, why_no_gpu, why_not_working
+from xpnet.backends.cupy import backend as cupy_backend
+from xpnet.backends.cupy.backend import CupyBackend, why_no_gpu, why_not_working
 from xpnet.backends.jax import JaxBackend
 from xpnet.backends.torch import TorchBackend
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from compiling import needs_compiler
 
-from xpnet.backends.cpu import products
-from xpnet.backends.cpu.calls import Call, Kind
-from xpnet.backends.cpu.loops import statement_of
-from xpnet.backends.cpu.openblas import find_blas
-from xpnet.backends.cpu.program import Program
-from xpnet.backends.cpu.recording import Recording
+from xpnet.backends.numpy import products
+from xpnet.backends.numpy.calls import Call, Kind
+from xpnet.backends.numpy.loops import statement_of
+from xpnet.backends.numpy.openblas import find_blas
+from xpnet.backends.numpy.program import Program
+from xpnet.backends.numpy.recording import Recording
 
 pytestmark = pytest.mark.compiler
 

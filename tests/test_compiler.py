@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from compiling import forget_all, needs_compiler
 
-from xpnet.backends.cpu import compiler, running, scratch
-from xpnet.backends.cpu.compiler import CannotCompile, NotNow, compiled, find_compiler
-from xpnet.backends.cpu.library import Libraries, NotALibraryError, load, take
+from xpnet.backends.numpy import compiler, running, scratch
+from xpnet.backends.numpy.compiler import CannotCompile, NotNow, compiled, find_compiler
+from xpnet.backends.numpy.library import Libraries, NotALibraryError, load, take
 
 pytestmark = [
     pytest.mark.compiler,
@@ -276,7 +276,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 tempfile.tempdir = sys.argv[1]
-from xpnet.backends.cpu.compiler import compiled
+from xpnet.backends.numpy.compiler import compiled
 def work():
     compiled("// nothing", [])
 if sys.argv[2] == "main":

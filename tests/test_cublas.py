@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpnet.backends.cuda.cublas import WORKSPACE_BYTES, Handles, Products, matrix_layout
+from xpnet.backends.cupy.cublas import WORKSPACE_BYTES, Handles, Products, matrix_layout
 
 pytestmark = pytest.mark.compiler
 
@@ -279,7 +279,7 @@ def stand_in(tmp_path_factory):
 
 
 def test_arguments_reach_the_library_in_order(stand_in):
-    from xpnet.backends.cuda.cublas import Cublas, CublasError, GemmPlan
+    from xpnet.backends.cupy.cublas import Cublas, CublasError, GemmPlan
 
     library, raw = Cublas(stand_in), ctypes.CDLL(stand_in)
     for name, kind in (("last", ctypes.c_int), ("scalars", ctypes.c_double)):
@@ -307,7 +307,7 @@ def test_arguments_reach_the_library_in_order(stand_in):
 
 
 def test_a_library_without_the_functions_is_refused():
-    from xpnet.backends.cuda.cublas import Cublas
+    from xpnet.backends.cupy.cublas import Cublas
 
     with pytest.raises(AttributeError):
         Cublas(None)  # the program itself

@@ -11,7 +11,7 @@ import pytest
 from conftest import require
 
 from xpnet.backends import open_backend
-from xpnet.backends.cuda.dropout import SOURCE, make_fused_mask, mask_arguments
+from xpnet.backends.cupy.dropout import SOURCE, make_fused_mask, mask_arguments
 from xpnet.random import keep_mask
 
 pytestmark = pytest.mark.compiler

@@ -14,11 +14,11 @@ from emulated_cuda import EmulatedCupy
 import xpnet
 from xpnet import mlp, open_backend
 from xpnet.backends.base import with_overrides
-from xpnet.backends.cuda.deferred import Deferred
-from xpnet.backends.cuda.fused_step import FusedStep, Tracing
-from xpnet.backends.cuda.fusion import DEEPEST, Fuser
-from xpnet.backends.cuda.nodes import Node
-from xpnet.backends.cuda.source import LONG_LOOP, write_kernel
+from xpnet.backends.cupy.deferred import Deferred
+from xpnet.backends.cupy.fused_step import FusedStep, Tracing
+from xpnet.backends.cupy.fusion import DEEPEST, Fuser
+from xpnet.backends.cupy.nodes import Node
+from xpnet.backends.cupy.source import LONG_LOOP, write_kernel
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
 from xpnet.inputs.weighted import Weighted
@@ -243,7 +243,7 @@ def test_a_state_may_have_more_in_it_than_arrays(cupy):
 
 
 def test_deep_networks_are_left_alone(cupy, monkeypatch):
-    monkeypatch.setattr("xpnet.backends.cuda.fused_step.MOST_ARRAYS", 6)
+    monkeypatch.setattr("xpnet.backends.cupy.fused_step.MOST_ARRAYS", 6)
     take_steps(PLAIN, SGD(0.1), cupy=cupy)
     assert not cupy.kernels
 
@@ -267,7 +267,7 @@ def test_a_kernel_is_given_so_many_arrays_at_most(cupy, monkeypatch):
     model, optimizer = mlp(30, 6, 10), Adam(0.01, clip_norm=1.0)
     take_steps(model, optimizer, cupy=cupy, n_steps=1)
     assert cupy.most_arrays > 15
-    monkeypatch.setattr("xpnet.backends.cuda.fusion.MOST_ARGUMENTS", 15)
+    monkeypatch.setattr("xpnet.backends.cupy.fusion.MOST_ARGUMENTS", 15)
     cupy.most_arrays = 0
     found = take_steps(model, optimizer, cupy=cupy, n_steps=1)
     assert_equal(found, take_steps(model, optimizer, n_steps=1))

@@ -9,7 +9,7 @@ import pytest
 from conftest import require
 
 from xpnet import SGD, fit, load_dataset, mlp, open_backend
-from xpnet.backends.cuda.graph import MOST_GRAPHS, WARM_UPS, GraphRunner, GraphUse
+from xpnet.backends.cupy.graph import MOST_GRAPHS, WARM_UPS, GraphRunner, GraphUse
 
 STAGES = ("open", "begin", "step", "end", "launch")
 
@@ -347,7 +347,7 @@ def test_a_step_may_return_other_dtypes_and_exchange_arrays():
 def test_samples_that_lie_elsewhere_each_time_are_copied_to_one_place(monkeypatch):
     groups = [group for group in epochs(3) if group.shape == (3, 3)]
     for most, captures in ((2**28, 1), (0, 0)):
-        monkeypatch.setattr("xpnet.backends.cuda.graph.MOST_COPIED", most)
+        monkeypatch.setattr("xpnet.backends.cupy.graph.MOST_COPIED", most)
         device = Device()
         run, state, kept = runner(device), initial(), []
         for number, group in enumerate(groups):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from test_cublas import DeviceArray, EmulatedCublas, on_device
 
-import xpnet.backends.cupy as cupy_backend
 from xpnet import SGD, BackendUnavailable, mlp, open_backend
-from xpnet.backends.cuda.cublas import Handles
+from xpnet.backends.cupy import backend as cupy_backend
+from xpnet.backends.cupy.cublas import Handles
 from xpnet.losses import softmax_cross_entropy
 from xpnet.training.step import initial_state, make_step
 

@@ -21,7 +21,7 @@ from xpnet import (
     mlp,
 )
 from xpnet.backends import open_backend
-from xpnet.backends.cuda.graph import GraphRunner, GraphUse
+from xpnet.backends.cupy.graph import GraphRunner, GraphUse
 from xpnet.layers import EVALUATION, Context
 from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy

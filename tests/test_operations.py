@@ -10,7 +10,7 @@ from conftest import require
 
 from xpnet import open_backend, operations
 from xpnet.backends.base import with_overrides
-from xpnet.backends.cpu import functions as numpy_functions
+from xpnet.backends.numpy import functions as numpy_functions
 
 pytestmark = pytest.mark.numerics
 

@@ -24,10 +24,10 @@ from xpnet import (
     open_backend,
 )
 from xpnet.backends.base import one_by_one
-from xpnet.backends.cpu import loops, replay
-from xpnet.backends.cpu.openblas import find_blas
-from xpnet.backends.cpu.recording import Recording, Refused, Tracer
-from xpnet.backends.cpu.replay import WARM_UPS, Replayer
+from xpnet.backends.numpy import loops, replay
+from xpnet.backends.numpy.openblas import find_blas
+from xpnet.backends.numpy.recording import Recording, Refused, Tracer
+from xpnet.backends.numpy.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers.frozen import Frozen

@@ -96,7 +96,7 @@ def test_check_gpu_says_what_became_of_graphs(recorded, holds, monkeypatch):
     import check_gpu
 
     from xpnet import load_dataset
-    from xpnet.backends.cuda.graph import GraphUse
+    from xpnet.backends.cupy.graph import GraphUse
     from xpnet.backends.numpy import NumpyBackend
 
     class Pretended(NumpyBackend):

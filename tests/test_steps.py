@@ -15,8 +15,8 @@ from compiling import needs_compiler
 from conftest import require
 
 from xpnet import fit, mlp, open_backend
-from xpnet.backends.cpu import replay
-from xpnet.backends.cpu.compiler import find_compiler
+from xpnet.backends.numpy import replay
+from xpnet.backends.numpy.compiler import find_compiler
 from xpnet.backends.steps import STEPS, StepCounts
 from xpnet.cli import main
 from xpnet.losses import softmax_cross_entropy

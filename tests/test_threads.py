@@ -11,9 +11,9 @@ from conftest import require
 from threadpoolctl import threadpool_limits
 
 from xpnet import Callback, fit, mlp, open_backend
-from xpnet.backends import numpy as numpy_backend
-from xpnet.backends.cpu import threads
-from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, slowdown
+from xpnet.backends.numpy import backend as numpy_backend
+from xpnet.backends.numpy import threads
+from xpnet.backends.numpy.threads import BLAS_THREADS, Trials, blas_threads, slowdown
 from xpnet.cli import main
 
 pytestmark = pytest.mark.compiler

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from compiling import forget_all, needs_compiler
 
-from xpnet.backends.cpu import compiler, running
-from xpnet.backends.cpu.compiler import CannotCompile, compiled, find_compiler
-from xpnet.backends.cpu.library import NotALibraryError, load, take
-from xpnet.backends.cpu.running import MisbehavesError
-from xpnet.backends.cpu.source import Arguments
-from xpnet.backends.cpu.trial import find_python, try_out
+from xpnet.backends.numpy import compiler, running
+from xpnet.backends.numpy.compiler import CannotCompile, compiled, find_compiler
+from xpnet.backends.numpy.library import NotALibraryError, load, take
+from xpnet.backends.numpy.running import MisbehavesError
+from xpnet.backends.numpy.source import Arguments
+from xpnet.backends.numpy.trial import find_python, try_out
 
 pytestmark = [
     pytest.mark.compiler,
@@ -39,7 +39,7 @@ def folder(monkeypatch, tmp_path):
 PROGRAM = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from xpnet.backends.cpu import compiler
+from xpnet.backends.numpy import compiler
 try:
     compiler.compiled(sys.argv[2], ["half"], [(0, 400)])
     print("loaded")

@@ -1,6 +1,6 @@
 """Backends: which array library does the work, on which device, in which dtype.
 
-To add one, write a file like `numpy.py` here and name its class in `_BACKENDS`.
+To add one, write a file like `array_api_strict.py` here and name its class in `_BACKENDS`.
 """
 
 from importlib import import_module

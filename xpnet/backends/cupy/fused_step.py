@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from xpnet.backends.cuda.fusion import Fuser
+from xpnet.backends.cupy.fusion import Fuser
 from xpnet.errors import one_line
 from xpnet.streams import log_warning
 from xpnet.typing import Array, Namespace, State

@@ -307,7 +307,7 @@ def _find_library() -> str:
     else:
         reason = RuntimeError("it has no path")
     # CuPy's own module is linked with the library: once it is imported, the name is enough.
-    from cupy_backends.cuda.libs import cublas as _loaded  # noqa: F401
+    from cupy_backends.cupy.libs import cublas as _loaded  # noqa: F401
 
     for name in ("libcublas.so.13", "libcublas.so.12", "libcublas.so.11"):
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cpu.calls import Call, Kind
+from xpnet.backends.numpy.calls import Call, Kind
 from xpnet.typing import HostArray
 
 

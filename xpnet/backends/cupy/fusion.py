@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cuda.deferred import Deferred
-from xpnet.backends.cuda.functions import FUNCTIONS
-from xpnet.backends.cuda.nodes import Node, arrays_of, needed_first, stored_in_order
-from xpnet.backends.cuda.source import LONG_LOOP, NAME, THREADS, cost_of, write_kernel
+from xpnet.backends.cupy.deferred import Deferred
+from xpnet.backends.cupy.functions import FUNCTIONS
+from xpnet.backends.cupy.nodes import Node, arrays_of, needed_first, stored_in_order
+from xpnet.backends.cupy.source import LONG_LOOP, NAME, THREADS, cost_of, write_kernel
 from xpnet.backends.language import TEMPLATES, TYPES
 from xpnet.typing import Array, DType, Namespace, Shape
 

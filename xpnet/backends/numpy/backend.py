@@ -9,11 +9,11 @@ from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
 from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
-from xpnet.backends.cpu.compiler import CannotCompile, usable_compiler
-from xpnet.backends.cpu.functions import FUNCTIONS
-from xpnet.backends.cpu.openblas import find_subtract_product
-from xpnet.backends.cpu.replay import Replayer
-from xpnet.backends.cpu.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
+from xpnet.backends.numpy.compiler import CannotCompile, usable_compiler
+from xpnet.backends.numpy.functions import FUNCTIONS
+from xpnet.backends.numpy.openblas import find_subtract_product
+from xpnet.backends.numpy.replay import Replayer
+from xpnet.backends.numpy.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
 from xpnet.backends.steps import CALLED, COMPILED, RECORDED, STEPS, StepCounts
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable, shown

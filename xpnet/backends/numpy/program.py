@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.calls import Bound, Call
-from xpnet.backends.cpu.compiler import LIBRARIES, compiled
-from xpnet.backends.cpu.loops import FusedLoop, Span, Statement, statement_of
-from xpnet.backends.cpu.products import Product, product_of
-from xpnet.backends.cpu.source import HEAD, Arguments, write_function
+from xpnet.backends.numpy.calls import Bound, Call
+from xpnet.backends.numpy.compiler import LIBRARIES, compiled
+from xpnet.backends.numpy.loops import FusedLoop, Span, Statement, statement_of
+from xpnet.backends.numpy.products import Product, product_of
+from xpnet.backends.numpy.source import HEAD, Arguments, write_function
 from xpnet.typing import HostArray
 
 Part: TypeAlias = Call | list[FusedLoop | Product]

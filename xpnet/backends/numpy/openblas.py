@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backends.cpu.recording import Tracer
+from xpnet.backends.numpy.recording import Tracer
 from xpnet.typing import HostArray
 
 SubtractProduct = Callable[[HostArray, HostArray, HostArray], HostArray]

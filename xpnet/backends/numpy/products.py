@@ -1,4 +1,4 @@
-"""Recorded products as calls of BLAS from C; see `xpnet.backends.cpu.program`."""
+"""Recorded products as calls of BLAS from C; see `xpnet.backends.numpy.program`."""
 
 import ctypes
 from collections.abc import Callable, Sequence
@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cpu.calls import Call, Kind
-from xpnet.backends.cpu.openblas import (
+from xpnet.backends.language import literal
+from xpnet.backends.numpy.calls import Call, Kind
+from xpnet.backends.numpy.openblas import (
     LETTERS,
     PLAIN,
     ROW_MAJOR,
@@ -17,7 +18,6 @@ from xpnet.backends.cpu.openblas import (
     find_blas,
     matrix_product,
 )
-from xpnet.backends.language import literal
 from xpnet.typing import HostArray
 
 _C_TYPES = {

@@ -1,4 +1,4 @@
-"""C for loops over elements; see `xpnet.backends.cpu.loops`.
+"""C for loops over elements; see `xpnet.backends.numpy.loops`.
 
 There is no address in it, only shapes and strides: who takes the same step with other arrays can
 use what it was compiled to.
@@ -10,10 +10,10 @@ from typing import Any
 
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.library import MARK
-from xpnet.backends.cpu.loops import FusedLoop, Operand, ShiftCount, Span, Statement, may_alias
-from xpnet.backends.cpu.products import Product
 from xpnet.backends.language import PREAMBLE, TYPES
+from xpnet.backends.numpy.library import MARK
+from xpnet.backends.numpy.loops import FusedLoop, Operand, ShiftCount, Span, Statement, may_alias
+from xpnet.backends.numpy.products import Product
 from xpnet.typing import HostArray, Shape
 
 HEAD = f"""#include <tgmath.h>

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.cuda.deferred import Deferred
-from xpnet.backends.cuda.nodes import Builder, Node
+from xpnet.backends.cupy.deferred import Deferred
+from xpnet.backends.cupy.nodes import Builder, Node
 from xpnet.typing import Array, DType, Shape
 
 MOST_PRODUCTS = 2**20

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from xpnet.backends.cuda.nodes import Node
+from xpnet.backends.cupy.nodes import Node
 from xpnet.backends.language import (
     LARGER,
     PREAMBLE,

@@ -1,4 +1,4 @@
-"""Recorded calls of NumPy as loops over elements, for C: see `xpnet.backends.cpu.program`.
+"""Recorded calls of NumPy as loops over elements, for C: see `xpnet.backends.numpy.program`.
 
 Only that is taken which C gives to the same bit: arithmetic that IEEE 754 defines, comparisons,
 integers, copies. What is left, such as exponentials, stays a call of NumPy. (Which NaN two of them
@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from xpnet.backends.cpu.calls import Call, Kind
 from xpnet.backends.language import LARGER, SMALLER, TEMPLATES, TYPES, literal
+from xpnet.backends.numpy.calls import Call, Kind
 from xpnet.typing import DType, HostArray, Shape
 
 _COMPARISONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}

@@ -13,12 +13,12 @@ from xpnet.backends.base import (
     device_index,
     with_overrides,
 )
-from xpnet.backends.cuda.cublas import Handles, Products, find_handles
-from xpnet.backends.cuda.dropout import make_fused_mask
-from xpnet.backends.cuda.fused_step import FusedStep, Tracing
-from xpnet.backends.cuda.fusion import Fuser
-from xpnet.backends.cuda.graph import GraphRunner, GraphUse
-from xpnet.backends.cuda.stream import CupyStream
+from xpnet.backends.cupy.cublas import Handles, Products, find_handles
+from xpnet.backends.cupy.dropout import make_fused_mask
+from xpnet.backends.cupy.fused_step import FusedStep, Tracing
+from xpnet.backends.cupy.fusion import Fuser
+from xpnet.backends.cupy.graph import GraphRunner, GraphUse
+from xpnet.backends.cupy.stream import CupyStream
 from xpnet.backends.steps import CALLED, RECORDED
 from xpnet.errors import BackendUnavailable, one_line
 from xpnet.streams import log_warning

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from xpnet.backends.cpu.library import (
+from xpnet.backends.numpy.library import (
     Libraries,
     Library,
     NotALibraryError,
@@ -13,9 +13,9 @@ from xpnet.backends.cpu.library import (
     take,
     version_in,
 )
-from xpnet.backends.cpu.running import MisbehavesError, Stopped, must_stop, run, signals_noted
-from xpnet.backends.cpu.scratch import scratch_folder
-from xpnet.backends.cpu.trial import find_python, try_out
+from xpnet.backends.numpy.running import MisbehavesError, Stopped, must_stop, run, signals_noted
+from xpnet.backends.numpy.scratch import scratch_folder
+from xpnet.backends.numpy.trial import find_python, try_out
 
 FLAGS = (
     "-O3", "-fPIC", "-shared", "-w", "-fno-fast-math", "-ffp-contract=off", "-fno-math-errno",

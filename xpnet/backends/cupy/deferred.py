@@ -1,11 +1,11 @@
-"""Arrays that note what is computed with them; see `xpnet.backends.cuda.fusion`."""
+"""Arrays that note what is computed with them; see `xpnet.backends.cupy.fusion`."""
 
 import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backends.cuda.nodes import Builder, Node
+from xpnet.backends.cupy.nodes import Builder, Node
 from xpnet.typing import DType, Shape
 
 

@@ -4,12 +4,12 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
-from xpnet.backends.cuda.cublas import Handles
+from xpnet.backends.cupy.cublas import Handles
 from xpnet.typing import Array
 
 
 class CupyStream:
-    """`xpnet.backends.cuda.graph.GraphStream` by CuPy.
+    """`xpnet.backends.cupy.graph.GraphStream` by CuPy.
 
     Blocks of memory that are given back while work is recorded can be had again from the pool of
     that stream, while the graph goes on writing there. So stream and pool serve the graphs alone,

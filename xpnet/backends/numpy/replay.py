@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.base import one_by_one
-from xpnet.backends.cpu.calls import Bound, Call
-from xpnet.backends.cpu.compiler import NotNow
-from xpnet.backends.cpu.program import Program
-from xpnet.backends.cpu.recording import Recording, Refused
+from xpnet.backends.numpy.calls import Bound, Call
+from xpnet.backends.numpy.compiler import NotNow
+from xpnet.backends.numpy.program import Program
+from xpnet.backends.numpy.recording import Recording, Refused
 from xpnet.backends.steps import StepCounts
 from xpnet.errors import one_line
 from xpnet.streams import log_info
