@@ -25,9 +25,15 @@ def with_overrides(xp: Namespace, **overrides: Callable[..., Any]) -> Namespace:
     """A namespace with functions of its own, or with others in the place of its own.
 
     For what a library does in a better way than by the standard's functions; see
-    `xpnet.operations`. A plain copy: looking up a name costs nothing more than before.
+    `xpnet.operations`. A plain copy: looking up a name costs nothing more than before. What the
+    namespace makes only when it is asked for, it is asked for.
     """
-    return SimpleNamespace(**{**vars(xp), **overrides})
+
+    class Overridden(SimpleNamespace):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(xp, name)
+
+    return Overridden(**{**vars(xp), **overrides})
 
 
 def one_by_one(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -145,7 +145,7 @@ def make_step(
     averaged, scheduled = optimizer.ema is not None, isinstance(optimizer.schedule, Schedule)
     # A penalty, and layers of one's own, look at gradients.
     unseen = optimizer.takes_unmade and penalty is None and _are_own(*_parts(model))
-    backward_xp = without_gradients(xp) if unseen else xp
+    backward_xp = with_overrides(xp, unmade_gradient=Unmade) if unseen else xp
     has_buffers, constrained = bool(model.buffers()), model.has_constraint()
     # Layers that look at the batch as a whole do without the samples of weight 0.
     looks_at_batch = model.smallest_batch() > 1
@@ -192,16 +192,6 @@ def make_step(
         return after
 
     return backend.compile(_summing(step) if sum_losses else step, consumes=True)
-
-
-def without_gradients(xp: Namespace) -> Namespace:
-    """The namespace for a backward pass whose gradients of weights need not be made.
-
-    That is worth it where the backend has a `subtract_product` of its own; elsewhere it is `xp`.
-    """
-    if not hasattr(xp, "subtract_product"):
-        return xp
-    return with_overrides(xp, unmade_gradient=Unmade)
 
 
 def _summing(step: Step) -> Step:
