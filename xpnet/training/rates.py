@@ -74,6 +74,8 @@ def schedule_table(
 
 def scheduled_rate(xp: Namespace, state: State) -> Array:
     """The learning rate of the next step, on the device: of shape (), and nothing is read."""
+    if "schedule" not in state:
+        return state["learning_rate"]
     table, step = state["schedule"], state["step"]
     if SCHEDULE_START in state:
         step = step - state[SCHEDULE_START]

@@ -19,7 +19,6 @@ from xpnet.network.state import load_array, put, select
 from xpnet.operations import Unmade
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.random import Seed, derive
-from xpnet.schedules import Schedule
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.rates import schedule_table, scheduled_rate
 from xpnet.typing import Array, HostArray, Namespace, Params, State
@@ -137,61 +136,66 @@ def make_step(
         If the loss does not fit the outputs of the model, or takes logits where the model ends in
         probabilities.
     """
-    xp, dtype = backend.xp, backend.dtype
-    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
+    xp = backend.xp
     dropout_seed = derive(seed, "dropout")
-    check_output(model, loss)
-    loss = loaded_loss(backend, model, loss)
-    averaged, scheduled = optimizer.ema is not None, isinstance(optimizer.schedule, Schedule)
+    batch_loss = _make_batch_loss(backend, model, loss, pixel_maximum)
     # A penalty, and layers of one's own, look at gradients.
     unseen = optimizer.takes_unmade and penalty is None and _are_own(*_parts(model))
     backward_xp = with_overrides(xp, unmade_gradient=Unmade) if unseen else xp
-    has_buffers, constrained = bool(model.buffers()), model.has_constraint()
-    # Layers that look at the batch as a whole do without the samples of weight 0.
-    looks_at_batch = model.smallest_batch() > 1
-    smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
-
-    def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
-        """The loss of a batch, its gradient by the output, the cache, and the samples' weights."""
-        batch = prepare(xp, xp.take(x, rows, axis=0))
-        weight = xp.take(y.weight, rows, axis=0) if isinstance(y, Weighted) else None
-        if weight is not None and looks_at_batch:
-            ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
-        output, cache = model.forward(xp, arrays, batch, ctx)
-        if isinstance(y, Weighted):
-            value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
-        else:
-            value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
-        return value, d_output, cache, weight
+    averaged, constrained = optimizer.ema is not None, model.has_constraint()
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
-        params = select(state, "param/")
-        buffers = select(state, "buffer/") if has_buffers else {}
-        slots = select(state, "opt/")
-        arrays = {**params, **buffers} if has_buffers else params
+        params, buffers = select(state, "param/"), select(state, "buffer/")
+        arrays, slots = {**params, **buffers}, select(state, "opt/")
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx)
-        rate = scheduled_rate(xp, state) if scheduled else state["learning_rate"]
         _, grads = model.backward(backward_xp, arrays, cache, d_output, need_dx=False)
         if penalty is not None:
             counts = rows.shape[0] if weight is None else xp.sum(weight)
             value, grads = penalized(xp, penalty, params, counts, value, grads)
-        params, slots = optimizer.update(xp, params, grads, slots, rate)
+        params, slots = optimizer.update(xp, params, grads, slots, scheduled_rate(xp, state))
         if constrained:
             params = model.constrain(xp, params)
-        if has_buffers:
+        if buffers:
             buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
         if averaged:
             averages, slots = optimizer.average(select(state, "ema/"), params, slots)
             put(after, "ema/", averages)
-        put(after, "param/", params)
-        put(after, "buffer/", buffers)
-        put(after, "opt/", slots)
+        for prefix, arrays in (("param/", params), ("buffer/", buffers), ("opt/", slots)):
+            put(after, prefix, arrays)
         return after
 
     return backend.compile(_summing(step) if sum_losses else step, consumes=True)
+
+
+def _make_batch_loss(
+    backend: Backend, model: Layer, loss: LossFunction, pixel_maximum: float
+) -> Callable[[Params, Array, Any, Array, Context], Any]:
+    """The function that gives, of a batch, its loss, the gradient of that by the output, the cache
+    of the forward pass, and the weights of the samples, if they have any."""
+    xp, dtype = backend.xp, backend.dtype
+    check_output(model, loss)
+    loss = loaded_loss(backend, model, loss)
+    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
+    # Layers that look at the batch as a whole do without the samples of weight 0.
+    looks_at_batch = model.smallest_batch() > 1
+    smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
+
+    def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
+        batch = prepare(xp, xp.take(x, rows, axis=0))
+        if not isinstance(y, Weighted):
+            output, cache = model.forward(xp, arrays, batch, ctx)
+            return *loss(xp, output, xp.take(y, rows, axis=0)), cache, None
+        weight = xp.take(y.weight, rows, axis=0)
+        if looks_at_batch:
+            ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
+        output, cache = model.forward(xp, arrays, batch, ctx)
+        target = xp.take(y.target, rows, axis=0)
+        return *loss(xp, output, target, weight=weight), cache, weight
+
+    return batch_loss
 
 
 def _summing(step: Step) -> Step:
