@@ -1,48 +1,34 @@
 """Training a network: the arguments, checked, and the parts, put together."""
 
-import math
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 from xpnet.backends import Backend, open_backend
-from xpnet.callbacks.base import Callback, CallbackList, saves
-from xpnet.checks import positive_integer
+from xpnet.callbacks.base import Callback, CallbackList
 from xpnet.data import Dataset
 from xpnet.dtype_limits import check_numbers
-from xpnet.history import History
-from xpnet.inputs.batches import check_batch_size, visited_samples
-from xpnet.inputs.samples import dtype_name, home_backend
-from xpnet.inputs.sets import Samples, Sets, WeightedSamples, given_samples, load_sets
+from xpnet.inputs.batches import check_batch_size
+from xpnet.inputs.samples import home_backend
+from xpnet.inputs.sets import Given, Samples, WeightedSamples, given_samples, load_sets
 from xpnet.layers import Layer
 from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
-from xpnet.network.evaluation import make_evaluator
 from xpnet.network.network import Network
 from xpnet.network.output import check_loss_fits, check_output
-from xpnet.network.state import network_arrays
 from xpnet.optimizers import SGD, Optimizer
-from xpnet.random import Seed, seed_sequence
+from xpnet.random import Seed
 from xpnet.saving.snapshot import Snapshot
 from xpnet.streams import log_info
 from xpnet.training.interrupts import Interrupts
-from xpnet.training.loop import Loop, Plan
-from xpnet.training.memory import check_parameters_fit, telling_of_memory
+from xpnet.training.loop import Loop
+from xpnet.training.memory import telling_of_memory
 from xpnet.training.rates import start_plateau
-from xpnet.training.resume import (
-    check_place,
-    check_same_training,
-    describe_training,
-    keepers,
-    load_state,
-    open_resume,
-    settle_as_before,
-)
+from xpnet.training.resume import open_resume, settle_as_before
+from xpnet.training.setup import Plan, Setup
 from xpnet.training.starting import read_as_by, start_from
-from xpnet.training.step import arrays_kept, initial_state, is_pure, make_step
 from xpnet.training.watched import check_accuracy, check_monitors
-from xpnet.typing import State
 
 
 def fit(
@@ -186,117 +172,46 @@ def fit(
     >>> network.history[-1].test_accuracy > 0.9
     True
     """
-    epochs = positive_integer("epochs", epochs)
-    batch_size = positive_integer("batch_size", batch_size)
-    stop_after = epochs if stop_after is None else positive_integer("stop_after", stop_after)
-    if not isinstance(drop_last, bool):
-        raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
-    seed = seed_sequence(seed)
+    plan = Plan.of(
+        epochs=epochs, batch_size=batch_size, seed=seed, stop_after=stop_after,
+        train_metrics=train_metrics, drop_last=drop_last,
+    )  # fmt: skip
     freeze, fresh = names_given("freeze", freeze), names_given("fresh", fresh)
     given = given_samples(data, test, validation, sample_weight)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     given = read_as_by(given, start, model, fresh)
-    if given.weighted and not accepts_weight(loss):
-        raise TypeError(
-            f"{given.weighted} needs a loss that takes weight=..., and {loss!r} does not: give it "
-            f"the signature loss(xp, output, target, *, weight=None, need_grad=True)"
-        )
+    _check_weights_are_taken(given, loss)
     check_monitors(callbacks, given, train_metrics)
     plateau = start_plateau(optimizer, given.missing, train_metrics)
-    running = train_metrics == "running"
     saved = open_resume(resume)
     opened = _open(backend, device, dtype, given.train[0], saved)
     check_numbers(opened.dtype_name, model, loss, optimizer)
-    if start is not None or freeze:  # else `initial_state` makes the parameters
-        check_parameters_fit(opened, model.parameter_shapes(), arrays_kept(optimizer))
     with telling_of_memory(opened, batch_size):
         begin = start_from(
-            model, seed, opened.dtype_name, start,
+            opened, model, optimizer, plan.seed, start,
             freeze=freeze, fresh=fresh, resumed=saved is not None,
         )  # fmt: skip
+    setup = Setup(model, loss, optimizer, plan, begin, callbacks, plateau, saved)
 
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
         interrupts = stack.enter_context(Interrupts())
         stack.enter_context(telling_of_memory(opened, batch_size))
         stack.enter_context(opened.scope())
-        sets = load_sets(opened, model, given, seed, loss)
-        check_batch_size(begin.model, sets.n_samples, batch_size, drop_last=drop_last)
+        sets = load_sets(opened, model, given, plan.seed, loss)
+        check_batch_size(begin.model, sets.n_samples, plan.batch_size, drop_last=drop_last)
         check_accuracy(callbacks, optimizer, sets.kind)
-        visited = visited_samples(sets.n_samples, batch_size, drop_last=drop_last)
-        steps = math.ceil(visited / batch_size)
-        training: dict[str, Any] = {}
-        if saved is not None or any(map(saves, callbacks)):
-            training = describe_training(
-                opened, model, optimizer, loss, seed, batch_size, sets, train_metrics,
-                drop_last=drop_last,
-            ) | begin.described_for(saved)  # fmt: skip
-        if saved is not None:
-            check_same_training(saved, training, model, keepers(callbacks, plateau))
-            check_place(saved, epochs, steps, left_out=sets.counts is not None)
-        state = initial_state(
-            opened, begin.model, optimizer, seed,
-            epochs=epochs, steps_per_epoch=steps, sum_losses=running, arrays=begin.arrays,
-        )  # fmt: skip
-        if saved is not None:
-            state = load_state(opened, saved, state)
-        network = _network(opened, model, loss, sets, state, saved)
-        plan = Plan(
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            stop_after=stop_after,
-            steps=steps,
-            steps_per_call=_steps_per_call(opened, callbacks, saved),
-            pure=is_pure(model, loss, optimizer),
-            train_metrics=train_metrics,
-            visited=visited,
+        loop = Loop(setup, opened, sets)
+        loop.run(stack, interrupts)
+    return loop.network
+
+
+def _check_weights_are_taken(given: Given, loss: LossFunction) -> None:
+    if given.weighted and not accepts_weight(loss):
+        raise TypeError(
+            f"{given.weighted} needs a loss that takes weight=..., and {loss!r} does not: give it "
+            f"the signature loss(xp, output, target, *, weight=None, need_grad=True)"
         )
-        loop = Loop(plan, opened, sets, network, state, callbacks, plateau, training)
-        loop.start(stack, interrupts, saved)
-        step = make_step(
-            opened, begin.model, loss, optimizer,
-            pixel_maximum=sets.pixel_maximum, seed=seed, sum_losses=running,
-        )  # fmt: skip
-        evaluate = make_evaluator(
-            opened, model, loss, pixel_maximum=sets.pixel_maximum, kind=sets.kind
-        )
-        loop.run(step, evaluate)
-    return network
-
-
-def _network(
-    backend: Backend,
-    model: Layer,
-    loss: LossFunction,
-    sets: Sets,
-    state: State,
-    saved: Snapshot | None,
-) -> Network:
-    """The network as it is before the next step; the loop gives it the arrays of each epoch."""
-    params, buffers = network_arrays(model, state)
-    return Network(
-        model,
-        params,
-        backend,
-        buffers=buffers,
-        history=None if saved is None else History(saved.records),
-        sample_shape=tuple(sets.x.shape[1:]),
-        pixel_maximum=sets.pixel_maximum,
-        input_dtype=dtype_name(sets.x),
-        target_kind=sets.kind,
-        target_shape=sets.target_shape,
-        classes=sets.classes,
-        loss=loss,
-    )
-
-
-def _steps_per_call(backend: Backend, callbacks: CallbackList, saved: Snapshot | None) -> int:
-    if callbacks.want_every_step():
-        return 1
-    if saved is not None and saved.backend == backend.name:
-        return saved.steps_per_call  # a compiler may give other last digits to other groups
-    return backend.steps_per_call
 
 
 def _check_options(

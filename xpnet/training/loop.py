@@ -2,62 +2,36 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.callbacks.base import CallbackList, overrides, saves
+from xpnet.callbacks.base import overrides, saves
 from xpnet.errors import CheckpointError, TrainingDiverged, one_line
-from xpnet.history import EpochRecord
+from xpnet.history import EpochRecord, History
+from xpnet.inputs.samples import dtype_name
 from xpnet.inputs.sets import Sets
-from xpnet.network.evaluation import Evaluator
+from xpnet.network.evaluation import Evaluator, make_evaluator
 from xpnet.network.network import Network
+from xpnet.network.state import network_arrays
 from xpnet.saving.snapshot import Snapshot
 from xpnet.saving.tensors import WRONG_VALUES
-from xpnet.schedules import Plateau
 from xpnet.training.epoch import make_epoch, take_steps
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.rates import follow_plateau, last_rate
-from xpnet.training.resume import keepers
-from xpnet.training.step import LOSS_SUM, Step
-from xpnet.typing import Array, HostArray, SeedSequence, State
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and in which portions a training goes.
-
-    Attributes
-    ----------
-    epochs, batch_size, seed
-        As `fit` is given them.
-    stop_after
-        The number of the epoch that it is left after, to go on later.
-    steps
-        How many steps make an epoch.
-    steps_per_call
-        How many of them are taken in one call.
-    pure
-        Whether a step is known to depend on nothing but arrays.
-    train_metrics
-        Where the figures of the training set come from; see `fit`.
-    visited
-        How many samples an epoch takes steps on.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: SeedSequence
-    stop_after: int
-    steps: int
-    steps_per_call: int
-    pure: bool
-    train_metrics: str
-    visited: int
+from xpnet.training.resume import (
+    check_place,
+    check_same_training,
+    describe_training,
+    keepers,
+    load_state,
+)
+from xpnet.training.setup import Setup
+from xpnet.training.step import LOSS_SUM, Step, initial_state, is_pure, make_step
+from xpnet.typing import Array, HostArray, State
 
 
 class Loop:
@@ -71,46 +45,115 @@ class Loop:
         How many epochs are finished, and how many steps of the next one have been taken.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        backend: Backend,
-        sets: Sets,
-        network: Network,
-        state: State,
-        callbacks: CallbackList,
-        plateau: Plateau | None,
-        training: Mapping[str, Any],
-    ) -> None:
-        self.plan, self.backend, self.sets = plan, backend, sets
-        self.network, self.state, self.callbacks = network, state, callbacks
+    def __init__(self, setup: Setup, backend: Backend, sets: Sets) -> None:
+        self.setup, self.plan, self.callbacks = setup, setup.plan, setup.callbacks
+        self.backend, self.sets = backend, sets
+        self._planned = setup.plan.steps(sets.n_samples)
+        self._n_steps = self._planned  # of the next epoch, but for those that are left out
+        self._training = self._describe()
+        self.state = self._first_state()
+        self.network = self._network()
         self.epoch, self.step = 0, 0
-        self._plateau = plateau
         self._seconds = 0.0  # of the steps of an epoch that had been begun before a break
         self._started = 0.0
         self._stopped = False
-        self._n_steps = plan.steps  # of the next epoch, but for those that are left out
-        self._training = training
         self._interrupts: Interrupts | None = None
+        self._steps_per_call = self._allowed_per_call()
 
-    def start(self, stack: ExitStack, interrupts: Interrupts, saved: Snapshot | None) -> None:
-        """Tell the callbacks, have them ended with the stack, and take the place of a snapshot.
+    def _describe(self) -> dict[str, Any]:
+        """What the training is, where that is saved or compared with what was."""
+        saved = self.setup.saved
+        if saved is None and not any(map(saves, self.callbacks)):
+            return {}
+        training = describe_training(self.backend, self.setup, self.sets)
+        if saved is not None:
+            kept = keepers(self.callbacks, self.setup.plateau)
+            check_same_training(saved, training, self.setup.model, kept)
+            left_out = self.sets.counts is not None
+            check_place(saved, self.plan.epochs, self._planned, left_out=left_out)
+        return training
 
-        The state is the snapshot's already. Signals are waited for where a callback wants that.
+    def _first_state(self) -> State:
+        """The state before the first step, or that of the snapshot."""
+        setup, plan = self.setup, self.plan
+        state = initial_state(
+            self.backend, setup.start.model, setup.optimizer, plan.seed,
+            epochs=plan.epochs, steps_per_epoch=self._planned,
+            sum_losses=plan.train_metrics == "running", arrays=setup.start.arrays,
+        )  # fmt: skip
+        return state if setup.saved is None else load_state(self.backend, setup.saved, state)
+
+    def _network(self) -> Network:
+        """The network as it is before the next step; it is given the arrays of each epoch."""
+        setup, sets = self.setup, self.sets
+        params, buffers = network_arrays(setup.model, self.state)
+        return Network(
+            setup.model,
+            params,
+            self.backend,
+            buffers=buffers,
+            history=None if setup.saved is None else History(setup.saved.records),
+            sample_shape=tuple(sets.x.shape[1:]),
+            pixel_maximum=sets.pixel_maximum,
+            input_dtype=dtype_name(sets.x),
+            target_kind=sets.kind,
+            target_shape=sets.target_shape,
+            classes=sets.classes,
+            loss=setup.loss,
+        )
+
+    def _allowed_per_call(self) -> int:
+        """How many steps are taken in one call."""
+        saved = self.setup.saved
+        if self.callbacks.want_every_step():
+            return 1
+        if saved is not None and saved.backend == self.backend.name:
+            return saved.steps_per_call  # a compiler may give other last digits to other groups
+        return self.backend.steps_per_call
+
+    def run(self, stack: ExitStack, interrupts: Interrupts) -> None:
+        """Train until the last epoch is finished, or something ends the training before.
+
+        The callbacks are told, and have ended with the stack. Signals are waited for where one of
+        them wants that.
         """
-        plan = self.plan
-        self.callbacks.start(stack, self.network, epochs=plan.epochs, steps=plan.steps)
+        plan, saved = self.plan, self.setup.saved
+        self.callbacks.start(stack, self.network, epochs=plan.epochs, steps=self._planned)
         if saved is not None:
             self._go_on_from(saved)
         if any(overrides(callback, "on_interrupt") for callback in self.callbacks):
             self._interrupts = interrupts
             interrupts.watch()
+        run, evaluate, after_steps = self._steps(), self._evaluator(), self._hooks()
+        self._save_where_wanted()
+        while self.epoch < plan.last_epoch and not self._stopped:
+            self._take_steps(run, after_steps)
+            self._finish_epoch(evaluate)
+        if self._stopped or self.epoch >= plan.epochs:
+            self.callbacks.finish(self.network)
+
+    def _steps(self) -> Step:
+        """What takes some steps in one call."""
+        setup = self.setup
+        step = make_step(
+            self.backend, setup.start.model, setup.loss, setup.optimizer,
+            pixel_maximum=self.sets.pixel_maximum, seed=self.plan.seed,
+            sum_losses=self.plan.train_metrics == "running",
+        )  # fmt: skip
+        pure = is_pure(setup.model, setup.loss, setup.optimizer)
+        return self.backend.repeat(step, pure=pure)
+
+    def _evaluator(self) -> Evaluator:
+        maximum, kind = self.sets.pixel_maximum, self.sets.kind
+        return make_evaluator(
+            self.backend, self.setup.model, self.setup.loss, pixel_maximum=maximum, kind=kind
+        )
 
     def _go_on_from(self, snapshot: Snapshot) -> None:
         self.epoch, self.step = snapshot.epoch, snapshot.step
         self._seconds, self._stopped = snapshot.seconds, snapshot.stopped
         self._started = time.perf_counter() - self._seconds
-        for name, keeper in keepers(self.callbacks, self._plateau).items():
+        for name, keeper in keepers(self.callbacks, self.setup.plateau).items():
             if name in snapshot.callbacks:
                 try:
                     keeper.load_state_dict(dict(snapshot.callbacks[name]))
@@ -120,17 +163,6 @@ class Loop:
                     raise CheckpointError(
                         f"resume: what {name} kept cannot be taken back: {one_line(error)}"
                     ) from error
-
-    def run(self, step: Step, evaluate: Evaluator) -> None:
-        """Train until the last epoch is finished, or something ends the training before."""
-        run, after_steps = self.backend.repeat(step, pure=self.plan.pure), self._hooks()
-        self._save_where_wanted()
-        last = min(self.plan.epochs, self.plan.stop_after)
-        while self.epoch < last and not self._stopped:
-            self._take_steps(run, after_steps)
-            self._finish_epoch(evaluate)
-        if self._stopped or self.epoch >= self.plan.epochs:
-            self.callbacks.finish(self.network)
 
     def _hooks(self) -> list[Callable[[State, int], None]]:
         """What is done after each call that takes steps."""
@@ -148,13 +180,13 @@ class Loop:
         sets, plan, state = self.sets, self.plan, self.state
         self._started = time.perf_counter() - self._seconds
         epoch = make_epoch(
-            self.epoch + 1, sets.n_samples, plan.batch_size, seed=plan.seed, visited=plan.visited,
-            rows=sets.rows, counts=sets.counts,
+            self.epoch + 1, sets.n_samples, plan.batch_size, seed=plan.seed,
+            visited=plan.visited(sets.n_samples), rows=sets.rows, counts=sets.counts,
         )  # fmt: skip
         self._n_steps = epoch.n_steps
         steps = take_steps(
             self.backend, self.network.model, run, state, sets.x, sets.y, epoch,
-            per_call=plan.steps_per_call, skip=self.step,
+            per_call=self._steps_per_call, skip=self.step,
         )  # fmt: skip
         for state, count in steps:
             for hook in after_steps:
@@ -181,8 +213,8 @@ class Loop:
         self._check_finite(record)
         self.network.history.append(record)
         self.epoch, self.step, self._seconds = self.epoch + 1, 0, 0.0
-        if self._plateau is not None:
-            follow_plateau(self.backend, self._plateau, self.state, record)
+        if self.setup.plateau is not None:
+            follow_plateau(self.backend, self.setup.plateau, self.state, record)
         self._stopped = self.callbacks.epoch(self.network, record)
         self._save_where_wanted()
         self._leave_if_interrupted()
@@ -200,7 +232,7 @@ class Loop:
             figures[f"{name}_accuracy"] = None if found is None else found.accuracy
         if self.plan.train_metrics == "running":
             total = float(self.backend.to_numpy(self.state[LOSS_SUM]))
-            figures["train_loss"] = total / self.plan.visited
+            figures["train_loss"] = total / self.plan.visited(self.sets.n_samples)
             self.state[LOSS_SUM] = self.backend.asarray(0.0, dtype=self.backend.dtype)
         return EpochRecord(
             epoch=self.epoch + 1,
@@ -216,17 +248,17 @@ class Loop:
         if loss is None:
             loss = float(backend.to_numpy(self.state["loss"]))
         if not math.isfinite(loss):
-            raise self._diverged(f"the training loss became {loss}", self.plan.steps)
+            raise self._diverged(f"the training loss became {loss}", self._planned)
         if self.plan.train_metrics == "evaluated":
             return
         # A loss is that before its step: what the last step has done is in no loss yet.
         for name, value in self.network.arrays.items():
             if not bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(value)))):
-                raise self._diverged(f"{name} became infinite or not a number", self.plan.steps)
+                raise self._diverged(f"{name} became infinite or not a number", self._planned)
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         """The error for numbers that are not finite after so many steps of the next epoch."""
-        before = self.epoch * self.plan.steps
+        before = self.epoch * self._planned
         rate = _shortest(last_rate(self.backend, self.state))
         return TrainingDiverged(
             f"{what} in epoch {self.epoch + 1} (steps {before + 1} to {before + step}) with "
@@ -237,9 +269,7 @@ class Loop:
     # -- saving ---------------------------------------------------------------------------------
 
     def _save_where_wanted(self) -> None:
-        last = self.step == 0 and (
-            self._stopped or self.epoch >= min(self.plan.epochs, self.plan.stop_after)
-        )
+        last = self.step == 0 and (self._stopped or self.epoch >= self.plan.last_epoch)
         wanting = [
             callback
             for callback in self.callbacks
@@ -268,7 +298,7 @@ class Loop:
         return f"; what was trained before is in {files[0]}" if files else ""
 
     def _snapshot(self) -> Snapshot:
-        backend, named = self.backend, keepers(self.callbacks, self._plateau)
+        backend, named = self.backend, keepers(self.callbacks, self.setup.plateau)
         states = {name: keeper.state_dict() for name, keeper in named.items()}
         # This waits for the steps that are under way. Copies: the next step may overwrite these.
         arrays = {name: np.array(backend.to_numpy(value)) for name, value in self.state.items()}
@@ -283,7 +313,7 @@ class Loop:
             seconds=time.perf_counter() - self._started if self.step else 0.0,
             backend=backend.name,
             threads=backend.product_threads(),
-            steps_per_call=self.plan.steps_per_call,
+            steps_per_call=self._steps_per_call,
             callbacks={name: state for name, state in states.items() if state},
         )
         # Before the end of an epoch nobody has looked yet, and what is saved must be good.

@@ -19,6 +19,7 @@ from xpnet.saving.snapshot import LOSS, Snapshot, read_snapshot
 from xpnet.saving.tensors import check_arrays
 from xpnet.schedules import Plateau
 from xpnet.streams import log_warning
+from xpnet.training.setup import Setup
 from xpnet.typing import Array, SeedSequence, State
 
 _LOOKED_AT = 64
@@ -89,32 +90,22 @@ def load_state(backend: Backend, saved: Snapshot, state: State) -> State:
     }
 
 
-def describe_training(
-    backend: Backend,
-    model: Layer,
-    optimizer: Any,
-    loss: Any,
-    seed: SeedSequence,
-    batch_size: int,
-    sets: Sets,
-    train_metrics: str,
-    *,
-    drop_last: bool = False,
-) -> dict[str, Any]:
+def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, Any]:
     """What is trained and how, as JSON values: all that must be the same when it goes on."""
     import json
 
+    plan = setup.plan
     training = {
-        "model": describe_layer(model),
-        "optimizer": describe(optimizer),
-        "loss": describe(loss),
-        "seed": describe_seed(seed),
-        "batch_size": batch_size,
+        "model": describe_layer(setup.model),
+        "optimizer": describe(setup.optimizer),
+        "loss": describe(setup.loss),
+        "seed": describe_seed(plan.seed),
+        "batch_size": plan.batch_size,
         "dtype": backend.dtype_name,
         "pixel_maximum": sets.pixel_maximum,
         "classes": None if sets.classes is None else sets.classes.tolist(),
-        "train_metrics": train_metrics,
-        "drop_last": drop_last or None,  # as in a snapshot from before there was any
+        "train_metrics": plan.train_metrics,
+        "drop_last": plan.drop_last or None,  # as in a snapshot from before there was any
         "training set": _describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }
@@ -124,7 +115,7 @@ def describe_training(
     for name, pair in others.items():
         training[name] = None if pair is None else _describe_samples(backend, *pair)
     described: dict[str, Any] = json.loads(json.dumps(training))
-    return described
+    return described | setup.start.described_for(setup.saved)
 
 
 def check_same_training(

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backends import Backend
 from xpnet.errors import one_line, shown
 from xpnet.inputs.sets import Given
 from xpnet.layers import Layer
 from xpnet.layers.frozen import check_layer_names, freeze_layers
 from xpnet.network.network import Network
+from xpnet.optimizers import Optimizer
 from xpnet.random import Seed, derive
 from xpnet.saving.snapshot import Snapshot
+from xpnet.training.memory import check_parameters_fit
+from xpnet.training.step import arrays_kept
 from xpnet.typing import HostArray
 
 Names = Collection[str]
@@ -49,9 +53,10 @@ class Start:
 
 
 def start_from(
+    backend: Backend,
     model: Layer,
+    optimizer: Optimizer,
     seed: Seed,
-    dtype: str,
     start: Network | None,
     *,
     freeze: Names | None = None,
@@ -67,7 +72,12 @@ def start_from(
     ValueError
         If there is no layer of a name, the network does not fit the model, its numbers do not fit
         the dtype, or nothing is left to train.
+    OutOfMemory
+        If the parameters are larger than the memory that is left.
     """
+    dtype = backend.dtype_name
+    if start is not None or freeze:  # else `initial_state` makes the parameters
+        check_parameters_fit(backend, model.parameter_shapes(), arrays_kept(optimizer))
     if start is not None and not isinstance(start, Network):
         how = "its to_network()" if hasattr(start, "to_network") else "load(file)"
         raise TypeError(f"start must be a trained Network, got {shown(start)}: give {how}")
