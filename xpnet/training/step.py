@@ -187,13 +187,14 @@ def _make_batch_loss(
         batch = prepare(xp, xp.take(x, rows, axis=0))
         if not isinstance(y, Weighted):
             output, cache = model.forward(xp, arrays, batch, ctx)
-            return *loss(xp, output, xp.take(y, rows, axis=0)), cache, None
+            value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
+            return value, d_output, cache, None
         weight = xp.take(y.weight, rows, axis=0)
         if looks_at_batch:
             ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
         output, cache = model.forward(xp, arrays, batch, ctx)
-        target = xp.take(y.target, rows, axis=0)
-        return *loss(xp, output, target, weight=weight), cache, weight
+        value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
+        return value, d_output, cache, weight
 
     return batch_loss
 
