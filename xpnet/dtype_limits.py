@@ -30,7 +30,7 @@ def check_numbers(dtype: str, *parts: Any) -> None:
         If one is not; the message names the layer, the number, and what is allowed.
     """
     for part in parts:
-        for where, owner in _owners(part, ""):
+        for where, owner in _owners(part):
             for name in names_in_dtype(type(owner)):
                 for value in _numbers(getattr(owner, name)):
                     problem = problem_in(dtype, value)
@@ -59,16 +59,25 @@ def problem_in(dtype: str, value: float) -> str:
     return ""
 
 
-def _owners(part: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _owners(part: Any) -> Iterator[tuple[str, Any]]:
     """Whatever may have numbers, and how a message says where it is."""
     if not isinstance(part, Layer):
         yield "", part
         return
-    where = name and f"layer {name!r}: "
-    yield where, part
-    yield where, getattr(part, "constraint", None)
-    for inner, layer in inner_layers(part).items():
-        yield from _owners(layer, f"{name}.{inner}" if name else inner)
+    for name, layer in _layers(part, ""):
+        yield _where(name), layer
+    for name, constraint in part.constraints().items():
+        yield _where(name.rpartition(".")[0]), constraint
+
+
+def _layers(layer: Layer, name: str) -> Iterator[tuple[str, Layer]]:
+    yield name, layer
+    for inner, part in inner_layers(layer).items():
+        yield from _layers(part, f"{name}.{inner}" if name else inner)
+
+
+def _where(name: str) -> str:
+    return name and f"layer {name!r}: "
 
 
 def _numbers(value: Any) -> Iterator[float]:

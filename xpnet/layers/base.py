@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.fields import Checked
+from xpnet.layers.constraints import Constraint
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
@@ -130,13 +131,12 @@ class Layer(Checked):
         """
         return dict(buffers)
 
-    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
-        """Consumes `params`: the parameters within what is allowed of them, after an update."""
-        return params
+    def constraints(self) -> dict[str, Constraint]:
+        """What parameters must keep to after every update: by name, those that must to anything.
 
-    def has_constraint(self) -> bool:
-        """Whether `constrain` does anything; where it does not, a step does without it."""
-        return type(self).constrain is not Layer.constrain
+        Each is a function `(xp, parameter) -> parameter`, which may overwrite what it is given.
+        """
+        return {}
 
     def smallest_batch(self) -> int:
         """How many samples a batch must have for training."""

@@ -101,14 +101,8 @@ class Dense(Layer):
         weight = self.init_weight(stream(seed, "weight"), self.n_in, self.n_out)
         return {"weight": weight, **({"bias": zeros((self.n_out,))} if self.bias else {})}
 
-    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
-        if self.constraint is not None:
-            params["weight"] = self.constraint(xp, params["weight"])
-        return params
-
-    def has_constraint(self) -> bool:
-        # A subclass may have a constrain of its own.
-        return self.constraint is not None or type(self).constrain is not Dense.constrain
+    def constraints(self) -> dict[str, Constraint]:
+        return {} if self.constraint is None else {"weight": self.constraint}
 
     def flops(self, shape: Shape) -> int:
         return 2 * self.n_in * self.n_out + (self.n_out if self.bias else 0)

@@ -146,7 +146,7 @@ def make_step(
     # A penalty, and layers of one's own, look at gradients.
     unseen = optimizer.takes_unmade and penalty is None and _are_own(*_parts(model))
     backward_xp = without_gradients(xp) if unseen else xp
-    has_buffers, constrained = bool(model.buffers()), model.has_constraint()
+    has_buffers, constraints = bool(model.buffers()), model.constraints()
     # Layers that look at the batch as a whole do without the samples of weight 0.
     looks_at_batch = model.smallest_batch() > 1
     smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
@@ -178,8 +178,8 @@ def make_step(
             counts = rows.shape[0] if weight is None else xp.sum(weight)
             value, grads = penalized(xp, penalty, params, counts, value, grads)
         params, slots = optimizer.update(xp, params, grads, slots, rate)
-        if constrained:
-            params = model.constrain(xp, params)
+        for name, constraint in constraints.items():
+            params[name] = constraint(xp, params[name])
         if has_buffers:
             buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
@@ -246,7 +246,7 @@ def _parts(model: Layer) -> list[Any]:
     layers = [model]
     for layer in layers:
         layers += [layer.layer] if isinstance(layer, Frozen) else inner_layers(layer).values()
-    return [*layers, *(getattr(layer, "constraint", None) for layer in layers)]
+    return [*layers, *model.constraints().values()]
 
 
 def _are_own(*parts: Any) -> bool:
