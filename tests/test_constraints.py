@@ -6,6 +6,7 @@ import pytest
 import xpnet
 from xpnet import SGD, Dense, MaxNorm, ReLU, Sequential, load
 from xpnet.layers import Layer
+from xpnet.layers.frozen import Frozen
 from xpnet.random import stream
 
 pytestmark = pytest.mark.numerics
@@ -106,32 +107,39 @@ def test_one_step_is_a_step_and_a_projection():
 
 
 def test_where_there_is_none_nothing_is_done():
-    assert not xpnet.mlp(4, 3, 2).has_constraint()
-    assert not Dense(2, 3).has_constraint()
-    assert not Layer().has_constraint()
-    assert MODEL.has_constraint()
-    assert Sequential(inner=MODEL).has_constraint()
+    assert xpnet.mlp(4, 3, 2).constraints() == {}
+    assert Dense(2, 3).constraints() == {}
+    assert Layer().constraints() == {}
+    assert MODEL.constraints() == {"fc1.weight": MaxNorm(0.5)}
+    assert Sequential(inner=MODEL).constraints() == {"inner.fc1.weight": MaxNorm(0.5)}
+    assert Sequential(inner=Frozen(MODEL), fc=Dense(10, 2)).constraints() == {}
 
 
 def test_a_constraint_of_ones_own_layer(training_backend):
     class Positive(Dense):
-        def constrain(self, xp, params):
-            params["weight"] = xp.maximum(params["weight"], 0.0)
-            return params
+        def constraints(self):
+            both = {"bias": lambda xp, bias: xp.minimum(bias, 0.0)}
+            return both | {"weight": lambda xp, weight: xp.maximum(weight, 0.0)}
 
     model = Sequential(fc=Positive(64, 10))
     network = xpnet.fit(model, DIGITS, epochs=1, backend=training_backend, dtype="float64")
-    weight = training_backend.to_numpy(network.params["fc.weight"])
+    weight, bias = (
+        training_backend.to_numpy(network.params[f"fc.{n}"]) for n in ("weight", "bias")
+    )
     assert weight.min() == 0
     assert (weight > 0).any()
+    assert bias.max() == 0
+    assert (bias < 0).any()
 
 
-def test_a_layer_that_defines_constrain_need_not_say_so():
-    class Capped(ReLU):
-        def constrain(self, xp, params):
-            return params
+def test_a_constraint_of_what_is_no_parameter_is_refused():
+    class Capped(Dense):
+        def constraints(self):
+            return {"weights": MaxNorm(1.0)}
 
-    assert Capped().has_constraint()
+    message = r"^Sequential: fc: constraints\(\) has weights, but the parameters are weight, bias$"
+    with pytest.raises(ValueError, match=message):
+        Sequential(fc=Capped(4, 3))
 
 
 def test_it_is_saved_with_the_layer(tmp_path):

@@ -2,14 +2,15 @@
 
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import pytest
 
 import xpnet
 from xpnet import Callback, Dense, MaxNorm, Residual, Sequential, fit, mlp, open_backend
-from xpnet.dtype_limits import check_numbers
+from xpnet.dtype_limits import check_numbers, names_in_dtype
+from xpnet.fields import number
 from xpnet.layers import CONSTRAINTS, Layer
 from xpnet.layers.description import LAYERS
 from xpnet.losses import LOSSES, Loss
@@ -126,7 +127,7 @@ def test_what_has_to_be_positive_is_named():
                 try:
                     replace(part, **{name: 0.0})
                 except ValueError:
-                    assert name in kind.nonzero, (kind, name)
+                    assert name in names_in_dtype(kind), (kind, name)
 
 
 def test_a_network_is_not_read_in_a_dtype_that_has_not_its_numbers(tmp_path):
@@ -148,12 +149,11 @@ def test_estimators_refuse_them_as_well(solver):
 def test_numbers_of_layers_of_ones_own(training_backend):
     """Inside of whatever has a mapping of layers; and what is named nowhere is not looked at."""
 
+    @dataclass(frozen=True)
     class Own(Layer):
-        nonzero = ("scale",)
+        scale: float = field(metadata=number(above=0))
+        seen: float = math.inf
         layers = ("no", "mapping")
-
-        def __init__(self, scale, seen=math.inf):
-            self.scale, self.seen = scale, seen
 
         def forward(self, xp, params, x, ctx):
             return self.scale * x, ()

@@ -20,7 +20,7 @@ ARRAY_LIBRARIES = {(backend_class(n).namespace or n).partition(".")[0] for n in 
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
     {"checks", "descriptions", "files"},
-    {"history", "random", "backends", "operations"},
+    {"backends", "fields", "history", "random", "operations"},
     {"initializers", "data", "saving", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.fields import rules_of
 from xpnet.layers import Layer
 from xpnet.layers.container import inner_layers
 
@@ -12,8 +13,9 @@ from xpnet.layers.container import inner_layers
 def check_numbers(dtype: str, *parts: Any) -> None:
     """Check that what layers, losses or optimizers are made of are numbers in a dtype.
 
-    Each class names in `nonzero` those that must become neither 0 nor infinite: what is divided by,
-    such as the epsilon of a batch norm, and what a training would do nothing without.
+    The rules of their fields say which must become neither 0 nor infinite (`Rule.in_dtype`): what
+    is divided by, such as the epsilon of a batch norm, and what a training would do nothing
+    without.
 
     Parameters
     ----------
@@ -28,14 +30,19 @@ def check_numbers(dtype: str, *parts: Any) -> None:
         If one is not; the message names the layer, the number, and what is allowed.
     """
     for part in parts:
-        for where, owner in _owners(part, ""):
-            for name in getattr(owner, "nonzero", ()):
+        for where, owner in _owners(part):
+            for name in names_in_dtype(type(owner)):
                 for value in _numbers(getattr(owner, name)):
                     problem = problem_in(dtype, value)
                     if problem:
                         how = "" if problem_in("float64", value) else ", or give dtype='float64'"
                         kind = type(owner).__name__
                         raise ValueError(f"{where}{kind}: {name} {problem}{how}")
+
+
+def names_in_dtype(kind: type) -> list[str]:
+    """The fields of a class that must hold numbers in the dtype of a training."""
+    return [name for name, rule in rules_of(kind).items() if rule.in_dtype]
 
 
 def problem_in(dtype: str, value: float) -> str:
@@ -52,16 +59,25 @@ def problem_in(dtype: str, value: float) -> str:
     return ""
 
 
-def _owners(part: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _owners(part: Any) -> Iterator[tuple[str, Any]]:
     """Whatever may have numbers, and how a message says where it is."""
     if not isinstance(part, Layer):
         yield "", part
         return
-    where = name and f"layer {name!r}: "
-    yield where, part
-    yield where, getattr(part, "constraint", None)
-    for inner, layer in inner_layers(part).items():
-        yield from _owners(layer, f"{name}.{inner}" if name else inner)
+    for name, layer in _layers(part, ""):
+        yield _where(name), layer
+    for name, constraint in part.constraints().items():
+        yield _where(name.rpartition(".")[0]), constraint
+
+
+def _layers(layer: Layer, name: str) -> Iterator[tuple[str, Layer]]:
+    yield name, layer
+    for inner, part in inner_layers(layer).items():
+        yield from _layers(part, f"{name}.{inner}" if name else inner)
+
+
+def _where(name: str) -> str:
+    return name and f"layer {name!r}: "
 
 
 def _numbers(value: Any) -> Iterator[float]:

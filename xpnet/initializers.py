@@ -21,13 +21,13 @@ References
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.checks import finite_number
 from xpnet.descriptions import build_from_fields, describe_fields
+from xpnet.fields import Checked, number
 from xpnet.typing import Generator, HostArray, Shape
 
 Initializer: TypeAlias = Callable[[Generator, int, int], HostArray]
@@ -78,40 +78,30 @@ def orthogonal(rng: Generator, fan_in: int, fan_out: int, *, gain: float = 1.0) 
 
 
 @dataclass(frozen=True)
-class Orthogonal:
+class Orthogonal(Checked):
     """`orthogonal` with another gain, positive: sqrt(2) is usual before ReLU."""
 
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "gain", finite_number("Orthogonal: gain", self.gain, above=0))
+    gain: float = field(default=1.0, metadata=number(above=0))
 
     def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
         return orthogonal(rng, fan_in, fan_out, gain=self.gain)
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(Checked):
     """Normal with mean 0 and a standard deviation of one's own, positive."""
 
-    standard_deviation: float
-
-    def __post_init__(self) -> None:
-        value = finite_number("Normal: standard_deviation", self.standard_deviation, above=0)
-        object.__setattr__(self, "standard_deviation", value)
+    standard_deviation: float = field(metadata=number(above=0))
 
     def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
         return _normal(rng, fan_in, fan_out, variance=self.standard_deviation**2)
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Checked):
     """Uniform on ±limit, positive."""
 
-    limit: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", finite_number("Uniform: limit", self.limit, above=0))
+    limit: float = field(metadata=number(above=0))
 
     def __call__(self, rng: Generator, fan_in: int, fan_out: int) -> HostArray:
         return _uniform(rng, fan_in, fan_out, variance=self.limit**2 / 3)

@@ -1,7 +1,7 @@
 """Watching a figure of the history: is it still getting better?"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from xpnet.callbacks.base import Callback
 from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
+from xpnet.fields import check_fields, checked_by, number
 from xpnet.history import EpochRecord
 from xpnet.network.network import Network
 from xpnet.saving.tensors import check_arrays
@@ -20,6 +21,18 @@ MONITORED = tuple(
 )
 """The figures of a record that can be watched."""
 MODES = ("min", "max")
+
+
+def _monitored(_: str, value: Any) -> str:
+    if value not in MONITORED:
+        raise ValueError(f"monitor must be one of {', '.join(MONITORED)}; got {shown(value)}")
+    return str(value)
+
+
+def _mode(name: str, value: Any) -> str:
+    if value not in MODES:
+        raise ValueError(f"{name} must be one of {', '.join(MODES)}, or None; got {shown(value)}")
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -42,21 +55,12 @@ class Monitor:
         If a value is not allowed.
     """
 
-    name: str = "validation_loss"
-    mode: str | None = None
-    min_delta: float = 0.0
+    name: str = field(default="validation_loss", metadata=checked_by(_monitored))
+    mode: str | None = field(default=None, metadata=checked_by(_mode, optional=True))
+    min_delta: float = field(default=0.0, metadata=number(at_least=0))
 
     def __post_init__(self) -> None:
-        if self.name not in MONITORED:
-            raise ValueError(
-                f"monitor must be one of {', '.join(MONITORED)}; got {shown(self.name)}"
-            )
-        if self.mode not in (None, *MODES):
-            raise ValueError(
-                f"mode must be one of {', '.join(MODES)}, or None; got {shown(self.mode)}"
-            )
-        delta = finite_number("min_delta", self.min_delta, at_least=0)
-        object.__setattr__(self, "min_delta", delta)
+        check_fields(self, "")  # named as the arguments of the callbacks
 
     def improves(self, value: float | None, best: float | None) -> bool:
         """Whether a value is better than the best so far. One that is not finite never is."""

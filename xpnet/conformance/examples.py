@@ -65,8 +65,8 @@ def run_layer(backend: Backend, example: LayerExample) -> dict[str, Array]:
     dx, grads = layer.backward(xp, params, cache, dy)
     found = {"y": y, "dx": dx, **{f"d{name}": value for name, value in grads.items()}}
     found |= layer.update_buffers(xp, {name: params[name] for name in layer.buffers()}, cache)
-    if layer.has_constraint():
-        found |= layer.constrain(xp, {name: params[name] for name in layer.parameter_shapes()})
+    for name, constraint in layer.constraints().items():
+        found[name] = constraint(xp, params[name])
     return found
 
 

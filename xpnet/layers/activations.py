@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from xpnet.checks import finite_number
 from xpnet.errors import shown
+from xpnet.fields import checked_by, number
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import erf
@@ -116,6 +117,13 @@ class Sigmoid(Activation):
         return "nn.Sigmoid()"
 
 
+def _slope(name: str, value: Any) -> float:
+    slope = finite_number(name, value)
+    if slope < 0:
+        raise ValueError(f"{name} must not be negative, got {shown(value)}")
+    return slope
+
+
 @dataclass(frozen=True)
 class LeakyReLU(Activation):
     """y = x where x > 0, else slope x; its slope at 0 is taken as that of the left.
@@ -136,16 +144,9 @@ class LeakyReLU(Activation):
     https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf
     """
 
-    slope: float = 0.01
+    slope: float = field(default=0.01, metadata=checked_by(_slope, in_dtype=True))
     name = "leaky_relu"
     operations = 2
-    nonzero: ClassVar[tuple[str, ...]] = ("slope",)
-
-    def __post_init__(self) -> None:
-        slope = finite_number("LeakyReLU: slope", self.slope)
-        if slope < 0:
-            raise ValueError(f"LeakyReLU: slope must not be negative, got {shown(self.slope)}")
-        object.__setattr__(self, "slope", slope)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         return xp.where(x > 0, x, self.slope * x), (x,)
@@ -192,13 +193,9 @@ class ELU(Activation):
     linear units (ELUs)", 2015, https://arxiv.org/abs/1511.07289
     """
 
-    alpha: float = 1.0
+    alpha: float = field(default=1.0, metadata=number(above=0))
     name = "elu"
     operations = 4
-    nonzero: ClassVar[tuple[str, ...]] = ("alpha",)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", finite_number("ELU: alpha", self.alpha, above=0))
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         # The minimum: exp of what is not used would overflow.
@@ -231,6 +228,12 @@ class ELU(Activation):
 _TANH_SCALE = math.sqrt(2 / math.pi)
 
 
+def _approximation(name: str, value: Any) -> str:
+    if value not in ("none", "tanh"):
+        raise ValueError(f"{name} must be 'none' or 'tanh', got {shown(value)}")
+    return str(value)
+
+
 @dataclass(frozen=True)
 class GELU(Activation):
     """Gaussian error linear unit: y = x P(x), with P the distribution function of a normal number.
@@ -256,15 +259,9 @@ class GELU(Activation):
     https://arxiv.org/abs/1606.08415
     """
 
-    approximate: str = "none"
+    approximate: str = field(default="none", metadata=checked_by(_approximation))
     name = "gelu"
     operations = 5
-
-    def __post_init__(self) -> None:
-        if self.approximate not in ("none", "tanh"):
-            raise ValueError(
-                f"GELU: approximate must be 'none' or 'tanh', got {shown(self.approximate)}"
-            )
 
     def flops(self, shape: Shape) -> int:
         return (9 if self.approximate == "tanh" else 5) * math.prod(shape)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from xpnet.descriptions import build_from_fields, describe_fields
+from xpnet.fields import Checked
+from xpnet.layers.constraints import Constraint
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
@@ -64,7 +66,7 @@ class Context(NamedTuple):
 EVALUATION = Context()
 
 
-class Layer:
+class Layer(Checked):
     """One differentiable function of a batch, with or without trainable parameters.
 
     A layer is a frozen dataclass of hyper-parameters: it holds no array, so it can be shared,
@@ -76,10 +78,6 @@ class Layer:
     `torch` are needed where networks with the layer are exported.
     `xpnet.testing.check_layer` checks a layer of one's own.
     """
-
-    nonzero: ClassVar[tuple[str, ...]] = ()
-    """The numbers that must become neither 0 nor infinite in the dtype of a training; one that is
-    given as 0 may stay so. It is looked at before a training begins, and when a network is made."""
 
     gives_probabilities: ClassVar[bool] = False
     """Whether the output is probabilities, which a loss that takes logits would take for them."""
@@ -133,13 +131,12 @@ class Layer:
         """
         return dict(buffers)
 
-    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
-        """Consumes `params`: the parameters within what is allowed of them, after an update."""
-        return params
+    def constraints(self) -> dict[str, Constraint]:
+        """What parameters must keep to after every update: by name, those that must to anything.
 
-    def has_constraint(self) -> bool:
-        """Whether `constrain` does anything; where it does not, a step does without it."""
-        return type(self).constrain is not Layer.constrain
+        Each is a function `(xp, parameter) -> parameter`, which may overwrite what it is given.
+        """
+        return {}
 
     def smallest_batch(self) -> int:
         """How many samples a batch must have for training."""

@@ -1,11 +1,12 @@
 """Batch normalisation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
+from xpnet.fields import checked_by, number
 from xpnet.initializers import constant, ones, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.places import OnnxPlace, TorchPlace, scale_and_shift
@@ -14,6 +15,13 @@ from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shap
 
 _ORDINARY = 4
 """The length of the cache of a training step in which all samples are there."""
+
+
+def _momentum(name: str, value: Any) -> float:
+    momentum = finite_number(name, value, above=0)
+    if momentum > 1:
+        raise ValueError(f"{name} must be at most 1, got {shown(value)}")
+    return momentum
 
 
 @dataclass(frozen=True)
@@ -58,23 +66,10 @@ class BatchNorm(Layer):
     covariate shift", 2015, https://arxiv.org/abs/1502.03167
     """
 
-    n_features: int
-    momentum: float = 0.1
-    epsilon: float = 1e-5
-
-    # Of a column that is constant the quotient would be 0 / 0.
-    nonzero: ClassVar[tuple[str, ...]] = ("momentum", "epsilon")
-
-    def __post_init__(self) -> None:
-        size = positive_integer("BatchNorm: n_features", self.n_features)
-        momentum = finite_number("BatchNorm: momentum", self.momentum, above=0)
-        if momentum > 1:
-            raise ValueError(f"BatchNorm: momentum must be at most 1, got {shown(self.momentum)}")
-        object.__setattr__(self, "n_features", size)
-        object.__setattr__(self, "momentum", momentum)
-        object.__setattr__(
-            self, "epsilon", finite_number("BatchNorm: epsilon", self.epsilon, above=0)
-        )
+    n_features: int = field(metadata=checked_by(positive_integer))
+    momentum: float = field(default=0.1, metadata=checked_by(_momentum, in_dtype=True))
+    # With 0 the quotient of a column that is constant would be 0 / 0.
+    epsilon: float = field(default=1e-5, metadata=number(above=0))
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {"scale": (self.n_features,), "bias": (self.n_features,)}

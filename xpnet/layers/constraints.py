@@ -1,12 +1,12 @@
 """What weights must keep to after every update."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-from xpnet.checks import finite_number
 from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import shown
+from xpnet.fields import Checked, number
 from xpnet.operations import unit_of_squares
 from xpnet.typing import Array, Namespace
 
@@ -15,7 +15,7 @@ Constraint: TypeAlias = Callable[[Namespace, Array], Array]
 
 
 @dataclass(frozen=True)
-class MaxNorm:
+class MaxNorm(Checked):
     """No unit's incoming weights are longer than `limit`: longer columns are scaled down to it.
 
     w_j = w_j min(1, limit / ||w_j||) for each column w_j of the weight, with the Euclidean norm. It
@@ -39,13 +39,8 @@ class MaxNorm:
     https://jmlr.org/papers/v15/srivastava14a.html
     """
 
-    limit: float
-
-    # A weight of zeros would be multiplied by 0 / 0.
-    nonzero: ClassVar[tuple[str, ...]] = ("limit",)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", finite_number("MaxNorm: limit", self.limit, above=0))
+    # With 0 a weight of zeros would be multiplied by 0 / 0.
+    limit: float = field(metadata=number(above=0))
 
     def __call__(self, xp: Namespace, weight: Array) -> Array:
         """Consumes `weight`."""

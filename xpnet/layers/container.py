@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from xpnet.errors import shown
 from xpnet.layers.base import Layer
+from xpnet.layers.constraints import Constraint
 from xpnet.layers.description import build_layer, describe_layer
 from xpnet.layers.summary import summarize
 from xpnet.random import Seed, derive
@@ -34,7 +35,8 @@ class Container(Layer):
         If a value is not a layer.
     ValueError
         If a name has other characters or more than 100, a layer calls a parameter and a buffer the
-        same, or more than 64 containers are inside of each other.
+        same or has a constraint of what is no parameter, or more than 64 containers are inside of
+        each other.
     """
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
@@ -60,15 +62,18 @@ class Container(Layer):
                     f"{kind}: {name}: {', '.join(sorted(twice))} is the name of a parameter and of "
                     f"a buffer; rename one"
                 )
+            unknown = set(layers[name].constraints()) - set(trained[name])
+            if unknown:
+                raise ValueError(
+                    f"{kind}: {name}: constraints() has {', '.join(sorted(unknown))}, but the "
+                    f"parameters are {', '.join(trained[name]) or 'none'}"
+                )
         # As the layer calls its arrays, and as they are called here.
         self._keys = {
             name: [(key, f"{name}.{key}") for key in trained[name] + buffers[name]]
             for name in layers
         }
         self._buffer_keys = {name: keys for name, keys in buffers.items() if keys}
-        self._constrained = {
-            name: trained[name] for name, layer in layers.items() if layer.has_constraint()
-        }
 
     @property
     def layers(self) -> Mapping[str, Layer]:
@@ -130,14 +135,8 @@ class Container(Layer):
             }
         )
 
-    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
-        for name, keys in self._constrained.items():
-            own = {key: params[f"{name}.{key}"] for key in keys}
-            params.update(_prefixed({name: self._layers[name].constrain(xp, own)}))
-        return params
-
-    def has_constraint(self) -> bool:
-        return bool(self._constrained)
+    def constraints(self) -> dict[str, Constraint]:
+        return _prefixed({name: layer.constraints() for name, layer in self._layers.items()})
 
     def smallest_batch(self) -> int:
         return max((layer.smallest_batch() for layer in self._layers.values()), default=1)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from xpnet.checks import positive_integer
 from xpnet.descriptions import written_as
 from xpnet.errors import shown
+from xpnet.fields import checked_by
 from xpnet.initializers import (
     Initializer,
     build_initializer,
@@ -19,6 +21,27 @@ from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import bias_gradient, weight_gradient
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+
+
+def _initializer(name: str, value: Any) -> Initializer:
+    if not callable(value):
+        raise ValueError(
+            f"{name} must be an initializer such as xpnet.initializers.he_normal, "
+            f"got {shown(value)}"
+        )
+    return value
+
+
+def _true_or_false(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {shown(value)}")
+    return value
+
+
+def _constraint(name: str, value: Any) -> Constraint:
+    if isinstance(value, type) or not callable(value):
+        raise ValueError(f"{name} must be one such as MaxNorm(3.0), got {shown(value)}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -47,33 +70,18 @@ class Dense(Layer):
         If a number of features is not a positive integer, or samples of another shape come in.
     """
 
-    n_in: int
-    n_out: int
+    n_in: int = field(metadata=checked_by(positive_integer))
+    n_out: int = field(metadata=checked_by(positive_integer))
     init_weight: Initializer = field(
-        default=he_normal, metadata=written_as(describe_initializer, build_initializer)
+        default=he_normal,
+        metadata=checked_by(_initializer) | written_as(describe_initializer, build_initializer),
     )
-    bias: bool = True
+    bias: bool = field(default=True, metadata=checked_by(_true_or_false))
     constraint: Constraint | None = field(
-        default=None, metadata=written_as(describe_constraint, build_constraint)
+        default=None,
+        metadata=checked_by(_constraint, optional=True)
+        | written_as(describe_constraint, build_constraint),
     )
-
-    def __post_init__(self) -> None:
-        for name in ("n_in", "n_out"):
-            size = positive_integer(f"Dense: {name}", getattr(self, name))
-            object.__setattr__(self, name, size)
-        if not callable(self.init_weight):
-            raise ValueError(
-                f"Dense: init_weight must be an initializer such as xpnet.initializers.he_normal, "
-                f"got {shown(self.init_weight)}"
-            )
-        if not isinstance(self.bias, bool):
-            raise ValueError(f"Dense: bias must be True or False, got {shown(self.bias)}")
-        if self.constraint is not None and (
-            isinstance(self.constraint, type) or not callable(self.constraint)
-        ):
-            raise ValueError(
-                f"Dense: constraint must be one such as MaxNorm(3.0), got {shown(self.constraint)}"
-            )
 
     def __repr__(self) -> str:
         options = [str(self.n_in), str(self.n_out)]
@@ -93,14 +101,8 @@ class Dense(Layer):
         weight = self.init_weight(stream(seed, "weight"), self.n_in, self.n_out)
         return {"weight": weight, **({"bias": zeros((self.n_out,))} if self.bias else {})}
 
-    def constrain(self, xp: Namespace, params: dict[str, Array]) -> dict[str, Array]:
-        if self.constraint is not None:
-            params["weight"] = self.constraint(xp, params["weight"])
-        return params
-
-    def has_constraint(self) -> bool:
-        # A subclass may have a constrain of its own.
-        return self.constraint is not None or type(self).constrain is not Dense.constrain
+    def constraints(self) -> dict[str, Constraint]:
+        return {} if self.constraint is None else {"weight": self.constraint}
 
     def flops(self, shape: Shape) -> int:
         return 2 * self.n_in * self.n_out + (self.n_out if self.bias else 0)

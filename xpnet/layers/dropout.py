@@ -1,13 +1,23 @@
 """Dropout."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from xpnet.checks import finite_number
+from xpnet.fields import checked_by
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import dropped_fraction
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
+
+
+def _rate(name: str, value: Any) -> float:
+    rate = finite_number(name, value, at_least=0, below=1)
+    problem = rate_problem(rate)
+    if problem:
+        raise ValueError(f"{name} {problem}")
+    return rate
 
 
 @dataclass(frozen=True)
@@ -41,14 +51,7 @@ class Dropout(Layer):
     neural networks from overfitting", 2014, https://jmlr.org/papers/v15/srivastava14a.html
     """
 
-    rate: float = 0.5
-
-    def __post_init__(self) -> None:
-        rate = finite_number("Dropout: rate", self.rate, at_least=0, below=1)
-        problem = rate_problem(rate)
-        if problem:
-            raise ValueError(f"Dropout: rate {problem}")
-        object.__setattr__(self, "rate", rate)
+    rate: float = field(default=0.5, metadata=checked_by(_rate))
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         if not ctx.training or self.rate == 0:

@@ -2,13 +2,22 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from xpnet.checks import positive_integer
 from xpnet.errors import shown
+from xpnet.fields import checked_by
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
+
+
+def _shape(name: str, value: Any) -> Shape:
+    try:
+        return tuple(positive_integer(name, n) for n in value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be positive integers, got {shown(value)}") from None
 
 
 @dataclass(frozen=True)
@@ -21,18 +30,7 @@ class Flatten(Layer):
         The shape of one sample, such as `(28, 28)`; any shape if None.
     """
 
-    shape: Shape | None = None
-
-    def __post_init__(self) -> None:
-        if self.shape is None:
-            return
-        try:
-            shape = tuple(positive_integer("Flatten: shape", n) for n in self.shape)
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"Flatten: shape must be positive integers, got {shown(self.shape)}"
-            ) from None
-        object.__setattr__(self, "shape", shape)
+    shape: Shape | None = field(default=None, metadata=checked_by(_shape, optional=True))
 
     def input_shape(self) -> Shape | None:
         return self.shape

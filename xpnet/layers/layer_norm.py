@@ -1,10 +1,10 @@
 """Layer normalisation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
-from xpnet.checks import finite_number, positive_integer
+from xpnet.checks import positive_integer
+from xpnet.fields import checked_by, number
 from xpnet.initializers import ones, zeros
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.places import OnnxPlace, TorchPlace, scale_and_shift
@@ -42,18 +42,9 @@ class LayerNorm(Layer):
     Ba, Kiros and Hinton, "Layer normalization", 2016, https://arxiv.org/abs/1607.06450
     """
 
-    n_features: int
-    epsilon: float = 1e-5
-
-    # Of a row that is constant the quotient would be 0 / 0.
-    nonzero: ClassVar[tuple[str, ...]] = ("epsilon",)
-
-    def __post_init__(self) -> None:
-        size = positive_integer("LayerNorm: n_features", self.n_features)
-        object.__setattr__(self, "n_features", size)
-        object.__setattr__(
-            self, "epsilon", finite_number("LayerNorm: epsilon", self.epsilon, above=0)
-        )
+    n_features: int = field(metadata=checked_by(positive_integer))
+    # With 0 the quotient of a row that is constant would be 0 / 0.
+    epsilon: float = field(default=1e-5, metadata=number(above=0))
 
     def parameter_shapes(self) -> dict[str, Shape]:
         return {"scale": (self.n_features,), "bias": (self.n_features,)}

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 from xpnet.checks import as_float
 from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import shown
+from xpnet.fields import Checked
 from xpnet.typing import Array, Namespace
 
 TARGET_KINDS = ("classes", "multilabel", "values")
@@ -22,7 +23,7 @@ Example: TypeAlias = tuple["Loss", str, bool]
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Checked):
     """How far the output of a network is from the targets, and in which direction.
 
     A loss is a frozen dataclass of hyper-parameters and holds no array, so it can be compared,
@@ -54,10 +55,6 @@ class Loss:
     """What is applied to the output within the loss, such as `"the softmax"` where the output is
     logits; None where the output is taken as it is. `fit` then refuses a model that ends in
     probabilities already (`Layer.gives_probabilities`). A plain function may say so as well."""
-
-    nonzero: ClassVar[tuple[str, ...]] = ()
-    """The numbers that must become neither 0 nor infinite in the dtype of a training; one that is
-    given as 0 may stay so. It is looked at before a training begins."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

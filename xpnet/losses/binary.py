@@ -1,15 +1,27 @@
 """Binary cross-entropy, for labels that hold or not, each by itself."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 from array_api_compat import device
 
 from xpnet.errors import shown
+from xpnet.fields import checked_by
 from xpnet.losses.base import ElementwiseLoss, Example, LossFunction, fraction, is_weight
 from xpnet.typing import Array, Namespace
+
+
+def _positive_weight(name: str, value: Any) -> float | tuple[float, ...]:
+    several = isinstance(value, tuple | list)
+    weights = tuple(value) if several else (value,)
+    if not weights or not all(is_weight(w) and w > 0 for w in weights):
+        raise ValueError(
+            f"{name} must be a positive number or one for each output, got {shown(value)}"
+        )
+    floats = tuple(map(float, weights))
+    return floats if several else floats[0]
 
 
 @dataclass(frozen=True)
@@ -46,29 +58,14 @@ class BinaryCrossEntropy(ElementwiseLoss):
     As PyTorch's BCEWithLogitsLoss, https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html
     """
 
-    label_smoothing: float = 0.0
-    positive_weight: float | tuple[float, ...] | None = None
+    label_smoothing: float = field(default=0.0, metadata=checked_by(fraction))
+    positive_weight: float | tuple[float, ...] | None = field(
+        default=None, metadata=checked_by(_positive_weight, in_dtype=True, optional=True)
+    )
 
     name = "binary_cross_entropy"
     target_kind: ClassVar[str] = "multilabel"
     applies: ClassVar[str | None] = "the logistic function"
-    nonzero: ClassVar[tuple[str, ...]] = ("positive_weight",)
-
-    def __post_init__(self) -> None:
-        smoothing = fraction("BinaryCrossEntropy: label_smoothing", self.label_smoothing)
-        object.__setattr__(self, "label_smoothing", smoothing)
-        given = self.positive_weight
-        if given is None:
-            return
-        weights = tuple(given) if isinstance(given, tuple | list) else (given,)
-        if not weights or not all(is_weight(w) and w > 0 for w in weights):
-            raise ValueError(
-                f"BinaryCrossEntropy: positive_weight must be a positive number or one for each "
-                f"output, got {shown(given)}"
-            )
-        floats = tuple(map(float, weights))
-        one = not isinstance(given, tuple | list)
-        object.__setattr__(self, "positive_weight", floats[0] if one else floats)
 
     def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
         if not isinstance(self.positive_weight, tuple):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from array_api_compat import device
 
 from xpnet.checks import positive_integer
 from xpnet.errors import shown
+from xpnet.fields import checked_by
 from xpnet.losses.base import (
     Example,
     Loss,
@@ -45,6 +46,25 @@ def one_hot(xp: Namespace, labels: Array, n_classes: int, dtype: DType) -> Array
     # `labels.device` would do, but for an array that is being traced, which has none.
     classes = xp.arange(n_classes, dtype=labels.dtype, device=device(labels))
     return xp.astype(labels[:, None] == classes[None, :], dtype)
+
+
+def _class_weight(name: str, given: Any) -> tuple[Any, ...]:
+    """The weights as a tuple of numbers, or of pairs (class, number); hashable."""
+    is_mapping = isinstance(given, Mapping)
+    items = list(given.items() if is_mapping else given if isinstance(given, tuple | list) else ())
+    if is_mapping or all(isinstance(item, tuple | list) and len(item) == 2 for item in items):
+        labels, weights = [label for label, _ in items], [weight for _, weight in items]
+    else:
+        labels, weights = [], items
+    whole = all(isinstance(label, Integral) and int(label) >= 0 for label in labels)
+    if not whole or not all(map(is_weight, weights)) or not any(weights):
+        raise ValueError(
+            f"{name} must be one number for each class, or a mapping from class to number, with "
+            f"numbers that are finite, not negative and not all 0 (see balanced_class_weight); "
+            f"got {shown(given)}"
+        )
+    floats = list(map(float, weights))
+    return tuple(sorted(zip(map(int, labels), floats, strict=True))) if labels else tuple(floats)
 
 
 @dataclass(frozen=True)
@@ -86,19 +106,14 @@ class SoftmaxCrossEntropy(Loss):
     architecture for computer vision", 2016, https://arxiv.org/abs/1512.00567
     """
 
-    label_smoothing: float = 0.0
-    class_weight: Mapping[int, float] | Sequence[Any] | None = None
+    label_smoothing: float = field(default=0.0, metadata=checked_by(fraction))
+    class_weight: Mapping[int, float] | Sequence[Any] | None = field(
+        default=None, metadata=checked_by(_class_weight, in_dtype=True, optional=True)
+    )
 
     name = "softmax_cross_entropy"
     target_kind: ClassVar[str] = "classes"
     applies: ClassVar[str | None] = "the softmax"
-    nonzero: ClassVar[tuple[str, ...]] = ("class_weight",)
-
-    def __post_init__(self) -> None:
-        smoothing = fraction("SoftmaxCrossEntropy: label_smoothing", self.label_smoothing)
-        object.__setattr__(self, "label_smoothing", smoothing)
-        if self.class_weight is not None:
-            object.__setattr__(self, "class_weight", _checked_class_weight(self.class_weight))
 
     def loaded(self, asarray: Callable[[Any], Array], n_outputs: int | None) -> LossFunction:
         if n_outputs == 1:
@@ -266,22 +281,3 @@ def balanced_class_weight(labels: Any, n_classes: int) -> tuple[float, ...]:
         )
     n_samples = sum(counts.values())
     return tuple(n_samples / (n_classes * counts[label]) for label in range(n_classes))
-
-
-def _checked_class_weight(given: Any) -> tuple[Any, ...]:
-    """The weights as a tuple of numbers, or of pairs (class, number); hashable."""
-    is_mapping = isinstance(given, Mapping)
-    items = list(given.items() if is_mapping else given if isinstance(given, tuple | list) else ())
-    if is_mapping or all(isinstance(item, tuple | list) and len(item) == 2 for item in items):
-        labels, weights = [label for label, _ in items], [weight for _, weight in items]
-    else:
-        labels, weights = [], items
-    whole = all(isinstance(label, Integral) and int(label) >= 0 for label in labels)
-    if not whole or not all(map(is_weight, weights)) or not any(weights):
-        raise ValueError(
-            f"SoftmaxCrossEntropy: class_weight must be one number for each class, or a mapping "
-            f"from class to number, with numbers that are finite, not negative and not all 0 "
-            f"(see balanced_class_weight); got {shown(given)}"
-        )
-    floats = list(map(float, weights))
-    return tuple(sorted(zip(map(int, labels), floats, strict=True))) if labels else tuple(floats)

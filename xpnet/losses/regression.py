@@ -1,11 +1,11 @@
 """Losses for real numbers. All are means over samples and outputs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from xpnet.errors import shown
-from xpnet.losses.base import ElementwiseLoss, Example, is_weight
+from xpnet.fields import number
+from xpnet.losses.base import ElementwiseLoss, Example
 from xpnet.typing import Array, Namespace
 
 
@@ -75,17 +75,11 @@ class Huber(ElementwiseLoss):
     Huber, "Robust estimation of a location parameter", 1964, https://doi.org/10.1214/aoms/1177703732
     """
 
-    delta: float = 1.0
+    # With 0 there would be no slope, and nothing would be learnt.
+    delta: float = field(default=1.0, metadata=number(above=0))
 
     name = "huber"
     target_kind: ClassVar[str] = "values"
-    # With 0 there would be no slope, and nothing would be learnt.
-    nonzero: ClassVar[tuple[str, ...]] = ("delta",)
-
-    def __post_init__(self) -> None:
-        if not (is_weight(self.delta) and self.delta > 0):
-            raise ValueError(f"Huber: delta must be positive and finite, got {shown(self.delta)}")
-        object.__setattr__(self, "delta", float(self.delta))
 
     def terms(
         self, xp: Namespace, output: Array, target: Array, *, need_grad: bool, **constants: Array

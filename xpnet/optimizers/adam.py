@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
+from xpnet.fields import number
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace, Params
 
@@ -49,19 +50,12 @@ class Adam(Optimizer):
 
     name = "adam"
     learning_rate: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    beta1: float = field(default=0.9, metadata=number(at_least=0, below=1))
+    beta2: float = field(default=0.999, metadata=number(at_least=0, below=1))
+    # Where all gradients were 0 the quotient would be 0 / 0.
+    epsilon: float = field(default=1e-8, metadata=number(above=0))
     _: KW_ONLY
     epsilon_hat: bool = False
-
-    # Where all gradients were 0 the quotient would be 0 / 0.
-    nonzero: ClassVar[tuple[str, ...]] = (*Optimizer.nonzero, "epsilon")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._limit("beta1", "beta2", at_least=0, below=1)
-        self._limit("epsilon", above=0)
 
     def slots(self) -> dict[str, float]:
         return {"gradient_sum": 0.0, "square_sum": 0.0}

@@ -1,19 +1,35 @@
 """What an optimizer is: how one parameter is updated, and what is the same for all of them."""
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import ClassVar
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, ClassVar
 
 from array_api_compat import device
 
-from xpnet.checks import finite_number
+from xpnet.fields import Checked, checked_by, number
 from xpnet.optimizers.around import averaged, clipped, decayed, shrinkage
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.typing import Array, Grads, Namespace, Params
 
 
+def _decayed(name: str, value: Any) -> str | tuple[str, ...]:
+    value = tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, tuple) and value not in ("weights", "all"):
+        raise ValueError(
+            f"{name} must be 'weights', 'all' or a tuple of names of parameters such as "
+            f"('fc1.weight',), got {value!r}"
+        )
+    return value
+
+
+def _schedule(name: str, value: Any) -> Schedule | ReduceOnPlateau:
+    if not isinstance(value, Schedule | ReduceOnPlateau):
+        raise TypeError(f"{name} must be one such as xpnet.schedules.Cosine(), got {value!r}")
+    return value
+
+
 @dataclass(frozen=True, repr=False)
-class Optimizer:
+class Optimizer(Checked):
     """How gradients change parameters: a frozen description, which holds no arrays.
 
     A subclass names what it keeps for every parameter (`slots`), and says how one parameter is
@@ -67,22 +83,20 @@ class Optimizer:
     Control and Optimization 30, 1992, https://doi.org/10.1137/0330046
     """
 
-    learning_rate: float = 0.01
+    learning_rate: float = field(default=0.01, metadata=number(above=0))
     _: KW_ONLY
-    weight_decay: float = 0.0
-    l2: float = 0.0
-    decayed: str | tuple[str, ...] = "weights"
-    clip_norm: float | None = None
-    clip_value: float | None = None
-    ema: float | None = None
-    schedule: Schedule | ReduceOnPlateau | None = None
+    weight_decay: float = field(default=0.0, metadata=number(at_least=0))
+    l2: float = field(default=0.0, metadata=number(at_least=0))
+    decayed: str | tuple[str, ...] = field(default="weights", metadata=checked_by(_decayed))
+    clip_norm: float | None = field(default=None, metadata=number(above=0, optional=True))
+    clip_value: float | None = field(default=None, metadata=number(above=0, optional=True))
+    ema: float | None = field(default=None, metadata=number(at_least=0, below=1, optional=True))
+    schedule: Schedule | ReduceOnPlateau | None = field(
+        default=None, metadata=checked_by(_schedule, optional=True)
+    )
 
     name: ClassVar[str]
     """What the command line calls it, and `xpnet.optimizers.OPTIMIZERS`."""
-
-    nonzero: ClassVar[tuple[str, ...]] = ("learning_rate", "clip_norm", "clip_value")
-    """The options that must become neither 0 nor infinite in the dtype of a training: `fit` and
-    `initial_state` look."""
 
     # -- what an optimizer defines --------------------------------------------------------------
 
@@ -146,28 +160,9 @@ class Optimizer:
     # -- what is the same for all ---------------------------------------------------------------
 
     def __post_init__(self) -> None:
-        self._limit("learning_rate", above=0)
-        self._limit("weight_decay", "l2", at_least=0)
-        for name in ("clip_norm", "clip_value"):
-            if getattr(self, name) is not None:
-                self._limit(name, above=0)
-        if self.ema is not None:
-            self._limit("ema", at_least=0, below=1)
-        kind = type(self).__name__
+        super().__post_init__()
         if self.clip_norm is not None and self.clip_value is not None:
-            raise ValueError(f"{kind}: give clip_norm or clip_value, not both")
-        if isinstance(self.decayed, list):
-            object.__setattr__(self, "decayed", tuple(self.decayed))
-        if not isinstance(self.decayed, tuple) and self.decayed not in ("weights", "all"):
-            raise ValueError(
-                f"{kind}: decayed must be 'weights', 'all' or a tuple of names of parameters such "
-                f"as ('fc1.weight',), got {self.decayed!r}"
-            )
-        if not isinstance(self.schedule, Schedule | ReduceOnPlateau | None):
-            raise TypeError(
-                f"{kind}: schedule must be one such as xpnet.schedules.Cosine(), "
-                f"got {self.schedule!r}"
-            )
+            raise ValueError(f"{type(self).__name__}: give clip_norm or clip_value, not both")
 
     def init(self, xp: Namespace, params: Params) -> dict[str, Array]:
         """The arrays kept between steps: `SLOT/PARAMETER` for each parameter, and `NUMBER`.
@@ -226,8 +221,8 @@ class Optimizer:
         grads = clipped(xp, grads, norm=self.clip_norm, value=self.clip_value)
         kept, names = self.numbers(), self.slots()
         numbers = self.advance(xp, {name: slots[name] for name in kept}, learning_rate)
-        for number in kept:
-            slots[number] = numbers[number]
+        for name in kept:
+            slots[name] = numbers[name]
         shrink = shrinkage(learning_rate, self.weight_decay)
         for name, gradient in grads.items():
             parameter = params[name]
@@ -266,17 +261,10 @@ class Optimizer:
             return bool(parameter.ndim >= 2)
         return self.decayed == "all" or name in self.decayed
 
-    def _limit(self, *names: str, **ends: float) -> None:
-        """Check that these options are numbers in a range, and make them Python numbers."""
-        for name in names:
-            full_name = f"{type(self).__name__}: {name}"
-            value = finite_number(full_name, getattr(self, name), **ends)
-            object.__setattr__(self, name, value)
-
     def __repr__(self) -> str:
         given = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in fields(self)[1:]
-            if getattr(self, field.name) != field.default
+            f"{one.name}={getattr(self, one.name)!r}"
+            for one in fields(self)[1:]
+            if getattr(self, one.name) != one.default
         ]
         return f"{type(self).__name__}({', '.join([repr(self.learning_rate), *given])})"

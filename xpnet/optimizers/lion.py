@@ -1,7 +1,8 @@
 """Lion."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from xpnet.fields import number
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
 
@@ -31,12 +32,8 @@ class Lion(Optimizer):
 
     name = "lion"
     learning_rate: float = 0.0001
-    beta1: float = 0.9
-    beta2: float = 0.99
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._limit("beta1", "beta2", at_least=0, below=1)
+    beta1: float = field(default=0.9, metadata=number(at_least=0, below=1))
+    beta2: float = field(default=0.99, metadata=number(at_least=0, below=1))
 
     def slots(self) -> dict[str, float]:
         return {"mean": 0.0}

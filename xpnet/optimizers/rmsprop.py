@@ -1,9 +1,9 @@
 """RMSprop."""
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
+from xpnet.fields import number
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
 
@@ -38,16 +38,9 @@ class RMSprop(Optimizer):
 
     name = "rmsprop"
     learning_rate: float = 0.01
-    decay: float = 0.99
-    epsilon: float = 1e-8
-
+    decay: float = field(default=0.99, metadata=number(at_least=0, below=1))
     # Where all gradients were 0 the quotient would be 0 / 0.
-    nonzero: ClassVar[tuple[str, ...]] = (*Optimizer.nonzero, "epsilon")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._limit("decay", at_least=0, below=1)
-        self._limit("epsilon", above=0)
+    epsilon: float = field(default=1e-8, metadata=number(above=0))
 
     def slots(self) -> dict[str, float]:
         return {"square_sum": 0.0}

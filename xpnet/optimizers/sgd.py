@@ -1,8 +1,9 @@
 """Stochastic gradient descent: plain, with momentum, with Nesterov's momentum."""
 
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 
+from xpnet.fields import number
 from xpnet.operations import Unmade, subtract_product
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
@@ -89,13 +90,9 @@ class Momentum(Optimizer):
 
     name = "momentum"
     learning_rate: float = 0.1
-    momentum: float = 0.9
+    momentum: float = field(default=0.9, metadata=number(at_least=0, at_most=1))
     _: KW_ONLY
     rate_inside: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._limit("momentum", at_least=0, at_most=1)
 
     def slots(self) -> dict[str, float]:
         return {"velocity": 0.0}

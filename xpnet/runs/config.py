@@ -11,7 +11,7 @@ from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
 from xpnet.data import Dataset
-from xpnet.dtype_limits import problem_in
+from xpnet.dtype_limits import names_in_dtype, problem_in
 from xpnet.errors import one_line, shown
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
@@ -238,7 +238,7 @@ class RunConfig:
 
     def _check_together(self) -> None:
         """Refuse options that do not go with others."""
-        for name in Optimizer.nonzero:
+        for name in names_in_dtype(Optimizer):
             problem = problem_in(self.dtype, getattr(self, name) or 0.0)
             if problem:
                 raise OptionError(name, problem)

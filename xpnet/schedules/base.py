@@ -1,16 +1,16 @@
 """What a schedule is: a table of the factors of the learning rate, made before the first step."""
 
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from xpnet.checks import finite_number
+from xpnet.fields import Checked, number
 from xpnet.typing import HostArray
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Checked):
     """The factors of the learning rate in all steps of a run; a subclass defines `factors`."""
 
     name: ClassVar[str]
@@ -57,10 +57,7 @@ class WarmedUp(Schedule):
     """
 
     _: KW_ONLY
-    warmup: float = 0.0
-
-    def __post_init__(self) -> None:
-        limit(self, "warmup", at_least=0)
+    warmup: float = field(default=0.0, metadata=number(at_least=0))
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
         """The factors after the warm-up.
@@ -87,11 +84,3 @@ class WarmedUp(Schedule):
         n_left = n_steps - n_warm
         rest = self.course(np.arange(n_left) / steps_per_epoch, n_left / steps_per_epoch)
         return np.concatenate([rising, np.broadcast_to(rest, (n_left,))])
-
-
-def limit(schedule: Any, *names: str, **ends: float) -> None:
-    """Check that these options are numbers in a range, and make them Python numbers."""
-    for name in names:
-        full_name = f"{type(schedule).__name__}: {name}"
-        value = finite_number(full_name, getattr(schedule, name), **ends)
-        object.__setattr__(schedule, name, value)

@@ -1,11 +1,12 @@
 """The schedules that follow a formula."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from xpnet.checks import positive_integer
-from xpnet.schedules.base import Schedule, WarmedUp, limit
+from xpnet.fields import checked_by, number
+from xpnet.schedules.base import Schedule, WarmedUp
 from xpnet.typing import HostArray
 
 
@@ -41,13 +42,8 @@ class Step(WarmedUp):
 
     name = "step"
 
-    every: int
-    factor: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "every", positive_integer("Step: every", self.every))
-        limit(self, "factor", above=0)
+    every: int = field(metadata=checked_by(positive_integer))
+    factor: float = field(default=0.1, metadata=number(above=0))
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
         return self.factor ** (np.floor(epochs) // self.every)
@@ -69,12 +65,8 @@ class Exponential(WarmedUp):
 
     name = "exponential"
 
-    factor: float
+    factor: float = field(metadata=number(above=0))
     smooth: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        limit(self, "factor", above=0)
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
         return self.factor ** (epochs if self.smooth else np.floor(epochs))
@@ -96,13 +88,8 @@ class Polynomial(WarmedUp):
 
     name = "polynomial"
 
-    power: float = 1.0
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        limit(self, "power", above=0)
-        limit(self, "final", at_least=0, at_most=1)
+    power: float = field(default=1.0, metadata=number(above=0))
+    final: float = field(default=0.0, metadata=number(at_least=0, at_most=1))
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
         return self.final + (1 - self.final) * (1 - epochs / length) ** self.power
@@ -127,11 +114,7 @@ class Cosine(WarmedUp):
 
     name = "cosine"
 
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        limit(self, "final", at_least=0, at_most=1)
+    final: float = field(default=0.0, metadata=number(at_least=0, at_most=1))
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
         return self.final + (1 - self.final) * _half_wave(epochs / length)
@@ -162,14 +145,9 @@ class OneCycle(Schedule):
 
     name = "one-cycle"
 
-    pct_start: float = 0.3
-    div_factor: float = 25.0
-    final_div_factor: float = 1e4
-
-    def __post_init__(self) -> None:
-        limit(self, "pct_start", above=0, below=1)
-        limit(self, "div_factor", at_least=1)
-        limit(self, "final_div_factor", above=0)
+    pct_start: float = field(default=0.3, metadata=number(above=0, below=1))
+    div_factor: float = field(default=25.0, metadata=number(at_least=1))
+    final_div_factor: float = field(default=1e4, metadata=number(above=0))
 
     def factors(self, epochs: int, steps_per_epoch: int) -> HostArray:
         n_steps = epochs * steps_per_epoch

@@ -1,16 +1,31 @@
 """The schedule that follows what is measured."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
-from xpnet.schedules.base import limit
+from xpnet.fields import Checked, checked_by, number
+
+
+def _monitor(name: str, value: Any) -> str:
+    if not (isinstance(value, str) and value):
+        raise ValueError(
+            f"{name} must be the name of a field of EpochRecord such as 'train_loss', "
+            f"got {shown(value)}"
+        )
+    return value
+
+
+def _count(name: str, value: Any) -> int:
+    if value == 0 and not isinstance(value, bool):
+        return 0
+    return positive_integer(f"{name}, if it is not 0,", value)
 
 
 @dataclass(frozen=True)
-class ReduceOnPlateau:
+class ReduceOnPlateau(Checked):
     """Makes the learning rate smaller when a measured value has not become better for a while.
 
     Parameters
@@ -37,26 +52,12 @@ class ReduceOnPlateau:
 
     name: ClassVar[str] = "plateau"
 
-    monitor: str = "train_loss"
-    factor: float = 0.1
-    patience: int = 10
-    min_delta: float = 1e-4
-    cooldown: int = 0
-    minimum: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.monitor, str) and self.monitor):
-            raise ValueError(
-                f"ReduceOnPlateau: monitor must be the name of a field of EpochRecord such as "
-                f"'train_loss', got {shown(self.monitor)}"
-            )
-        limit(self, "factor", above=0, below=1)
-        limit(self, "min_delta", "minimum", at_least=0)
-        for name in ("patience", "cooldown"):
-            count = getattr(self, name)
-            if count != 0 or isinstance(count, bool):
-                count = positive_integer(f"ReduceOnPlateau: {name}, if it is not 0,", count)
-            object.__setattr__(self, name, int(count))
+    monitor: str = field(default="train_loss", metadata=checked_by(_monitor))
+    factor: float = field(default=0.1, metadata=number(above=0, below=1))
+    patience: int = field(default=10, metadata=checked_by(_count))
+    min_delta: float = field(default=1e-4, metadata=number(at_least=0))
+    cooldown: int = field(default=0, metadata=checked_by(_count))
+    minimum: float = field(default=0.0, metadata=number(at_least=0))
 
     def start(self) -> "Plateau":
         """What follows one training."""

@@ -142,7 +142,7 @@ def make_step(
     # A penalty, and layers of one's own, look at gradients.
     unseen = optimizer.takes_unmade and penalty is None and _are_own(*_parts(model))
     backward_xp = with_overrides(xp, unmade_gradient=Unmade) if unseen else xp
-    averaged, constrained = optimizer.ema is not None, model.has_constraint()
+    averaged, constraints = optimizer.ema is not None, model.constraints()
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
         """Consumes `state`: forward, loss, backward, update."""
@@ -155,8 +155,8 @@ def make_step(
             counts = rows.shape[0] if weight is None else xp.sum(weight)
             value, grads = penalized(xp, penalty, params, counts, value, grads)
         params, slots = optimizer.update(xp, params, grads, slots, scheduled_rate(xp, state))
-        if constrained:
-            params = model.constrain(xp, params)
+        for name, constraint in constraints.items():
+            params[name] = constraint(xp, params[name])
         if buffers:
             buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
@@ -241,7 +241,7 @@ def _parts(model: Layer) -> list[Any]:
     layers = [model]
     for layer in layers:
         layers += [layer.layer] if isinstance(layer, Frozen) else inner_layers(layer).values()
-    return [*layers, *(getattr(layer, "constraint", None) for layer in layers)]
+    return [*layers, *model.constraints().values()]
 
 
 def _are_own(*parts: Any) -> bool:
