@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from xpnet.backends import Backend
-from xpnet.model import Sequential
+from xpnet.layers import Sequential
 from xpnet.network.evaluation import make_evaluator
 from xpnet.optimizers import Optimizer
 from xpnet.sklearn.objective import WeightPenalty

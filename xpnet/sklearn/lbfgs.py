@@ -11,8 +11,7 @@ from xpnet.backends import Backend
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import move
 from xpnet.inputs.weighted import Weighted, rows_of
-from xpnet.layers import Context, Dropout
-from xpnet.model import Sequential
+from xpnet.layers import Context, Dropout, Sequential
 from xpnet.network.evaluation import chunk_rows, make_evaluator
 from xpnet.network.output import loaded_loss
 from xpnet.network.state import load_array

@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
-from xpnet.model import Sequential
+from xpnet.layers import Sequential
 from xpnet.network.evaluation import Evaluation
 from xpnet.sklearn.architecture import Structure, layer_sizes
 from xpnet.sklearn.fitted import Fitted
