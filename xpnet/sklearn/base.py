@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
+from xpnet.backends.steps import CALLED
 from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import move
@@ -192,6 +193,8 @@ class BaseMLP(BaseEstimator):
             work = open_backend("numpy" if home is None else home.name, self.device, dtype)
         else:
             work = home
+        if not self.compile and CALLED in work.offered_steps:
+            work.choose_steps(CALLED)
         # The one of the call before, where it is the same, knows how many threads are best.
         engine = self._kept.engine if "_kept" in vars(self) else None
         return work if engine is None or not engine.is_on(work) else engine.backend

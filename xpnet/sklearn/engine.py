@@ -20,7 +20,6 @@ class Recipe:
     optimizer: Optimizer
     alpha: float
     seed: int
-    recorded: bool
 
 
 class Engine:
@@ -33,8 +32,7 @@ class Engine:
             backend, model, problem.objective(), optimizer, seed=recipe.seed,
             sum_losses=True, penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
         )  # fmt: skip
-        pure = recipe.recorded and is_pure(model, problem.loss, optimizer)
-        self.run = backend.repeat(step, pure=pure)
+        self.run = backend.repeat(step, pure=is_pure(model, problem.loss, optimizer))
         self.evaluate = make_evaluator(
             backend, model, problem.objective(divided=False), kind=problem.kind
         )
@@ -46,8 +44,8 @@ class Engine:
             forget()
 
     def is_on(self, backend: Backend) -> bool:
-        """Whether its steps are taken on the same library and device, in the same dtype."""
+        """Whether its steps are taken on the same library and device, in the same dtype and way."""
         mine = self.backend
-        return (mine.name, mine.device, mine.dtype_name) == (
-            backend.name, backend.device, backend.dtype_name,
+        return (mine.name, mine.device, mine.dtype_name, mine.steps) == (
+            backend.name, backend.device, backend.dtype_name, backend.steps,
         )  # fmt: skip

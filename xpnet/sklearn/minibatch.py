@@ -72,7 +72,7 @@ def _engine(
 ) -> Engine:
     """The steps: those of the last `partial_fit`, where they are the same."""
     alpha = float(settings.alpha)
-    recipe = Recipe(task.model, task.problem, optimizer, alpha, seed, settings.compile)
+    recipe = Recipe(task.model, task.problem, optimizer, alpha, seed)
     known = before.engine if before is not None and task.incremental else None
     if known is not None and (known.recipe, known.backend) == (recipe, task.work):
         return known
