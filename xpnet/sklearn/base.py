@@ -12,12 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.backends.steps import CALLED
-from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import move
 from xpnet.layers import ACTIVATIONS, Layer
 from xpnet.network.network import Network
-from xpnet.network.prediction import Head, outputs_in_chunks
+from xpnet.network.prediction import Head
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn import lbfgs, minibatch, scoring
@@ -35,6 +34,7 @@ from xpnet.sklearn.checking import (
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.fitted import SEEN, Fitted, Kept, check_finite, take_on
 from xpnet.sklearn.holding import Checked, Held
+from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.scoring import is_scored, make_score
@@ -256,9 +256,7 @@ class BaseMLP(BaseEstimator):
                 name: work.xp.astype(move(work, value), work.dtype, copy=False)
                 for name, value in arrays_of(self).items()
             }
-            as_it_is = Preparation(1.0, work.dtype_name, self._kept.model.input_shape())
-            parts = outputs_in_chunks(work, self._kept.model, arrays, x, as_it_is)
-            found = [head(work.xp, output) for _, output in parts]
+            found = list(outputs_of(work, self._kept.model, arrays, x, head))
             result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
         return home, move(home, result)
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from xpnet.backends import Backend
 from xpnet.layers import Sequential
-from xpnet.network.evaluation import make_evaluator
 from xpnet.optimizers import Optimizer
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
@@ -33,9 +32,7 @@ class Engine:
             sum_losses=True, penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
         )  # fmt: skip
         self.run = backend.repeat(step, pure=is_pure(model, problem.loss, optimizer))
-        self.evaluate = make_evaluator(
-            backend, model, problem.objective(divided=False), kind=problem.kind
-        )
+        self.evaluate = problem.evaluator(backend, model)
 
     def forget_samples(self) -> None:
         """Let go of the samples that steps were taken on: what is recorded reads them."""

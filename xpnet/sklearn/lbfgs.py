@@ -12,7 +12,7 @@ from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import move
 from xpnet.inputs.weighted import Weighted, rows_of
 from xpnet.layers import Context, Dropout, Sequential
-from xpnet.network.evaluation import chunk_rows, make_evaluator
+from xpnet.network.evaluation import chunk_rows
 from xpnet.network.output import loaded_loss
 from xpnet.network.state import load_array
 from xpnet.random import derive
@@ -182,12 +182,10 @@ def _initial(task: Task, settings: Settings, before: Fitted | None) -> dict[str,
 
 def _measuring(task: Task, curves: Curves) -> Callable[[Mapping[str, Array]], None] | None:
     """What adds the loss on the validation set to its curve, where there is one."""
-    held, problem = task.held, task.problem
+    held = task.held
     if held is None:
         return None
-    evaluate = make_evaluator(
-        task.work, task.model, problem.objective(divided=False), kind=problem.kind,
-    )  # fmt: skip
+    evaluate = task.problem.evaluator(task.work, task.model)
     curve = curves.measured()
     return lambda params: curve.append(evaluate(params, held.x, held.y).loss)
 
