@@ -141,14 +141,13 @@ def solve(task: Task, settings: Settings, before: Fitted | None) -> Fitted:
     ValueError
         If there is a dropout among the activations.
     """
-    work, problem, samples, held = task.work, task.problem, task.samples, task.held
+    work, problem, samples = task.work, task.problem, task.samples
     if any(isinstance(layer, Dropout) for layer in task.structure.between):
         raise ValueError(
             "solver='lbfgs' takes no steps by batches and cannot do with Dropout among the "
             "activations: take solver='adam' or 'sgd', or leave it out"
         )
-    known = None if before is None else before.curves
-    curves = Curves.for_call(settings, known, validated=held is not None)
+    curves = task.curves(settings, before)
     y, total = load_target(work, samples.target, problem.kind), float(samples.x.shape[0])
     if samples.weight is not None:
         y = Weighted(y, load_array(work, samples.weight))
