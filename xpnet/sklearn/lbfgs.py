@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.backends import Backend
 from xpnet.inputs.chunks import chunks
@@ -21,11 +22,11 @@ from xpnet.sklearn.checking import load_target
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.objective import WeightPenalty
-from xpnet.sklearn.private import warn_of_optimize_result
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.settings import Settings
 from xpnet.sklearn.task import Task, draw_seed
-from xpnet.streams import heard_or_not, say
+from xpnet.sklearn.warning import warn_of_call
+from xpnet.streams import say
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.step import penalized
 from xpnet.typing import Array, HostArray
@@ -212,6 +213,22 @@ def _minimised(
         function, function.pack(params), method="L-BFGS-B", jac=True, options=options,
         callback=callback,
     )  # fmt: skip
-    with heard_or_not():  # it warns
-        warn_of_optimize_result("lbfgs", result, settings.max_iter)
+    if result.status != 0:
+        _warn_of_result(result, settings.max_iter)
     return result
+
+
+def _warn_of_result(result: Any, max_iter: int) -> None:
+    """Warn in the words of scikit-learn, whose own warning points to the line that it stands in."""
+    n_iter = min(result.nit, max_iter)
+    more = (
+        f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
+        if n_iter == max_iter
+        else ""
+    )
+    warn_of_call(
+        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
+        f"{result.message}\n{more}\nYou might also want to scale the data as shown in:\n"
+        f"    https://scikit-learn.org/stable/modules/preprocessing.html",
+        ConvergenceWarning,
+    )
