@@ -19,7 +19,7 @@ from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
 from xpnet.drawing import figure_class
 from xpnet.errors import readable
-from xpnet.files import cannot_write, write_atomically
+from xpnet.files import write_atomically, writing
 from xpnet.runs.config import RunConfig
 from xpnet.runs.options import Section
 
@@ -192,7 +192,5 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    try:
+    with writing(path):
         write_atomically(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error
