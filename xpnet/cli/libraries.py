@@ -75,10 +75,8 @@ def parity(
         _check_plots()
     opened = []
     for name in filter(None, (part.strip() for part in names.split(","))):
-        try:
+        with usage_errors("--backends"):
             opened.append(open_backend(name, None, dtype))
-        except ValueError as error:
-            raise click.UsageError(f"--backends: {error}") from error
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
     data = load_dataset(config.dataset, data_dir=config.data_dir).limited(config.limit)
