@@ -1,6 +1,8 @@
 """The CuPy backend on a CuPy that is pretended: what can be run of it where there is no GPU."""
 
+import copy
 import logging
+import pickle
 import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -133,6 +135,10 @@ def pretended(monkeypatch):
             cupy_backend.CupyBackend, "installed_version", classmethod(lambda cls: "14.2")
         )
 
+        monkeypatch.setattr(
+            cupy_backend.CupyBackend, "device_of", classmethod(lambda cls, x: "cuda:0")
+        )
+
         def find_handles():
             if library is None:
                 raise OSError("libcublas.so: not\nfound")
@@ -210,7 +216,7 @@ def test_without_capture_nothing_is_opened(pretended, by):
     cupy = pretended(library)
     backend = open_backend("cupy", None, "float64", steps="called" if by == "steps" else None)
     backend.capture = False if by == "capture" else backend.capture
-    assert (backend.fuse, backend.capture) == (by == "capture", False)
+    assert (backend.steps, backend.fuse, backend.capture) == ("called", by == "capture", False)
     assert backend.planned_steps() == "steps called"
     state, _ = train(backend)
     assert backend.taken_steps() == "all steps called"
@@ -227,6 +233,45 @@ def test_which_steps_there_are(pretended):
     assert backend.taken_steps() == "2 CUDA graphs recorded, and started 1,234 times"
     with pytest.raises(ValueError, match="has no steps that are compiled, they are recorded or ca"):
         open_backend("cupy", steps="compiled")
+
+
+def set_capture(backend, capture):
+    backend.capture = capture
+
+
+@pytest.mark.parametrize(
+    ("choose", "steps", "fuse"),
+    [
+        (lambda backend: None, "recorded", True),
+        (lambda backend: set_capture(backend, False), "called", True),
+        (lambda backend: backend.choose_steps("called"), "called", False),
+        (lambda backend: setattr(backend, "fuse", False), "recorded", False),
+        (lambda b: (b.choose_steps("called"), setattr(b, "fuse", True)), "called", True),
+        (lambda b: (set_capture(b, False), b.choose_steps("recorded")), "recorded", True),
+        (lambda b: (set_capture(b, False), set_capture(b, True)), "recorded", True),
+    ],
+)
+def test_copies_and_pickles_take_their_steps_as_chosen(pretended, choose, steps, fuse):
+    pretended(EmulatedCublas())
+    backend = open_backend("cupy", None, "float64")
+    choose(backend)
+    for one in (backend, pickle.loads(pickle.dumps(backend)), copy.deepcopy(backend)):
+        assert (one.steps, one.capture, one.fuse) == (steps, steps == "recorded", fuse)
+        assert one.planned_steps() == f"steps {steps}"
+        assert open_backend(one, steps=steps) is one
+
+
+def test_where_there_is_no_gpu_nothing_is_left_of_its_settings(pretended, caplog):
+    cupy = pretended(EmulatedCublas())
+    backend = open_backend("cupy", None, "float64", steps="called")
+    backend.fuse, backend.chunk_values = True, 5
+    content = pickle.dumps(backend)
+    assert pickle.loads(content).chunk_values == 5
+    cupy.cuda.runtime.getDeviceCount = lambda: 0
+    cupy.cuda.runtime.driverGetVersion = lambda: 0
+    again = pickle.loads(content)
+    assert (again.name, again.chunk_values) == ("numpy", type(again).chunk_values)
+    assert not hasattr(again, "fuse")
 
 
 def test_without_cublas_cupy_makes_the_products(pretended, caplog):

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from xpnet import Dense, Huber, LeakyReLU, MaxNorm, SoftmaxCrossEntropy
-from xpnet.descriptions import build_from_fields, describe_fields, named_classes, written_as
+from xpnet.descriptions import (
+    build_from_fields,
+    describe_fields,
+    named_classes,
+    same_description,
+    same_in_words,
+    written_as,
+)
 from xpnet.initializers import Normal, he_normal
 from xpnet.layers import build_layer, describe_layer
 from xpnet.losses import build_loss, describe_loss
@@ -98,3 +105,63 @@ def test_classes_are_named_by_themselves_and_not_by_what_they_are_made_of():
     assert named_classes({"a": Part, "b": Child, "c": Other, "d": 3, "e": Huber}, Part) == {
         "part": Part, "other": Other,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"a": [1, {"b": 0}]}, {"a": [1.0, {"b": 0.0}]}, True),
+        ({"a": 1}, {"a": 1, "b": None}, False),
+        ({"a": 1}, {"b": 1}, False),
+        ([1, 2], [1], False),
+        ([1, 2], [2, 1], False),
+        ([1], {"0": 1}, False),
+        ({"bias": True}, {"bias": 1}, False),
+        (0.0, False, False),
+        (True, True, True),
+        (None, 0, False),
+        ("1", "1.0", False),  # the label of a class
+        ("1", 1, False),
+        (2**53, float(2**53), True),
+        (2**53 + 1, float(2**53), False),
+    ],
+)
+def test_descriptions_are_compared_by_value(one, other, same):
+    assert same_description(one, other) is same
+    assert same_description(other, one) is same
+
+
+def test_the_depth_of_a_description_has_no_end():
+    one, other = [1], [1.0]
+    for _ in range(100_000):
+        one, other = [one], [other]
+    assert same_description(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Loss(smoothing=0, weight=None)", "Loss(smoothing=0.0, weight=None)", True),
+        ("Loss(weight=(1, 2))", "Loss(weight=(1.0, 2.0))", True),
+        ("Adam(rate=1e-08)", "Adam(rate=0.00000001)", True),
+        ("Adam(rate=1e-08)", "Adam(rate=1e+08)", False),
+        ("SGD(0.1)", "SGD(-0.1)", False),
+        ("SGD(0.1)", "SGD(0.2)", False),
+        ("SGD(0.1)", "SGD(0.1, l2=0.0)", False),
+        ("SGD(nesterov=True)", "SGD(nesterov=1)", False),
+        ("Named('1')", "Named('1.0')", False),
+        ('Named("it\'s 1")', 'Named("it\'s 1.0")', False),
+        (r"Named('\'1')", r"Named('\'1.0')", False),
+        ("Named('a', 1)", "Named('a', 1.0)", True),
+        ("Named('1", "Named('1.0", False),
+        ("layer1.0", "layer1", False),
+        ("v1", "v1.0", False),
+        ("<f at 1>", "<f at 1.0>", True),
+        ("int(16)", "int(0x10)", False),
+        ("int(%s)" % ("1" * 5000), "int(%s.0)" % ("1" * 5000), False),
+    ],
+)
+def test_numbers_in_words_are_compared_by_value(one, other, same):
+    assert same_in_words(one, other) is same
+    assert same_in_words(other, one) is same
+    assert same_in_words(one, one)

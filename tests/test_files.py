@@ -23,6 +23,7 @@ from xpnet.files import (
     check_file,
     remove_temporaries,
     write_atomically,
+    writing,
 )
 
 pytestmark = pytest.mark.installed
@@ -310,6 +311,19 @@ def test_the_sentence_is_short_and_safe_whatever_the_name():
     assert long.endswith("x: cannot be written: File name too long")
     strange = str(cannot_write("a\x1b[2J\nb\udcff", OSError(errno.EACCES, "Permission denied")))
     assert strange == r"a\x1b[2J b\udcff: cannot be written: Permission denied"
+
+
+def test_a_scope_in_which_files_are_written():
+    with writing("a"):
+        pass
+    said = "b: cannot be written: Input/output error"
+    with pytest.raises(RunError, match=said) as info, writing("a"):
+        raise OSError(errno.EIO, "Input/output error", "b")
+    assert isinstance(info.value.__cause__, OSError)
+    for error in (RunError("it holds a run"), ValueError("odd"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as info, writing("a"):
+            raise error
+        assert info.value is error
 
 
 # -- files to read --------------------------------------------------------------------------------

@@ -34,9 +34,9 @@ from xpnet.layers import (
     MaxNorm,
     ReLU,
     Residual,
+    Sequential,
 )
 from xpnet.losses import SoftmaxCrossEntropy
-from xpnet.model import Sequential
 from xpnet.runs.config_file import read_config
 from xpnet.runs.options import OptionError
 from xpnet.saving.snapshot import read_snapshot

@@ -12,7 +12,8 @@ import pytest
 from conftest import page
 
 import xpnet
-from xpnet import Adam
+from xpnet import Adam, load_dataset
+from xpnet.cli.libraries import parity
 from xpnet.cli.training import train
 from xpnet.runs.config import RunConfig, defaults_of_classes
 from xpnet.runs.config_file import write_config
@@ -256,3 +257,38 @@ def test_the_documentation_says_which_may_change():
     may_change = {name.replace("_", "-") for name, one in OPTIONS.items() if one.may_change}
     wrong = may_change ^ set(re.findall(r"--([\w-]+)", said))
     assert wrong == set(), "docs/command-line.md, after 'These may change': too many, or missing"
+
+
+# -- what the options are used for ----------------------------------------------------------------
+
+
+OTHERS = {bool: True, int: 3, float: 0.25, tuple[int, ...]: (5,)}
+NEEDED = {"step": {"schedule_every": 2}, "exponential": {"schedule_factor": 0.5}}
+
+
+def other_value(one):
+    """One that is allowed, and not the default."""
+    if one.choices:
+        return next(word for word in one.choices if word != one.default)
+    return OTHERS[one.kind]
+
+
+def test_parity_uses_the_options_that_it_takes():
+    """Each changes the network, or how it is trained, but for what the command reads itself."""
+    data = load_dataset("digits")
+    taken = {parameter.name for parameter in parity.params} & OPTIONS.keys()
+    assert {"hidden", "epochs", "momentum", "schedule_every"} <= taken
+    assert not {"start", "freeze", "patience", "threads", "steps", "checkpoint_every"} & taken
+
+    def training(**given):
+        config = RunConfig(**given)
+        return repr((config.model(data), config.fit_options()))
+
+    for name in taken - {"dataset", "limit", "data_dir", "dtype"}:
+        one, chosen = OPTIONS[name], {}
+        if one.of:
+            word = next(iter(defaults_of_classes(one)))
+            chosen = {one.of: word, **NEEDED.get(word, {})}
+        value = other_value(one)
+        changed = {**NEEDED.get(value, {}), **chosen, name: value}
+        assert training(**chosen) != training(**changed), name

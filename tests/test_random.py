@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.random import PCG64, Generator, SeedSequence
 
 from xpnet import open_backend, probe_backends
-from xpnet.layers import Dense, ReLU
-from xpnet.model import Sequential, mlp
+from xpnet.layers import Dense, ReLU, Sequential
+from xpnet.model import mlp
 from xpnet.random import (
     derive,
     dropped_fraction,

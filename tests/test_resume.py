@@ -1,5 +1,6 @@
 """A training that is saved and goes on: the same bytes as without a break."""
 
+import json
 import os
 import re
 import signal
@@ -358,6 +359,46 @@ def test_arrays_that_do_not_fit_are_listed(saved, tmp_path):
         "param/fc2.bias (float32) holds what are not finite",
     ):  # fmt: skip
         assert part in str(info.value)
+
+
+def change_training(name, before, after):
+    """What changes a text, or a number that is described, of a saved training."""
+
+    def change(arrays, metadata):
+        training = metadata["training"]
+        text = json.dumps(training[name])
+        assert before in text
+        training[name] = json.loads(text.replace(before, after))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("loss", "label_smoothing=0.0", "label_smoothing=0"),
+        ("optimizer", "SGD(0.2)", "SGD(2e-1)"),
+        ("batch_size", "7", "7.0"),
+        ("model", '"rate": 0.3', '"rate": 3.0e-1'),
+        ("model", '"n_out": 8', '"n_out": 8.0'),
+    ],
+)
+def test_the_same_number_is_the_same_training(saved, tmp_path, name, before, after):
+    resume_changed(saved, tmp_path, change_training(name, before, after))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("loss", "label_smoothing=0.0", "label_smoothing=False"),
+        ("loss", "label_smoothing=0.0", "label_smoothing='0'"),
+        ("model", '"bias": true', '"bias": 1'),
+        ("drop_last", "null", "0"),
+    ],
+)
+def test_what_is_no_number_is_not_compared_as_one(saved, tmp_path, name, before, after):
+    with pytest.raises(CheckpointError, match=f"resume: .* another one than this: {name} was"):
+        resume_changed(saved, tmp_path, change_training(name, before, after))
 
 
 @pytest.mark.parametrize("key", ["epoch", "history", "callbacks", "configuration"])

@@ -11,7 +11,8 @@ import pytest
 from conftest import require
 from estimators import LABELS, VALUES, X, quietly
 from scipy.sparse import csr_matrix
-from sklearn.exceptions import NotFittedError
+from sklearn import neural_network
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 import xpnet
 from xpnet import (
@@ -271,12 +272,24 @@ def test_warnings_point_to_the_line_that_calls_fit():
         ({"max_iter": 1}, "Maximum iterations"),
         ({"max_iter": 1, "batch_size": 999}, "clipped"),
         ({"callbacks": [Press()]}, "interrupted"),
+        ({"solver": "lbfgs", "max_iter": 1}, "lbfgs failed to converge after 1 iteration"),
+        ({"solver": "lbfgs", "max_fun": 2}, "lbfgs failed to converge after"),
     ):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             MLPClassifier(**options).fit(X, LABELS)
         assert message in str(caught[0].message)
         assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize("options", [{"max_iter": 2}, {"max_iter": 500, "max_fun": 3}])
+def test_lbfgs_warns_in_the_words_of_scikit_learn(options):
+    texts = []
+    for cls in (MLPClassifier, neural_network.MLPClassifier):
+        with pytest.warns(ConvergenceWarning) as caught:
+            cls((3,), solver="lbfgs", random_state=0, **options).fit(X, LABELS)
+        texts.append(re.sub(r"after \d+ iter", "after N iter", str(caught[0].message)))
+    assert texts[0] == texts[1]
 
 
 # -- what is refused ----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+from conftest import require
 from estimators import LABELS, VALUES, WEIGHTS, X, quietly
 from scipy import sparse
 from sklearn import config_context
@@ -29,6 +30,7 @@ from xpnet import (
     ReduceOnPlateau,
     SoftmaxCrossEntropy,
     load,
+    mean_squared_error,
     open_backend,
 )
 from xpnet.inputs.weighted import Weighted
@@ -179,6 +181,46 @@ def test_clipping_limits_a_step():
 
 def test_steps_that_are_not_recorded_give_the_same():
     np.testing.assert_array_equal(classifier(compile=False).coefs_[0], classifier().coefs_[0])
+
+
+def own_loss(xp, output, target, *, weight=None, need_grad=True):
+    """One of which is not known whether it looks at its arguments alone."""
+    return mean_squared_error(xp, output, target, weight=weight, need_grad=need_grad)
+
+
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ({"compile": False}, "24 steps called"),
+        ({"compile": False, "loss": own_loss}, "24 steps called"),
+        ({"loss": own_loss}, "24 steps called (not recorded: they are not known to be pure)"),
+        ({"backend": "numpy", "compile": False}, "24 steps called"),
+        ({"backend": "torch", "compile": False}, "all steps called"),
+        ({"backend": "jax", "compile": False}, "all steps compiled"),
+    ],
+)
+def test_how_steps_were_taken_and_if_not_recorded_why(options, taken):
+    if "backend" in options:
+        require(options["backend"])
+    model = MLPRegressor(hidden_layer_sizes=4, batch_size=20, random_state=0, **options)
+    for _ in range(4):
+        model.partial_fit(X, VALUES)
+    assert model._kept.engine.backend.taken_steps() == taken
+
+
+def test_how_steps_are_taken_may_change_between_parts():
+    model, expected = (
+        MLPRegressor(hidden_layer_sizes=4, batch_size=4, random_state=0) for _ in range(2)
+    )
+    found = []
+    for compiled in (False, False, True, True, False):
+        model.set_params(compile=compiled).partial_fit(X, VALUES)
+        found.append(model._kept.engine.backend.taken_steps())
+        expected.partial_fit(X, VALUES)
+    assert found[:2] == ["30 steps called", "60 steps called"]
+    assert "recorded" in found[3]
+    assert found[4] == "30 steps called"
+    np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
 
 
 def test_losses_of_ones_own():

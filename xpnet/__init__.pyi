@@ -45,6 +45,7 @@ from xpnet.layers import LeakyReLU as LeakyReLU
 from xpnet.layers import MaxNorm as MaxNorm
 from xpnet.layers import ReLU as ReLU
 from xpnet.layers import Residual as Residual
+from xpnet.layers import Sequential as Sequential
 from xpnet.layers import Sigmoid as Sigmoid
 from xpnet.layers import SiLU as SiLU
 from xpnet.layers import Softmax as Softmax
@@ -64,7 +65,6 @@ from xpnet.losses import mean_absolute_error as mean_absolute_error
 from xpnet.losses import mean_squared_error as mean_squared_error
 from xpnet.losses import poisson_deviance as poisson_deviance
 from xpnet.losses import softmax_cross_entropy as softmax_cross_entropy
-from xpnet.model import Sequential as Sequential
 from xpnet.model import mlp as mlp
 from xpnet.network import ClassificationReport as ClassificationReport
 from xpnet.network import Evaluation as Evaluation

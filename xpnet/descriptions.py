@@ -4,7 +4,9 @@ A part is a frozen dataclass of numbers and text: a layer, a loss, a constraint.
 another part, or a function, says in its metadata how that is written: `written_as`.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -62,6 +64,54 @@ def build_from_fields(kind: type[T], options: Mapping[str, Any]) -> T:
             for name, value in options.items()
         }
     )
+
+
+def same_description(one: Any, other: Any) -> bool:
+    """Whether two descriptions, as JSON values, are the same: 1 is 1.0, and true is neither."""
+    pairs = [(one, other)]  # and no recursion: files may have more levels than the stack
+    while pairs:
+        x, y = pairs.pop()
+        if isinstance(x, dict) and isinstance(y, dict):
+            if x.keys() != y.keys():
+                return False
+            pairs += [(value, y[name]) for name, value in x.items()]
+        elif isinstance(x, list) and isinstance(y, list):
+            if len(x) != len(y):
+                return False
+            pairs += zip(x, y, strict=True)
+        elif isinstance(x, bool) != isinstance(y, bool) or x != y:
+            return False
+    return True
+
+
+def same_in_words(one: str, other: str) -> bool:
+    """Whether two texts such as those of `repr` are the same, the numbers in them by value."""
+    return one == other or _pieces(one) == _pieces(other)
+
+
+_PIECES = re.compile(
+    r"""
+    '(?:[^'\\]|\\.)*(?:'|\Z) | "(?:[^"\\]|\\.)*(?:"|\Z)  # a text: the numbers in it are none
+    | [^\W\d][\w.]*                                      # a name
+    | (?P<number>[0-9][0-9A-Za-z.]*(?:(?<=[eE])[+-][0-9]+)?)
+    | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+_MOST_DIGITS = 1000  # of a longer one Python makes no integer
+
+
+def _pieces(text: str) -> list[Any]:
+    """A text in parts, of which numbers are numbers."""
+    pieces: list[Any] = []
+    for match in _PIECES.finditer(text):
+        piece = match[0]
+        pieces.append(piece)
+        if match["number"] and len(piece) <= _MOST_DIGITS:
+            with suppress(ValueError):
+                pieces[-1] = int(piece) if piece.isdecimal() else float(piece)
+    return pieces
 
 
 def named_classes(namespace: Mapping[str, Any], base: type[T]) -> dict[str, type[T]]:

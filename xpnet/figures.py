@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpnet.files import cannot_write, write_atomically
+from xpnet.files import write_atomically, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +24,8 @@ def save_figure(figure: "Figure", path: Path) -> None:
     _box_unknown_characters(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    try:
+    with writing(path):
         write_atomically(path, content.getvalue())
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _box_unknown_characters(figure: "Figure") -> None:

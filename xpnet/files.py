@@ -8,7 +8,8 @@ import errno
 import os
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xpnet.errors import RunError, one_line, reason_of
@@ -97,6 +98,23 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> RunError:
     # A number is that of a descriptor, which nobody knows.
     name = named if isinstance(named, str | bytes) and named else path
     return RunError(f"{one_line(os.fsdecode(name))}: cannot be written: {reason_of(error)}")
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A scope in which a file or folder is written.
+
+    Raises
+    ------
+    RunError
+        If it cannot be; see `cannot_write`.
+    """
+    try:
+        yield
+    except RunError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def append_line(path: str | os.PathLike[str], line: str) -> None:

@@ -3,8 +3,7 @@
 import itertools
 
 from xpnet.initializers import Initializer, he_normal
-from xpnet.layers import BatchNorm, Dense, Dropout, Layer, ReLU
-from xpnet.layers import Sequential as Sequential
+from xpnet.layers import BatchNorm, Dense, Dropout, Layer, ReLU, Sequential
 from xpnet.layers.container import not_a_layer
 
 

@@ -11,8 +11,7 @@ the program has put there.
 
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import IO, Any
 
 
@@ -86,18 +85,6 @@ def warn(message: str, category: type[Warning] = UserWarning, *, stacklevel: int
         raise
     except Exception:  # of sys.stderr, or of what the program shows warnings with
         pass
-
-
-@contextmanager
-def heard_or_not() -> Iterator[None]:
-    """A scope in which a library may warn, whether or not there is a standard error to take it."""
-    try:
-        yield
-    except Warning:
-        raise
-    except Exception:
-        if can_flush(sys.stderr):
-            raise
 
 
 def log_warning(message: str, *values: object) -> None:

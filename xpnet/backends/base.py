@@ -1,6 +1,6 @@
 """What a backend is: all that differs between array libraries, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -120,6 +120,8 @@ class Backend:
         How many threads of the CPU make a product, where that was chosen; else None.
     tf32
         Whether float32 products may be made in TF32.
+    set_by_hand
+        Attributes that a program may set afterwards, which pickles and copies keep.
     fallback
         The backend that takes the place of one that a pickle names and that cannot be had here.
     """
@@ -134,6 +136,7 @@ class Backend:
     steps_per_call: ClassVar[int] = 1
     offered_steps: ClassVar[tuple[str, ...]] = (CALLED,)
     chunk_values: int = 2_000_000
+    set_by_hand: ClassVar[tuple[str, ...]] = ("chunk_values",)
     fallback: ClassVar["type[Backend] | None"] = None
 
     xp: Namespace
@@ -355,8 +358,9 @@ class Backend:
     def __reduce__(self) -> tuple[Any, ...]:
         with self.scope():
             device = self.device_of(self.asarray(0.0))
+        own = {name: getattr(self, name) for name in self.set_by_hand}
         return reopened, (
-            type(self), device, self.dtype_name, self.tf32, self.threads, self.steps,
+            type(self), device, self.dtype_name, self.tf32, self.threads, self.steps, own,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -370,6 +374,7 @@ def reopened(
     tf32: bool,
     threads: int | None,
     steps: str | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> Backend:
     """A backend from a pickle: as it was opened there, or its `fallback` if that is not to be had.
 
@@ -379,6 +384,8 @@ def reopened(
         Its class.
     device, dtype, tf32, threads, steps
         As `open_backend` takes them. TF32 is left out where the device has none.
+    own
+        What was set by hand, by the names of `set_by_hand`; of another backend it says nothing.
     """
     try:
         try:
@@ -399,6 +406,8 @@ def reopened(
         backend.limit_threads(threads)
     if steps is not None:
         backend.choose_steps(steps)
+    for name, value in (own or {}).items():
+        setattr(backend, name, value)
     return backend
 
 

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import Monitor
 from xpnet.checks import positive_integer
-from xpnet.errors import RunError
-from xpnet.files import cannot_write, remove_temporaries
+from xpnet.files import remove_temporaries, writing
 from xpnet.history import EpochRecord
 from xpnet.network.network import Network
 from xpnet.saving.folder_lock import FolderLock
@@ -92,24 +91,18 @@ class Checkpoint(Callback):
             self._improved(record)
         self._last: tuple[int, int] | None = None
         self.saved_to = None
-        try:
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if self._lock is None:
                 self._lock = FolderLock(self.path)
             # A process that was killed while it wrote has left its temporary file.
             remove_temporaries(self.path, self.files)
-        except RunError:
-            raise
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
     def on_epoch(self, network: Network, record: EpochRecord) -> bool | None:
         if self._improved(record):
             self._check_mine()
-            try:
+            with writing(self.path):
                 network.save(self.path / BEST)
-            except OSError as error:
-                raise cannot_write(self.path, error) from error
         return None
 
     def on_end(self, network: Network) -> None:
@@ -145,12 +138,10 @@ class Checkpoint(Callback):
     def on_snapshot(self, snapshot: Snapshot) -> None:
         file = self.path / CHECKPOINT
         self._check_mine()
-        try:
+        with writing(self.path):
             snapshot.save(file, configuration=self.configuration)
             if snapshot.epoch == snapshot.step == 0:
                 (self.path / BEST).unlink(missing_ok=True)  # of another training
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         self._last = snapshot.epoch, snapshot.step
         self.saved_to = str(file)
 

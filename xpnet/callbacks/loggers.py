@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.callbacks.base import Callback
-from xpnet.files import append_line, cannot_write, write_atomically
+from xpnet.files import append_line, write_atomically, writing
 from xpnet.history import EpochRecord, History
 from xpnet.network.network import Network
 
@@ -44,18 +44,14 @@ class _LineLogger(Callback):
     def write_all(self, history: History) -> None:
         """Replace the file by the lines of these epochs."""
         text = self.head() + "".join(map(self.line, history))
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, text.encode())
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         self._records, self._size = list(history), _size(self.path)
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
-        try:
+        with writing(self.path):
             append_line(self.path, self.line(record))
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         self._records.append(record)
         self._size = _size(self.path)
 
@@ -143,22 +139,18 @@ class TensorBoard(Callback):
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         done = len(network.history)
         # The name of a file has the second in it, which may be that of the one before.
-        try:
+        with writing(self.logdir):
             self._writer = self._writer_class(
                 str(self.logdir),
                 purge_step=done + 1 if done else None,
                 filename_suffix=f".{done}" if done else "",
             )
-        except OSError as error:
-            raise cannot_write(self.logdir, error) from error
 
     def on_epoch(self, network: Network, record: EpochRecord) -> None:
-        try:
+        with writing(self.logdir):
             for name, value in _tags(record).items():
                 self._writer.add_scalar(name, value, record.epoch)
             self._writer.flush()
-        except OSError as error:
-            raise cannot_write(self.logdir, error) from error
 
     def on_end(self, network: Network) -> None:
         if self._writer is not None:

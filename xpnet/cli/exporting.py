@@ -15,7 +15,7 @@ from xpnet.dtype_limits import check_numbers
 from xpnet.errors import ExportError, RunError, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.export.layers import checked_dtype, host_arrays
-from xpnet.files import cannot_write, is_device, write_atomically
+from xpnet.files import is_device, write_atomically, writing
 from xpnet.network import Network, load
 from xpnet.suggestions import did_you_mean
 
@@ -65,15 +65,14 @@ def export(
     _check_file(run, file, force)
     network = _read(run)
     try:
-        WRITERS[kind](network, file, dtype=dtype, **given)
+        with writing(file):
+            WRITERS[kind](network, file, dtype=dtype, **given)
     except ImportError as error:
         raise ExportError(str(error)) from error
     except ExportError:
         raise
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    except OSError as error:
-        raise cannot_write(file, error) from error
     if not is_device(file):  # such as /dev/stdout, where the line would be in the file
         tell(f"{readable(str(file))}: {kind}, {file.stat().st_size:,} bytes")
 

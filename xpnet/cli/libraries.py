@@ -19,7 +19,7 @@ from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
 from xpnet.drawing import figure_class
 from xpnet.errors import readable
-from xpnet.files import cannot_write, write_atomically
+from xpnet.files import write_atomically, writing
 from xpnet.runs.config import RunConfig
 from xpnet.runs.options import Section
 
@@ -75,10 +75,8 @@ def parity(
         _check_plots()
     opened = []
     for name in filter(None, (part.strip() for part in names.split(","))):
-        try:
+        with usage_errors("--backends"):
             opened.append(open_backend(name, None, dtype))
-        except ValueError as error:
-            raise click.UsageError(f"--backends: {error}") from error
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
     data = load_dataset(config.dataset, data_dir=config.data_dir).limited(config.limit)
@@ -192,7 +190,5 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write_file(path: Path, content: bytes) -> None:
-    try:
+    with writing(path):
         write_atomically(path, content)
-    except OSError as error:
-        raise cannot_write(path, error) from error

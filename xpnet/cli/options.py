@@ -149,8 +149,11 @@ def full_name(dataset: str) -> str:
 
 
 @contextmanager
-def usage_errors() -> Iterator[None]:
-    """Values that are not allowed are mistakes of usage, with the name of the option."""
+def usage_errors(flag: str = "") -> Iterator[None]:
+    """Values that are not allowed are mistakes of usage, with the name of the option.
+
+    Where the error does not say which one it is of, it is that of `flag`.
+    """
     try:
         yield
     except OptionError as error:
@@ -159,7 +162,7 @@ def usage_errors() -> Iterator[None]:
     except XpnetError:
         raise
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(f"{flag}: {error}" if flag else str(error)) from error
 
 
 def open_with_options(
@@ -172,20 +175,14 @@ def open_with_options(
     tf32: bool = False,
 ) -> Backend:
     """The backend that the options ask for; what means nothing there is a mistake of usage."""
-    try:
+    with usage_errors("--tf32"):
         opened = open_backend(backend, device, dtype, tf32=tf32)
-    except ValueError as error:
-        raise click.UsageError(f"--tf32: {error}") from error
-    try:
-        if threads is not None:
+    if threads is not None:
+        with usage_errors("--threads"):
             opened.limit_threads(threads)
-    except ValueError as error:
-        raise click.UsageError(f"--threads: {error}") from error
-    try:
-        if steps is not None:
+    if steps is not None:
+        with usage_errors("--steps"):
             opened.choose_steps(steps)
-    except ValueError as error:
-        raise click.UsageError(f"--steps: {error}") from error
     return opened
 
 

@@ -15,10 +15,10 @@ from xpnet.dtype_limits import names_in_dtype, problem_in
 from xpnet.errors import one_line, shown
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
-from xpnet.layers import ACTIVATIONS
+from xpnet.layers import ACTIVATIONS, Sequential
 from xpnet.layers.dropout import rate_problem
 from xpnet.losses import SoftmaxCrossEntropy
-from xpnet.model import Sequential, mlp
+from xpnet.model import mlp
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer

@@ -13,7 +13,7 @@ from typing import Any, Self
 from xpnet.callbacks.checkpoint import BEST, Checkpoint
 from xpnet.callbacks.loggers import JSONLogger, TensorBoard
 from xpnet.errors import RunError
-from xpnet.files import cannot_write, is_device, write_atomically
+from xpnet.files import is_device, write_atomically, writing
 from xpnet.history import EpochRecord
 from xpnet.network.network import Network
 from xpnet.runs.config import RunConfig
@@ -156,7 +156,7 @@ class RunFolder(Checkpoint):
             )
         stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else list(FILES)
         stale += filter(lambda name: is_device(self.path / name), FILES)  # a pipe waits for readers
-        try:
+        with writing(self.path):
             # The checkpoint first: who is killed here must not go on with the run of before.
             there = set(stale) & set(self._files())
             for name in sorted(there, key=lambda name: name != CHECKPOINT):
@@ -165,10 +165,6 @@ class RunFolder(Checkpoint):
             if self._config is not None:
                 write_atomically(self.path / CONFIG, self._config.encode())
                 self.resume_with = f"xpnet train --resume {shlex.quote(str(self.path))}"
-        except RunError:
-            raise
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
         # Of a run that goes on, what came after its checkpoint will be trained again.
         self._history = JSONLogger(self.path / HISTORY)
         self._history.write_all(network.history)
@@ -215,10 +211,8 @@ class RunFolder(Checkpoint):
 
     def _save(self, network: Network) -> None:
         self._check_mine()
-        try:
+        with writing(self.path):
             network.save(self.path / MODEL)
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
     def write_summary(
         self,
@@ -272,11 +266,9 @@ class RunFolder(Checkpoint):
             **({} if pending is None else {"pending": pending}),
         }
         self._check_mine()
-        try:
+        with writing(self.path):
             text = json.dumps(summary, indent=2) + "\n"
             write_atomically(self.path / SUMMARY, text.encode())
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
 
 
 class NumberedRunFolder(RunFolder):
@@ -306,13 +298,12 @@ class NumberedRunFolder(RunFolder):
     def on_start(self, network: Network, *, epochs: int, steps: int) -> None:
         for number in itertools.count(1):
             self.path = self._stem.with_name(f"{self._stem.name}-{number}")
-            try:
-                # Of two trainings at once, only one makes the folder.
-                self.path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise cannot_write(self.path, error) from error
+            with writing(self.path):
+                try:
+                    # Of two trainings at once, only one makes the folder.
+                    self.path.mkdir(parents=True)
+                except FileExistsError:
+                    continue
             break
         super().on_start(network, epochs=epochs, steps=steps)
 

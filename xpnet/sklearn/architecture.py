@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.initializers import xavier_uniform
-from xpnet.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, Sigmoid
-from xpnet.model import Sequential
+from xpnet.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, Sequential, Sigmoid
 from xpnet.random import Seed, stream
 from xpnet.sklearn.settings import Settings
 from xpnet.typing import Array, Generator, HostArray

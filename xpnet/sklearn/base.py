@@ -11,12 +11,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
-from xpnet.data import Preparation
+from xpnet.backends.steps import CALLED
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import move
 from xpnet.layers import ACTIVATIONS, Layer
 from xpnet.network.network import Network
-from xpnet.network.prediction import Head, outputs_in_chunks
+from xpnet.network.prediction import Head
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn import lbfgs, minibatch, scoring
@@ -34,6 +34,7 @@ from xpnet.sklearn.checking import (
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.fitted import SEEN, Fitted, Kept, check_finite, take_on
 from xpnet.sklearn.holding import Checked, Held
+from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.scoring import is_scored, make_score
@@ -192,6 +193,8 @@ class BaseMLP(BaseEstimator):
             work = open_backend("numpy" if home is None else home.name, self.device, dtype)
         else:
             work = home
+        if not self.compile and CALLED in work.offered_steps:
+            work.choose_steps(CALLED)
         # The one of the call before, where it is the same, knows how many threads are best.
         engine = self._kept.engine if "_kept" in vars(self) else None
         return work if engine is None or not engine.is_on(work) else engine.backend
@@ -253,9 +256,7 @@ class BaseMLP(BaseEstimator):
                 name: work.xp.astype(move(work, value), work.dtype, copy=False)
                 for name, value in arrays_of(self).items()
             }
-            as_it_is = Preparation(1.0, work.dtype_name, self._kept.model.input_shape())
-            parts = outputs_in_chunks(work, self._kept.model, arrays, x, as_it_is)
-            found = [head(work.xp, output) for _, output in parts]
+            found = list(outputs_of(work, self._kept.model, arrays, x, head))
             result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
         return home, move(home, result)
 

@@ -111,8 +111,8 @@ class MLPClassifier(ClassPredictions):
     clip_norm
         The largest norm of all gradients together; None for no limit.
     compile
-        Whether the steps may be recorded and replayed, as the NumPy backend does, or taken one by
-        one, which is slower. JAX and CuPy always compile theirs.
+        Whether the steps may be recorded and replayed, as NumPy and CuPy do, or are called one by
+        one, which is slower. JAX always compiles its own.
     scoring
         What early stopping goes by: None for that of `score`, `"loss"` for the loss on the
         validation set made negative, the name of a scorer of scikit-learn, or a function

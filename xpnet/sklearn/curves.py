@@ -3,23 +3,33 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from xpnet.sklearn.settings import Settings
 
-Criterion = tuple[Any, ...]
-"""What epochs are compared by: of other scores the best says nothing."""
 
-BY_NOTHING: Criterion = ("lbfgs",)
-"""Of a solver without epochs. What was best before it is of another network."""
+@dataclass(frozen=True)
+class Criterion:
+    """What epochs are compared by: of others the best says nothing.
 
+    Attributes
+    ----------
+    by
+        The loss on the training set, the score on the validation set, or `"nothing"` of a solver
+        without epochs: what was best before it is of another network.
+    scoring
+        Which score, as the parameter of that name says.
+    """
 
-def criterion_of(settings: Settings) -> Criterion:
-    """What the epochs of a call are compared by."""
-    if settings.solver == "lbfgs":
-        return BY_NOTHING
-    early = bool(settings.early_stopping)
-    return (early, settings.scoring if early else None)
+    by: Literal["loss", "score", "nothing"]
+    scoring: Any = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Criterion":
+        """What the epochs of a call are compared by."""
+        if settings.solver == "lbfgs":
+            return cls("nothing")
+        return cls("score", settings.scoring) if settings.early_stopping else cls("loss")
 
 
 @dataclass
@@ -51,7 +61,7 @@ class Curves:
     @classmethod
     def begin(cls, criterion: Criterion) -> "Curves":
         """Those before the first epoch."""
-        if criterion[0] is True:
+        if criterion.by == "score":
             return cls(criterion, [], None, [], -math.inf)
         return cls(criterion, [], math.inf, None, None)
 
@@ -61,10 +71,10 @@ class Curves:
 
         `validated` says whether a validation set is given.
         """
-        criterion = criterion_of(settings)
+        criterion = Criterion.of(settings)
         goes_on = before is not None and before.criterion == criterion
         found = before.copy() if before is not None and goes_on else cls.begin(criterion)
-        if validated or criterion[0] is True:
+        if validated or criterion.by == "score":
             found.measured()
         return found
 
@@ -87,7 +97,7 @@ class Curves:
     def attributes(self) -> dict[str, Any]:
         """The attributes that an estimator has of them."""
         found: dict[str, Any] = {}
-        if self.criterion != BY_NOTHING:
+        if self.criterion.by != "nothing":
             found = {
                 "loss_curve_": self.loss_curve,
                 "best_loss_": self.best_loss,

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from xpnet.backends import Backend
-from xpnet.model import Sequential
-from xpnet.network.evaluation import make_evaluator
+from xpnet.layers import Sequential
 from xpnet.optimizers import Optimizer
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
@@ -20,7 +19,6 @@ class Recipe:
     optimizer: Optimizer
     alpha: float
     seed: int
-    recorded: bool
 
 
 class Engine:
@@ -33,11 +31,8 @@ class Engine:
             backend, model, problem.objective(), optimizer, seed=recipe.seed,
             sum_losses=True, penalty=WeightPenalty(recipe.alpha) if recipe.alpha else None,
         )  # fmt: skip
-        pure = recipe.recorded and is_pure(model, problem.loss, optimizer)
-        self.run = backend.repeat(step, pure=pure)
-        self.evaluate = make_evaluator(
-            backend, model, problem.objective(divided=False), kind=problem.kind
-        )
+        self.run = backend.repeat(step, pure=is_pure(model, problem.loss, optimizer))
+        self.evaluate = problem.evaluator(backend, model)
 
     def forget_samples(self) -> None:
         """Let go of the samples that steps were taken on: what is recorded reads them."""
@@ -46,8 +41,8 @@ class Engine:
             forget()
 
     def is_on(self, backend: Backend) -> bool:
-        """Whether its steps are taken on the same library and device, in the same dtype."""
+        """Whether its steps are taken on the same library and device, in the same dtype and way."""
         mine = self.backend
-        return (mine.name, mine.device, mine.dtype_name) == (
-            backend.name, backend.device, backend.dtype_name,
+        return (mine.name, mine.device, mine.dtype_name, mine.steps) == (
+            backend.name, backend.device, backend.dtype_name, backend.steps,
         )  # fmt: skip

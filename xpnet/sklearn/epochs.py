@@ -7,21 +7,16 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from xpnet.backends import Backend
-from xpnet.callbacks.base import overrides
 from xpnet.history import EpochRecord, History
 from xpnet.network.evaluation import Evaluation
 from xpnet.network.network import Network
-from xpnet.network.state import network_arrays, put, select, trained_params
+from xpnet.network.state import network_arrays, select, trained_params
 from xpnet.schedules import Plateau
-from xpnet.sklearn.curves import Curves
-from xpnet.sklearn.engine import Engine
 from xpnet.sklearn.fitted import Fitted
-from xpnet.sklearn.holding import TrainingSet
-from xpnet.sklearn.progress import Progress
-from xpnet.sklearn.settings import Settings, check_callbacks, rate_mode
-from xpnet.sklearn.task import Task
-from xpnet.sklearn.told import Copies, Told
+from xpnet.sklearn.plan import Beginning, Plan
+from xpnet.sklearn.progress import Progress, network_copy
+from xpnet.sklearn.settings import check_callbacks, rate_mode
+from xpnet.sklearn.told import Told
 from xpnet.sklearn.warning import warn_of_call
 from xpnet.streams import say
 from xpnet.training.epoch import make_epoch, take_steps
@@ -39,145 +34,114 @@ class Epochs:
 
     Parameters
     ----------
-    task, settings
-        What is asked for.
-    engine, samples, begin
-        The steps, what they are taken on, and where to begin: the state is consumed.
-    before
-        What the training goes on from; None where it begins.
-    curves
-        The figures until now, which are added to.
-    best
-        For early stopping: the arrays of the network that is the best so far, as copies.
-    batch_size
-        How many samples make a step.
+    plan
+        What they go by.
+    begin
+        Where they begin: its state is consumed, and its figures are added to.
+
+    Attributes
+    ----------
+    are_over
+        Whether none is to follow.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        settings: Settings,
-        engine: Engine,
-        samples: TrainingSet,
-        begin: Progress,
-        before: Fitted | None,
-        curves: Curves,
-        best: State,
-        batch_size: int,
-    ) -> None:
-        self.task, self.settings, self.engine, self.samples = task, settings, engine, samples
-        self.backend = task.work
-        self._begin, self._before = begin, before
-        self.curves, self._best, self._batch_size = curves, best, batch_size
-        self._mode = rate_mode(settings)
-        self.state, self.rate = begin.state, begin.rate
-        self._plateau_state, self._history = begin.plateau, list(begin.history)
-        self.n_iter, self.stopped, self._n_taken = 0, False, 0
+    def __init__(self, plan: Plan, begin: Beginning) -> None:
+        self.plan, self.task, self.settings = plan, plan.task, plan.settings
+        self.backend, self._mode = plan.task.work, rate_mode(plan.settings)
+        self._begin, self.curves, self._best = begin.progress, begin.curves, begin.best
+        self.state, self.rate = begin.progress.state, begin.progress.rate
+        self._history = list(begin.progress.history)
+        self.n_iter, self.stopped, self.are_over, self._n_taken = 0, False, False, 0
+        before = plan.before
         self.t = 0 if before is None else before.t
         self.loss = math.nan if before is None else before.loss
+        measured = plan.samples.held is not None
+        self._told = Told(
+            check_callbacks(self.settings.callbacks, measured=measured),
+            None if before is None else before.callbacks,
+        )
+        self._plateau = self._start_plateau(measured)
+        self._interrupts = Interrupts()
 
-    def run(self) -> Fitted:
-        """Train for all epochs, or a single one of `partial_fit`, unless a rule ends it before."""
-        samples, before = self.samples, self._before
-        if samples.counts is not None and not samples.counts.any():
-            # A part whose classes have weight 0: it is as if there had been no call.
-            self.n_iter = 0 if before is None else before.n_iter
-            self.stopped = before is not None and bool(before.stopped)
-            copies = None if before is None else before.callbacks
-            return self._fitted({**self.state, **self._best}, self._begin, copies)
-        measured = samples.held is not None
-        callbacks = check_callbacks(self.settings.callbacks, measured=measured)
-        told = Told(callbacks, None if before is None else before.callbacks)
-        self._callbacks, self._copies = told.callbacks, told.copies
-        self._hooks = self._callbacks.step_hooks()
-        plateau = self._start_plateau(["test"] if measured else ["validation", "test"])
-        network = self._network()
-        with ExitStack() as stack:
-            interrupts = stack.enter_context(Interrupts())
-            interrupts.watch()
-            if self._callbacks:
-                network.set_arrays(self.state)
-            told.start(
-                stack, network, epochs=self._begin.epochs + self._n_epochs(),
-                steps=math.ceil(samples.n_samples / self._batch_size),
-            )  # fmt: skip
-            self._train(network, plateau, interrupts)
-            result, progress = self._end(network)
-        return self._fitted(result, progress, self._copies)
+    def start(self, stack: ExitStack) -> None:
+        """Begin; what follows is over when the stack is left."""
+        stack.enter_context(self._interrupts).watch()
+        self._told.start(
+            stack, self._network(), self.state,
+            epochs=self._begin.epochs + self.plan.epochs, steps=self.plan.steps,
+        )  # fmt: skip
 
-    def _train(self, network: Network, plateau: Plateau | None, interrupts: Interrupts) -> None:
-        incremental = self.task.incremental
-        while self.n_iter < self._n_epochs():
-            if not self._take_steps(interrupts):
-                interrupts.answered = True
-                warn_of_call("Training interrupted by user.")
-                break
-            record = self._finish_epoch()
-            if plateau is not None:
-                follow_plateau(self.backend, plateau, self.state, record)
-                self._plateau_state = plateau.state_dict()
-            stop = self._tell(network, record)
-            self.stopped = self._is_over() or stop
-            if self._best and math.isnan(self.loss):  # without, the arrays are refused
-                warn_of_call(
-                    f"Stochastic Optimizer: The loss of epoch {record.epoch} is not a number: "
-                    f"training ends, and the network is that of the best epoch before.",
-                    ConvergenceWarning,
-                )
-            if self.stopped or incremental or math.isnan(self.loss):
-                break
-            if self.n_iter == self.settings.max_iter:
-                warn_of_call(
-                    f"Stochastic Optimizer: Maximum iterations ({self.settings.max_iter}) reached "
-                    f"and the optimization hasn't converged yet.",
-                    ConvergenceWarning,
-                )
+    def take(self) -> None:
+        """Train for the next epoch."""
+        if not self._take_steps():
+            self._interrupts.answered = self.are_over = True
+            warn_of_call("Training interrupted by user.")
+            return
+        record = self._finish_epoch()
+        if self._plateau is not None:
+            follow_plateau(self.backend, self._plateau, self.state, record)
+        asked_to = self._told.epoch(self.state, record)
+        self.stopped = self._are_enough() or asked_to
+        failed = math.isnan(self.loss)
+        if self._best and failed:  # without, the arrays are refused
+            warn_of_call(
+                f"Stochastic Optimizer: The loss of epoch {record.epoch} is not a number: "
+                f"training ends, and the network is that of the best epoch before.",
+                ConvergenceWarning,
+            )
+        self.are_over = self.stopped or self.task.incremental or failed
+        if not self.are_over and self.n_iter == self.plan.epochs:
+            self.are_over = True
+            warn_of_call(
+                f"Stochastic Optimizer: Maximum iterations ({self.plan.epochs}) reached "
+                f"and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+            )
 
-    def _n_epochs(self) -> int:
-        return 1 if self.task.incremental else self.settings.max_iter
-
-    def _start_plateau(self, missing: list[str]) -> Plateau | None:
-        plateau = start_plateau(self.engine.recipe.optimizer, missing)
-        if plateau is not None and self._plateau_state:
-            plateau.load_state_dict(self._plateau_state)
+    def _start_plateau(self, measured: bool) -> Plateau | None:
+        missing = ["test"] if measured else ["validation", "test"]
+        plateau = start_plateau(self.plan.engine.recipe.optimizer, missing)
+        if plateau is not None and self._begin.plateau:
+            plateau.load_state_dict(self._begin.plateau)
         return plateau
 
     # -- an epoch -------------------------------------------------------------------------------
 
-    def _take_steps(self, interrupts: Interrupts) -> bool:
+    def _take_steps(self) -> bool:
         """The steps of the next epoch; False if Ctrl-C came in between."""
-        backend, samples, begin = self.backend, self.samples, self._begin
+        backend, samples, begin = self.backend, self.plan.samples, self._begin
         epoch = make_epoch(
-            begin.epochs + self.n_iter + 1, samples.n_samples, self._batch_size, seed=begin.seed,
-            shuffle=self.settings.shuffle, rows=samples.rows, counts=samples.counts,
+            begin.epochs + self.n_iter + 1, samples.n_samples, self.plan.batch_size,
+            seed=begin.seed, shuffle=self.settings.shuffle,
+            rows=samples.rows, counts=samples.counts,
         )  # fmt: skip
         self._n_taken = len(epoch.order)
         self.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
         steps = take_steps(
-            backend, self.task.model, self.engine.run, self.state, samples.x, samples.y, epoch,
-            per_call=1 if self._callbacks.want_every_step() else backend.steps_per_call,
+            backend, self.task.model, self.plan.engine.run, self.state, samples.x, samples.y, epoch,
+            per_call=1 if self._told.callbacks.want_every_step() else backend.steps_per_call,
         )  # fmt: skip
         for state, count in steps:
             self.state = state
-            for hook in self._hooks:
+            for hook in self._told.hooks:
                 hook(state, count)
-            if interrupts.number is not None:
+            if self._interrupts.number is not None:
                 return False
         return True
 
     def _finish_epoch(self) -> EpochRecord:
         """The figures of the epoch, and the count of epochs without a better one."""
-        settings, backend, held, state = self.settings, self.backend, self.samples.held, self.state
+        backend, held, state = self.backend, self.plan.samples.held, self.state
         self.n_iter += 1
         self.t += self._n_taken
         # NumPy's number, as scikit-learn has it: programs round it by its method.
         self.loss = np.float64(backend.to_numpy(state[LOSS_SUM])) / self._n_taken
         self.curves.loss_curve.append(self.loss)
-        if settings.verbose:
+        if self.settings.verbose:
             say(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
         found = None
         if held is not None:
-            found = self.engine.evaluate(_arrays(state), held.x, held.y)
+            found = self.plan.engine.evaluate(arrays_of_state(state), held.x, held.y)
             self.curves.measured().append(found.loss)
         self._count(found)
         single = self.task.problem.is_single  # what the network alone predicts is not looked at
@@ -198,21 +162,21 @@ class Epochs:
 
     def _count(self, found: Evaluation | None) -> None:
         """Count the epochs that brought nothing, by the validation score or the training loss."""
-        settings, curves, held = self.settings, self.curves, self.samples.held
+        settings, curves, held = self.settings, self.curves, self.plan.samples.held
         if not settings.early_stopping:
             curves.count_loss(self.loss, settings.tol)
             return
         assert held is not None
         assert found is not None
         assert self.task.score is not None
-        score = self.task.score(self._fitted(self.state, None, self._copies), held, found)
+        score = self.task.score(self._fitted(self.state, None), held, found)
         if settings.verbose:
             say(f"Validation score: {score:f}")
         if curves.count_score(score, settings.tol):
             self._best = network_copy(self.backend, self.state)
 
-    def _is_over(self) -> bool:
-        """Whether the training ends here; else the learning rate of the next epoch is set."""
+    def _are_enough(self) -> bool:
+        """Whether a rule ends the training; else the learning rate of the next epoch is set."""
         settings = self.settings
         if self._mode == "invscaling":
             self._set_rate(settings.learning_rate_init / (self.t + 1) ** settings.power_t)
@@ -238,9 +202,10 @@ class Epochs:
         self.rate = float(rate)
         self.state["learning_rate"] = self.backend.asarray(self.rate, dtype=self.backend.dtype)
 
-    # -- callbacks ------------------------------------------------------------------------------
+    # -- what it comes to -----------------------------------------------------------------------
 
     def _network(self) -> Network:
+        """What callbacks are given."""
         problem = self.task.problem
         params, buffers = network_arrays(self.task.model, self.state)
         return Network(
@@ -248,7 +213,7 @@ class Epochs:
             params,
             self.backend,
             buffers=buffers,
-            sample_shape=tuple(self.samples.x.shape[1:]),
+            sample_shape=tuple(self.plan.samples.x.shape[1:]),
             pixel_maximum=1.0,
             target_kind=problem.kind,
             loss=problem.loss,
@@ -256,58 +221,35 @@ class Epochs:
             history=History(self._begin.history),
         )
 
-    def _tell(self, network: Network, record: EpochRecord) -> bool:
-        if not self._callbacks:
-            return False
-        network.set_arrays(self.state)
-        network.history.append(record)
-        return self._callbacks.epoch(network, record)
-
-    # -- what it comes to -----------------------------------------------------------------------
-
-    def _end(self, network: Network) -> tuple[State, Progress]:
-        """The result: the best arrays with early stopping, and callbacks may change it.
+    def end(self) -> Fitted:
+        """What they have come to: the best arrays with early stopping, which callbacks may change.
 
         It is what a later `fit` goes on from. The next epoch of `partial_fit` goes on from the last
         step, and then the two are apart.
         """
         result, apart = {**self.state, **self._best}, self.task.incremental
-        changes = any(overrides(callback, "on_finish") for callback in self._callbacks)
-        if changes:
-            # Copies: what is written to these must not change the state.
-            network.set_arrays(network_copy(self.backend, result))
-            self._callbacks.finish(network)
-            put(result, "", network.state_arrays())
-            put(result, "ema/", network.params)
+        changed = self._told.finish(self.backend, result)
         progress = replace(
             self._begin,
             state=self.state if apart else result,
             rate=self.rate,
             epochs=self._begin.epochs + self.n_iter,
             scheduled=self._begin.scheduled + self.n_iter,
-            plateau=self._plateau_state,
+            plateau={} if self._plateau is None else self._plateau.state_dict(),
             history=tuple(self._history),
-            is_apart=apart and (changes or bool(self._best)),
+            is_apart=apart and (changed or bool(self._best)),
         )
-        return result, progress
+        return self._fitted(result, progress)
 
-    def _fitted(self, state: State, progress: Progress | None, callbacks: Copies | None) -> Fitted:
+    def _fitted(self, state: State, progress: Progress | None) -> Fitted:
         return self.task.fitted(
-            arrays=_arrays(state), curves=self.curves.copy(), loss=self.loss, n_iter=self.n_iter,
-            t=self.t, stopped=self.stopped, callbacks=callbacks, progress=progress,
+            arrays=arrays_of_state(state), curves=self.curves.copy(), loss=self.loss,
+            n_iter=self.n_iter, t=self.t, stopped=self.stopped, callbacks=self._told.copies,
+            progress=progress,
         )  # fmt: skip
 
 
-def network_copy(backend: Backend, state: State) -> State:
-    """Copies of what makes the network, since the next step may overwrite the arrays."""
-    return {
-        key: backend.asarray(value, copy=True)
-        for key, value in state.items()
-        if key.startswith(("param/", "buffer/", "ema/"))
-    }
-
-
-def _arrays(state: State) -> dict[str, Array]:
+def arrays_of_state(state: State) -> dict[str, Array]:
     """The arrays that the network would have if the training ended with this state."""
     return {**trained_params(state), **select(state, "buffer/")}
 

@@ -8,7 +8,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback
 from xpnet.inputs.samples import all_finite
-from xpnet.model import Sequential
+from xpnet.layers import Sequential
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays
 from xpnet.sklearn.curves import Criterion, Curves
 from xpnet.sklearn.encoding import Labels

@@ -88,6 +88,11 @@ class TrainingSet:
     held: Held | None = None
     counts: HostArray | None = None
 
+    @property
+    def any_counts(self) -> bool:
+        """Whether there is a sample that counts."""
+        return self.counts is None or bool(self.counts.any())
+
 
 def whole_set(work: Backend, samples: Checked, problem: Problem, held: Held | None) -> TrainingSet:
     """All samples, to train on."""

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.backends import Backend
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import move
 from xpnet.inputs.weighted import Weighted, rows_of
-from xpnet.layers import Context, Dropout
-from xpnet.model import Sequential
-from xpnet.network.evaluation import chunk_rows, make_evaluator
+from xpnet.layers import Context, Dropout, Sequential
+from xpnet.network.evaluation import chunk_rows
 from xpnet.network.output import loaded_loss
 from xpnet.network.state import load_array
 from xpnet.random import derive
@@ -22,11 +22,11 @@ from xpnet.sklearn.checking import load_target
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.objective import WeightPenalty
-from xpnet.sklearn.private import warn_of_optimize_result
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.settings import Settings
 from xpnet.sklearn.task import Task, draw_seed
-from xpnet.streams import heard_or_not, say
+from xpnet.sklearn.warning import warn_of_call
+from xpnet.streams import say
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.step import penalized
 from xpnet.typing import Array, HostArray
@@ -142,14 +142,13 @@ def solve(task: Task, settings: Settings, before: Fitted | None) -> Fitted:
     ValueError
         If there is a dropout among the activations.
     """
-    work, problem, samples, held = task.work, task.problem, task.samples, task.held
+    work, problem, samples = task.work, task.problem, task.samples
     if any(isinstance(layer, Dropout) for layer in task.structure.between):
         raise ValueError(
             "solver='lbfgs' takes no steps by batches and cannot do with Dropout among the "
             "activations: take solver='adam' or 'sgd', or leave it out"
         )
-    known = None if before is None else before.curves
-    curves = Curves.for_call(settings, known, validated=held is not None)
+    curves = task.curves(settings, before)
     y, total = load_target(work, samples.target, problem.kind), float(samples.x.shape[0])
     if samples.weight is not None:
         y = Weighted(y, load_array(work, samples.weight))
@@ -183,12 +182,10 @@ def _initial(task: Task, settings: Settings, before: Fitted | None) -> dict[str,
 
 def _measuring(task: Task, curves: Curves) -> Callable[[Mapping[str, Array]], None] | None:
     """What adds the loss on the validation set to its curve, where there is one."""
-    held, problem = task.held, task.problem
+    held = task.held
     if held is None:
         return None
-    evaluate = make_evaluator(
-        task.work, task.model, problem.objective(divided=False), kind=problem.kind,
-    )  # fmt: skip
+    evaluate = task.problem.evaluator(task.work, task.model)
     curve = curves.measured()
     return lambda params: curve.append(evaluate(params, held.x, held.y).loss)
 
@@ -216,6 +213,22 @@ def _minimised(
         function, function.pack(params), method="L-BFGS-B", jac=True, options=options,
         callback=callback,
     )  # fmt: skip
-    with heard_or_not():  # it warns
-        warn_of_optimize_result("lbfgs", result, settings.max_iter)
+    if result.status != 0:
+        _warn_of_result(result, settings.max_iter)
     return result
+
+
+def _warn_of_result(result: Any, max_iter: int) -> None:
+    """Warn in the words of scikit-learn, whose own warning points to the line that it stands in."""
+    n_iter = min(result.nit, max_iter)
+    more = (
+        f"\nIncrease the number of iterations to improve the convergence (max_iter={max_iter})."
+        if n_iter == max_iter
+        else ""
+    )
+    warn_of_call(
+        f"lbfgs failed to converge after {n_iter} iteration(s) (status={result.status}):\n"
+        f"{result.message}\n{more}\nYou might also want to scale the data as shown in:\n"
+        f"    https://scikit-learn.org/stable/modules/preprocessing.html",
+        ConvergenceWarning,
+    )

@@ -12,13 +12,12 @@ from typing import Any
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.optimize import _check_optimize_result as warn_of_optimize_result
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import _check_y as check_y
 
 __all__ = [
     "CALLS_FIT", "VERSIONS", "Interval", "Options", "StrOptions", "check_sample_weight", "check_y",
-    "fit_context", "metric_of", "warn_of_optimize_result",
+    "fit_context", "metric_of",
 ]  # fmt: skip
 
 VERSIONS = ("1.7", "1.8", "1.9")

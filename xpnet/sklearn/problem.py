@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from xpnet.backends import Backend
+from xpnet.layers import Sequential
 from xpnet.losses import (
     LossFunction,
     PoissonDeviance,
@@ -12,6 +14,7 @@ from xpnet.losses import (
     softmax_cross_entropy,
     target_kind,
 )
+from xpnet.network.evaluation import Evaluator, make_evaluator
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.objective import Objective
 
@@ -48,6 +51,10 @@ class Problem:
     def is_single(self) -> bool:
         """Whether there is a single class, which is predicted whatever the network gives."""
         return self.labels is not None and self.labels.is_single
+
+    def evaluator(self, work: Backend, model: Sequential) -> Evaluator:
+        """What measures a network on a set, which it takes in parts."""
+        return make_evaluator(work, model, self.objective(divided=False), kind=self.kind)
 
     def objective(self, *, consistent: bool = False, divided: bool = True) -> Objective:
         """The loss as scikit-learn has it; if `consistent`, its value that of its gradient.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xpnet.backends import backend_of
+from xpnet.backends import Backend, backend_of
 from xpnet.history import EpochRecord
 from xpnet.optimizers import Optimizer
 from xpnet.typing import State
@@ -79,3 +79,12 @@ class Progress:
     def __getstate__(self) -> dict[str, Any]:
         host = {key: backend_of(x).to_numpy(x) for key, x in self.kept().items()}
         return {**vars(self), "state": host}
+
+
+def network_copy(backend: Backend, state: State) -> State:
+    """Copies of what makes the network, since the next step may overwrite the arrays."""
+    return {
+        key: backend.asarray(value, copy=True)
+        for key, value in state.items()
+        if key.startswith(("param/", "buffer/", "ema/"))
+    }

@@ -75,7 +75,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     callbacks
         A list of `xpnet.Callback`, of which copies are told, see `MLPClassifier`.
     compile
-        Whether steps may be recorded and replayed, or are taken one by one.
+        Whether steps may be recorded and replayed, or are called one by one.
     scoring
         What early stopping goes by, if not R²: `"loss"`, or a scorer; see `MLPClassifier`.
 

@@ -10,12 +10,12 @@ import numpy as np
 from sklearn.metrics import check_scoring, get_scorer_names
 
 from xpnet.backends import Backend
-from xpnet.data import Preparation
 from xpnet.inputs.samples import all_finite
 from xpnet.network.evaluation import Evaluation
-from xpnet.network.prediction import PREDICTIONS, outputs_in_chunks
+from xpnet.network.prediction import PREDICTIONS
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.holding import Held
+from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import StrOptions, metric_of
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.task import Score
@@ -70,10 +70,8 @@ def make_score(estimator: Any, problem: Problem, work: Backend, become: Become) 
             # What is predicted is no number either.
             finite = math.isfinite(found.loss)
             return _score_of(scorer, work, fitted, held, become) if finite else math.nan
-        head, arrays = PREDICTIONS[problem.kind], fitted.arrays
-        as_it_is = Preparation(1.0, work.dtype_name, fitted.model.input_shape())
-        parts = outputs_in_chunks(work, fitted.model, arrays, held.x, as_it_is)
-        predicted = np.concatenate([work.to_numpy(head(work.xp, output)) for _, output in parts])
+        parts = outputs_of(work, fitted.model, fitted.arrays, held.x, PREDICTIONS[problem.kind])
+        predicted = np.concatenate([work.to_numpy(part) for part in parts])
         if problem.out_activation == "exp":
             predicted = np.exp(predicted)
         if problem.is_single:

@@ -45,7 +45,6 @@ class Settings:
     schedule: Any
     callbacks: Any
     clip_norm: float | None
-    compile: bool
     scoring: Any
 
     @classmethod

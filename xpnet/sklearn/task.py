@@ -7,9 +7,10 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
-from xpnet.model import Sequential
+from xpnet.layers import Sequential
 from xpnet.network.evaluation import Evaluation
 from xpnet.sklearn.architecture import Structure, layer_sizes
+from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.holding import Checked, Held
 from xpnet.sklearn.problem import Problem
@@ -53,6 +54,11 @@ class Task:
     incremental: bool
     score: Score | None
     seen: dict[str, Any]
+
+    def curves(self, settings: Settings, before: Fitted | None) -> Curves:
+        """The figures that are added to: of the calls before, or none yet."""
+        known = None if before is None else before.curves
+        return Curves.for_call(settings, known, validated=self.held is not None)
 
     def fitted(self, **found: Any) -> Fitted:
         """What a solver has come to: what it has `found`, of this network."""

@@ -4,8 +4,13 @@ import copy
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from xpnet.callbacks.base import Callback, CallbackList
+from xpnet.backends import Backend
+from xpnet.callbacks.base import Callback, CallbackList, overrides
+from xpnet.history import EpochRecord
 from xpnet.network.network import Network
+from xpnet.network.state import put
+from xpnet.sklearn.progress import network_copy
+from xpnet.typing import State
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,39 @@ class Told:
         known |= dict(zip(map(id, new), copy.deepcopy(new), strict=True))
         self.callbacks = CallbackList(known[id(callback)] for callback in given)
         self.copies = Copies(tuple(given), tuple(self.callbacks))
+        self.hooks = self.callbacks.step_hooks()
 
-    def start(self, stack: ExitStack, network: Network, *, epochs: int, steps: int) -> None:
-        """Tell them that the training begins, and give back what those had that go on."""
+    def start(
+        self, stack: ExitStack, network: Network, state: State, *, epochs: int, steps: int
+    ) -> None:
+        """Tell them that the training begins, and give back what those had that go on.
+
+        The network, which is the one that they are told of, has the arrays of `state` then.
+        """
+        self._network = network
+        if self.callbacks:
+            network.set_arrays(state)
         self.callbacks.start(stack, network, epochs=epochs, steps=steps)
-        for callback, state in self._saved:
-            if state:
-                callback.load_state_dict(state)
+        for callback, own in self._saved:
+            if own:
+                callback.load_state_dict(own)
+
+    def epoch(self, state: State, record: EpochRecord) -> bool:
+        """Tell them of an epoch; whether one asks to end the training with it."""
+        if not self.callbacks:
+            return False
+        self._network.set_arrays(state)
+        self._network.history.append(record)
+        return self.callbacks.epoch(self._network, record)
+
+    def finish(self, backend: Backend, result: State) -> bool:
+        """Let them change what the training has come to; False if none of them wants to."""
+        if not any(overrides(callback, "on_finish") for callback in self.callbacks):
+            return False
+        network = self._network
+        # Copies: what is written to these must not change the state.
+        network.set_arrays(network_copy(backend, result))
+        self.callbacks.finish(network)
+        put(result, "", network.state_arrays())
+        put(result, "ema/", network.params)
+        return True

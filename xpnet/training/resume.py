@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.callbacks import Callback
+from xpnet.descriptions import same_description, same_in_words
 from xpnet.errors import CheckpointError, one_line, shown
 from xpnet.inputs.sets import Sets
 from xpnet.inputs.validation import Rows
@@ -24,6 +25,9 @@ from xpnet.typing import Array, SeedSequence, State
 
 _LOOKED_AT = 64
 """So many samples, here and there in a set, tell whether it is the same one."""
+
+_IN_WORDS = ("optimizer", "loss")
+"""What of a training is described by a text."""
 
 _FEW = 1000
 
@@ -143,7 +147,7 @@ def check_same_training(
     problems = [
         f"{one_line(name, 80)} was {_short(before.get(name))}, and is {_short(training.get(name))}"
         for name in sorted({*before, *training})
-        if before.get(name) != training.get(name)
+        if not _is_same(name, before.get(name), training.get(name))
     ]
     problems += [
         f"{one_line(name, 80)} was one of the callbacks, and is not"
@@ -224,6 +228,13 @@ def _describe_samples(backend: Backend, x: Array, y: Array) -> dict[str, Any]:
         with np.errstate(over="ignore"):
             digest.update(np.ascontiguousarray(part, dtype=kind).tobytes())
     return {"shape": list(x.shape), "sha256 of some": digest.hexdigest()[:16]}
+
+
+def _is_same(name: str, before: Any, now: Any) -> bool:
+    """Whether an entry of a description says the same, the numbers in it by their values."""
+    if name in _IN_WORDS and isinstance(before, str) and isinstance(now, str):
+        return same_in_words(before, now)
+    return same_description(before, now)
 
 
 def _short(value: Any) -> str:

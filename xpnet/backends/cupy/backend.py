@@ -37,9 +37,10 @@ class CupyBackend(Backend):
     Attributes
     ----------
     fuse
-        Whether kernels are fused; set it to False to have each of CuPy's by itself.
+        Whether kernels are fused: as `steps` are chosen, where they are recorded. Set it to False
+        to have each of CuPy's by itself, or to True to have the same bits with `steps="called"`.
     capture
-        Whether steps are recorded; set it to False to have each step started by itself.
+        Whether `steps` are recorded. To set it chooses them, and leaves `fuse` as it is.
     graphs
         How often graphs were recorded and started, and if not, why.
     """
@@ -51,8 +52,8 @@ class CupyBackend(Backend):
     steps_per_call: ClassVar[int] = 16
     offered_steps: ClassVar[tuple[str, ...]] = (RECORDED, CALLED)
     chunk_values = GPU_CHUNK_VALUES
+    set_by_hand = (*Backend.set_by_hand, "fuse")
     fuse: bool = True
-    capture: bool = True
 
     @classmethod
     def installed_version(cls) -> str | None:
@@ -144,7 +145,7 @@ class CupyBackend(Backend):
         plain = step
         if pure and self.fuse:
             step = FusedStep(step, self._tracing, self._fuser)
-        if not self.capture:
+        if self.steps == CALLED:
             return super().repeat(step)
         handles = self._handles
         if handles is None:
@@ -158,12 +159,19 @@ class CupyBackend(Backend):
 
     def choose_steps(self, steps: str) -> None:
         super().choose_steps(steps)
-        self.fuse = self.capture = steps == RECORDED
+        # To note what a step does takes longer than to do it, where it is not recorded.
+        self.fuse = steps == RECORDED
+
+    @property
+    def capture(self) -> bool:
+        return self.steps == RECORDED
+
+    @capture.setter
+    def capture(self, capture: bool) -> None:
+        self.steps = RECORDED if capture else CALLED
 
     def planned_steps(self) -> str:
-        if not self.capture:
-            return f"steps {CALLED}"
-        if self._handles is None:
+        if self.steps == RECORDED and self._handles is None:
             return f"steps {CALLED} ({self.graphs.reason})"
         return super().planned_steps()
 
