@@ -71,7 +71,8 @@ class Layer(Checked):
 
     A layer is a frozen dataclass of hyper-parameters: it holds no array, so it can be shared,
     compared, hashed and printed, and is static when a step is compiled. Its methods are pure:
-    arrays go in and come out, and no argument is ever written to.
+    arrays go in and come out, and no argument is ever written to. What a hyper-parameter may be
+    stands in the metadata of its field; see `xpnet.fields`.
 
     Subclasses implement `forward` and `backward`, and where they have parameters
     `parameter_shapes` and `init`. The defaults describe an element-wise function. `onnx` and

@@ -27,7 +27,8 @@ class Loss(Checked):
     """How far the output of a network is from the targets, and in which direction.
 
     A loss is a frozen dataclass of hyper-parameters and holds no array, so it can be compared,
-    hashed and printed, and is static when a step is compiled. It is called like a function.
+    hashed and printed, and is static when a step is compiled. It is called like a function. What a
+    hyper-parameter may be stands in the metadata of its field; see `xpnet.fields`.
 
     Attributes
     ----------
