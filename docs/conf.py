@@ -32,10 +32,14 @@ napoleon_attr_annotations = False
 napoleon_use_rtype = False
 
 html_theme = "pydata_sphinx_theme"
+templates_path = ["_templates"]
+# All pages, in the place of the pages of a section and of the first five in a bar above.
+html_sidebars = {"**": ["sidebar-collapse", "pages"]}
 html_title = f"xpnet {release}"
 html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
+    "navbar_center": [],
     "secondary_sidebar_items": ["page-toc"],
 }
 html_show_sourcelink = False

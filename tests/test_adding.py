@@ -1,5 +1,6 @@
-"""Adding a layer, a loss, an optimizer and a backend, as docs/adding.md and CONTRIBUTING say."""
+"""Adding a part of each kind, as docs/adding.md and CONTRIBUTING say."""
 
+import ast
 import json
 import os
 import re
@@ -18,15 +19,21 @@ PACKAGE = Path(xpnet.__file__).parent
 PROGRAM = """
 import json, sys
 import numpy as np
+from click.testing import CliRunner
 import xpnet
+from xpnet import metrics
 from xpnet.backends import BACKENDS
+from xpnet.cli import main
 from xpnet.conformance import check_namespace
 from xpnet.conformance import examples
+from xpnet.data import DATASETS, load_stripes
 from xpnet.export import torch_code
+from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, LAYERS
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs.config import RunConfig
+from xpnet.schedules import SCHEDULES, InverseRoot
 from xpnet.testing import check_layer, check_loss
 
 data = xpnet.load_dataset("digits").limited(60)
@@ -37,6 +44,22 @@ networks = [xpnet.fit(model, (x, y), backend=name, **options) for name in ("nump
 networks[1].save(sys.argv[1])
 loaded = xpnet.load(sys.argv[1], backend="plain_numpy")
 config = RunConfig(activation="softsign", optimizer="adagrad", backend="plain_numpy")
+command = (
+    "train stripes --backend numpy --threads 1 --hidden 8 --init identity --schedule inverse_root "
+    "--optimizer adam --beta1 0.5 --time-limit 1e-9 --epochs 3 --out run"
+)
+numbers = [np.asarray([[0.9, 0.1], [0.2, 0.8]]), np.asarray([0, 0])]
+kept = dict(backend="numpy", epochs=5, callbacks=[xpnet.TimeLimit(1e9), xpnet.Checkpoint("kept")])
+first = xpnet.fit(xpnet.mlp(64, 10), data, stop_after=2, **kept)
+spent = kept["callbacks"][0].spent
+xpnet.fit(xpnet.mlp(64, 10), data, resume="kept", **kept)
+
+
+def said(command):
+    result = CliRunner().invoke(main, command.split(), prog_name="xpnet")
+    return [result.exit_code, result.output]
+
+
 check_layer(xpnet.Softsign(), shape=(5,)).raise_if_wrong()
 check_loss(xpnet.log_cosh, np.ones((4, 2)), np.zeros((4, 2))).raise_if_wrong()
 print(json.dumps({
@@ -54,6 +77,20 @@ print(json.dumps({
     "loaded": [loaded.model == model, loaded.loss == xpnet.log_cosh, loaded.backend.name],
     "code": "nn.Softsign()" in torch_code(loaded),
     "conforms": check_namespace("array_api_compat.numpy").conforms,
+    "checked": list(examples.run_metrics(xpnet.open_backend("numpy"))),
+    "tables": [
+        SCHEDULES["inverse_root"] is InverseRoot, "identity" in INITIALIZERS,
+        DATASETS["stripes"](None).name == load_stripes().name == "stripes",
+    ],
+    "numbers": [
+        float(metrics.brier_score(np, *numbers)), InverseRoot(warmup=1).factors(3, 2).tolist(),
+        INITIALIZERS["identity"](None, 2, 3).tolist(),
+        spent, kept["callbacks"][0].spent, RunConfig(optimizer="adam", beta1=0.5).beta1,
+    ],
+    "help": [said("--help"), said("train --help")],
+    "train": said(command),
+    "shown": said("layers run"),
+    "refused": [said("train --time-limit 0"), said("train --beta1 0.5")],
 }))
 """
 
@@ -73,14 +110,30 @@ def package(tmp_path_factory):
             path.write_text(text, encoding="utf-8")
             continue
         before = path.read_text(encoding="utf-8")
-        if where:
-            end = before.index("}", before.index(where.removeprefix(", in ")))
-        elif "# isort: on" in before:
-            end = before.index("\n# isort: on")
-        else:
-            end = before.index("\n", before.rindex("\nfrom xpnet.") + 1) + 1
+        end = place(before, where)
         path.write_text(before[:end] + text + before[end:], encoding="utf-8")
     return root
+
+
+def place(text, where):
+    """Where in a file that is there already the lines of an example go, in the page's words."""
+    words, _, name = where.removeprefix(", ").rpartition(" ")
+    if not where:
+        if "# isort: on" in text:
+            return text.index("\n# isort: on")
+        return text.index("\n", text.rindex("\nfrom xpnet.") + 1) + 1
+    if words == "in":
+        begin = re.search(rf"^{name}\b", text, re.MULTILINE).end()
+        return begin + re.search(r"^ *[]})]", text[begin:], re.MULTILINE).start()
+    if words == "at the end of":
+        (found,) = (
+            node for node in ast.walk(ast.parse(text)) if getattr(node, "name", None) == name
+        )
+        last = found.body[-1]
+        line = last.end_lineno - (text.splitlines()[last.end_lineno - 1].strip() == "}")
+        return len("".join(text.splitlines(keepends=True)[:line]))
+    assert where.startswith(", before "), where
+    return re.search(rf"^ *{where.removeprefix(', before ')}", text, re.MULTILINE).start()
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +156,12 @@ def found(package):
 def test_each_is_found_by_its_names(found):
     assert found["layers"] == found["losses"] == found["optimizers"] == [True]
     assert found["backends"][-1] == "plain_numpy"
-    assert {"Softsign", "LogCosh", "log_cosh", "Adagrad"} <= set(found["public"])
-    there = {"Softsign", "LogCosh", "log_cosh", "Adagrad"} & set(xpnet.__all__)
+    assert found["tables"] == [True] * 3
+    added = {"Softsign", "LogCosh", "log_cosh", "Adagrad", "TimeLimit"}
+    assert added <= set(found["public"])
+    there = added & set(xpnet.__all__)
     assert there == set(), "the package has these: docs/adding.md needs another example"
-    assert len(found["public"]) == len(xpnet.__all__) + 4
+    assert len(found["public"]) == len(xpnet.__all__) + len(added)
 
 
 def test_their_examples_are_those_of_the_contract_suites(found):
@@ -125,3 +180,33 @@ def test_they_train_together_and_are_saved_and_exported(found):
 def test_the_command_line_and_conformance_have_them(found):
     assert found["run"] == [True, True]
     assert found["conforms"]
+    assert "brier_score" in found["checked"]
+
+
+def test_what_is_no_class_of_a_network_does_what_it_says(found):
+    score, factors, identity, before, after, beta1 = found["numbers"]
+    assert score == pytest.approx((0.02 + 1.28) / 2)
+    assert factors == pytest.approx([0.5, 1, 1, 1.5**-0.5, 2**-0.5, 2.5**-0.5])
+    assert identity == [[1, 0, 0], [0, 1, 0]]
+    assert beta1 == 0.5
+    assert 0 < before < after, "the callback counts on after a break"
+
+
+def test_commands_and_options_are_those_of_the_command_line(found):
+    (code, commands), (_, options) = found["help"]
+    assert code == 0
+    assert re.search(r"^  layers +Show the layers of RUN in a table\.$", commands, re.MULTILINE)
+    stopping = options.partition("Early stopping:")[2].partition("Fine-tuning:")[0]
+    assert "--time-limit X" in stopping
+    assert "seconds are over, above 0." in " ".join(stopping.split())
+    code, text = found["train"]
+    assert code == 0, text
+    assert "beta1=0.5" in text
+    assert "epoch 1" in " ".join(text.split())
+    assert "epoch 2" not in " ".join(text.split())
+    code, table = found["shown"]
+    assert code == 0, table
+    assert re.search(r"^fc1 +Dense +8 ", table, re.MULTILINE)
+    (_, zero), (_, meaningless) = found["refused"]
+    assert "'--time-limit': must be positive and finite, got 0.0" in " ".join(zero.split())
+    assert "'--beta1': means nothing for the optimizer sgd" in " ".join(meaningless.split())

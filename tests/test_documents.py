@@ -8,6 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from conftest import page
+from test_package import LEVELS
 
 from xpnet.cli import main
 from xpnet.conformance import check_namespace
@@ -35,20 +36,64 @@ def test_the_files_that_a_page_names_are_there(name):
     assert sorted(lost) == []
 
 
-def test_the_layout_has_the_files_that_there_are():
-    """The tree of design.md, whose folders are told by their indentation."""
+def layout():
+    """The lines of the tree in design.md: the folder that each is in, the names that it begins with
+    and says, and the line. Folders are told by their indentation."""
     block = re.search(r"```text\n(xpnet/\n.*?)```", page("docs/design.md"), re.DOTALL)[1]
-    above, lost = [], []
+    above = []
     for line in block.splitlines():
         depth = (len(line) - len(line.lstrip())) // 2
         first, *others = re.findall(r"\w+(?:\.py\b|/)", line) or [""]
-        folder = ROOT.joinpath(*above[:depth])
+        yield ROOT.joinpath(*above[:depth]), first, others, line
         if first.endswith("/"):
             above[depth:] = [first]
+
+
+def test_the_layout_has_the_files_that_there_are():
+    lost = []
+    for folder, first, others, line in layout():
         # What follows is beside the first, or in the folder that it is.
         for name, places in [(first, [folder]), *((o, [folder, folder / first]) for o in others)]:
             lost += [] if any((place / name).exists() for place in places) else [line]
     assert lost == []
+
+
+def test_every_module_is_in_the_layout():
+    """By its name, or in a folder whose line stands for all that is in it."""
+    named, lines, opened = set(), {}, set()
+    for folder, first, others, line in layout():
+        named |= {place / name for name in (first, *others) for place in (folder, folder / first)}
+        lines[folder / first] = line
+        opened.add(folder)
+    package = ROOT / "xpnet"
+    missing = [
+        path.relative_to(ROOT).as_posix()
+        for path in package.rglob("*.py")
+        if path.name not in ("__init__.py", "__main__.py") and path not in named
+        # A folder that is not opened, or has a file each of its parts, stands for these.
+        and not (path.parent in lines.keys() - opened or " each" in lines.get(path.parent, ""))
+    ]  # fmt: skip
+    assert sorted(missing) == []
+    assert len(opened) > 10
+
+
+def test_the_directions_of_imports_are_those_that_are_tested():
+    block = re.search(r"```text\n(errors, .*?)```", page("docs/design.md"), re.DOTALL)[1]
+    said = [set(re.findall(r"\w+", level)) for level in block.split("<-")]
+    assert said == LEVELS[:-1]
+
+
+def test_the_way_from_fit_to_the_update_is_the_same_on_both_pages_and_short():
+    """At most eight files are opened on it."""
+    ways = [
+        re.findall(r"^\d\. `(xpnet/[\w/]+\.py)`", page(name), re.MULTILINE)
+        for name in ("docs/design.md", "docs/step.md")
+    ]
+    assert ways[0] == ways[1]
+    assert ways[0][0] == "xpnet/training/fit.py"
+    assert ways[0][-1] == "xpnet/optimizers/sgd.py"
+    assert len(ways[0]) <= 8
+    assert re.search(r"parameter -= rate \* gradient\n", page(ways[0][-1]))
 
 
 # -- commands -------------------------------------------------------------------------------------

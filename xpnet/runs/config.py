@@ -1,7 +1,7 @@
 """The configuration of a run: what the command line asks for, as one checked value."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
 from typing import Any
 
@@ -344,6 +344,12 @@ class RunConfig:
         """What ends the training early, if anything does: one for each training."""
         return None if self.patience is None else EarlyStopping(patience=self.patience)
 
+    def own_callbacks(self) -> Iterator[Callback]:
+        """The callbacks that the configuration asks for, new ones for each training."""
+        stopping = self.early_stopping()
+        if stopping is not None:
+            yield stopping
+
     def fit(
         self,
         data: Dataset,
@@ -360,13 +366,12 @@ class RunConfig:
         CheckpointError
             If that file cannot be read.
         """
-        stopping = self.early_stopping()
         start = None if self.start is None or resume is not None else load(self.start)
         return fit(
             self.model(data),
             data.limited(self.limit),
             backend=backend,
-            callbacks=callbacks if stopping is None else (stopping, *callbacks),
+            callbacks=(*self.own_callbacks(), *callbacks),
             resume=resume,
             stop_after=stop_after,
             start=start,

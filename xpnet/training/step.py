@@ -246,7 +246,7 @@ def _parts(model: Layer) -> list[Any]:
 
 def _are_own(*parts: Any) -> bool:
     own = {*LAYERS.values(), Frozen, *CONSTRAINTS.values(), *LOSSES.values(), *OPTIMIZERS.values()}
-    return all(part is None or type(part) in own for part in parts)
+    return all(type(part) in own for part in parts)
 
 
 def arrays_kept(optimizer: Optimizer) -> int:
