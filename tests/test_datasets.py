@@ -104,7 +104,7 @@ CLASSES = np.array([0, 1, 2, 1], dtype=np.uint8)
         ((IMAGES, CLASSES > 0), ["training set", "integers", "bool"]),
         ((IMAGES, CLASSES + 1), ["training set", "0 to 2", "found 3 at position 2"]),
         ((IMAGES, CLASSES - np.int16(1)), ["training set", "0 to 2", "found -1 at position 0"]),
-        ((IMAGES, CLASSES, (IMAGES, CLASSES[:1])), ["test set", "4 images", "1 labels"]),
+        ((IMAGES, CLASSES, (IMAGES, CLASSES[:1])), ["test set", "4 images", "1 label"]),
         ((IMAGES, CLASSES, (IMAGES, CLASSES + 1)), ["test set", "found 3 at position 2"]),
         ((IMAGES, CLASSES, (IMAGES[:, :, :2], CLASSES)), ["(2, 3)", "(2, 2)"]),
     ],

@@ -90,7 +90,7 @@ def test_frames_of_mixed_dtypes_are_their_numbers(library):
 def test_a_missing_value_is_refused_with_its_column(library):
     frame = FRAMES[library](pytest.importorskip(library), missing=True)
     network = train(MIXED)
-    message = r"inputs: column 'd': 1 of 60 values are missing or NaN \(the first in row 7\)"
+    message = r"inputs: column 'd': 1 of 60 values is missing or NaN \(the first in row 7\)"
     for call in (lambda: train(frame), lambda: network.predict(frame)):
         with pytest.raises(DataError, match=message):
             call()
@@ -100,7 +100,7 @@ def test_a_missing_value_is_refused_with_its_column(library):
         lambda: train(MIXED, sample_weight=frame["d"]),
         lambda: network.report(MIXED, frame["d"]),
     ):
-        with pytest.raises(DataError, match="1 of 60 values are missing"):
+        with pytest.raises(DataError, match="1 of 60 values is missing"):
             call()
 
 
@@ -233,7 +233,9 @@ def test_what_is_masked_is_refused_everywhere():
         lambda: xpnet.write_idx("never.idx", x.astype("f4")),
     ]
     for door in doors:
-        with pytest.raises(DataError, match=r"values are masked, and a network knows no mask"):
+        with pytest.raises(
+            DataError, match=r"values? (is|are) masked, and a network knows no mask"
+        ):
             door()
     same(train(np.ma.array(X), np.ma.array(Y, mask=False)), network)
 
@@ -259,7 +261,7 @@ def test_estimators_refuse_what_is_masked():
         lambda: model.score(X, Y, masked(np.ones(N))),
     ]
     for door in doors:
-        with pytest.raises(DataError, match="values are masked"):
+        with pytest.raises(DataError, match=r"values? (is|are) masked"):
             door()
     again = MLPClassifier((2,), **options).fit(np.ma.array(X), np.ma.array(Y))
     assert again.score(np.ma.array(X), Y) == model.score(X, Y)

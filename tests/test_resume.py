@@ -207,7 +207,7 @@ def test_other_threads_than_before_are_told_of(tmp_path, caplog):
     fit(MODEL, (X, Y), backend=backend, callbacks=[Checkpoint(tmp_path)], stop_after=1, **OPTIONS)
     again = open_backend(backend.name, threads=2)
     fit(MODEL, (X, Y), backend=again, resume=tmp_path, **OPTIONS)
-    assert "saved with 1 threads and goes on with 2" in caplog.text
+    assert "saved with 1 thread and goes on with 2" in caplog.text
 
 
 # -- callbacks ------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def test_activations_that_are_refused():
         ("swish", ValueError, "'activation' parameter of MLPRegressor must be"),
         (3, ValueError, "'activation' parameter of MLPRegressor must be"),
         (None, ValueError, "'activation' parameter of MLPRegressor must be"),
-        (["relu"], ValueError, "has 1 entries, and there are 2 hidden layers: give one for each"),
+        (["relu"], ValueError, "has 1 entry, and there are 2 hidden layers: give one for each"),
         (["relu"] * 3, ValueError, "has 3 entries, and there are 2 hidden layers"),
         (["relu", "swish"], ValueError, "must be one of identity, logistic, relu, tanh.*'swish'"),
         (["relu", None], TypeError, "must be a name or a layer of xpnet.layers, got None"),

@@ -112,7 +112,7 @@ def test_a_network_goes_on_as_what_it_is(call):
         ({}, LABELS, {"hidden_layer_sizes": (9,)}, LABELS, r"has hidden layers of \[8\]"),
         ({}, LABELS, {"hidden_layer_sizes": (8, 8)}, LABELS, r"has hidden layers of \[8\]"),
         ({}, LABELS > 0, {"loss": SoftmaxCrossEntropy()}, LABELS > 0, "need 2 outputs, and what"),
-        ({}, VALUES, {}, VALUES[:, 0], "need 1 outputs, and what was fitted has 2"),
+        ({}, VALUES, {}, VALUES[:, 0], "need 1 output, and what was fitted has 2"),
         ({"loss": mean_cube}, VALUES[:, 0], {}, VALUES, "need 2 outputs, and what was fitted has"),
     ):
         cls = MLPClassifier if y is not VALUES and "loss" not in options else MLPRegressor

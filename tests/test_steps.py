@@ -180,6 +180,8 @@ def test_rows_out_of_range_are_called():
 def test_in_words():
     assert str(StepCounts()) == "no steps"
     assert str(StepCounts(called=2)) == "2 steps called"
+    assert str(StepCounts(called=1)) == "1 step called"
+    assert str(StepCounts(compiled=1, called=1)) == "1 step compiled, 1 called"
     found = StepCounts(12_345, 67, 8, "cc -O1 (12.2.0)", "not compiled: the results are others")
     assert str(found) == (
         "12,345 steps compiled by cc -O1 (12.2.0), 67 recorded, 8 called "

@@ -67,7 +67,7 @@ def test_of_each_class_something_is_left_to_train_on():
     assert len(kept) >= 3
     with pytest.raises(DataError, match=r"0\.5 of 3 samples cannot be kept for validation"):
         split_rows(np.arange(3), 3, 0.5, 0)
-    with pytest.raises(DataError, match="of 1 samples cannot be kept"):
+    with pytest.raises(DataError, match="of 1 sample cannot be kept"):
         split_rows(None, 1, 0.5, 0)
     train, kept = split_rows(None, 3, 0.99, 0)
     assert (len(train), len(kept)) == (1, 2)

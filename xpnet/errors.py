@@ -70,6 +70,13 @@ def shown(value: object, most: int = LONGEST) -> str:
         return f"a {type(value).__name__}"
 
 
+def counted(number: float, what: str, plural: str = "") -> str:
+    """So many of something, as in `1 sample`, `2,000 samples`, `3 classes`."""
+    several = plural or what + ("es" if what.endswith("s") else "s")
+    digits = f"{number:g}" if isinstance(number, float) else f"{number:,}"
+    return f"{digits} {what if number == 1 else several}"
+
+
 def reason_of(error: Exception) -> str:
     """What went wrong with a file, of the system's errors in its words: `No such file`.
 

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.backends import Backend, open_backend
 from xpnet.callbacks import Callback
 from xpnet.data import Dataset
-from xpnet.errors import one_line
+from xpnet.errors import counted, one_line
 from xpnet.history import EpochRecord
 from xpnet.inputs.samples import place
 from xpnet.layers import Layer
@@ -317,9 +317,12 @@ def _failures(
         allowed = math.ceil(tolerances.errors_in_10000 * row.count / 10_000)
         if row.error_count_difference > allowed:
             failures.append(
-                f"{where}: {row.error_count_difference} errors more or fewer in {row.count:,}, "
-                f"allowed are {allowed}"
+                f"{where}: {counted(row.error_count_difference, 'error')} more or fewer in "
+                f"{row.count:,}, allowed are {allowed}"
             )
         if tolerances.predictions and row.prediction_differences:
-            failures.append(f"{where}: {row.prediction_differences} predictions differ")
+            differ = "differs" if row.prediction_differences == 1 else "differ"
+            failures.append(
+                f"{where}: {counted(row.prediction_differences, 'prediction')} {differ}"
+            )
     return failures

@@ -13,6 +13,7 @@ import numpy as np
 
 from xpnet.data import Split
 from xpnet.drawing import figure_class
+from xpnet.errors import counted
 from xpnet.figures import save_figure
 from xpnet.history import History
 from xpnet.inputs.chunks import chunks
@@ -64,7 +65,7 @@ def draw_run(
     """
     figures = {}
     if counts is not None:
-        heading = f"{title}: {counts.sum() - counts.trace():,} errors"
+        heading = f"{title}: {counted(int(counts.sum() - counts.trace()), 'error')}"
         figures["confusion.png"] = plot_confusion(counts, title=heading)
     if len(network.history):
         figures["curves.png"] = plot_curves(network.history, title=title.partition(",")[0])
@@ -236,7 +237,7 @@ def _worst(network: Network, split: Split) -> tuple[int, HostArray, HostArray]:
 
 
 def _how_many(n_wrong: int, count: int, n_shown: int) -> str:
-    text = f"{n_wrong:,} of {count:,} images wrong"
+    text = f"{n_wrong:,} of {counted(count, 'image')} wrong"
     if n_shown:
         which = f"the {n_shown} most confident" if n_shown < n_wrong else "all"
         text += f"; {which}: true → predicted class, its probability"

@@ -124,14 +124,17 @@ def plot_scaling(series: Sequence[dict[str, Any]]) -> "Figure":
         time_axes, memory_axes = panels[:, column]
         _draw_series(time_axes, x, seconds, _OURS)
         _draw_series(memory_axes, x, memory, _SECOND)
-        if one["name"] != "batch_size":
+        heading = one["fixed"]
+        if one["name"] != "batch_size":  # which has a best value, and no exponent
+            heading += f"\nexponent {one['time_exponent']:.2f}"
             linear = [seconds[-1] * value / x[-1] for value in x]
             time_axes.plot(x, linear, color="#999999", linestyle=":", linewidth=1, label="linear")
             time_axes.legend(frameon=False, fontsize=7.5, loc="lower right")
-        time_axes.set_title(
-            f"{one['fixed']}\nexponent {one['time_exponent']:.2f}", fontsize=7.5, color=_INK
-        )
-        memory_axes.set_title(f"exponent {one['memory_exponent']:.2f}", fontsize=7.5, color=_INK)
+        time_axes.set_title(heading, fontsize=7.5, color=_INK)
+        # Memory is what every process has and a part that grows: a slope tells that, no exponent.
+        slope = one["memory_slope"] / 1e3
+        digits = f"{slope:,.1f}" if slope < 100 else f"{slope:,.0f}"
+        memory_axes.set_title(f"{digits} kB for each one more", fontsize=7.5, color=_INK)
         memory_axes.set_xlabel(one["label"], fontsize=8.5)
         _style_scaling(time_axes, x)
         _style_scaling(memory_axes, x)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from xpnet.errors import counted
 from xpnet.typing import Array, State
 
 COMPILED, RECORDED, CALLED = "compiled", "recorded", "called"
@@ -51,8 +52,10 @@ class StepCounts:
         numbers = {
             COMPILED + by: self.compiled, RECORDED: self.recorded, CALLED: self.called,
         }  # fmt: skip
-        words = [f"{number:,} {how}" for how, number in numbers.items() if number]
-        if not words:
+        taken = {how: number for how, number in numbers.items() if number}
+        if not taken:
             return "no steps"
-        words[0] = words[0].replace(" ", " steps ", 1)
+        words = [f"{number:,} {how}" for how, number in taken.items()]
+        how, first = next(iter(taken.items()))
+        words[0] = f"{counted(first, 'step')} {how}"
         return ", ".join(words) + (f" ({self.reason})" if self.reason else "")

@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.callbacks.base import Callback
 from xpnet.checks import finite_number, positive_integer
-from xpnet.errors import shown
+from xpnet.errors import counted, shown
 from xpnet.fields import check_fields, checked_by, number
 from xpnet.history import EpochRecord
 from xpnet.network.network import Network
@@ -151,8 +151,8 @@ class EarlyStopping(Callback):
             return False
         self.stopped_epoch = record.epoch
         log_info(
-            "%s has not improved for %d epochs: the training ends after epoch %d",
-            self._monitor.name, self._waited, record.epoch,
+            "%s has not improved for %s: the training ends after epoch %d",
+            self._monitor.name, counted(self._waited, "epoch"), record.epoch,
         )  # fmt: skip
         return True
 

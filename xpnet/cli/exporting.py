@@ -12,7 +12,7 @@ from xpnet.backends import DTYPES, open_backend
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE, Words
 from xpnet.dtype_limits import check_numbers
-from xpnet.errors import ExportError, RunError, readable
+from xpnet.errors import ExportError, RunError, counted, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.export.layers import checked_dtype, host_arrays
 from xpnet.files import is_device, write_atomically, writing
@@ -74,7 +74,7 @@ def export(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if not is_device(file):  # such as /dev/stdout, where the line would be in the file
-        tell(f"{readable(str(file))}: {kind}, {file.stat().st_size:,} bytes")
+        tell(f"{readable(str(file))}: {kind}, {counted(file.stat().st_size, 'byte')}")
 
 
 def _read(run: Path) -> Network:

@@ -15,7 +15,7 @@ from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
 from xpnet.data import Dataset, load_dataset
 from xpnet.data.image import check_image_shape, read_image
-from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
+from xpnet.errors import DataError, RunError, XpnetError, counted, one_line, readable, shortened
 from xpnet.network import Network, load
 from xpnet.runs.continuation import trained_on
 
@@ -108,7 +108,9 @@ def _answer(network: Network, path: Path, invert: bool) -> str:
         return f"{name}  ({percent[best]:.1f} %)"
     holding = np.flatnonzero(percent > 50)
     said = [f"{label}  ({percent[label]:.1f} %)" for label in holding[:_MOST_SAID].tolist()]
-    return ", ".join(said) + _more(holding.size) if said else f"none of {percent.size} labels"
+    if not said:
+        return f"none of {counted(percent.size, 'label')}"
+    return ", ".join(said) + _more(holding.size)
 
 
 def _more(count: int) -> str:

@@ -23,7 +23,7 @@ from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, ju
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
 from xpnet.data import Dataset, load_dataset
-from xpnet.errors import one_line, readable
+from xpnet.errors import counted, one_line, readable
 from xpnet.network import Network
 from xpnet.optimizers import SGD
 from xpnet.runs.config import RunConfig
@@ -132,7 +132,8 @@ def _resumed(
     done = 0 if snapshot is None else snapshot.epoch
     if stop_after is not None and stop_after <= done:
         raise click.BadParameter(
-            f"{done} epochs are done already: give a larger number than {stop_after}",
+            f"{counted(done, 'epoch')} {'is' if done == 1 else 'are'} done already: give a "
+            f"larger number than {stop_after}",
             param_hint="'--stop-after'",
         )
     return config, snapshot
@@ -198,7 +199,7 @@ def _finish(
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
     tell(
-        f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
-        f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: "
+        f"{which} accuracy {100 * (n - errors) / n:.2f} % ({counted(errors, 'error')} in {n:,}) "
+        f"after {counted(epochs, 'epoch')}{best} in {seconds:.1f} s; run folder: "
         f"{readable(str(folder.path))}"
     )

@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from xpnet.data.masked import unmasked
-from xpnet.errors import DataError
+from xpnet.errors import DataError, counted
 from xpnet.typing import HostArray, Shape
 
 
@@ -116,7 +116,7 @@ class Dataset:
         shape = " x ".join(map(str, self.image_shape))
         return (
             f"{self.name}: {len(self.train):,} training and {test:,} test images "
-            f"of {shape}, {self.n_classes} classes"
+            f"of {shape}, {counted(self.n_classes, 'class')}"
         )
 
     def __repr__(self) -> str:
@@ -163,7 +163,10 @@ def _check(what: str, split: Split, n_classes: int) -> None:
             f"found {split.images.shape} and {split.labels.shape}"
         )
     if len(split.images) != len(split.labels):
-        raise DataError(f"{what}: {len(split.images)} images but {len(split.labels)} labels")
+        raise DataError(
+            f"{what}: {counted(len(split.images), 'image')} but "
+            f"{counted(len(split.labels), 'label')}"
+        )
     if split.images.size == 0:
         raise DataError(f"{what}: there are no images (shape {split.images.shape})")
     check_labels(what, split.labels, n_classes)

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError, one_line, reason_of
+from xpnet.errors import DataError, counted, one_line, reason_of
 from xpnet.files import write_atomically
 from xpnet.typing import HostArray, Shape
 
@@ -147,7 +147,7 @@ def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> Host
     if len(content) < expected:
         raise DataError(
             f"{path}: truncated: the header promises {_values(shape, dtype)} of data, "
-            f"the file holds {len(content):,} bytes"
+            f"the file holds {counted(len(content), 'byte')}"
         )
     if len(content) > expected:
         raise DataError(
@@ -180,12 +180,14 @@ def _read_header(path: Path, file: IO[bytes]) -> tuple[np.dtype, Shape]:
     sizes = file.read(4 * n_axes)
     if len(sizes) < 4 * n_axes:
         raise DataError(
-            f"{path}: truncated: a header of {n_axes} axes takes {4 + 4 * n_axes} bytes, "
-            f"the file ends after {4 + len(sizes)}"
+            f"{path}: truncated: a header of {counted(n_axes, 'axis', 'axes')} takes "
+            f"{counted(4 + 4 * n_axes, 'byte')}, the file ends after {4 + len(sizes)}"
         )
     return _DTYPES[magic[2]], tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
 
 
 def _values(shape: Shape, dtype: np.dtype) -> str:
     axes = one_line(" x ".join(map(str, shape))) or "1"
-    return f"{axes} {dtype.newbyteorder('=')} ({math.prod(shape) * dtype.itemsize:,} bytes)"
+    return (
+        f"{axes} {dtype.newbyteorder('=')} ({counted(math.prod(shape) * dtype.itemsize, 'byte')})"
+    )

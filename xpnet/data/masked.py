@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from xpnet.errors import DataError
+from xpnet.errors import DataError, counted
 
 
 def unmasked(what: str, x: Any) -> Any:
@@ -27,10 +27,12 @@ def unmasked(what: str, x: Any) -> Any:
         return x
     if isinstance(x, ma.MaskedArray):
         if ma.is_masked(x):
+            masked = int(ma.getmaskarray(x).sum())
             raise DataError(
-                f"{what}: {int(ma.getmaskarray(x).sum()):,} of {x.size:,} values are masked, and "
-                f"a network knows no mask: put numbers in their place, as with "
-                f"numpy.ma.filled(x, 0), or leave those samples out, as with numpy.ma.compress_rows"
+                f"{what}: {masked:,} of {counted(x.size, 'value')} "
+                f"{'is' if masked == 1 else 'are'} masked, and a network knows no mask: put "
+                "numbers in their place, as with numpy.ma.filled(x, 0), or leave those samples "
+                "out, as with numpy.ma.compress_rows"
             )
         return ma.getdata(x)
     if isinstance(x, list | tuple):

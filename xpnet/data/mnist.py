@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.data.dataset import Dataset, DatasetWithTest, Split
 from xpnet.data.idx import idx_header, read_idx
 from xpnet.data.npy import read_npy
-from xpnet.errors import DataError, one_line, reason_of
+from xpnet.errors import DataError, counted, one_line, reason_of
 from xpnet.streams import can_flush
 from xpnet.typing import HostArray
 
@@ -124,8 +124,9 @@ def _count_classes(path: Path, labels: HostArray) -> int:
         seen = np.unique(labels).size
         if n_classes > max(_MOST_SPARSE, _PER_SEEN * seen):
             raise DataError(
-                f"{path}: a label is {n_classes - 1}, among {labels.size} labels, of which {seen} "
-                f"differ: number the classes from 0, for a network has an output for each"
+                f"{path}: a label is {n_classes - 1}, among {counted(labels.size, 'label')}, of "
+                f"which {seen} differ{'s' * (seen == 1)}: number the classes from 0, for a network "
+                "has an output for each"
             )
     return n_classes
 

@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 
 from xpnet.checks import LARGEST
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError, one_line, reason_of
+from xpnet.errors import DataError, counted, one_line, reason_of
 from xpnet.typing import HostArray, Shape
 
 _LONGEST_HEADER = 1 << 16
@@ -101,11 +101,11 @@ def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> 
             f"{path}: the header promises {axes} {dtype}, a shape that no array can have"
         )
     expected = math.prod(shape) * dtype.itemsize
-    said = f"the header promises {axes} {dtype} ({expected:,} bytes)"
+    said = f"the header promises {axes} {dtype} ({counted(expected, 'byte')})"
     if size - start < expected:
         raise DataError(
-            f"{path}: truncated: {said}, the file holds {size - start:,} bytes of data; make or "
-            f"copy it again"
+            f"{path}: truncated: {said}, the file holds {counted(size - start, 'byte')} of data; "
+            "make or copy it again"
         )
     if size - start > expected:
         raise DataError(f"{path}: trailing bytes: {said}, and the file goes on after it")

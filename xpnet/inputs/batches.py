@@ -6,6 +6,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
+from xpnet.errors import counted
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import Streamed
 from xpnet.inputs.weighted import rows_of
@@ -180,14 +181,15 @@ def check_batch_size(
     """
     if drop_last and batch_size > n_samples:
         raise ValueError(
-            f"drop_last=True leaves nothing to train on, for {n_samples} samples make no batch of "
-            f"batch_size {batch_size}: take a batch size up to {n_samples}, or drop_last=False"
+            f"drop_last=True leaves nothing to train on, for {counted(n_samples, 'sample')} make "
+            f"no batch of batch_size {batch_size}: take a batch size up to {n_samples}, or "
+            "drop_last=False"
         )
     last = batch_size if drop_last else n_samples % batch_size or batch_size
     if last < model.smallest_batch():
         how = "drop_last=True" if drop_last is False and last < batch_size else "leave samples out"
         raise ValueError(
-            f"batch_size {batch_size} leaves {last} of {n_samples} samples for the last batch, but "
-            f"the model needs {model.smallest_batch()} or more (batch norm takes the variance of a "
-            f"batch): take another batch size, or {how}"
+            f"batch_size {batch_size} leaves {last} of {counted(n_samples, 'sample')} for the last "
+            f"batch, but the model needs {model.smallest_batch()} or more (batch norm takes the "
+            f"variance of a batch): take another batch size, or {how}"
         )

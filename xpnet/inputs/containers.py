@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import is_large
-from xpnet.errors import DataError, shown
+from xpnet.errors import DataError, counted, shown
 from xpnet.typing import HostArray
 
 _NUMBERS = (Real, Decimal, np.bool_)
@@ -202,9 +202,11 @@ def _column(what: str, name: str, column: Any, labels: bool) -> HostArray:
 
 
 def _missing(place: str, missing: HostArray) -> DataError:
+    count = int(missing.sum())
     return DataError(
-        f"{place}: {int(missing.sum()):,} of {missing.size:,} values are missing or NaN (the first "
-        f"in row {int(np.flatnonzero(missing)[0])}): fill them in, or leave those rows out"
+        f"{place}: {count:,} of {counted(missing.size, 'value')} {'is' if count == 1 else 'are'} "
+        f"missing or NaN (the first in row {int(np.flatnonzero(missing)[0])}): fill them in, or "
+        "leave those rows out"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.errors import DataError
+from xpnet.errors import DataError, counted
 from xpnet.inputs.samples import source_of
 from xpnet.typing import Array, HostArray, Shape
 
@@ -58,7 +58,7 @@ def learn_classes(
     if wanted not in (None, len(classes)):
         count = len(classes)
         raise DataError(
-            f"{what}: the labels have {count} class{'es' if count > 1 else ''} ({show(classes)}), "
+            f"{what}: the labels have {counted(count, 'class')} ({show(classes)}), "
             f"but the network has outputs for {wanted}: give it an output for each class, as in "
             f"mlp(..., {max(count, 2)}), and softmax_cross_entropy as the loss"
         )

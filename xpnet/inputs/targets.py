@@ -6,7 +6,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.data.stored import stored_array
-from xpnet.errors import DataError
+from xpnet.errors import DataError, counted
 from xpnet.inputs.containers import plain
 from xpnet.inputs.labels import encode
 from xpnet.inputs.samples import Streamed, all_finite, bring, parts_of, source_of
@@ -104,7 +104,7 @@ def load_weights(backend: Backend, what: str, weight: Any, x: Array) -> Array:
     count = x.shape[0]
     if tuple(weight.shape) != (count,):
         raise DataError(
-            f"{what}: {count} inputs need sample weights of shape ({count},), "
+            f"{what}: {_need(count)} sample weights of shape ({count},), "
             f"got shape {tuple(weight.shape)}"
         )
     placed = _place_targets(backend, source, weight, x, backend.dtype)
@@ -152,13 +152,14 @@ def _load_classes(
     n_classes = None if output is None else output[-1]
     if y.ndim not in (1, 2) or y.shape[0] != count:
         raise DataError(
-            f"{what}: {count} inputs need labels of shape ({count},) or one-hot rows of shape "
+            f"{what}: {_need(count)} labels of shape ({count},) or one-hot rows of shape "
             f"({count}, {n_classes or 'C'}), got shape {tuple(y.shape)}"
         )
     if y.ndim == 2:
         if n_classes is not None and y.shape[1] != n_classes:
             raise DataError(
-                f"{what}: one-hot rows have {y.shape[1]} columns, the network {n_classes} outputs"
+                f"{what}: one-hot rows have {counted(y.shape[1], 'column')}, the "
+                f"network {counted(n_classes, 'output')}"
             )
         rows = _place_targets(backend, source, y, x, backend.dtype)
         if not all_finite(backend, rows):
@@ -174,11 +175,16 @@ def _load_classes(
     # Checked where they come from: a narrower integer of another library would wrap.
     low, high = map(int, _range(source, y))
     if low < 0 or (n_classes is not None and high >= n_classes):
-        raise DataError(
-            f"{what}: the network has {n_classes} outputs, so labels must be from 0 to "
-            f"{(n_classes or 0) - 1}; found labels from {low} to {high}"
-        )
+        allowed = "labels must not be negative"
+        if n_classes is not None:
+            outputs = counted(n_classes, "output")
+            allowed = f"the network has {outputs}, so labels must be from 0 to {n_classes - 1}"
+        raise DataError(f"{what}: {allowed}; found labels from {low} to {high}")
     return _place_targets(backend, source, y, x, backend.index_dtype)
+
+
+def _need(count: int) -> str:
+    return f"{counted(count, 'input')} need{'s' * (count == 1)}"
 
 
 def _check_not_negative(backend: Backend, what: str, rows: Array) -> None:
@@ -216,7 +222,7 @@ def _load_rows(
     if y.ndim == 0 or y.shape[0] != count or sample != (output or sample):
         shape = ", ".join(map(str, output or ("C",)))
         raise DataError(
-            f"{what}: {count} inputs need {name} of shape ({count}, {shape})"
+            f"{what}: {_need(count)} {name} of shape ({count}, {shape})"
             f"{f' or ({count},)' if output in (None, (1,)) else ''}, got shape {tuple(y.shape)}"
             f"{_hint(source, y, kind)}"
         )

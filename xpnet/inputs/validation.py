@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.errors import DataError
+from xpnet.errors import DataError, counted
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import Streamed
 from xpnet.inputs.weighted import Weighted
@@ -104,11 +104,11 @@ def split_rows(classes: HostArray | None, n: int, fraction: float, seed: Seed) -
         groups = np.split(by_class, np.flatnonzero(np.diff(classes[by_class])) + 1)
     counts = _shares([len(group) for group in groups], wanted)
     if not wanted or sum(counts) < wanted:
-        most = f"{sum(counts)} samples can" if sum(counts) else "none can"
+        most = f"{counted(sum(counts), 'sample')} can" if sum(counts) else "none can"
         raise DataError(
-            f"training set: {fraction:g} of {n} samples cannot be kept for validation, because "
-            f"nothing, or of a class nothing, would be left to train on ({most} be kept); give "
-            f"more samples, or validation=(x, y)"
+            f"training set: {fraction:g} of {counted(n, 'sample')} cannot be kept for validation, "
+            f"because nothing, or of a class nothing, would be left to train on ({most} be kept); "
+            "give more samples, or validation=(x, y)"
         )
     kept = np.zeros(n, dtype=bool)
     for group, count in zip(groups, counts, strict=True):

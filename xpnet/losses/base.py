@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from xpnet.checks import as_float
 from xpnet.descriptions import build_from_fields, describe_fields
-from xpnet.errors import shown
+from xpnet.errors import counted, shown
 from xpnet.fields import Checked
 from xpnet.typing import Array, Namespace
 
@@ -216,8 +216,8 @@ def column_of_weights(xp: Namespace, name: str, weight: Array, output: Array) ->
     n_samples = output.shape[0]
     if weight.shape != (n_samples,):
         raise ValueError(
-            f"{name}: {n_samples} samples need weights of shape ({n_samples},), "
-            f"got {tuple(weight.shape)}"
+            f"{name}: {counted(n_samples, 'sample')} need{'s' * (n_samples == 1)} weights of shape "
+            f"({n_samples},), got {tuple(weight.shape)}"
         )
     return xp.reshape(weight, (n_samples, *[1] * (output.ndim - 1)))
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from array_api_compat import device
 
-from xpnet.errors import shown
+from xpnet.errors import counted, shown
 from xpnet.fields import checked_by
 from xpnet.losses.base import ElementwiseLoss, Example, LossFunction, fraction, is_weight
 from xpnet.typing import Array, Namespace
@@ -119,8 +119,8 @@ class BinaryCrossEntropy(ElementwiseLoss):
         given = self.positive_weight
         if isinstance(given, tuple) and len(given) != n_outputs:
             raise ValueError(
-                f"BinaryCrossEntropy: positive_weight has {len(given)} numbers, the network "
-                f"{n_outputs} outputs; give one number, or one for each output"
+                f"BinaryCrossEntropy: positive_weight has {counted(len(given), 'number')}, the "
+                f"network {counted(n_outputs, 'output')}; give one number, or one for each output"
             )
 
     @classmethod

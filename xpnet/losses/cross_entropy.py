@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from array_api_compat import device
 
 from xpnet.checks import positive_integer
-from xpnet.errors import shown
+from xpnet.errors import counted, shown
 from xpnet.fields import checked_by
 from xpnet.losses.base import (
     Example,
@@ -197,9 +197,10 @@ class SoftmaxCrossEntropy(Loss):
         elif len(given) == n_classes:
             return tuple(given)
         else:
-            problem = f"has {len(given)} numbers"
+            problem = f"has {counted(len(given), 'number')}"
         raise ValueError(
-            f"SoftmaxCrossEntropy: class_weight {problem}, but the network has {n_classes} outputs"
+            f"SoftmaxCrossEntropy: class_weight {problem}, but the network has "
+            f"{counted(n_classes, 'output')}"
         )
 
     @classmethod

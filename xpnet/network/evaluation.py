@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xpnet.backends import Backend
 from xpnet.data import Preparation
+from xpnet.errors import counted
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.weighted import Weighted, rows_of
 from xpnet.layers import EVALUATION, Layer
@@ -44,10 +45,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         if self.accuracy is None or self.errors is None:
-            return f"loss {self.loss:.4f} ({self.count:,} samples)"
+            return f"loss {self.loss:.4f} ({counted(self.count, 'sample')})"
         return (
             f"loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f} % "
-            f"({self.errors:,} errors in {self.count * self.n_labels:,})"
+            f"({counted(self.errors, 'error')} in {self.count * self.n_labels:,})"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.errors import counted
 from xpnet.layers import softmax
 from xpnet.losses import binary_cross_entropy, softmax_cross_entropy
 from xpnet.metrics import (
@@ -95,7 +96,7 @@ class ClassificationReport:
             "calibration error": self.calibration_error,
         }
         told = [f"{name} {value:.4f}" for name, value in figures.items() if value is not None]
-        return "\n".join([*lines, "", f"{', '.join(told)} ({self.count:,} samples)"])
+        return "\n".join([*lines, "", f"{', '.join(told)} ({counted(self.count, 'sample')})"])
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,8 @@ def _rows(
     """The rows of the classes, and those of the averages macro, weighted and micro."""
     names = [str(i) for i in range(hits.shape[0])] if names is None else list(names)
     if len(names) != hits.shape[0]:
-        raise ValueError(f"names must be one for each of {hits.shape[0]} classes, got {names!r}")
+        wanted = counted(hits.shape[0], "class")
+        raise ValueError(f"names must be one for each of {wanted}, got {names!r}")
     each = scores_of_counts(np, hits, predicted, support)
     columns = [column.tolist() for column in each]
     classes = tuple(

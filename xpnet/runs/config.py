@@ -12,7 +12,7 @@ from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
 from xpnet.data import Dataset
 from xpnet.dtype_limits import names_in_dtype, problem_in
-from xpnet.errors import one_line, shown
+from xpnet.errors import counted, one_line, shown
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, Sequential
@@ -400,7 +400,7 @@ class RunConfig:
         if self.hidden:
             words += ["batch norm"] * self.batch_norm + [self.activation]
             words += [f"dropout {self.dropout:g}"] * bool(self.dropout)
-        return f"{', '.join(words)}, {self.model(data).parameter_count:,} parameters"
+        return f"{', '.join(words)}, {counted(self.model(data).parameter_count, 'parameter')}"
 
 
 def defaults_of_classes(one: Option) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import CheckpointError, RunError, reason_of, shown
+from xpnet.errors import CheckpointError, RunError, counted, reason_of, shown
 from xpnet.files import check_file
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import CONFIG, read_config
@@ -94,7 +94,7 @@ def _is_pending(summary: Path) -> bool:
 def what_next(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapshot) -> str:
     """Of a run that is finished: what it is, and how its network can be trained on."""
     run = shlex.quote(str(path))
-    epochs = f"{snapshot.epoch} epoch{'s' * (snapshot.epoch > 1)}"
+    epochs = counted(snapshot.epoch, "epoch")
     if not snapshot.stopped and not isinstance(config.build_schedule(), Schedule):
         more = f"xpnet train --resume {run} --epochs {2 * snapshot.epoch}"
         return f"{path} has its {epochs}. To train on, give more: {more}"

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from xpnet.errors import counted
 from xpnet.fields import Checked, number
 from xpnet.typing import HostArray
 
@@ -77,8 +78,8 @@ class WarmedUp(Schedule):
         n_warm = round(self.warmup * steps_per_epoch)
         if n_warm >= n_steps:
             raise ValueError(
-                f"{type(self).__name__}: a warm-up of {self.warmup:g} epochs leaves nothing of a "
-                f"run of {epochs}: take a shorter one"
+                f"{type(self).__name__}: a warm-up of {counted(self.warmup, 'epoch')} leaves "
+                f"nothing of a run of {epochs}: take a shorter one"
             )
         rising = np.arange(1, n_warm + 1) / max(n_warm, 1)
         n_left = n_steps - n_warm

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.errors import counted
 from xpnet.initializers import xavier_uniform
 from xpnet.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, Sequential, Sigmoid
 from xpnet.random import Seed, stream
@@ -36,9 +37,11 @@ def activations(given: Any, n_hidden: int) -> Activations:
         return [_activation(given)] * (n_hidden + 1)
     found = [_activation(one) for one in given]
     if len(found) != n_hidden:
+        there = "is" if n_hidden == 1 else "are"
         raise ValueError(
-            f"activation has {len(found)} entries, and there are {n_hidden} hidden layers: give "
-            f"one for each, or a single one for all of them"
+            f"activation has {counted(len(found), 'entry', 'entries')}, and there {there} "
+            f"{counted(n_hidden, 'hidden layer')}: give one for each, or a single one for all of "
+            "them"
         )
     return [*found, found[-1] if found else None]
 

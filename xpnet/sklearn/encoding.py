@@ -8,6 +8,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import unique_labels
 
 from xpnet.backends import Backend
+from xpnet.errors import counted
 from xpnet.sklearn.checking import hosted
 from xpnet.typing import Array, HostArray
 
@@ -94,8 +95,8 @@ class Labels:
             rows = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
             if rows.ndim != 2 or rows.shape[1] != len(self.classes):
                 raise ValueError(
-                    f"y must have rows of {len(self.classes)} labels as before, got shape "
-                    f"{rows.shape}"
+                    f"y must have rows of {counted(len(self.classes), 'label')} as before, got "
+                    f"shape {rows.shape}"
                 )
             return rows != 0
         if hasattr(y, "toarray") or np.ndim(y) != 1:

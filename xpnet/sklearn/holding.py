@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.errors import counted
 from xpnet.inputs.samples import Streamed
 from xpnet.inputs.validation import Rows, some_rows, split_rows
 from xpnet.inputs.weighted import Weighted
@@ -203,8 +204,9 @@ def _check_enough(problem: Problem, fraction: float, classes: HostArray, wanted:
     # Rounded down, so that it is not too much again.
     lower = f"lower validation_fraction to {int(most / n * 1e4) / 1e4}, " if most >= 2 else ""
     raise ValueError(
-        f"validation_fraction={fraction:g} of {n} samples are {wanted} to be "
-        f"kept for early stopping, and of {len(numbers)} classes at most {most} can be kept if one "
+        f"validation_fraction={fraction:g} of {counted(n, 'sample')} "
+        f"{'is' if wanted == 1 else 'are'} {wanted} to be kept for early stopping, and of "
+        f"{counted(len(numbers), 'class')} at most {most} can be kept if one "
         f"of each is left to train on. {of_few}Give more samples of them or leave them out, {lower}"
         f"or give a validation set: fit(..., validation_data=(X, y))"
     )

@@ -7,6 +7,7 @@ from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
+from xpnet.errors import counted
 from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.checking import hosted, validation_set
 from xpnet.sklearn.encoding import Labels
@@ -216,7 +217,8 @@ out_activation_, n_features_in_, feature_names_in_
         rows = rows[:, None] if rows.ndim == 1 else rows
         if rows.shape[1] != problem.n_outputs:
             raise ValueError(
-                f"y has {rows.shape[1]} outputs, but {problem.n_outputs} were expected"
+                f"y has {counted(rows.shape[1], 'output')}, but {problem.n_outputs} "
+                f"{'was' if problem.n_outputs == 1 else 'were'} expected"
             )
         if problem.out_activation == "exp" and np.any(rows < 0):
             raise ValueError(f"loss={self.loss!r} needs targets that are not negative")

@@ -7,6 +7,7 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
+from xpnet.errors import counted
 from xpnet.layers import Sequential
 from xpnet.network.evaluation import Evaluation
 from xpnet.sklearn.architecture import Structure, layer_sizes
@@ -97,8 +98,8 @@ def _check_goes_on(sizes: list[int], settings: Settings, before: Fitted) -> None
     fitted = [weights[0].shape[0], *(x.shape[1] for x in weights)]
     if fitted[-1] != sizes[-1]:
         raise ValueError(
-            f"the targets and the loss need {sizes[-1]} outputs, and what was fitted has "
-            f"{fitted[-1]}: {again}"
+            f"the targets and the loss need {counted(sizes[-1], 'output')}, and what was fitted "
+            f"has {fitted[-1]}: {again}"
         )
     if fitted != sizes:
         raise ValueError(

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.class_weight import compute_class_weight
 
+from xpnet.errors import counted
 from xpnet.losses import LossFunction, accepts_weight
 from xpnet.sklearn.checking import hosted
 from xpnet.sklearn.private import check_sample_weight
@@ -145,7 +146,7 @@ def _of_labels(class_weight: Any, y: Any, weight: HostArray | None) -> HostArray
     if len(each) != n_labels:
         raise ValueError(
             f"number of elements in class_weight should match that of the labels: there are "
-            f"{len(each)} for {n_labels} labels"
+            f"{len(each)} for {counted(n_labels, 'label')}"
         )
     product = np.ones(y.shape[0])
     for label, own in enumerate(each):

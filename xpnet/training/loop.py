@@ -260,8 +260,9 @@ class Loop:
         """The error for numbers that are not finite after so many steps of the next epoch."""
         before = self.epoch * self._planned
         rate = _shortest(last_rate(self.backend, self.state))
+        steps = f"steps {before + 1} to {before + step}" if step > 1 else f"step {before + 1}"
         return TrainingDiverged(
-            f"{what} in epoch {self.epoch + 1} (steps {before + 1} to {before + step}) with "
+            f"{what} in epoch {self.epoch + 1} ({steps}) with "
             f"learning rate {rate:g}: most often the learning rate is too high; try a tenth of it"
             f"{self._where_saved()}"
         )

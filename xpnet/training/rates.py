@@ -6,6 +6,7 @@ from dataclasses import fields
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.errors import counted
 from xpnet.history import UNMEASURED, EpochRecord
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import Plateau, ReduceOnPlateau, Schedule
@@ -48,8 +49,8 @@ def schedule_table(
     if n_steps > MOST_STEPS:
         raise ValueError(
             f"the schedule {name} has a factor for each step, and steps are counted to 2**31 - 1: "
-            f"{epochs:,} epochs of {steps_per_epoch:,} are too many; give fewer epochs, or a "
-            f"schedule that needs no table (ReduceOnPlateau)"
+            f"{counted(epochs, 'epoch')} of {steps_per_epoch:,} {'is' if epochs == 1 else 'are'} "
+            "too many; give fewer epochs, or a schedule that needs no table (ReduceOnPlateau)"
         )
     check_room(
         n_steps * _TABLE_BYTES, f"the table of the schedule {name} for {n_steps:,} steps takes",

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.backends import Backend
 from xpnet.callbacks import Callback
 from xpnet.descriptions import same_description, same_in_words
-from xpnet.errors import CheckpointError, one_line, shown
+from xpnet.errors import CheckpointError, counted, one_line, shown
 from xpnet.inputs.sets import Sets
 from xpnet.inputs.validation import Rows
 from xpnet.inputs.weighted import Weighted
@@ -67,9 +67,9 @@ def settle_as_before(backend: Backend, saved: Snapshot) -> None:
         backend.limit_threads(saved.threads)
     elif backend.threads != saved.threads:
         log_warning(
-            "the training was saved with %d threads and goes on with %d: the last digits may "
+            "the training was saved with %s and goes on with %d: the last digits may "
             "differ (threads=%d for the same)",
-            saved.threads, backend.threads, saved.threads,
+            counted(saved.threads, "thread"), backend.threads, saved.threads,
         )  # fmt: skip
 
 
@@ -185,8 +185,8 @@ def check_place(saved: Snapshot, epochs: int, steps: int, *, left_out: bool = Fa
     behind = 0 if count is None else (done - count) % 2**32
     if saved.step >= steps or behind > (done if left_out else 0):
         raise CheckpointError(
-            f"resume: the checkpoint is damaged: {saved.epoch} epochs and {saved.step} of {steps} "
-            f"steps are done, after {count} steps"
+            f"resume: the checkpoint is damaged: {counted(saved.epoch, 'epoch')} and {saved.step} "
+            f"of {counted(steps, 'step')} are done, after {counted(count or 0, 'step')}"
         )
     if schedule is not None and schedule.shape != (epochs * steps,):
         raise CheckpointError(

@@ -20,7 +20,7 @@ from xpnet.backends.cupy.fusion import Fuser
 from xpnet.backends.cupy.graph import GraphRunner, GraphUse
 from xpnet.backends.cupy.stream import CupyStream
 from xpnet.backends.steps import CALLED, RECORDED
-from xpnet.errors import BackendUnavailable, one_line
+from xpnet.errors import BackendUnavailable, counted, one_line
 from xpnet.streams import log_warning
 from xpnet.typing import Array, HostArray
 
@@ -177,7 +177,10 @@ class CupyBackend(Backend):
 
     def taken_steps(self) -> str:
         use = self.graphs
-        graphs = f"{use.captures:,} CUDA graphs {RECORDED}, and started {use.launches:,} times"
+        graphs = (
+            f"{counted(use.captures, 'CUDA graph')} {RECORDED}, and started "
+            f"{counted(use.launches, 'time')}"
+        )
         reason = f" ({use.reason})" if use.reason else ""
         return (graphs if use.captures else f"all steps {CALLED}") + reason
 
