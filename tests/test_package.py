@@ -30,7 +30,7 @@ LEVELS = [
     {"callbacks"},
     {"training"},
     {"conformance", "drawing", "export", "figures", "parity", "runs", "testing"},
-    {"plots"},
+    {"plots", "sheets"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},
 ]
