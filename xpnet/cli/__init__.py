@@ -35,7 +35,7 @@ _CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
 COMMANDS = {
     "train": ("training", "Train a network on DATASET, and write a run folder."),
     "evaluate": ("networks", "Measure the network of RUN on DATASET."),
-    "predict": ("networks", "Say the class of each picture in IMAGES."),
+    "predict": ("predicting", "Say what the network of RUN sees in each PICTURE."),
     "plot": ("networks", "Draw the pictures of RUN again."),
     "export": ("exporting", "Write the network of RUN as ONNX, as .npz, or for PyTorch."),
     "backends": ("libraries", "Show which array libraries are usable here."),

@@ -95,6 +95,7 @@ class Loop:
             history=None if setup.saved is None else History(setup.saved.records),
             sample_shape=tuple(sets.x.shape[1:]),
             pixel_maximum=sets.pixel_maximum,
+            framing=sets.framing,
             input_dtype=dtype_name(sets.x),
             target_kind=sets.kind,
             target_shape=sets.target_shape,
