@@ -14,7 +14,7 @@ from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
 from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
 from xpnet.data import Dataset, load_dataset
-from xpnet.data.image import check_image_shape, read_image
+from xpnet.data.pictures import check_picture_shape
 from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
 from xpnet.network import Network, load
 from xpnet.runs.continuation import trained_on
@@ -63,8 +63,13 @@ def evaluate(
 @click.command()
 @click.argument("run", type=FILE)
 @click.argument("images", nargs=-1, required=True, type=FILE)
-@click.option("--invert", is_flag=True, help="The pictures are dark ink on white paper.")
-def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
+@click.option(
+    "--invert/--no-invert",
+    default=None,
+    help="Whether to swap black and white.  [default: as is found out]",
+)
+@click.option("--as-is", is_flag=True, help="Fit the whole picture; look for no figure.")
+def predict(run: Path, images: tuple[Path, ...], invert: bool | None, as_is: bool) -> None:
     """Say the class of each picture in IMAGES, as the network of RUN sees it.
 
     Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size; they are fitted to the size
@@ -73,14 +78,14 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
     """
     network = load(run)
     try:
-        check_image_shape(network.sample_shape)
+        check_picture_shape(network.sample_shape)
     except DataError as error:
         raise DataError(f"{run}: {error}") from error
     failed = False
     for path in images:
         try:
             with _asked(run):
-                answer = _answer(network, path, invert)
+                answer = _answer(network, path, invert, as_is)
         except (DataError, RunError) as error:
             tell(f"error: {shortened(str(error))}", err=True)
             failed = True
@@ -90,14 +95,15 @@ def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
         raise SystemExit(1)
 
 
-def _answer(network: Network, path: Path, invert: bool) -> str:
+def _answer(network: Network, path: Path, invert: bool | None, as_is: bool) -> str:
     """What the network says of a picture: its class, the labels that hold, or the values."""
     with np.errstate(all="ignore"):
-        pixels = read_image(path, network.sample_shape or (), maximum=1.0, invert=invert)
-        ask = network.predict if network.target_kind == "values" else network.predict_proba
-        numbers = ask(pixels[None, ...])[0]
-    if not np.isfinite(numbers).all():
-        raise DataError(f"{path}: the network gives no finite numbers for this picture")
+        (answer,) = network.predict_pictures(path, invert=invert, as_is=as_is)
+    if answer.problem is not None:
+        raise DataError(f"{path}: {answer.problem}")
+    numbers = np.asarray(
+        answer.prediction if network.target_kind == "values" else answer.probabilities
+    )
     if network.target_kind == "values":
         values = [f"{value:.6g}" for value in numbers.ravel()[:_MOST_SAID].tolist()]
         return "  ".join(values) + _more(numbers.size)

@@ -6,10 +6,13 @@ from typing import Literal, overload
 
 from xpnet.data.dataset import Dataset, DatasetWithTest, Split, check_labels
 from xpnet.data.digits import load_digits
+from xpnet.data.framing import Framing, measure_framing
 from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
+from xpnet.data.pictures import read_picture
 from xpnet.data.preparation import Preparation, flatten, normalize
+from xpnet.data.prepared import Prepared, find_figures, fit_picture, prepare_picture
 from xpnet.errors import DataError, shown
 from xpnet.suggestions import did_you_mean
 
@@ -17,17 +20,24 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetWithTest",
+    "Framing",
     "Preparation",
+    "Prepared",
     "Split",
     "check_labels",
+    "find_figures",
+    "fit_picture",
     "flatten",
     "load_dataset",
     "load_digits",
     "load_folder",
     "load_mnist",
+    "measure_framing",
     "normalize",
+    "prepare_picture",
     "read_idx",
     "read_npy",
+    "read_picture",
     "write_idx",
 ]
 

@@ -1,10 +1,12 @@
 """A labelled data set of images, checked when it is made."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 
+from xpnet.data.framing import Framing, measure_framing
 from xpnet.data.masked import unmasked
 from xpnet.errors import DataError
 from xpnet.typing import HostArray, Shape
@@ -105,6 +107,14 @@ class Dataset:
     def image_shape(self) -> Shape:
         """Height and width of an image."""
         return tuple(self.train.images.shape[1:])
+
+    @cached_property
+    def framing(self) -> Framing | None:
+        """How the figures lie in the training images, as far as they keep to a rule; else None.
+
+        It is measured when it is first asked for, on some two thousand of them.
+        """
+        return measure_framing(self.train.images, self.pixel_maximum)
 
     def limited(self, n: int | None) -> Self:
         """The same data set with the first `n` training samples; all of them if `n` is None."""

@@ -9,7 +9,7 @@ from xpnet.backends import DTYPES
 from xpnet.errors import ExportError
 from xpnet.layers import describe_layer
 from xpnet.network import Network
-from xpnet.network.metadata import target_metadata
+from xpnet.network.metadata import framing_metadata, target_metadata
 from xpnet.typing import HostArray
 
 
@@ -78,6 +78,7 @@ def describe_network(network: Network, dtype: str) -> str:
                 "sample_shape": network.sample_shape,
                 "input_dtype": network.input_dtype,
                 "pixel_maximum": network.pixel_maximum,
+                "framing": framing_metadata(network),
                 "target_kind": network.target_kind,
                 **target_metadata(network),
             },

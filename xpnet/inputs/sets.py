@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.data import Dataset
+from xpnet.data import Dataset, Framing
 from xpnet.errors import DataError
 from xpnet.inputs.containers import plain
+from xpnet.inputs.framed import framing_of
 from xpnet.inputs.labels import learn_classes
 from xpnet.inputs.samples import load_inputs
 from xpnet.inputs.scale import find_pixel_maximum
@@ -42,6 +43,8 @@ class Given:
         What pixels are divided by, as far as it is known.
     classes
         What labels that are text or Booleans are numbered by, if not by themselves.
+    dataset
+        The data set that they are of, if they were given so.
     """
 
     train: Samples
@@ -50,6 +53,7 @@ class Given:
     sample_weight: Any
     pixel_maximum: float | None
     classes: HostArray | None = None
+    dataset: Dataset | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -92,6 +96,8 @@ class Sets:
         What the labels are, where they are text or Booleans.
     target_shape
         The shape of the target of one sample, as it was given.
+    framing
+        How the figures lie in the samples, where these are pictures.
     """
 
     x: Array
@@ -105,6 +111,7 @@ class Sets:
     classes: HostArray | None
     target_shape: Shape
     counts: HostArray | None = None
+    framing: Framing | None = None
 
     @property
     def n_samples(self) -> int:
@@ -132,8 +139,9 @@ def given_samples(
         pairs["validation"] = validation
     elif validation is not None:
         validation = check_fraction(validation)
-    maximum = None
+    maximum, dataset = None, None
     if isinstance(data, Dataset):
+        dataset = data
         maximum = data.pixel_maximum
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
@@ -147,7 +155,9 @@ def given_samples(
             )
         if len(pair) == 2 and _are_sets(pair):
             raise DataError(f"{name} must be a pair (x, y), got a pair of pairs{_hint(pair)}")
-    return Given((data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum)
+    return Given(
+        (data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum, dataset=dataset
+    )
 
 
 def _describe(pair: Any) -> str:
@@ -224,7 +234,8 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         )
     test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
     shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
-    return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts)
+    framing = given.dataset.framing if given.dataset else framing_of(backend, x, maximum)
+    return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, framing)
 
 
 def _load_pair(

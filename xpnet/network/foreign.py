@@ -41,7 +41,7 @@ class Foreign:
             Where the parameters shall live, and in which precision; as saved if None.
         attributes
             Those of `Network` that the file does not say, or says otherwise: `sample_shape`,
-            `pixel_maximum`, `input_dtype`, `target_kind` and `loss`.
+            `pixel_maximum`, `framing`, `input_dtype`, `target_kind` and `loss`.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Foreign:
             The functions of layers of one's own, as for `xpnet.export.to_torch_state_dict`.
         attributes
             Those of `Network` that the file does not say, or says otherwise: `sample_shape`,
-            `pixel_maximum`, `input_dtype`, `target_kind` and `loss`.
+            `pixel_maximum`, `framing`, `input_dtype`, `target_kind` and `loss`.
 
         Raises
         ------

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backends import DTYPES
 from xpnet.checks import LARGEST, finite_number, positive_integer
+from xpnet.data import Framing
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
@@ -26,6 +27,7 @@ def network_metadata(network: TrainedArrays) -> dict[str, Any]:
         "dtype": network.backend.dtype_name,
         "sample_shape": network.sample_shape,
         "pixel_maximum": network.pixel_maximum,
+        "framing": framing_metadata(network),
         "input_dtype": network.input_dtype,
         "target_kind": network.target_kind,
         **target_metadata(network),
@@ -43,6 +45,11 @@ def target_metadata(network: TrainedArrays) -> dict[str, Any]:
     classes = None if network.classes is None else network.classes.tolist()
     shape = None if network.target_shape is None else list(network.target_shape)
     return {"classes": classes, "target_shape": shape}
+
+
+def framing_metadata(network: TrainedArrays) -> dict[str, Any] | None:
+    """How the figures of its pictures lie, as JSON values."""
+    return None if network.framing is None else network.framing.to_dict()
 
 
 def read_metadata(metadata: Mapping[str, Any], model: Layer) -> tuple[str, dict[str, Any]]:
@@ -90,6 +97,7 @@ def _dtype_name(value: Any) -> str | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "sample_shape": lambda value: _shape("sample_shape", value, least=1),
     "pixel_maximum": lambda value: finite_number("pixel_maximum", value, above=0),
+    "framing": lambda value: None if value is None else Framing.from_dict(value),
     "input_dtype": _dtype_name,
     "target_kind": lambda value: _one_of(TARGET_KINDS, value),
     "target_shape": lambda value: _shape("target_shape", value, least=0),
@@ -99,7 +107,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 """How each entry of the metadata becomes the argument of `Network` of the same name."""
 
 _ADDED: dict[str, Any] = {
-    "input_dtype": None, "target_kind": "classes", "target_shape": None, "loss": None,
+    "framing": None, "input_dtype": None, "target_kind": "classes", "target_shape": None,
+    "loss": None,
 }  # fmt: skip
 """The entries that older files lack, and what they then are."""
 
@@ -117,6 +126,8 @@ def check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None
         wanted = model.input_shape()
         rows = wanted is not None and len(wanted) == 1
         model.output_shape((math.prod(shape),) if rows else shape)
+    if details["framing"] is not None:
+        details["framing"].check_fits(shape or ())
     check_numbers(dtype, model, loss)
     if isinstance(loss, Loss):
         check_loss_fits(model, loss)

@@ -6,7 +6,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
-from xpnet.data import Preparation
+from xpnet.data import Framing, Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
@@ -22,6 +22,7 @@ from xpnet.network.evaluation import Evaluation, make_evaluator
 from xpnet.network.foreign import Foreign
 from xpnet.network.metadata import network_metadata
 from xpnet.network.output import check_loss_fits, check_output
+from xpnet.network.pictures import Pictures
 from xpnet.network.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
 from xpnet.network.report import (
     Report,
@@ -35,7 +36,7 @@ from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
 
-class Network(Foreign, TrainedArrays):
+class Network(Foreign, Pictures, TrainedArrays):
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
 
     It can be pickled, for other processes and caches; files to keep are written by `save`.
@@ -58,6 +59,9 @@ class Network(Foreign, TrainedArrays):
         What integer and Boolean inputs are divided by. Floating-point ones are taken as they are.
     preparation
         How samples become what the layers take, by `pixel_maximum`; to be replaced for another.
+    framing
+        How the figures of the pictures lie that it was trained on, which `predict_pictures` makes
+        others like; None if they are no pictures in grey, or there is no such rule.
     input_dtype
         The dtype of the samples that it was trained on, such as `"uint8"`; None if not known.
     target_kind
@@ -94,6 +98,7 @@ class Network(Foreign, TrainedArrays):
         input_dtype: str | None = None,
         classes: Any = None,
         target_shape: Shape | None = None,
+        framing: Framing | None = None,
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
@@ -111,6 +116,9 @@ class Network(Foreign, TrainedArrays):
         self.preparation = Preparation(
             float(pixel_maximum), backend.dtype_name, model.input_shape()
         )
+        if framing is not None:
+            framing.check_fits(sample_shape or ())
+        self.framing = framing
         self.target_kind = target_kind
         self.loss = loss
         self.input_dtype = input_dtype

@@ -283,6 +283,7 @@ def _network(
         history=None if saved is None else History(saved.records),
         sample_shape=tuple(sets.x.shape[1:]),
         pixel_maximum=sets.pixel_maximum,
+        framing=sets.framing,
         input_dtype=dtype_name(sets.x),
         target_kind=sets.kind,
         target_shape=sets.target_shape,

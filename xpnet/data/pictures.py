@@ -1,4 +1,4 @@
-"""A picture from a file, as the network was trained to see it. Needs Pillow.
+"""Pictures from files, in grey. Needs Pillow.
 
 Files are not believed: only a few formats are read, a large picture is made smaller while it is
 decoded or piece by piece, and whatever a decoder raises says that the picture is damaged.
@@ -7,7 +7,8 @@ decoded or piece by piece, and whatever a decoder raises says that the picture i
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -42,58 +43,77 @@ _LARGEST_WHOLE = 405_000_000
 """So many values a JPEG may have that is in memory as a whole: 135 megapixels of three colours."""
 _LARGEST_PIPED = 1 << 28
 _LARGEST_WANTED = 1 << 22
-_LARGE = 1 << 22
-"""From so many pixels on a picture is made smaller by means, and then scaled as others are."""
+_MOST = 1 << 21
+"""Of so many pixels a picture may be; a larger one is made smaller, by means."""
 _PIECE = 1 << 20
-_KEPT = 4
-"""How many times as wide and high as wanted it then still is: more than the scaling can tell.
+_BY_COLOUR = ("CMYK", "YCbCr", "LAB", "HSV", "P")
+_SIDEWAYS = (5, 6, 7, 8)
+_UPRIGHT: dict[int, Callable[[HostArray], HostArray]] = {
+    2: np.fliplr,
+    3: lambda grey: np.rot90(grey, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda grey: np.rot90(grey, -1),
+    7: lambda grey: np.rot90(grey, 2).T,
+    8: np.rot90,
+}
+"""What turns a picture of an EXIF orientation upright."""
 
-Where what is wanted is large itself it is twice, since memory counts.
-"""
-_UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""The `Image.Transpose` that turns a picture of an EXIF orientation upright."""
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as it was read.
+
+    Attributes
+    ----------
+    grey
+        uint8 or uint16, shape (height, width): upright, and of a large picture smaller.
+    size
+        The (height, width) of the upright picture in its file.
+    """
+
+    grey: HostArray
+    size: tuple[int, int]
 
 
-def read_image(
-    path: str | os.PathLike[str], shape: Shape, *, maximum: float, invert: bool = False
-) -> HostArray:
-    """Read a picture in grey, fitted to a size.
+def read_picture(path: str | os.PathLike[str], *, invert: bool | None = None) -> HostArray:
+    """Read a picture in grey.
 
-    The picture is turned upright as its EXIF data says, made grey, scaled so that the whole of it
-    fits, and padded to the wanted proportions with its background. Of several pictures in a file
-    the first is taken.
+    The picture is turned upright as its EXIF data says, and made grey. One of more than some two
+    megapixels is made smaller, by means. Of several pictures in a file the first is taken.
 
     Parameters
     ----------
     path
         A PNG, JPEG, GIF, BMP, PPM, WebP or TIFF file; see `FORMATS` for how large it may be.
-    shape
-        The wanted (height, width).
-    maximum
-        The value of a white pixel.
     invert
-        Whether to swap black and white, for dark ink on white paper: MNIST and its relatives are
-        white on black. Transparent parts count as paper.
+        Whether the ink is dark, if it is known: transparent parts are then white, or black. If
+        None, they are what the rest is not: white behind dark ink. Where little is transparent, it
+        is as bright as the rest.
 
     Returns
     -------
-    pixels
-        float64 from 0 to `maximum`, of the wanted shape.
+    grey
+        Shape (height, width): uint8, or uint16 where the file has 16 bits of grey.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged or not a picture, the picture is too large, Pillow is not
-        installed, or the wanted shape is not two sizes.
+        If the file is missing, damaged or not a picture, the picture is too large, or Pillow is not
+        installed.
     """
-    check_image_shape(shape)
+    return open_picture(path, invert=invert).grey
+
+
+def open_picture(path: str | os.PathLike[str], *, invert: bool | None = None) -> Picture:
+    """As `read_picture`, with the size that the picture has in its file."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
         raise DataError("reading pictures needs Pillow: pip install 'xpnet[image]'") from error
     try:
         with Path(path).open("rb") as file:
-            fitted = _fitted(_open(file), (shape[1], shape[0]), paper=255 if invert else 0)
+            return _read(_open(file), invert)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except MemoryError as error:
@@ -105,11 +125,9 @@ def read_image(
     except Exception as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"{path}: cannot be read as a picture ({reason})") from error
-    pixels = np.asarray(fitted, dtype=np.float64) / 255
-    return maximum * (1 - pixels if invert else pixels)
 
 
-def check_image_shape(shape: Shape | None) -> None:
+def check_picture_shape(shape: Shape | None) -> None:
     """Check that samples of a shape are pictures.
 
     Raises
@@ -172,40 +190,22 @@ def _has_scans(picture: "Image", file: IO[bytes]) -> bool:
     return file.read(3) != bytes((0, 6 + 2 * bands, bands))
 
 
-def _fitted(picture: "Image", size: tuple[int, int], *, paper: int) -> "Image":
-    """In grey, upright, scaled to lie within (width, height), and padded."""
-    from PIL import Image
-
-    if picture.format in ("JPEG", "MPO") and math.prod(picture.size) > _LARGE:
-        picture.draft(None, _drafted(picture.size, size))
+def _read(picture: "Image", invert: bool | None) -> Picture:
+    width, height = picture.size
+    if picture.format in ("JPEG", "MPO") and width * height > _MOST:
+        scale = math.sqrt(_MOST / (width * height))
+        picture.draft(None, (max(1, math.ceil(scale * width)), max(1, math.ceil(scale * height))))
     picture.load()
     orientation = _orientation(picture)
-    turned = orientation in (5, 6, 7, 8)
-    grey = _grey(picture, size[::-1] if turned else size, paper)
-    if orientation in _UPRIGHT:
-        grey = grey.transpose(Image.Transpose(_UPRIGHT[orientation]))
-    width, height = picture.size[::-1] if turned else picture.size
-    if width * size[1] > height * size[0]:
-        within = size[0], max(1, round(height / width * size[0]))
-    else:
-        within = max(1, round(width / height * size[1])), size[1]
-    scaled = grey.resize(within, Image.Resampling.LANCZOS)
-    padded = Image.new("L", size, paper)
-    padded.paste(scaled, tuple(round((a - b) / 2) for a, b in zip(size, within, strict=True)))
-    return padded
-
-
-def _drafted(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """The size at which a picture still is `_kept` times as large as it will be, however turned."""
-    width, height = picture
-    upright = min(size[0] / width, size[1] / height)
-    turned = min(size[1] / width, size[0] / height)
-    scale = _kept(size) * max(upright, turned)
-    return max(1, math.ceil(scale * width)), max(1, math.ceil(scale * height))
-
-
-def _kept(size: tuple[int, int]) -> int:
-    return _KEPT if math.prod(size) <= _PIECE else 2
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    ground = _ground(picture, invert) if _may_be_transparent(picture) else 0
+    grey = np.asarray(_grey(picture, ground))
+    if grey.dtype == np.float32:  # of 16 bits, and made smaller
+        grey = grey.round().astype(np.uint16)
+    if orientation is not None:
+        grey = _UPRIGHT[orientation](grey)
+    return Picture(np.ascontiguousarray(grey), (height, width))
 
 
 def _orientation(picture: "Image") -> int | None:
@@ -216,42 +216,75 @@ def _orientation(picture: "Image") -> int | None:
     return orientation if orientation in _UPRIGHT else None
 
 
-def _grey(picture: "Image", size: tuple[int, int], paper: int) -> "Image":
-    """In grey; where the picture is large, piece by piece and smaller, down to `_KEPT` sizes."""
+def _may_be_transparent(picture: "Image") -> bool:
+    return "transparency" in picture.info or picture.mode in ("LA", "PA", "La", "RGBA", "RGBa")
+
+
+def _ground(picture: "Image", invert: bool | None) -> int:
+    """What lies behind a picture that is transparent: 0 is black and 255 white."""
+
+    if invert is not None:
+        return 255 * invert
+    counts = np.zeros(256)
+    seen = 0
+    for box in _pieces(picture.width, picture.height, 1):
+        piece = picture.crop(box)
+        if piece.mode.startswith("I"):
+            values = np.asarray(piece)
+            opaque = values != picture.info["transparency"]
+            counts += np.bincount((values[opaque] >> 8).clip(0, 255), minlength=256)
+        else:
+            layers = piece.convert("RGBA")
+            grey = np.asarray(layers.convert("RGB").convert("L")).ravel()
+            counts += np.bincount(grey, np.asarray(layers.getchannel("A")).ravel() / 255, 256)
+        seen += math.prod(piece.size)
+    opaque_part = counts.sum()
+    if opaque_part > seen / 2:  # a page that was cut out: what is behind it is as it is
+        return int(np.searchsorted(counts.cumsum(), opaque_part / 2))
+    return 255 if (counts * np.arange(256)).sum() < 127.5 * opaque_part else 0
+
+
+def _grey(picture: "Image", ground: int) -> "Image":
+    """In grey; where the picture is large, piece by piece and smaller."""
     from PIL import Image
 
     width, height = picture.size
-    if width * height <= _LARGE:
-        return _grey_piece(picture, picture.format, paper)
-    kept = _kept(size)
-    across, down = max(1, width // (kept * size[0])), max(1, height // (kept * size[1]))
-    small = Image.new("L", (-(-width // across), -(-height // down)))
-    for left, top, right, bottom in _pieces(width, height, across, down):
-        piece = picture.crop((left, top, right, bottom))
-        grey = _grey_piece(piece, picture.format, paper)
-        small.paste(grey.reduce((across, down)), (left // across, top // down))
+    factor = math.ceil(math.sqrt(width * height / _MOST))
+    if factor == 1:
+        return _grey_piece(picture, picture.format, ground)
+    small: Image.Image | None = None
+    for box in _pieces(width, height, factor):
+        grey = _grey_piece(picture.crop(box), picture.format, ground)
+        if grey.mode.startswith("I"):
+            grey = Image.fromarray(np.asarray(grey, dtype=np.float32))
+        if small is None:
+            small = Image.new(grey.mode, (-(-width // factor), -(-height // factor)))
+        small.paste(grey.reduce(factor), (box[0] // factor, box[1] // factor))
+    assert small is not None
     return small
 
 
-def _pieces(width: int, height: int, across: int, down: int) -> Iterator[tuple[int, int, int, int]]:
-    """The boxes of pieces of bounded size, which begin at multiples of `across` and `down`."""
-    wide = across * max(1, math.isqrt(_PIECE) // across)
-    high = down * max(1, _PIECE // (wide * down))
+def _pieces(width: int, height: int, factor: int) -> Iterator[tuple[int, int, int, int]]:
+    """The boxes of pieces of bounded size, which begin at multiples of `factor`."""
+    wide = factor * max(1, math.isqrt(_PIECE) // factor)
+    high = factor * max(1, _PIECE // (wide * factor))
     for top in range(0, height, high):
         for left in range(0, width, wide):
             yield left, top, min(left + wide, width), min(top + high, height)
 
 
-def _grey_piece(piece: "Image", kind: str | None, paper: int) -> "Image":
-    """A picture, or a piece of one, in 8 bits of grey on paper."""
+def _grey_piece(piece: "Image", kind: str | None, ground: int) -> "Image":
+    """A picture, or a piece of one, in 8 or 16 bits of grey on the ground."""
     from PIL import Image
 
     if piece.mode == "F" or (piece.mode == "I" and kind == "TIFF"):
         raise DataError(f"cannot be read as a picture ({piece.mode}: values without a white)")
-    if piece.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+    if piece.mode.startswith("I"):
         values = np.asarray(piece)
-        grey = np.clip(values >> 8, 0, 255).astype(np.uint8)
-        grey[values == piece.info.get("transparency", -1)] = paper
+        grey = np.clip(values, 0, 65535).astype(np.uint16)
+        grey[values == piece.info.get("transparency", -1)] = 257 * ground
         return Image.fromarray(grey)
-    ground = Image.new("RGBA", piece.size, (paper, paper, paper, 255))
-    return Image.alpha_composite(ground, piece.convert("RGBA")).convert("L")
+    if not _may_be_transparent(piece):
+        return piece.convert("RGB").convert("L") if piece.mode in _BY_COLOUR else piece.convert("L")
+    layer = Image.new("RGBA", piece.size, (ground, ground, ground, 255))
+    return Image.alpha_composite(layer, piece.convert("RGBA")).convert("L")

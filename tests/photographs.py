@@ -1,0 +1,139 @@
+"""Pictures as people take them, made of the digits of MNIST: ink on paper, light, noise, JPEG.
+
+A digit is drawn anew as crisp ink, by the distance of each point to its edge, so that a pen may be
+thinner or thicker; then it is put on paper, lit, blurred a little, and photographed.
+"""
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+Image = pytest.importorskip("PIL.Image")
+ndimage = pytest.importorskip("scipy.ndimage")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How a picture is taken; lengths are parts of the shorter side, brightness is of 255.
+
+    `extent` is that of the longer side of the digit's box, and `offset` how far its middle is from
+    that of the picture; both are made smaller where the digit would not lie within. `pen` makes
+    strokes thicker (or thinner) by this part of the longer side of the digit.
+    """
+
+    size: tuple[int, int] = (600, 800)
+    extent: float = 0.5
+    offset: tuple[float, float] = (0.0, 0.0)
+    rotation: float = 0.0
+    pen: float = 0.0
+    paper: float = 210.0
+    ink: float = 40.0
+    shading: str = "slope"
+    shade: float = 75.0
+    direction: float = 0.0
+    noise: float = 7.0
+    grain: str = "white"
+    lines: str = ""
+    quality: int = 85
+    blur: float = 0.7
+
+
+def photograph(digit, scene, rng):
+    """The scene with a digit (28, 28), uint8, as a picture of uint8 before it is a file."""
+    height, width = scene.size
+    coverage = drawn(digit, scene, height, width)
+    paper = np.full((height, width), scene.paper)
+    if scene.lines:
+        paper = ruled(paper, scene.lines)
+    light = lit(scene, height, width)
+    picture = paper + (scene.ink - paper) * coverage
+    picture = picture + light if scene.paper > scene.ink else picture - light / 2
+    if scene.blur:
+        picture = ndimage.gaussian_filter(picture, scene.blur)
+    picture = picture + grain(scene, picture.shape, rng)
+    return picture.clip(0, 255).round().astype(np.uint8)
+
+
+def drawn(digit, scene, height, width):
+    """How much of each pixel is ink."""
+    inside = np.pad(digit.astype(np.float64) / 255, 8)
+    fine = ndimage.zoom(inside, 8, order=3) - 0.45
+    rows, columns = np.flatnonzero((fine > 0).any(1)), np.flatnonzero((fine > 0).any(0))
+    longer = max(np.ptp(rows), np.ptp(columns)) + 1
+    distance = ndimage.distance_transform_edt(fine > 0) - ndimage.distance_transform_edt(fine <= 0)
+    distance = ndimage.gaussian_filter(distance, 1.5) + scene.pen * longer
+    middle = np.array([(rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2])
+    short = min(height, width)
+    scale = scene.extent * short / longer
+    angle = np.deg2rad(scene.rotation)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
+    half = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1]) * scale / 2
+    room = np.maximum(0, np.array([height, width]) / 2 - half)
+    shift = np.clip(np.array(scene.offset) * short, -room, room)
+    target = np.array([height, width]) / 2 + shift
+    placed = ndimage.affine_transform(
+        distance, turn, middle - turn @ target, (height, width), order=1, cval=-1000
+    )
+    return np.clip(placed * scale + 0.5, 0, 1)
+
+
+def lit(scene, height, width):
+    """What the light takes away, up to `shade`: from 0 to -shade."""
+    y, x = np.mgrid[0:height, 0:width]
+    y, x = y / (height - 1) - 0.5, x / (width - 1) - 0.5
+    along = x * np.cos(scene.direction) + y * np.sin(scene.direction)
+    if scene.shading == "slope":
+        part = along / (abs(np.cos(scene.direction)) + abs(np.sin(scene.direction))) + 0.5
+    elif scene.shading == "corners":
+        part = (x**2 + y**2) * 2
+    elif scene.shading == "lamp":
+        part = np.clip(
+            np.hypot(x - 0.4 * np.cos(scene.direction), y - 0.4 * np.sin(scene.direction)), 0, 1
+        )
+    elif scene.shading == "shadow":
+        part = 1 / (1 + np.exp(-along * 60))
+    elif scene.shading == "soft shadow":
+        part = 1 / (1 + np.exp(-along * 12))
+    else:
+        part = np.zeros((height, width))
+    return -scene.shade * part
+
+
+def grain(scene, shape, rng):
+    if scene.grain == "coarse":
+        fine = ndimage.gaussian_filter(rng.normal(size=shape), 1.5)
+        return fine / fine.std() * scene.noise
+    if scene.grain == "specks":
+        specks = rng.random(shape) < 0.002
+        return rng.normal(0, scene.noise / 2, shape) + specks * rng.normal(0, 80, shape)
+    return rng.normal(0, scene.noise, shape)
+
+
+def ruled(paper, lines):
+    height, width = paper.shape
+    step = min(height, width) // 12
+    paper = paper.copy()
+    paper[step // 2 :: step] -= 35
+    paper[step // 2 + 1 :: step] -= 35
+    if lines == "squared":
+        paper[:, step // 2 :: step] -= 35
+        paper[:, step // 2 + 1 :: step] -= 35
+    return paper
+
+
+def as_jpeg(picture, quality):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def varied(scene, rng, *, off_centre=0.0):
+    """A scene with the light from anywhere, other papers, and the digit off the middle."""
+    towards = rng.uniform(0, 2 * np.pi)
+    return replace(
+        scene,
+        direction=rng.uniform(0, 2 * np.pi),
+        offset=(off_centre * np.sin(towards), off_centre * np.cos(towards)),
+    )

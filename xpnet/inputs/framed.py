@@ -1,0 +1,24 @@
+"""How the figures lie in samples on any backend, where these are pictures."""
+
+from xpnet.backends import Backend
+from xpnet.data.framing import Framing, looked_at, measure_framing
+from xpnet.inputs.validation import Rows
+from xpnet.typing import Array
+
+
+def framing_of(backend: Backend, x: Array, maximum: float) -> Framing | None:
+    """`measure_framing` of samples that are on a device, in a file or sparse: of a few of them.
+
+    Parameters
+    ----------
+    backend
+        Where the samples are.
+    x
+        The samples, shape (N, ...).
+    maximum
+        What integers are divided by.
+    """
+    if len(x.shape) != 3:
+        return None
+    some = Rows(backend, x, looked_at(x.shape[0]))[:]
+    return measure_framing(backend.to_numpy(some), maximum)
