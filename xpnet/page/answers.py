@@ -54,9 +54,11 @@ class Answers:
         self._lock = threading.Lock()
         side = max(self._shape)
         times = max(_FIELD, min(_FINER * side, _LARGEST_FIELD)) / side
-        self.field = tuple(max(1, round(times * n)) for n in self._shape)
+        self.field = tuple(round(times * n) for n in self._shape)
         # The first call of a library takes its time, and shows what the network cannot be asked.
-        sample = self._sample(np.zeros(self._shape))
+        stroke = np.zeros(self.field, np.uint8)
+        stroke[tuple(slice(n // 3, 2 * n // 3) for n in self.field)] = 255
+        sample = self._sample(prepare_picture(stroke, self._shape, network.framing).sample)
         self._names = _names(network, len(self._numbers(sample)))
         self.description = self._describe(title, look_inside(network, sample))
 
@@ -142,6 +144,11 @@ class Answers:
                     "names": ", ".join(layer.names),
                     "output": layer is layers[-1],
                     "units": len(layer.values),
+                    "shown": min(len(layer.values), _UNITS),
+                    # Of two classes with one output, this is of the second.
+                    "unit_names": self._names[-len(layer.values) :][:_OUTPUTS]
+                    if layer is layers[-1]
+                    else None,
                     "pictures": len(layer.strongest),
                 }
                 for layer in layers

@@ -167,8 +167,6 @@ function pointOf(event) {
 function usePointer() {
   field.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || pointer !== null) return; // a second finger, or the palm
-    event.preventDefault();
-    field.focus({ preventScroll: true });
     field.setPointerCapture(event.pointerId);
     cursor = null;
     penDown(pointOf(event));
@@ -360,9 +358,10 @@ function showLayer(article, layer, found) {
 }
 
 function showActivations(canvas, label, layer, found) {
-  const columns = columnsOf(layer.units);
-  Object.assign(canvas, { width: columns, height: Math.ceil(layer.units / columns) });
-  const values = found?.values ?? new Array(layer.units).fill(0);
+  const values = found?.values ?? new Array(layer.shown).fill(0);
+  const columns = columnsOf(values.length);
+  Object.assign(canvas, { width: columns, height: Math.ceil(values.length / columns) });
+  canvas.style.width = `min(100%, ${(8 * columns) / canvas.height}rem)`;
   const largest = Math.max(...values.map(Math.abs), Number.MIN_VALUE);
   const { mixed } = colours();
   paintPixels(canvas, values, (value) => mixed(value / largest));
@@ -370,7 +369,7 @@ function showActivations(canvas, label, layer, found) {
   canvas.onpointermove = ({ offsetX, offsetY }) => {
     const size = canvas.clientWidth / columns;
     const unit = Math.floor(offsetY / size) * columns + Math.floor(offsetX / size);
-    canvas.title = unit < layer.units ? `${unitName(layer, unit)}: ${short(values[unit])}` : "";
+    canvas.title = unit < values.length ? `${unitName(layer, unit)}: ${short(values[unit])}` : "";
   };
 }
 
@@ -378,9 +377,9 @@ function showUnit(item, layer, unit) {
   const [canvas, caption] = item.children;
   const { height, width, channels } = network.weights;
   Object.assign(canvas, { height, width });
-  caption.textContent = unit ? `${unitName(layer, unit.number)}: ${short(unit.value)}` : "\u00a0";
-  const what = unit ? unitName(layer, unit.number) : "a strong unit";
-  canvas.setAttribute("aria-label", `What each pixel counts for in ${what}`);
+  const name = unit && unitName(layer, unit.number);
+  caption.textContent = unit ? `${name.replace("unit ", "")}: ${short(unit.value)}` : "\u00a0";
+  canvas.setAttribute("aria-label", unit ? `Weights of ${name}` : "Weights of a strong unit");
   if (!unit) return;
   const { mixed } = colours();
   const colour = channels === 3 ? (...parts) => parts.map((part) => 128 + part) : (part) => mixed(part / 127);
@@ -388,10 +387,10 @@ function showUnit(item, layer, unit) {
 }
 
 function unitName(layer, unit) {
-  return layer.output ? (network.outputs[unit] ?? `output ${unit}`) : `unit ${unit}`;
+  return layer.unit_names?.[unit] ?? `unit ${unit}`;
 }
 
-// Columns for a map that is about square, without a rest in the last row where that can be had.
+// Columns for a map that is square or wider, without a rest in the last row where that can be had.
 function columnsOf(units) {
   const side = Math.ceil(Math.sqrt(units));
   for (let columns = side; columns <= 2 * side; columns += 1) {

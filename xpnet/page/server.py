@@ -270,7 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._reply_error(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
     def _reply_error(self, status: HTTPStatus, why: str, **headers: str) -> None:
-        self._reply(status, *_json({"error": why}), **headers)
+        kind, content = _json({"error": why})
+        self._reply(status, kind, content, **headers)
 
     def _reply(self, status: HTTPStatus, kind: str, content: bytes, **headers: str) -> None:
         self.send_response(status)
