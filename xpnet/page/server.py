@@ -75,6 +75,8 @@ class PageServer(ThreadingHTTPServer):
     ------
     AddressError
         If it cannot listen there.
+    ValueError
+        If the port is not from 0 to 65535.
     """
 
     daemon_threads = True
@@ -83,6 +85,8 @@ class PageServer(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, answers: Answers, host: str = "127.0.0.1", port: int = 0) -> None:
+        if not isinstance(port, int) or not 0 <= port < 1 << 16:
+            raise ValueError(f"port must be an integer from 0 to 65535, got {shown(port)}")
         self.answers = answers
         self._arriving: dict[Any, float] = {}
         try:
@@ -215,7 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self) -> tuple[str, bytes]:
         """What is asked for, and of which type it is."""
-        path = urlsplit(self.path).path
+        # With the address of a server, as a proxy is asked, it is not ours.
+        path = urlsplit(self.path).path if self.path.startswith("/") else self.path
         if path in _FILES:
             self._allow("GET", "HEAD")
             name, kind = _FILES[path]
@@ -325,6 +330,8 @@ def serve(
         If the network does not take pictures.
     AddressError
         If the page cannot be there.
+    ValueError
+        If the port is not from 0 to 65535.
     """
     with PageServer(Answers(network, title), host, port) as server:
         say(f"draw on {server.url} (Ctrl-C ends it)")
