@@ -60,17 +60,21 @@ function paint(canvas, scale, colour) {
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.setTransform(scale, 0, 0, scale, 0, 0);
-  context.strokeStyle = colour;
+  context.strokeStyle = context.fillStyle = colour;
   context.lineCap = "round";
-  for (const points of strokes) {
-    points.forEach((point, i) => {
-      const from = points[Math.max(0, i - 1)];
+  for (const [first, ...rest] of strokes) {
+    context.beginPath(); // a line of no length would not be painted: what is clicked is a dot
+    context.arc(first.x, first.y, first.width / 2, 0, 2 * Math.PI);
+    context.fill();
+    let from = first;
+    for (const point of rest) {
       context.lineWidth = point.width; // its own for each piece: the pressure of a pen changes
       context.beginPath();
       context.moveTo(from.x, from.y);
       context.lineTo(point.x, point.y);
       context.stroke();
-    });
+      from = point;
+    }
   }
   return context;
 }
@@ -330,6 +334,7 @@ function showOutputs(outputs) {
   const list = element("outputs");
   const rows = itemsOf(list, outputs.length, "output-template");
   list.classList.toggle("few", outputs.length <= 12);
+  list.tabIndex = outputs.length <= 12 ? -1 : 0; // where it is scrolled, also by keys
   const largest = Math.max(...outputs.map(({ value }) => Math.abs(value)), Number.MIN_VALUE);
   const whole = network.kind === "values" ? largest : 1;
   outputs.forEach(({ name, value }, i) => {
