@@ -18,21 +18,22 @@ def digits_network():
     return xpnet.fit(xpnet.mlp(64, 48, 10), data, epochs=15, backend="numpy", seed=0, callbacks=())
 
 
-def drawn(lines, field, width=0.08):
-    """Strokes as a drawing: uint8 of the shape `field`, white on black.
+def drawn(lines, answers, width=0.08):
+    """Strokes as the page sends them: uint8, white on black, with the margin.
 
-    `lines` are pairs of points (x, y), as parts of the width and of the height.
+    `lines` are pairs of points (x, y), as parts of the width and of the height of the field.
     """
-    height, across = field
+    margin = answers.margin
+    height, across = (n - 2 * margin for n in answers.size)
     y, x = np.mgrid[:height, :across] + 0.5
-    found = np.zeros(field, bool)
+    found = np.zeros((height, across), bool)
     for (x0, y0), (x1, y1) in lines:
         ax, ay, bx, by = x0 * across, y0 * height, x1 * across, y1 * height
         long = max((bx - ax) ** 2 + (by - ay) ** 2, 1e-9)
         along = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / long, 0, 1)
         apart = np.hypot(x - ax - along * (bx - ax), y - ay - along * (by - ay))
-        found |= apart < width * min(field) / 2
-    return np.where(found, 255, 0).astype(np.uint8)
+        found |= apart < width * min(height, across) / 2
+    return np.pad(np.where(found, 255, 0).astype(np.uint8), margin)
 
 
 SEVEN = [((0.3, 0.22), (0.7, 0.22)), ((0.7, 0.22), (0.45, 0.8))]

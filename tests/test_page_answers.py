@@ -1,5 +1,6 @@
 """What the page is told of a drawing: the same as `predict` says of its picture."""
 
+import base64
 import json
 
 import numpy as np
@@ -32,7 +33,7 @@ def network(shape, outputs, kind="classes", **options):
 
 def asked(network, lines=SEVEN):
     answers = Answers(network)
-    answer = answers.answer(drawn(lines, answers.field).tobytes())
+    answer = answers.answer(drawn(lines, answers).tobytes())
     json.dumps(answer, allow_nan=False)
     return answer
 
@@ -43,7 +44,7 @@ def test_a_drawing_is_answered_as_its_picture_is(tmp_path):
     net = digits_network()
     answers = Answers(net, "digits")
     for name, lines in [("seven", SEVEN), ("one", ONE)]:
-        drawing = drawn(lines, answers.field)
+        drawing = drawn(lines, answers)
         Image.fromarray(drawing).save(tmp_path / f"{name}.png")
         (expected,) = net.predict_pictures(tmp_path / f"{name}.png")
         answer = answers.answer(drawing.tobytes())
@@ -59,7 +60,7 @@ def test_what_is_said_before_anything_is_drawn():
     found = Answers(digits_network(), "runs/\x1b[31mred").description
     json.dumps(found, allow_nan=False)
     assert found["title"] == "runs/\\x1b[31mred"
-    assert found["field"] == {"height": 280, "width": 280}
+    assert found["sheet"] == {"height": 336, "width": 336}
     assert found["seen"] == {"height": 8, "width": 8, "channels": 1}
     assert found["outputs"] == list("0123456789")
     assert [layer["units"] for layer in found["layers"]] == [48, 10]
@@ -70,7 +71,7 @@ def test_what_is_said_before_anything_is_drawn():
 
 def test_a_blank_drawing_is_said_to_be_blank():
     answers = Answers(digits_network())
-    answer = answers.answer(bytes(answers.field[0] * answers.field[1]))
+    answer = answers.answer(bytes(answers.size[0] * answers.size[1]))
     assert "blank" in answer["problem"]
     assert "outputs" not in answer
 
@@ -87,7 +88,7 @@ def test_two_classes_of_one_output():
     answers = Answers(net)
     assert answers.description["kind"] == "classes"
     assert answers.description["layers"][-1]["unit_names"] == ["yes"]
-    first, second = answers.answer(drawn(SEVEN, answers.field).tobytes())["outputs"]
+    first, second = answers.answer(drawn(SEVEN, answers).tobytes())["outputs"]
     assert (first["name"], second["name"]) == ("no", "yes")
     assert first["value"] + second["value"] == pytest.approx(1)
 
@@ -107,8 +108,8 @@ def test_several_labels_and_values():
 )
 def test_the_field_has_the_proportions_of_the_pictures(shape, field):
     answers = Answers(network(shape, 3))
-    assert answers.field == field
-    answer = answers.answer(drawn(SEVEN, field).tobytes())
+    assert answers.size == field
+    answer = answers.answer(drawn(SEVEN, answers).tobytes())
     assert (answer["seen"]["height"], answer["seen"]["width"]) == shape
     size = answers.description["weights"]
     assert max(size["height"], size["width"]) <= 64
@@ -119,7 +120,7 @@ def test_networks_for_colours_see_the_same_grey_in_each(shape):
     """White ink is white in every order of the axes; the weights have the colours last."""
     net = network(shape, 4)
     answers = Answers(net)
-    answer = answers.answer(drawn(SEVEN, answers.field).tobytes())
+    answer = answers.answer(drawn(SEVEN, answers).tobytes())
     grey = pixels(answer["seen"]) / 255
     axis = shape.index(3) if 3 in shape else shape.index(1)
     sample = np.broadcast_to(np.expand_dims(grey, axis), shape)
@@ -129,8 +130,6 @@ def test_networks_for_colours_see_the_same_grey_in_each(shape):
     strongest = answer["layers"][0]["strongest"][0]
     weights = net.params["fc1.weight"][:, strongest["number"]].reshape(shape)
     expected = np.rint(127 * np.moveaxis(weights, axis, -1) / np.abs(weights).max())
-    import base64
-
     found = np.frombuffer(base64.b64decode(strongest["picture"]), np.int8)
     np.testing.assert_array_equal(found, expected.ravel())
 
@@ -154,7 +153,7 @@ def test_a_network_that_is_not_for_pictures_is_refused(shape):
 
 
 def test_a_drawing_of_another_size_is_refused():
-    with pytest.raises(DataError, match=r"280 x 280 bytes, not 5"):
+    with pytest.raises(DataError, match=r"336 x 336 bytes, not 5"):
         Answers(digits_network()).answer(b"12345")
 
 
@@ -163,12 +162,21 @@ def test_numbers_that_are_not_finite_are_refused():
     answers = Answers(net)
     net.params["fc2.bias"] = net.params["fc2.bias"] * np.nan
     with pytest.raises(DataError, match="no finite numbers"):
-        answers.answer(drawn(SEVEN, answers.field).tobytes())
+        answers.answer(drawn(SEVEN, answers).tobytes())
 
 
 def test_a_colour_network_is_read_again_from_its_file(tmp_path):
     network((12, 10, 3), 4).save(tmp_path / "colours.safetensors")
-    assert Answers(xpnet.load(tmp_path / "colours.safetensors", backend="numpy")).field == (
-        280,
-        233,
-    )
+    again = xpnet.load(tmp_path / "colours.safetensors", backend="numpy")
+    assert Answers(again).size == (280, 233)
+
+
+def test_whatever_is_drawn_ink_is_told_from_paper():
+    """Also where the field is more ink than paper: the margin is paper."""
+    answers = Answers(digits_network())
+    large = [((0, 0.25), (1, 0.25)), ((0, 0.6), (1, 0.6)), ((0.5, 0), (0.5, 1))]
+    drawing = drawn(large, answers, 0.3)
+    assert (drawing > 0).mean() >= 0.5
+    seen = pixels(answers.answer(drawing.tobytes())["seen"])
+    assert seen[:, 0].mean() < seen[:, 4].mean()
+    assert seen[2].mean() > 200

@@ -37,7 +37,7 @@ def server():
 
 @pytest.fixture
 def seven(server):
-    return drawn(SEVEN, server.answers.field).tobytes()
+    return drawn(SEVEN, server.answers).tobytes()
 
 
 def ask(server, method, path, body=None, headers=None, **options):
@@ -226,8 +226,8 @@ def test_methods_and_versions_that_there_are_not(server, seven):
         ({"Content-Type": "application/x-www-form-urlencoded"}, None, 415),
         (PICTURE, 0, 400),
         (PICTURE, 10, 400),
-        (PICTURE, 280 * 280 - 1, 400),
-        (PICTURE, 280 * 280 + 1, 413),
+        (PICTURE, 336 * 336 - 1, 400),
+        (PICTURE, 336 * 336 + 1, 413),
         (PICTURE, 5_000_000, 413),
     ],
 )
@@ -249,8 +249,8 @@ def test_a_body_of_another_kind_or_size_is_refused(server, seven, headers, size,
         "9" * 30,
         "",
         "five",
-        "78400, 78400",
-        "78400\r\nContent-Length: 3",
+        "112896, 112896",
+        "112896\r\nContent-Length: 3",
     ],
 )
 def test_a_length_that_is_none(server, seven, length):
@@ -325,7 +325,7 @@ def test_so_many_connections_there_may_be(seven, monkeypatch):
 
 
 def test_many_at_once_get_each_their_own_answer(server):
-    drawings = [drawn([((x, 0.2), (x, 0.8))], server.answers.field, 0.03 * i + 0.04).tobytes()
+    drawings = [drawn([((x, 0.2), (x, 0.8))], server.answers, 0.03 * i + 0.04).tobytes()
                 for i, x in enumerate((0.3, 0.5, 0.7))]  # fmt: skip
     expected = [server.answers.answer(drawing) for drawing in drawings]
     found = {}

@@ -18,6 +18,8 @@ _FIELD = 280
 """The longer side of a drawing has so many pixels at least, ten times those of MNIST."""
 _FINER, _LARGEST_FIELD = 4, 2048
 """So many times the pixels that the network takes, where they are many; but no more than that."""
+_MARGIN = 0.1
+"""So wide is the blank margin of a drawing, as a part of the longer side of what is drawn on."""
 _OUTPUTS, _UNITS = 1000, 4096
 """So many outputs, and units of a layer, are shown at the most: nobody looks at more."""
 _SEEN, _WEIGHTS = 256, 64
@@ -36,8 +38,10 @@ class Answers:
 
     Attributes
     ----------
-    field
+    size
         The (height, width) of a drawing.
+    margin
+        So wide at each side is what nothing is drawn on.
     description
         What the page shows before anything is drawn.
 
@@ -53,11 +57,14 @@ class Answers:
         self._shape = _in_grey(network.sample_shape, self._colours)
         self._lock = threading.Lock()
         side = max(self._shape)
-        times = max(_FIELD, min(_FINER * side, _LARGEST_FIELD)) / side
-        self.field = tuple(round(times * n) for n in self._shape)
+        longer = max(_FIELD, min(_FINER * side, _LARGEST_FIELD))
+        # Where the figure is looked for, it is easier found with paper around it. Where the whole
+        # picture is taken, the margin would be a part of it.
+        self.margin = 0 if network.framing is None else round(_MARGIN * longer)
+        self.size = tuple(round(longer * n / side) + 2 * self.margin for n in self._shape)
         # The first call of a library takes its time, and shows what the network cannot be asked.
-        stroke = np.zeros(self.field, np.uint8)
-        stroke[tuple(slice(n // 3, 2 * n // 3) for n in self.field)] = 255
+        stroke = np.zeros(self.size, np.uint8)
+        stroke[tuple(slice(n // 3, 2 * n // 3) for n in self.size)] = 255
         sample = self._sample(prepare_picture(stroke, self._shape, network.framing).sample)
         self._names = _names(network, len(self._numbers(sample)))
         self.description = self._describe(title, look_inside(network, sample))
@@ -68,14 +75,14 @@ class Answers:
         Parameters
         ----------
         drawing
-            A byte for each pixel of `field`, row by row, from 0, black, to 255, white.
+            A byte for each pixel of `size`, row by row, from 0, black, to 255, white.
 
         Raises
         ------
         DataError
             If the drawing has another size, or the network gives no finite numbers for it.
         """
-        height, width = self.field
+        height, width = self.size
         if len(drawing) != height * width:
             raise DataError(f"a drawing has {height} x {width} bytes, not {len(drawing):,}")
         grey = np.frombuffer(drawing, np.uint8).reshape(height, width)
@@ -135,7 +142,8 @@ class Answers:
                 f"{backend.name} on {one_line(backend.device_name())}, {backend.dtype_name}"
             ),
             "kind": self._kind,
-            "field": {"height": self.field[0], "width": self.field[1]},
+            "sheet": {"height": self.size[0], "width": self.size[1]},
+            "margin": self.margin,
             "seen": _size(_reduced(np.zeros(self._shape), _SEEN)),
             "weights": _size(self._weights(layers[-1].strongest[0].weights)),
             "outputs": self._names[:_OUTPUTS],

@@ -54,12 +54,27 @@ function changed() {
 
 // -- the field -----------------------------------------------------------------------------------
 
-// Every stroke in one colour, `scale` times as large as on the sheet.
-function paint(canvas, scale, colour) {
+// The field is the sheet without its margins, which are always blank: so it can be told what is
+// ink and what is paper, however much of the field is drawn on.
+const fieldWidth = () => sheet.width - 2 * network.margin;
+const fieldHeight = () => sheet.height - 2 * network.margin;
+
+// The point of the sheet at these parts of the field's width and height, or the nearest there is.
+function pointAt(across, down) {
+  return {
+    x: network.margin + Math.min(1, Math.max(0, across)) * fieldWidth(),
+    y: network.margin + Math.min(1, Math.max(0, down)) * fieldHeight(),
+  };
+}
+
+// Every stroke in one colour, on the sheet or in whatever size the field has on the screen.
+function paint(canvas, colour) {
+  const margin = canvas === sheet ? 0 : network.margin;
+  const scale = canvas.width / (sheet.width - 2 * margin);
   const context = canvas.getContext("2d", { willReadFrequently: canvas === sheet });
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
-  context.setTransform(scale, 0, 0, scale, 0, 0);
+  context.setTransform(scale, 0, 0, scale, -margin * scale, -margin * scale);
   context.strokeStyle = context.fillStyle = colour;
   context.lineCap = "round";
   for (const [first, ...rest] of strokes) {
@@ -86,14 +101,14 @@ function repaint() {
   repainting = true;
   requestAnimationFrame(() => {
     repainting = false;
-    const context = paint(field, field.width / sheet.width, colours().ink);
+    const context = paint(field, colours().ink);
     if (cursor) paintCursor(context);
   });
 }
 
 function paintCursor(context) {
-  const arm = sheet.width / 30;
-  context.lineWidth = sheet.width / 140;
+  const arm = fieldWidth() / 30;
+  context.lineWidth = fieldWidth() / 140;
   context.strokeStyle = stroke ? colours().above : colours().below;
   context.beginPath();
   context.moveTo(cursor.x - arm, cursor.y);
@@ -106,13 +121,13 @@ function paintCursor(context) {
 // As many pixels as the screen has there: what is drawn is sharp.
 function fit() {
   field.width = Math.round(field.clientWidth * devicePixelRatio);
-  field.height = Math.round((field.width * sheet.height) / sheet.width);
+  field.height = Math.round((field.width * fieldHeight()) / fieldWidth());
   repaint();
 }
 
 // The sheet as the server takes it: a byte for each pixel, white ink on black paper.
 function greys() {
-  const context = paint(sheet, 1, "black");
+  const context = paint(sheet, "black");
   const { data } = context.getImageData(0, 0, sheet.width, sheet.height);
   return Uint8Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + 3]);
 }
@@ -154,18 +169,15 @@ function penUp() {
 }
 
 function thickness() {
-  return (element("thickness").value / 100) * Math.min(sheet.width, sheet.height);
+  return (element("thickness").value / 100) * Math.min(fieldWidth(), fieldHeight());
 }
 
 // A pen that knows how hard it is pressed draws thinner and thicker than one that does not.
 function pointOf(event) {
   const box = field.getBoundingClientRect();
   const pressed = event.pointerType === "pen" && event.pressure > 0 ? 0.5 + event.pressure : 1;
-  return {
-    x: ((event.clientX - box.left) / box.width) * sheet.width,
-    y: ((event.clientY - box.top) / box.height) * sheet.height,
-    width: thickness() * pressed,
-  };
+  const place = pointAt((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  return { ...place, width: thickness() * pressed };
 }
 
 function usePointer() {
@@ -217,18 +229,18 @@ function useKeys() {
 }
 
 function moveCursor(right, down, steps) {
-  cursor ??= { x: sheet.width / 2, y: sheet.height / 2 };
-  const step = (steps * sheet.width) / 40;
-  cursor = {
-    x: Math.min(sheet.width, Math.max(0, cursor.x + right * step)),
-    y: Math.min(sheet.height, Math.max(0, cursor.y + down * step)),
-  };
+  const { x, y } = cursor ?? pointAt(0.5, 0.5);
+  const step = (steps * fieldWidth()) / 40;
+  cursor = pointAt(
+    (x + right * step - network.margin) / fieldWidth(),
+    (y + down * step - network.margin) / fieldHeight(),
+  );
   element("invitation").hidden = true;
   if (stroke) penTo([{ ...cursor, width: thickness() }]);
 }
 
 function togglePen() {
-  cursor ??= { x: sheet.width / 2, y: sheet.height / 2 };
+  cursor ??= pointAt(0.5, 0.5);
   if (stroke) penUp();
   else penDown({ ...cursor, width: thickness() });
   announce(stroke ? "Pen down" : "Pen lifted");
@@ -477,7 +489,7 @@ async function begin() {
     fail(error);
     return;
   }
-  Object.assign(sheet, network.field);
+  Object.assign(sheet, network.sheet);
   document.title = `Draw: ${network.title}`;
   element("title").textContent = network.title;
   element("summary").textContent = network.summary;

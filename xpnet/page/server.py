@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _picture(self) -> bytes:
         """The body, which is a picture."""
-        wanted = self.server.answers.field
+        wanted = self.server.answers.size
         if self.headers.get("Content-Type") != _PICTURE:
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a picture comes as {_PICTURE}")
         if self.headers.get("Content-Length") is None:
