@@ -66,10 +66,11 @@ def drawn(digit, scene, height, width):
     distance = ndimage.gaussian_filter(distance, 1.5) + scene.pen * longer
     middle = np.array([(rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2])
     short = min(height, width)
-    scale = scene.extent * short / longer
+    scale = scene.extent * short / (longer * (1 + 2 * max(scene.pen, 0)))
     angle = np.deg2rad(scene.rotation)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
     half = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1]) * scale / 2
+    half += max(scene.pen, 0) * longer * scale
     room = np.maximum(0, np.array([height, width]) / 2 - half)
     shift = np.clip(np.array(scene.offset) * short, -room, room)
     target = np.array([height, width]) / 2 + shift

@@ -36,7 +36,7 @@ _CODES = {BackendUnavailable: 2, AddressError: 2, TrainingDiverged: 3, OutOfMemo
 COMMANDS = {
     "train": ("training", "Train a network on DATASET, and write a run folder."),
     "evaluate": ("networks", "Measure the network of RUN on DATASET."),
-    "predict": ("networks", "Say the class of each picture in IMAGES."),
+    "predict": ("predicting", "Say what the network of RUN sees in each PICTURE."),
     "draw": ("drawing", "Serve a page to draw on, where the network of RUN answers."),
     "plot": ("networks", "Draw the pictures of RUN again."),
     "export": ("exporting", "Write the network of RUN as ONNX, as .npz, or for PyTorch."),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from xpnet.cli.asking import asked
 from xpnet.cli.options import run_option
 from xpnet.cli.streams import show
 from xpnet.cli.types import FILE
@@ -41,14 +42,16 @@ def draw(
     from xpnet.page import serve  # late: the other commands start sooner
 
     network = load(run, backend=backend, device=device)
+    name = readable(str(run))
     try:
-        serve(
-            network,
-            title=str(run),
-            host=host,
-            port=port,
-            browser=not no_browser,
-            say=lambda line: show(f"{readable(str(run))}: {line}"),
-        )
+        with asked(run):
+            serve(
+                network,
+                title=str(run),
+                host=host,
+                port=port,
+                browser=not no_browser,
+                say=lambda line: show(f"{name}: {line}"),
+            )
     except DataError as error:
         raise DataError(f"{run}: {error}") from error

@@ -1,26 +1,20 @@
-"""The commands around a trained network: evaluate, predict, plot."""
+"""The commands around a trained network: evaluate, plot."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 
+from xpnet.cli.asking import asked
 from xpnet.cli.options import describe_backend, run_option
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
 from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
 from xpnet.data import Dataset, load_dataset
-from xpnet.data.pictures import check_picture_shape
-from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
-from xpnet.network import Network, load
+from xpnet.errors import DataError, RunError, readable
+from xpnet.network import load
 from xpnet.runs.continuation import trained_on
-
-_MOST_SAID = 1000
-"""So many values or labels of a picture are said: a file may make a network of millions of them."""
 
 
 @click.command()
@@ -55,71 +49,9 @@ def evaluate(
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
     network.preparation = replace(network.preparation, maximum=data.pixel_maximum)
-    with _asked(run):
+    with asked(run):
         found = network.evaluate(part.images, part.labels)
     show(f"{readable(data.name)} {split} set: {found}")
-
-
-@click.command()
-@click.argument("run", type=FILE)
-@click.argument("images", nargs=-1, required=True, type=FILE)
-@click.option(
-    "--invert/--no-invert",
-    default=None,
-    help="Whether to swap black and white.  [default: as is found out]",
-)
-@click.option("--as-is", is_flag=True, help="Fit the whole picture; look for no figure.")
-def predict(run: Path, images: tuple[Path, ...], invert: bool | None, as_is: bool) -> None:
-    """Say the class of each picture in IMAGES, as the network of RUN sees it.
-
-    Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size; they are fitted to the size
-    the network was trained on. Of a network of several labels those are said that hold, of one
-    that gives values the values.
-    """
-    network = load(run)
-    try:
-        check_picture_shape(network.sample_shape)
-    except DataError as error:
-        raise DataError(f"{run}: {error}") from error
-    failed = False
-    for path in images:
-        try:
-            with _asked(run):
-                answer = _answer(network, path, invert, as_is)
-        except (DataError, RunError) as error:
-            tell(f"error: {shortened(str(error))}", err=True)
-            failed = True
-            continue
-        show(f"{readable(str(path))}: {answer}")
-    if failed:
-        raise SystemExit(1)
-
-
-def _answer(network: Network, path: Path, invert: bool | None, as_is: bool) -> str:
-    """What the network says of a picture: its class, the labels that hold, or the values."""
-    with np.errstate(all="ignore"):
-        (answer,) = network.predict_pictures(path, invert=invert, as_is=as_is)
-    if answer.problem is not None:
-        raise DataError(f"{path}: {answer.problem}")
-    numbers = np.asarray(
-        answer.prediction if network.target_kind == "values" else answer.probabilities
-    )
-    if network.target_kind == "values":
-        values = [f"{value:.6g}" for value in numbers.ravel()[:_MOST_SAID].tolist()]
-        return "  ".join(values) + _more(numbers.size)
-    percent = 100 * numbers.ravel()
-    if network.target_kind == "classes":
-        best = int(percent.argmax())
-        name = best if network.classes is None else one_line(network.classes[best])
-        return f"{name}  ({percent[best]:.1f} %)"
-    holding = np.flatnonzero(percent > 50)
-    said = [f"{label}  ({percent[label]:.1f} %)" for label in holding[:_MOST_SAID].tolist()]
-    return ", ".join(said) + _more(holding.size) if said else f"none of {percent.size} labels"
-
-
-def _more(count: int) -> str:
-    """How many are left out of a list of so many; nothing where all are said."""
-    return f" and {count - _MOST_SAID:,} more" if count > _MOST_SAID else ""
 
 
 @click.command()
@@ -132,22 +64,11 @@ def plot(run: Path, data_dir: Path | None) -> None:
     network = load(run)
     data = _load_data(run, None, data_dir)
     _, split = judged_on(data)
-    with _asked(run):
+    with asked(run):
         counts = count_confusions(network, split)
         if not draw_pictures(run, network, data, counts):
             raise SystemExit(1)
     tell(f"pictures of {readable(data.name)}: {readable(str(run))}")
-
-
-@contextmanager
-def _asked(run: Path) -> Iterator[None]:
-    """What a network cannot be asked, such as classes where it gives values, is one sentence."""
-    try:
-        yield
-    except XpnetError:
-        raise
-    except (ValueError, TypeError, IndexError) as error:
-        raise RunError(f"{run}: the network cannot be asked this: {one_line(error)}") from error
 
 
 def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:

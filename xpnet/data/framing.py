@@ -17,6 +17,9 @@ from xpnet.checks import finite_number, positive_integer
 from xpnet.errors import shown
 from xpnet.typing import HostArray, Shape
 
+Box = tuple[int, int, int, int]
+"""(top, left, bottom, right) in pixels, without the last two."""
+
 CENTRINGS = ("mass", "box")
 
 _MOST = 2000
@@ -32,6 +35,7 @@ _WANDERING = 0.08
 """Where the middles of figures spread by more than this part of a side, there is no rule."""
 _BRIGHTEST = (1.0, 255.0, 65535.0)
 _SHADED = 0.3
+_USUAL_STROKES = (10, 80)
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ class Framing:
         pixel (0.5, 0.5).
     paper
         The brightness of the paper: 0 is black, as in MNIST, and 1 is white.
-    shaded
-        Whether figures have shades of their own, as clothes do; if not they are ink.
+    stroke
+        Between which widths the usual strokes of a figure of ink are, see `stroke_widths`; None of
+        figures with shades of their own, such as clothes.
     black, white
         The numbers that are black and white in samples, after the division by `pixel_maximum`.
 
@@ -65,14 +70,14 @@ class Framing:
     centring: str
     centre: tuple[float, float]
     paper: int = 0
-    shaded: bool = False
+    stroke: tuple[float, float] | None = None
     black: float = 0.0
     white: float = 1.0
 
     def __post_init__(self) -> None:
-        pairs = [self.box, self.centre]
+        pairs = [self.box, self.centre, (1, 1) if self.stroke is None else self.stroke]
         if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
-            raise ValueError(f"framing: box and centre are pairs, got {shown(pairs)}")
+            raise ValueError(f"framing: box, centre and stroke are pairs, got {shown(pairs)}")
         box = tuple(positive_integer("framing: box", side) for side in self.box)
         centre = tuple(finite_number("framing: centre", at) for at in self.centre)
         if self.centring not in CENTRINGS:
@@ -82,11 +87,13 @@ class Framing:
             )
         if isinstance(self.paper, bool) or self.paper not in (0, 1):
             raise ValueError(f"framing: paper must be 0 or 1, got {shown(self.paper)}")
-        if not isinstance(self.shaded, bool):
-            raise ValueError(f"framing: shaded must be True or False, got {shown(self.shaded)}")
         black = finite_number("framing: black", self.black)
         white = finite_number("framing: white", self.white, above=black)
         values = {"box": box, "centre": centre, "black": black, "white": white}
+        if self.stroke is not None:
+            least = finite_number("framing: stroke", self.stroke[0], above=0)
+            most = finite_number("framing: stroke", self.stroke[1], at_least=least)
+            values["stroke"] = (least, most)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -107,7 +114,8 @@ class Framing:
 
     def to_dict(self) -> dict[str, Any]:
         """The framing as JSON values."""
-        return {**asdict(self), "box": list(self.box), "centre": list(self.centre)}
+        pairs = {"box": self.box, "centre": self.centre, "stroke": self.stroke}
+        return {**asdict(self), **{k: v and list(v) for k, v in pairs.items()}}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Framing":
@@ -205,10 +213,27 @@ def measure_framing(images: HostArray, maximum: float) -> Framing | None:
         centring="mass" if by_mass else "box",
         centre=(round(float(centre[0]), 2), round(float(centre[1]), 2)),
         paper=paper,
-        shaded=_are_shaded(ink),
+        stroke=None if _are_shaded(ink) else _usual_strokes(ink),
         black=black,
         white=white,
     )
+
+
+def stroke_widths(ink: HostArray) -> HostArray:
+    """The mean width of the strokes of pictures (N, height, width) of ink from 0 to 1, in pixels.
+
+    Of a long stroke the area is its length times its width, and the edge has twice its length: the
+    width is twice the sum of the ink over the sum of the lengths of its gradients.
+    """
+    down, across = np.gradient(ink, axis=(1, 2))
+    edges = np.hypot(down, across).sum(axis=(1, 2), dtype=np.float64)
+    return 2 * ink.sum(axis=(1, 2), dtype=np.float64) / np.maximum(edges, 1e-9)
+
+
+def _usual_strokes(ink: HostArray) -> tuple[float, float]:
+    widths = stroke_widths(ink[(ink > INK).any(axis=(1, 2))])
+    least, most = np.percentile(widths, _USUAL_STROKES).round(2)
+    return float(least), float(most)
 
 
 def _white(high: float) -> float:

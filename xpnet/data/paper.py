@@ -15,8 +15,12 @@ from xpnet.typing import HostArray
 
 _SMALL = 120
 """The longer side of the picture in which the paper is looked for."""
-_STROKE = 0.3
-"""What is narrower than this part of the shorter side is a stroke, and not paper."""
+_STROKES = (0.3, 0.6, 1.2)
+"""What is narrower than this part of the shorter side is a stroke, and not paper.
+
+The next one is tried where strokes turn out to be broader.
+"""
+_LIKE_INK = 0.25
 _FAINT = 0.08
 """Ink differs from its paper by more than this part of black to white."""
 _ABOVE_NOISE = 6.0
@@ -60,11 +64,24 @@ def find_ink(grey: HostArray, dark: bool | None) -> Ink:
     small = _resized(grey, _smaller(grey.shape))
     if dark is None:
         dark = _is_dark(small)
-    paper = _resized(_paper(small if dark else 1 - small), grey.shape)
-    depth = paper - (grey if dark else 1 - grey)
-    smooth = paper - (smooth if dark else 1 - smooth)
-    level, mask = _inked(smooth)
-    return Ink(depth, level, mask, dark)
+    if not dark:  # dark ink on bright paper is what follows
+        grey, smooth, small = 1 - grey, 1 - smooth, 1 - small
+    for stroke in _STROKES:
+        filled, paper = _paper(small, stroke)
+        paper = _resized(paper, grey.shape)
+        level, mask = _inked(paper - smooth)
+        if not _is_hollow(_resized(filled, grey.shape), grey, mask, level):
+            break
+    return Ink(paper - grey, level, mask, dark)
+
+
+def _is_hollow(filled: HostArray, grey: HostArray, mask: HostArray, level: float) -> bool:
+    """Whether what was taken for paper, amidst the ink, is as dark as ink: a stroke is so broad."""
+    if not mask.any():
+        return False
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    amidst = filled[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return bool(amidst.min() < np.median(grey[mask]) + _LIKE_INK * level)
 
 
 def _blur(shape: tuple[int, ...]) -> float:
@@ -87,19 +104,19 @@ def _resized(values: HostArray, shape: tuple[int, ...]) -> HostArray:
     return np.asarray(picture.resize((shape[1], shape[0]), how))
 
 
-def _paper(small: HostArray) -> HostArray:
-    """The brightness of the paper below dark ink."""
+def _paper(small: HostArray, stroke: float) -> tuple[HostArray, HostArray]:
+    """The brightness of the paper below dark ink, as it is found and made smooth."""
     from scipy import ndimage
 
-    size = max(3, round(_STROKE * min(small.shape)) | 1)
+    size = max(3, round(stroke * min(small.shape)) | 1)
     without_specks = ndimage.median_filter(small, 3, mode="nearest")
     closed = ndimage.grey_closing(without_specks, size=(size, size), mode="nearest")
-    return ndimage.gaussian_filter(closed, size / 10, mode="nearest")
+    return closed, ndimage.gaussian_filter(closed, size / 10, mode="nearest")
 
 
 def _is_dark(small: HostArray) -> bool:
     """Whether the ink is the dark part: the paper that belongs to it is then the smoother one."""
-    rough = [_roughness(_paper(values)) for values in (small, 1 - small)]
+    rough = [_roughness(_paper(values, _STROKES[0])[1]) for values in (small, 1 - small)]
     if max(rough) > 2 * min(rough) + 1e-3:
         return rough[0] < rough[1]
     edges = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])

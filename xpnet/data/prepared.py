@@ -1,18 +1,13 @@
 """A picture prepared as the pictures of a data set were: its figure found, scaled and placed."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from xpnet.data.framing import INK, Figures, Framing
+from xpnet.data.framing import INK, Box, Figures, Framing, stroke_widths
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray, Shape
-
-Box = tuple[int, int, int, int]
-"""(top, left, bottom, right) in pixels, without the last two."""
-
-BLANK = "blank: nothing in it differs from the paper"
-UNCLEAR = "no clear figure: there are marks all over it, and none is the largest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,39 +65,89 @@ def prepare_picture(
     left_alone = _as_it_is(bright, shape, framing, invert)
     if left_alone is not None:
         return left_alone
-    found = find_figures(bright, shape, framing, invert=invert)
-    return found[0]
+    return _prepared(bright, shape, framing, invert, several=False)[0]
 
 
 def find_figures(
     grey: HostArray, shape: Shape, framing: Framing, *, invert: bool | None = None
 ) -> list[Prepared]:
-    """Prepare each figure of a picture, in the order in which they are read."""
-    from scipy import ndimage
+    """Prepare each figure of a picture, in the order in which they are read.
 
+    Parameters, and errors, as of `prepare_picture`.
+
+    Returns
+    -------
+    figures
+        Line by line, from left to right. Of a picture without any, one that has the problem.
+    """
+    return _prepared(brightness(grey), shape, framing, invert, several=True)
+
+
+def _prepared(
+    bright: HostArray, shape: Shape, framing: Framing, invert: bool | None, *, several: bool
+) -> list[Prepared]:
+    from xpnet.data.figures import figures_of, largest_of  # late: they need SciPy
     from xpnet.data.paper import find_ink
 
-    bright = brightness(grey)
     dark = None if invert is None else bool(invert) ^ bool(framing.paper)
-    ink = find_ink(bright, dark)
+    ink = find_ink(bright.astype(np.float32), dark)
     inverted = ink.dark ^ bool(framing.paper)
-    if not ink.mask.any():
-        sample = fit_picture(bright, shape, invert=inverted)
-        return [Prepared(sample, None, inverted, BLANK)]
-    labels, _ = ndimage.label(ink.mask, np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel())[1:]
-    keep = np.flatnonzero(sizes >= 0.03 * sizes.max()) + 1
-    chosen = np.isin(labels, keep)
-    rows, columns = np.flatnonzero(chosen.any(1)), np.flatnonzero(chosen.any(0))
-    box = int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-    around = ndimage.binary_dilation(chosen, iterations=2)
-    cover = np.where(around, np.clip(ink.depth / ink.level, 0, 1), 0)
-    sample = place_figure(cover[box[0] : box[2], box[1] : box[3]], shape, framing)
-    return [Prepared(sample, box, inverted)]
+    found = figures_of(ink.mask)
+    problem = found.problem
+    figures = found.figures
+    if not several and not problem:
+        figures, problem = largest_of(found, as_one=framing.stroke is None)
+    if problem:
+        return [Prepared(fit_picture(bright, shape, invert=inverted), None, inverted, problem)]
+    prepared = []
+    for figure in figures:
+        top, left, bottom, right = figure.box
+        depth = ink.depth[top:bottom, left:right] / ink.level
+        cover = np.where(found.around(figure), np.clip(depth, 0, 1), 0)
+        prepared.append(Prepared(place_figure(cover, shape, framing), figure.box, inverted))
+    return prepared
 
 
 def place_figure(cover: HostArray, shape: Shape, framing: Framing) -> HostArray:
     """Scale a figure, ink from 0 to 1 in its box, and place it on the paper of the framing."""
+    sample = _placed(cover, shape, framing)
+    if framing.stroke is not None:
+        for _ in range(3):
+            width = float(stroke_widths(sample[None])[0])
+            wanted = min(max(width, framing.stroke[0]), framing.stroke[1])
+            if abs(wanted - width) < 0.1:
+                break
+            scale = min(framing.box[0] / cover.shape[0], framing.box[1] / cover.shape[1])
+            least = framing.stroke[0] / 2 / scale
+            cover = _broadened(cover, (wanted - width) / 2 / scale, least)
+            sample = _placed(cover, shape, framing)
+    return 1 - sample if framing.paper else sample
+
+
+def _broadened(cover: HostArray, by: float, least: float) -> HostArray:
+    """A figure whose edges lie farther out by so many pixels, or farther in if that is negative.
+
+    Its finer strokes are left at least twice `least` wide.
+    """
+    from scipy import ndimage
+
+    margin = max(1, math.ceil(by) + 1)
+    ink = np.pad(cover, margin)
+    inside = ink >= 0.5
+    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    distance += np.where(inside, -0.5, 0.5)
+    if by < 0:
+        ridge = inside & (distance == ndimage.maximum_filter(distance, 3))
+        by = min(0.0, max(by, least - float(np.quantile(distance[ridge], 0.2))))
+    distance = ndimage.gaussian_filter(distance, 1.0)
+    found = np.clip(distance + by + 0.5, 0, 1)
+    rows, columns = np.flatnonzero((found >= 0.5).any(1)), np.flatnonzero((found >= 0.5).any(0))
+    if not rows.size:
+        return cover
+    return found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _placed(cover: HostArray, shape: Shape, framing: Framing) -> HostArray:
     from PIL import Image
 
     height, width = cover.shape
@@ -125,7 +170,7 @@ def place_figure(cover: HostArray, shape: Shape, framing: Framing) -> HostArray:
         for at, m, n, side in zip(framing.centre, middle, shape, size, strict=True)
     ]
     sample[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]] = scaled
-    return 1 - sample if framing.paper else sample
+    return sample
 
 
 def _as_it_is(

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.framing import Framing
+from xpnet.data.framing import Box, Framing
 from xpnet.data.pictures import Picture, check_picture_shape, open_picture
 from xpnet.data.prepared import (
-    Box,
     Prepared,
     brightness,
     find_figures,

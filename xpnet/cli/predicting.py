@@ -1,0 +1,154 @@
+"""The command that asks a network about pictures: predict."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from xpnet.cli.asking import asked
+from xpnet.cli.streams import show, tell
+from xpnet.cli.terminal import side_by_side
+from xpnet.cli.types import FILE
+from xpnet.data import fit_picture, read_picture
+from xpnet.data.pictures import check_picture_shape
+from xpnet.data.prepared import brightness
+from xpnet.drawing import figure_class
+from xpnet.errors import DataError, RunError, one_line, readable, shortened
+from xpnet.figures import save_figure
+from xpnet.network import Network, load
+from xpnet.network.pictures import Answer
+
+_MOST_SAID = 1000
+"""So many values or labels of a picture are said: a file may make a network of millions of them."""
+
+_NO_ANSWER = 5
+"""The exit code where a picture has no clear figure, and there was no other mistake."""
+
+
+@click.command()
+@click.argument("run", type=FILE)
+@click.argument("pictures", nargs=-1, required=True, type=FILE, metavar="PICTURE...")
+@click.option("--as-is", is_flag=True, help="Fit the whole picture, and look for no figure in it.")
+@click.option(
+    "--invert/--no-invert",
+    default=None,
+    help="Whether to swap black and white.  [default: as is found out]",
+)
+@click.option("--several", is_flag=True, help="There may be several figures in a picture.")
+@click.option("--show", "shown", is_flag=True, help="Print what the network saw as well.")
+@click.option(
+    "--out", type=FILE, metavar="PNG", help="Draw the pictures, and what the network saw of them."
+)
+def predict(
+    run: Path,
+    pictures: tuple[Path, ...],
+    as_is: bool,
+    invert: bool | None,
+    several: bool,
+    shown: bool,
+    out: Path | None,
+) -> None:
+    """Say what the network of RUN sees in each PICTURE: the class, and its probability.
+
+    Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size: a figure is found, and
+    prepared as those that the network was trained on. Of a network of several labels those are said
+    that hold, of one that gives values the values.
+    """
+    if as_is and several:
+        raise click.UsageError("--as-is takes the whole picture: leave out --several")
+    if out is not None:
+        _check_matplotlib()
+    network = load(run)
+    try:
+        check_picture_shape(network.sample_shape)
+    except DataError as error:
+        raise DataError(f"{run}: {error}") from error
+    if network.framing is None and not as_is:
+        tell(
+            "the network does not say how figures lie in its pictures: the whole picture is "
+            "fitted, as with --as-is",
+            err=True,
+        )
+    answers: list[Answer] = []
+    failed = False
+    for path in pictures:
+        try:
+            with asked(run), np.errstate(all="ignore"):
+                found = network.predict_pictures(path, as_is=as_is, invert=invert, several=several)
+        except (DataError, RunError) as error:
+            tell(f"error: {shortened(str(error))}", err=True)
+            failed = True
+            continue
+        for answer in found:
+            _say(network, answer, several)
+            if shown:
+                show(_shown(answer))
+        answers += found
+    if out is not None and answers:
+        _draw(out, network, answers)
+    if failed:
+        raise SystemExit(1)
+    if any(answer.problem for answer in answers):
+        raise SystemExit(_NO_ANSWER)
+
+
+def _say(network: Network, answer: Answer, several: bool) -> None:
+    name = readable(answer.path)
+    if answer.problem is not None:
+        tell(f"no answer: {shortened(name)}: {answer.problem}", err=True)
+        return
+    where = ""
+    if several and answer.box is not None:
+        top, left, bottom, right = answer.box
+        where = f"  at {left},{top} to {right},{bottom}"
+    show(f"{name}: {said(network, answer)}{where}")
+
+
+def said(network: Network, answer: Answer) -> str:
+    """The answer in words: the class, the labels that hold, or the values."""
+    if network.target_kind == "values":
+        numbers = np.ravel(answer.prediction)
+        values = [f"{value:.6g}" for value in numbers[:_MOST_SAID].tolist()]
+        return "  ".join(values) + _more(numbers.size)
+    percent = 100 * np.ravel(answer.probabilities)
+    if network.target_kind == "classes":
+        best = int(percent.argmax())
+        name = best if network.classes is None else one_line(network.classes[best])
+        return f"{name}  ({percent[best]:.1f} %)"
+    holding = np.flatnonzero(percent > 50)
+    labels = [f"{label}  ({percent[label]:.1f} %)" for label in holding[:_MOST_SAID].tolist()]
+    return ", ".join(labels) + _more(holding.size) if labels else f"none of {percent.size} labels"
+
+
+def _shown(answer: Answer) -> str:
+    """The whole picture beside what the network saw, in characters."""
+    seen = answer.prepared.sample
+    whole = fit_picture(brightness(read_picture(answer.path)), seen.shape)
+    return side_by_side([whole, seen], ["the picture", "as the network sees it"])
+
+
+def _check_matplotlib() -> None:
+    """Before anything is asked: else it would be in vain.
+
+    Raises
+    ------
+    click.UsageError
+        If matplotlib is not installed.
+    """
+    try:
+        figure_class()
+    except ImportError as error:
+        raise click.BadParameter(str(error), param_hint="'--out'") from error
+
+
+def _draw(path: Path, network: Network, answers: list[Answer]) -> None:
+    from xpnet import sheets  # late: it is seldom wanted
+
+    words = [answer.problem or said(network, answer) for answer in answers]
+    save_figure(sheets.plot_answers(answers, words), path)
+    tell(f"drawn: {readable(str(path))}")
+
+
+def _more(count: int) -> str:
+    """How many are left out of a list of so many; nothing where all are said."""
+    return f" and {count - _MOST_SAID:,} more" if count > _MOST_SAID else ""
