@@ -206,7 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = serve  # noqa: N815
 
     def _check_sender(self) -> None:
-        self.unread = self._length()
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.unread = _DISCARDED  # until it is known, if it is said at all
+        if "Transfer-Encoding" not in self.headers:
+            self.unread = self._length()
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or not self.server.is_named(hosts[0]):
             raise _Refused(
