@@ -29,16 +29,8 @@ LEVELS = [
     {"network"},
     {"callbacks"},
     {"training"},
-<<<<<<< HEAD
     {"conformance", "drawing", "export", "figures", "page", "parity", "runs", "testing"},
-    {"plots"},
-||||||| 5787079
-    {"conformance", "drawing", "export", "figures", "parity", "runs", "testing"},
-    {"plots"},
-=======
-    {"conformance", "drawing", "export", "figures", "parity", "runs", "testing"},
     {"plots", "sheets"},
->>>>>>> pictures
     {"cli", "sklearn"},
     {"__init__", "__main__"},
 ]
