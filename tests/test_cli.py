@@ -338,7 +338,8 @@ def test_predict_sees_what_the_network_was_trained_on():
     # Dark ink on white, in colour, as JPEG: the same digit.
     dark = np.asarray(image_module.open("0.png").convert("RGB"))
     image_module.fromarray(255 - dark).save("dark.jpg", quality=95)
-    assert xp("predict", run, "--invert", "dark.jpg").output.split()[1] == str(expected[0])
+    for option in ([], ["--invert"]):
+        assert xp("predict", run, *option, "dark.jpg").output.split()[1] == str(expected[0])
 
 
 def test_predict_goes_on_after_a_picture_it_cannot_read(run, tmp_path):
@@ -353,9 +354,8 @@ def test_predict_goes_on_after_a_picture_it_cannot_read(run, tmp_path):
 
 def test_predict_goes_on_after_a_picture_that_may_not_be_read(run, tmp_path, monkeypatch):
     """Nor is it asked before whether it may: that the reading finds out."""
-    PIL = pytest.importorskip("PIL.Image")
     for name in ("a.png", "b.png"):
-        PIL.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(tmp_path / name)
+        save_picture(tmp_path / name, load_digits().test.images[0])
     with monkeypatch.context() as patched:
         patched.setattr(os, "access", lambda *arguments, **options: False)
         xp("predict", run, tmp_path / "b.png")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def plot_answers(answers: Sequence[Answer], said: Sequence[str], *, title: str =
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0 - 0.3 / figure.get_figheight() * bool(title)))
     for i, card in enumerate(cards):
         _draw_card(axes, card, _WIDE * (i % columns), _HIGH * (i // columns))
-    axes.set(xlim=(-0.06, _WIDE * columns - 0.04), ylim=(_HIGH * rows - 0.12, -0.22))
+    axes.set(xlim=(-0.06, _WIDE * columns - 0.06), ylim=(_HIGH * rows - 0.2, -0.2))
     axes.set_aspect("equal")
     axes.set_axis_off()
     return figure
@@ -78,7 +79,7 @@ def _draw_card(axes: "Axes", card: list[tuple[Answer, str]], left: float, top: f
     extent = x, x + scale * width, y + scale * height, y
     axes.imshow(picture.grey, "gray", vmin=0, extent=extent,
                 vmax=255 if picture.grey.dtype.itemsize == 1 else 65535)  # fmt: skip
-    _text(axes, left, top - 0.03, _short(Path(path).name, 30), size=6.5)
+    _text(axes, x, y - 0.03, _short(Path(path).name, 30), size=6.5)
     side = math.ceil(math.sqrt(min(len(card), _MOST_SEEN)))
     for i, (answer, said) in enumerate(card):
         if answer.box is not None:
@@ -89,14 +90,16 @@ def _draw_card(axes: "Axes", card: list[tuple[Answer, str]], left: float, top: f
         at_x, at_y = left + 1.06 + cell * (i % side), top + cell * (i // side)
         shown = 0.97 * cell if side == 1 else 0.78 * cell
         at_y += cell - shown if side > 1 else 0
+        if answer.problem is not None:
+            _text(axes, at_x, at_y + 0.5, textwrap.fill(said, 28), size=6.5, color=_MARK)
+            continue
         seen = answer.prepared.sample
         fit = shown / max(seen.shape)
         box = at_x, at_x + fit * seen.shape[1], at_y + fit * seen.shape[0], at_y
         axes.imshow(seen, "gray", vmin=0, vmax=1, interpolation="nearest", extent=box)
         words = said if len(card) == 1 else f"{i + 1}: {said.partition('  ')[0]}"
         size = 7.5 if side == 1 else max(3.5, 9 / math.sqrt(side))
-        _text(axes, at_x, at_y - 0.03 / side, _short(words, 40 // side), size=size,
-              color=_MARK if answer.problem else _INK)  # fmt: skip
+        _text(axes, at_x, at_y - 0.03 / side, _short(words, 40 // side), size=size)
 
 
 def _draw_box(

@@ -118,14 +118,14 @@ def largest_of(found: Found, *, as_one: bool) -> tuple[list[Figure], str | None]
     for figure in found.figures:
         if figure is main:
             continue
-        beside = _overlap(main, figure, 1) < 0.3 * min(main.width, figure.width)
-        alike = figure.side >= 0.6 * main.side and figure.area >= 0.25 * main.area
-        if alike and (beside or _gap(main, figure) > 0.5 * main.side):
+        as_high = min(main.height, figure.height) >= 0.6 * max(main.height, figure.height)
+        apart = figure.side >= 0.6 * main.side and _gap(main, figure) > 0.5 * main.side
+        if figure.area >= 0.2 * main.area and (as_high or apart):
             others += 1
         elif _gap(main, figure) <= 0.3 * main.side:
             parts.append(figure)
     if others:
-        return [], f"several figures, {others + 1} of one size: take --several, or cut them apart"
+        return [], f"several figures, {others + 1} of one size: cut them apart, or take --several"
     return [_joined(parts)], None
 
 

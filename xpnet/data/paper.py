@@ -48,7 +48,7 @@ class Ink:
     dark: bool
 
 
-def find_ink(grey: HostArray, dark: bool | None) -> Ink:
+def find_ink(grey: HostArray, dark: bool | None, *, shaded: bool = False) -> Ink:
     """Tell ink and paper apart.
 
     Parameters
@@ -57,9 +57,14 @@ def find_ink(grey: HostArray, dark: bool | None) -> Ink:
         Brightness from 0 to 1, float32, shape (height, width).
     dark
         Whether the ink is darker than the paper; if None, it is found out.
+    shaded
+        Whether it is no ink, but a thing with shades of its own. The paper is then what lies along
+        the edges of the picture.
     """
     from scipy import ndimage
 
+    if shaded:
+        return _find_shaded(grey, dark)
     smooth = ndimage.gaussian_filter(grey, _blur(grey.shape))
     small = _resized(grey, _smaller(grey.shape))
     if dark is None:
@@ -73,6 +78,40 @@ def find_ink(grey: HostArray, dark: bool | None) -> Ink:
         if not _is_hollow(_resized(filled, grey.shape), grey, mask, level):
             break
     return Ink(paper - grey, level, mask, dark)
+
+
+def _find_shaded(grey: HostArray, dark: bool | None) -> Ink:
+    small = _resized(grey, _smaller(grey.shape))
+    depth = _resized(_plane_of_edges(small), grey.shape) - grey
+    if dark is None:
+        dark = bool(depth.mean() > 0)
+    depth = depth if dark else -depth
+    mask = depth > max(_FAINT, _ABOVE_NOISE * _spread(depth[depth < np.median(depth)]))
+    level = float(np.percentile(depth[mask], 98)) if mask.any() else 0.0
+    return Ink(depth, level, mask, dark)
+
+
+def _plane_of_edges(small: HostArray) -> HostArray:
+    """The brightness that the edges of a picture lead to, as a plane, without what is on them."""
+    height, width = small.shape
+    y, x = np.mgrid[0:height, 0:width]
+    terms = np.stack([np.ones(small.size), y.ravel() / height, x.ravel() / width], axis=1)
+    ring = np.minimum(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x)).ravel()
+    chosen = ring <= min(small.shape) // 20
+    values = small.ravel().astype(np.float64)
+    plane = np.full(small.size, np.median(values[chosen]))
+    for _ in range(5):
+        apart = np.abs(values - plane)
+        near = chosen & (apart <= max(0.02, 2 * float(np.median(apart[chosen]))))
+        plane = terms @ np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
+    return plane.reshape(small.shape).astype(np.float32)
+
+
+def _spread(values: HostArray) -> float:
+    """The standard deviation, of values of which some are far off."""
+    if not values.size:
+        return 0.0
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
 
 
 def _is_hollow(filled: HostArray, grey: HostArray, mask: HostArray, level: float) -> bool:
@@ -129,8 +168,7 @@ def _roughness(paper: HostArray) -> float:
 
 
 def _inked(depth: HostArray) -> tuple[float, HostArray]:
-    noise = 1.4826 * float(np.median(np.abs(depth - np.median(depth))))
-    least = max(_FAINT, _ABOVE_NOISE * noise)
+    least = max(_FAINT, _ABOVE_NOISE * _spread(depth))
     top = float(depth.max())
     level = top / 2
     for _ in range(8):
@@ -140,7 +178,17 @@ def _inked(depth: HostArray) -> tuple[float, HostArray]:
         above = float(depth[chosen].mean())
         below = float(depth[~chosen].mean()) if not chosen.all() else 0.0
         level = (above + below) / 2
-    if top < least:
-        return 0.0, np.zeros(depth.shape, dtype=bool)
     mask = depth >= level
+    if top < least or _is_noise(depth, mask):
+        return 0.0, np.zeros(depth.shape, dtype=bool)
     return float(depth[mask].mean()), mask
+
+
+def _is_noise(depth: HostArray, mask: HostArray) -> bool:
+    """Whether what is deepest is scattered, and not far above the rest."""
+    from scipy import ndimage
+
+    if depth[mask].mean() >= _ABOVE_NOISE * depth[~mask].std():
+        return False
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    return bool(np.bincount(labels[mask]).max() < mask.sum() / 2)

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from xpnet.data.framing import INK, Box, Figures, Framing, stroke_widths
-from xpnet.errors import DataError, shown
+from xpnet.errors import DataError
 from xpnet.typing import HostArray, Shape
+
+_BLUR = 0.15
+"""What differs by less than this part of its ink from a small picture enlarged is one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ def _prepared(
     from xpnet.data.paper import find_ink
 
     dark = None if invert is None else bool(invert) ^ bool(framing.paper)
-    ink = find_ink(bright.astype(np.float32), dark)
+    ink = find_ink(bright.astype(np.float32), dark, shaded=framing.stroke is None)
     inverted = ink.dark ^ bool(framing.paper)
     found = figures_of(ink.mask)
     problem = found.problem
@@ -176,15 +179,16 @@ def _placed(cover: HostArray, shape: Shape, framing: Framing) -> HostArray:
 def _as_it_is(
     bright: HostArray, shape: Shape, framing: Framing, invert: bool | None
 ) -> Prepared | None:
-    """The picture itself, if it is one as those of the data set."""
-    if bright.shape != tuple(shape):
+    """The picture itself, or made small again, if it is one as those of the data set."""
+    small = bright if bright.shape == tuple(shape) else _before_it_was_enlarged(bright, shape)
+    if small is None:
         return None
-    edges = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+    edges = _edges(small)
     like_paper = [
         (np.abs(edges - paper) <= INK).mean() for paper in (framing.paper, 1 - framing.paper)
     ]
     inverted = bool(like_paper[1] > like_paper[0]) if invert is None else bool(invert)
-    sample = (1 - bright if inverted else bright).astype(np.float64)
+    sample = (1 - small if inverted else small).astype(np.float64)
     figure = Figures.of((1 - sample if framing.paper else sample)[None])
     if not len(figure.sizes):
         return None
@@ -192,9 +196,32 @@ def _as_it_is(
     middle = (figure.masses if framing.centring == "mass" else figure.middles)[0]
     longer = np.abs(figure.sizes[0] - framing.box).min()
     placed = np.abs(middle - framing.centre).max() <= 1
-    if whole or (longer <= 2 and placed and like_paper[int(inverted)] > 0.5):
+    fits = longer <= 2 and placed and like_paper[int(inverted)] > 0.5
+    if fits or (whole and small is bright):
         return Prepared(sample, (0, 0, *bright.shape), inverted)
     return None
+
+
+def _before_it_was_enlarged(bright: HostArray, shape: Shape) -> HostArray | None:
+    """A picture of the shape that this one was enlarged from, if it has no finer details."""
+    from PIL import Image
+
+    if any(n < 2 * m for n, m in zip(bright.shape, shape, strict=True)):
+        return None
+    if abs(bright.shape[0] * shape[1] - bright.shape[1] * shape[0]) > max(bright.shape):
+        return None
+    picture = Image.fromarray(bright.astype(np.float32, copy=False))
+    small = picture.resize((shape[1], shape[0]), Image.Resampling.BOX)
+    contrast = np.abs(bright - np.median(_edges(bright))).mean()
+    ways = (Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
+    enlarged = (np.asarray(small.resize(picture.size, way)) for way in ways)
+    if min(float(np.abs(each - bright).mean()) for each in enlarged) > _BLUR * contrast:
+        return None
+    return np.asarray(small).clip(0, 1)
+
+
+def _edges(bright: HostArray) -> HostArray:
+    return np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
 
 
 def fit_picture(bright: HostArray, shape: Shape, *, invert: bool = False) -> HostArray:
@@ -225,8 +252,7 @@ def fit_picture(bright: HostArray, shape: Shape, *, invert: bool = False) -> Hos
     if size != bright.shape:
         picture = Image.fromarray(bright.astype(np.float32, copy=False))
         scaled = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS)).clip(0, 1)
-    edges = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
-    fitted = np.full(shape, float(np.median(edges)))
+    fitted = np.full(shape, float(np.median(_edges(bright))))
     top, left = ((n - side) // 2 for n, side in zip(shape, size, strict=True))
     fitted[top : top + size[0], left : left + size[1]] = scaled
     return 1 - fitted if invert else fitted
@@ -238,7 +264,7 @@ def brightness(grey: HostArray) -> HostArray:
     Raises
     ------
     DataError
-        If it is no picture in grey, or has numbers that are not from 0 to 1.
+        If it is no picture in grey, or has numbers that are none or not from 0 to 1.
     """
     values = np.asarray(grey)
     if values.ndim != 2 or not values.size:
@@ -248,8 +274,8 @@ def brightness(grey: HostArray) -> HostArray:
     if values.dtype.kind in "ui":
         return values / float(np.iinfo(values.dtype).max)
     if values.dtype.kind != "f" or not (values.min() >= 0 and values.max() <= 1):
+        found = f" from {values.min():g} to {values.max():g}" if values.dtype.kind == "f" else ""
         raise DataError(
-            f"a picture is uint8, uint16, or floating point from 0 to 1; got {values.dtype} from "
-            f"{shown(values.min())} to {shown(values.max())}"
+            f"a picture is uint8, uint16, or floating point from 0 to 1; got {values.dtype}{found}"
         )
     return values

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet.cli import main
-from xpnet.data import image as module
-from xpnet.data.image import FORMATS, check_image_shape, read_image
+from xpnet.data import fit_picture, read_picture
+from xpnet.data import pictures as module
+from xpnet.data.pictures import FORMATS, check_picture_shape, open_picture
+from xpnet.data.prepared import brightness
 from xpnet.errors import DataError
 from xpnet.saving.tensors import write_tensors
 
@@ -40,32 +42,26 @@ def waves(height, width):
     return Image.fromarray(values.astype(np.uint8))
 
 
-def pixels_of(picture):
-    return np.asarray(picture, dtype=np.float64) / 255
-
-
-def as_pillow_fits(picture, *, paper=0):
-    """What Pillow's own functions make of a picture in memory."""
+def as_pillow_reads(picture, *, ground=0):
+    """What Pillow's own functions make of a picture in memory: upright, and in grey."""
     picture = ImageOps.exif_transpose(picture).convert("RGBA")
-    ground = Image.new("RGBA", picture.size, (paper, paper, paper, 255))
-    grey = Image.alpha_composite(ground, picture).convert("L")
-    fitted = ImageOps.pad(grey, SIZE[::-1], method=Image.Resampling.LANCZOS, color=paper)
-    return pixels_of(fitted)
+    behind = Image.new("RGBA", picture.size, (ground, ground, ground, 255))
+    return np.asarray(Image.alpha_composite(behind, picture).convert("L"))
 
 
 # -- what is read ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("invert", [False, True])
-def test_every_format_is_what_pillow_makes_of_it(path, kind, invert):
+def test_every_format_is_what_pillow_makes_of_it(path, kind):
     if kind == "WEBP" and not features.check("webp"):
         pytest.skip("this Pillow is built without WebP")
     waves(60, 37).save(path, kind)
     with Image.open(path) as picture:
-        expected = as_pillow_fits(picture, paper=255 * invert)
-    found = read_image(path, SIZE, maximum=16.0, invert=invert)
-    np.testing.assert_array_equal(found, 16 * (1 - expected if invert else expected))
+        expected = as_pillow_reads(picture)
+    found = read_picture(path)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
 
 
 def palette_with_transparency():
@@ -75,7 +71,8 @@ def palette_with_transparency():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "palette", "bytes"])
-def test_every_mode_is_what_pillow_makes_of_it(path, mode):
+@pytest.mark.parametrize("invert", [False, True])
+def test_every_mode_is_what_pillow_makes_of_it(path, mode, invert):
     options = {}
     if mode == "palette":
         picture, options = palette_with_transparency()
@@ -87,81 +84,144 @@ def test_every_mode_is_what_pillow_makes_of_it(path, mode):
         picture = waves(30, 20).convert(mode)
     picture.save(path, "TIFF" if mode == "CMYK" else "PNG", **options)
     with Image.open(path) as opened:
-        expected = as_pillow_fits(opened)
-    np.testing.assert_array_equal(read_image(path, SIZE, maximum=1.0), expected)
+        expected = as_pillow_reads(opened, ground=255 * invert)
+    np.testing.assert_array_equal(read_picture(path, invert=invert), expected)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_sixteen_bits_are_not_cut_off(path, kind):
-    values = np.asarray(waves(*SIZE), dtype=np.uint16) * 257
+def test_sixteen_bits_are_as_the_file_has_them(path, kind):
+    values = RNG.integers(0, 65536, SIZE, dtype=np.uint16)
     if kind == "PPM":
         path.write_bytes(b"P5 8 10 65535\n" + values.astype(">u2").tobytes())
     else:
         Image.fromarray(values).save(path, kind)
-    np.testing.assert_array_equal(read_image(path, SIZE, maximum=1.0), pixels_of(waves(*SIZE)))
+    found = read_picture(path)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, values)
 
 
 @pytest.mark.parametrize("values", [np.float32, np.int32])
 def test_values_without_a_white_are_refused(path, values):
-    Image.fromarray(np.ones((4, 4), dtype=values)).save(path, "TIFF")
+    pixels = np.ones((4, 4), dtype=values)
+    if values is np.float32:
+        pixels[1, 1] = np.nan
+    Image.fromarray(pixels).save(path, "TIFF")
     with pytest.raises(DataError, match="values without a white"):
-        read_image(path, SIZE, maximum=1.0)
+        read_picture(path)
 
 
 @pytest.mark.parametrize("orientation", range(10))
-def test_pictures_are_turned_upright(path, orientation):
+@pytest.mark.parametrize("bits", [8, 16])
+def test_pictures_are_turned_upright(path, orientation, bits):
     picture = waves(30, 20)
+    if bits == 16:
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
     exif = picture.getexif()
     exif[0x0112] = orientation
     picture.save(path, "PNG", exif=exif)
     with Image.open(path) as opened:
-        expected = as_pillow_fits(opened)
-    np.testing.assert_array_equal(read_image(path, SIZE, maximum=1.0), expected)
+        if bits == 16:
+            expected = np.asarray(ImageOps.exif_transpose(opened))
+        else:
+            expected = as_pillow_reads(opened)
+    np.testing.assert_array_equal(read_picture(path), expected)
+    assert open_picture(path).size == expected.shape
 
 
 def test_the_first_of_several_pictures_is_taken(path):
     first, second = waves(20, 20), Image.new("L", (20, 20), 255)
     first.save(path, "GIF", save_all=True, append_images=[second])
     with Image.open(path) as opened:
-        expected = as_pillow_fits(opened)
-    np.testing.assert_array_equal(read_image(path, SIZE, maximum=1.0), expected)
+        expected = as_pillow_reads(opened)
+    np.testing.assert_array_equal(read_picture(path), expected)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("large", [False, True])
+def test_behind_ink_on_nothing_is_what_it_is_not(path, monkeypatch, ink, large):
+    """A drawing on a transparent ground: black ink is on white, white ink on black."""
+    if large:
+        monkeypatch.setattr(module, "_MOST", 100)
+    layers = np.zeros((30, 20, 4), dtype=np.uint8)
+    layers[10:20, 8:12] = (ink, ink, ink, 255)
+    Image.fromarray(layers).save(path)
+    found = read_picture(path)
+    assert (found[0] == 255 - ink).all()
+    assert found[found.shape[0] // 2, found.shape[1] // 2] == ink
+    for invert in (True, False):
+        assert (read_picture(path, invert=invert)[0] == 255 * invert).all()
+
+
+def test_behind_a_page_that_was_cut_out_is_more_of_it(path):
+    layers = np.full((30, 20, 4), 210, dtype=np.uint8)
+    layers[..., 3] = 255
+    layers[:5, :5] = 0  # a corner of nothing
+    layers[12:18, 8:12, :3] = 30
+    Image.fromarray(layers).save(path)
+    found = read_picture(path)
+    assert found[0, 0] == found[-1, -1] == 210
+    assert found[15, 10] == 30
+
+
+# -- the whole of it ------------------------------------------------------------------------------
+
+
+def test_the_whole_picture_is_fitted_as_pillow_does():
+    grey = np.asarray(waves(60, 37))
+    found = fit_picture(brightness(grey), SIZE)
+    wanted = ImageOps.pad(Image.fromarray(grey), SIZE[::-1], method=Image.Resampling.LANCZOS)
+    inside = slice(1, -1) if found.shape != SIZE else slice(2, 6)  # of its columns
+    np.testing.assert_allclose(
+        found[:, inside], np.asarray(wanted)[:, inside] / 255, atol=1.01 / 255
+    )
+    np.testing.assert_allclose(fit_picture(brightness(grey), SIZE, invert=True), 1 - found)
+
+
+def test_it_is_padded_with_its_paper():
+    grey = np.full((20, 80), 180, dtype=np.uint8)
+    grey[5:15, 30:50] = 20
+    found = fit_picture(brightness(grey), (28, 28))
+    np.testing.assert_allclose(found[[0, 5, -6, -1]], 180 / 255)
+    assert found[13:15].min() < 0.1
 
 
 @pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (1, 1)])
 def test_very_thin_pictures(path, size):
     Image.new("L", size, 255).save(path)
-    found = read_image(path, SIZE, maximum=1.0)
+    found = fit_picture(brightness(read_picture(path)), SIZE)
     assert found.shape == SIZE
-    assert found.max() == 1
+    np.testing.assert_array_equal(found, 1)
 
 
 # -- large pictures -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "16 bits"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_large_pictures_are_made_smaller_first_and_look_the_same(
-    path, monkeypatch, kind, orientation
-):
+def test_large_pictures_are_made_smaller_and_look_the_same(path, monkeypatch, kind, orientation):
     picture = waves(600, 440)
+    if kind == "16 bits":
+        picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
     exif = picture.getexif()
     exif[0x0112] = orientation
-    picture.save(path, kind, exif=exif)
-    expected = read_image(path, SIZE, maximum=1.0)
-    monkeypatch.setattr(module, "_LARGE", 5000)
+    picture.save(path, "JPEG" if kind == "JPEG" else "PNG", exif=exif)
+    expected = open_picture(path)
+    monkeypatch.setattr(module, "_MOST", 5000)
     monkeypatch.setattr(module, "_PIECE", 3000)
-    found = read_image(path, SIZE, maximum=1.0)
-    np.testing.assert_allclose(found, expected, atol=0.02)
-    assert kind == "PNG" or not np.array_equal(found, expected)  # it was decoded at a fraction
+    found = open_picture(path)
+    assert found.size == expected.size
+    assert 1000 < found.grey.size <= 5200
+    assert found.grey.dtype == expected.grey.dtype
+    looks = [fit_picture(brightness(each.grey), SIZE) for each in (found, expected)]
+    np.testing.assert_allclose(*looks, atol=0.03)
 
 
 @pytest.mark.parametrize("size", [(70_000, 90), (90, 70_000), (2600, 2500)])
 def test_pieces_cover_a_picture_of_any_shape(monkeypatch, size):
     monkeypatch.setattr(module, "_PIECE", 1 << 14)
     covered = np.zeros(size[::-1], dtype=np.uint8)
-    across, down = max(1, size[0] // 32), max(1, size[1] // 40)
-    for left, top, right, bottom in module._pieces(*size, across, down):
-        assert left % across == top % down == 0
+    for left, top, right, bottom in module._pieces(*size, 7):
+        assert left % 7 == top % 7 == 0
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
 
@@ -180,7 +240,7 @@ def png_header(width, height):
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(path):
     path.write_bytes(png_header(2**31 - 1, 2**31 - 1))
     with pytest.raises(DataError, match=r"too large: 2,147,483,647 x 2,147,483,647 pixels"):
-        read_image(path, SIZE, maximum=1.0)
+        read_picture(path)
     file = io.BytesIO()
     waves(16, 16).save(file, "JPEG", progressive=True)
     content = file.getvalue()
@@ -188,7 +248,7 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(path):
     large = struct.pack(">HH", 20_000, 10_000)
     path.write_bytes(content[: marker + 5] + large + content[marker + 9 :])
     with pytest.raises(DataError, match="10,000 x 20,000 pixels, and of a JPEG may be 135,000,000"):
-        read_image(path, SIZE, maximum=1.0)
+        read_picture(path)
 
 
 def in_scans(size):
@@ -214,37 +274,19 @@ def test_a_jpeg_in_several_scans_is_in_memory_as_a_whole(path, monkeypatch, how)
         path.write_bytes(in_scans((40, 30)))
     else:
         waves(40, 30).convert("RGB").save(path, "JPEG", progressive=how == "progressive")
-    read_image(path, SIZE, maximum=1.0)
+    read_picture(path)
     monkeypatch.setattr(module, "_LARGEST_WHOLE", 3 * (40 * 30 - 1))
     if how == "in one":
-        read_image(path, SIZE, maximum=1.0)
+        read_picture(path)
         return
     with pytest.raises(DataError, match=r"too large: 30 x 40 pixels, and of a JPEG may be 1,199"):
-        read_image(path, SIZE, maximum=1.0)
-
-
-@pytest.mark.parametrize("wanted", [(1, 2**22), (2**22, 1), (2048, 2048), (28, 28)])
-@pytest.mark.parametrize("size", [(16_400, 16_400), (65_500, 4_100), (4_100, 65_500)])
-def test_a_large_jpeg_is_decoded_small_whatever_is_wanted(wanted, size):
-    content = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(content, "JPEG")
-    picture = Image.open(content)
-    codec, _, *rest = picture.tile[0]  # a named tuple of newer Pillows
-    picture._size, picture.tile = size, [(codec, (0, 0, *size), *rest)]
-    picture.draft(None, module._drafted(size, wanted[::-1]))
-    width, height = picture.size
-    assert width * height < 80_000_000
-    # Still larger than the picture will be, whichever way it is turned.
-    for high, wide in (wanted, wanted[::-1]):
-        scale = min(wide / size[0], high / size[1])
-        assert width >= min(size[0], 2 * scale * size[0]) - 1
-        assert height >= min(size[1], 2 * scale * size[1]) - 1
+        read_picture(path)
 
 
 def test_the_limit_of_pillow_is_not_touched(path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     waves(60, 37).save(path)
-    assert read_image(path, SIZE, maximum=1.0).shape == SIZE
+    assert read_picture(path).shape == (60, 37)
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
@@ -255,7 +297,7 @@ def test_the_limit_of_pillow_is_not_touched(path, monkeypatch):
 def test_other_formats_are_refused_whatever_the_name(path, kind):
     waves(20, 20).convert("L").save(path, kind)
     with pytest.raises(DataError, match="not one of PNG, JPEG, GIF, BMP, PPM, WEBP, TIFF"):
-        read_image(path, SIZE, maximum=1.0)
+        read_picture(path)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +320,7 @@ def test_whatever_a_decoder_raises(path, monkeypatch, error, where):
     waves(20, 20).save(path)
     monkeypatch.setattr(PngImagePlugin.PngImageFile, where, fail)
     with pytest.raises(DataError) as info:
-        read_image(path, SIZE, maximum=1.0)
+        read_picture(path)
     message = str(info.value)
     assert message.startswith(f"{path}: ")
     assert len(message) < len(str(path)) + 300
@@ -316,12 +358,11 @@ def test_a_damaged_picture_is_read_or_refused(scratch, data):
     end = data.draw(st.sampled_from([None, None, 20, 60, len(content) // 2]))
     scratch.write_bytes(content[:end])
     try:
-        found = read_image(scratch, SIZE, maximum=1.0)
+        found = read_picture(scratch)
     except DataError:
         return
-    assert found.shape == SIZE
-    assert (found >= 0).all()
-    assert (found <= 1).all()
+    assert found.dtype in (np.uint8, np.uint16)
+    assert 1 <= found.size <= module._MOST
 
 
 @pytest.mark.parametrize(
@@ -331,7 +372,7 @@ def test_a_damaged_picture_is_read_or_refused(scratch, data):
 )  # fmt: skip
 def test_samples_that_are_no_pictures(shape, part):
     with pytest.raises(DataError, match=part):
-        check_image_shape(shape)
+        check_picture_shape(shape)
 
 
 # -- on the command line --------------------------------------------------------------------------
@@ -359,8 +400,8 @@ def test_networks_that_do_not_tell_classes_apart_are_predicted(tmp_path, kind):
     network = network_for(kind, tmp_path / "a.safetensors")
     picture = tmp_path / "a.png"
     waves(8, 8).save(picture)
-    answer = predict(tmp_path / "a.safetensors", picture).output.strip()
-    pixels = read_image(picture, (8, 8), maximum=1.0)[None]
+    answer = predict(tmp_path / "a.safetensors", picture).stdout.strip()
+    pixels = brightness(read_picture(picture))[None]
     if kind == "values":
         words = answer.removeprefix(f"{picture}: ").split()
         np.testing.assert_allclose(list(map(float, words)), network.predict(pixels)[0], rtol=1e-5)
