@@ -2,6 +2,8 @@
 
 import base64
 import json
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -180,3 +182,50 @@ def test_whatever_is_drawn_ink_is_told_from_paper():
     seen = pixels(answers.answer(drawing.tobytes())["seen"])
     assert seen[:, 0].mean() < seen[:, 4].mean()
     assert seen[2].mean() > 200
+
+
+@pytest.mark.parametrize("module", ["PIL", "scipy"])
+def test_what_is_not_installed_is_named(module, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(DataError, match=r"pip install 'xpnet\[image\]'"):
+        Answers(digits_network())
+
+
+def test_every_backend_says_the_same(other_backend):
+    """In whatever thread it is asked."""
+    here = digits_network()
+    drawing = drawn(SEVEN, Answers(here)).tobytes()
+    expected = Answers(here).answer(drawing)
+    opened = open_backend(other_backend)
+    with opened.scope():
+        params = {name: opened.asarray(value) for name, value in here.params.items()}
+        there = Network(
+            here.model,
+            params,
+            opened,
+            sample_shape=(8, 8),
+            pixel_maximum=16.0,
+            framing=here.framing,
+        )
+    found = {}
+    thread = threading.Thread(target=lambda: found.update(Answers(there).answer(drawing)))
+    thread.start()
+    thread.join()
+    for key in ("problem", "seen", "best"):
+        assert found[key] == expected[key]
+    for key in ("outputs", "layers"):
+        ours, theirs = (list(numbers(answer[key])) for answer in (expected, found))
+        np.testing.assert_allclose(theirs, ours, atol=1e-3)
+
+
+def numbers(found):
+    """All numbers in JSON values, but for the order of units that are as strong."""
+    if isinstance(found, dict):
+        found = [value for key, value in found.items() if key not in ("name", "picture")]
+    if isinstance(found, list):
+        for value in found:
+            yield from numbers(value)
+    else:
+        yield found

@@ -48,7 +48,7 @@ class Answers:
     Raises
     ------
     DataError
-        If the network takes no pictures.
+        If the network takes no pictures, or Pillow or SciPy is not installed.
     """
 
     def __init__(self, network: Network, title: str = "") -> None:
@@ -65,7 +65,13 @@ class Answers:
         # The first call of a library takes its time, and shows what the network cannot be asked.
         stroke = np.zeros(self.size, np.uint8)
         stroke[tuple(slice(n // 3, 2 * n // 3) for n in self.size)] = 255
-        sample = self._sample(prepare_picture(stroke, self._shape, network.framing).sample)
+        try:
+            sample = self._sample(prepare_picture(stroke, self._shape, network.framing).sample)
+        except ImportError as error:
+            raise DataError(
+                f"preparing a drawing needs Pillow and SciPy: pip install 'xpnet[image]' "
+                f"({one_line(error)})"
+            ) from error
         self._names = _names(network, len(self._numbers(sample)))
         self.description = self._describe(title, look_inside(network, sample))
 

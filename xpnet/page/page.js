@@ -11,10 +11,10 @@
 
 const element = (id) => document.getElementById(id);
 const field = element("field");
-const sheet = document.createElement("canvas"); // what is sent, in the size that the server asks for
+const sheet = document.createElement("canvas"); // what is sent, of the size that the server wants
 const root = document.documentElement;
 
-let network; // what the server says of it: its name, its outputs, its layers, sizes of pictures
+let network; // what the server says of it: its name, outputs and layers, the sizes of pictures
 
 // -- the picture ---------------------------------------------------------------------------------
 
@@ -101,9 +101,13 @@ function repaint() {
   repainting = true;
   requestAnimationFrame(() => {
     repainting = false;
-    const context = paint(field, colours().ink);
-    if (cursor) paintCursor(context);
+    paintField();
   });
+}
+
+function paintField() {
+  const context = paint(field, colours().ink);
+  if (cursor) paintCursor(context);
 }
 
 function paintCursor(context) {
@@ -118,11 +122,11 @@ function paintCursor(context) {
   context.stroke();
 }
 
-// As many pixels as the screen has there: what is drawn is sharp.
+// As many pixels as the screen has there: what is drawn is sharp. At once: a new size is blank.
 function fit() {
   field.width = Math.round(field.clientWidth * devicePixelRatio);
   field.height = Math.round((field.width * fieldHeight()) / fieldWidth());
-  repaint();
+  paintField();
 }
 
 // The sheet as the server takes it: a byte for each pixel, white ink on black paper.
@@ -176,8 +180,9 @@ function thickness() {
 function pointOf(event) {
   const box = field.getBoundingClientRect();
   const pressed = event.pointerType === "pen" && event.pressure > 0 ? 0.5 + event.pressure : 1;
-  const place = pointAt((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
-  return { ...place, width: thickness() * pressed };
+  const across = (event.clientX - box.left) / box.width;
+  const down = (event.clientY - box.top) / box.height;
+  return { ...pointAt(across, down), width: thickness() * pressed };
 }
 
 function usePointer() {
@@ -331,7 +336,8 @@ function showSeen(seen) {
   const { height, width } = network.seen;
   Object.assign(canvas, { height, width }); // which clears it
   if (seen) paintPixels(canvas, bytesOf(seen.pixels), grey);
-  canvas.setAttribute("aria-label", `What the network sees: ${seen ? "your drawing" : "nothing yet"}`);
+  const what = seen ? "your drawing" : "nothing yet";
+  canvas.setAttribute("aria-label", `What the network sees: ${what}`);
 }
 
 // Probabilities as percent; values as they are.
@@ -367,8 +373,8 @@ function showLayers() {
 function showLayer(article, layer, found) {
   const heading = article.querySelector("h3");
   const kind = layer.output ? "Output" : "Hidden layer";
-  const active = found ? `, ${found.values.filter((value) => value > 0).length} above zero` : "";
-  heading.replaceChildren(`${kind} ${layer.names} `, made("small", `${layer.units} units${active}`));
+  const above = found ? `, ${found.values.filter((value) => value > 0).length} above zero` : "";
+  heading.replaceChildren(`${kind} ${layer.names} `, made("small", `${layer.units} units${above}`));
   showActivations(article.querySelector(".activations"), heading.textContent, layer, found);
   const units = itemsOf(article.querySelector(".units"), layer.pictures, "unit-template");
   units.forEach((item, i) => showUnit(item, layer, found?.strongest[i]));
@@ -399,8 +405,10 @@ function showUnit(item, layer, unit) {
   canvas.setAttribute("aria-label", unit ? `Weights of ${name}` : "Weights of a strong unit");
   if (!unit) return;
   const { mixed } = colours();
-  const colour = channels === 3 ? (...parts) => parts.map((part) => 128 + part) : (part) => mixed(part / 127);
-  paintPixels(canvas, new Int8Array(bytesOf(unit.picture).buffer), colour, channels);
+  const ofGrey = (part) => mixed(part / 127);
+  const ofColours = (...parts) => parts.map((part) => 128 + part);
+  const weights = new Int8Array(bytesOf(unit.picture).buffer);
+  paintPixels(canvas, weights, channels === 3 ? ofColours : ofGrey, channels);
 }
 
 function unitName(layer, unit) {
