@@ -34,6 +34,8 @@ PROGRAMS = "Scripts" if WINDOWS else "bin"
 EXTRAS_OF_OLDEST = (
     "plot", "image", "torch", "jax", "sklearn", "tensorboard", "onnx", "strict", "test",
 )  # fmt: skip
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+"""As tests/test_page_browser.py looks for them."""
 
 
 class LaneError(Exception):
@@ -209,9 +211,24 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
         call(python, "-c", fetch, env=clean_environment())
         where = "from xpnet.data.mnist import cache_folder; print(cache_folder())"
         data = subprocess.check_output([python, "-c", where], cwd=ROOT, text=True).strip()
-    needed = {"XPNET_DATA_DIR": data, "XPNET_REQUIRE": "torch,jax,array_api_strict,mnist"}
+    install_browser()
+    required = "torch,jax,array_api_strict,mnist,browser"
+    needed = {"XPNET_DATA_DIR": data, "XPNET_REQUIRE": required}
     with reported(lane, result, True) as options:
         call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment(**needed))
+
+
+def install_browser() -> None:
+    """A Chromium for the tests of the page: Debian's, where there is none and it can be had."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    if WINDOWS or shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise LaneError(f"the tests of the page need a browser: one of {', '.join(BROWSERS)}")
+    call("apt-get", "update", "--quiet")
+    call(
+        "apt-get", "install", "--yes", "--quiet", "--no-install-recommends",
+        "chromium", "fonts-dejavu-core",
+    )  # fmt: skip
 
 
 def check_newest(python: Path) -> None:
@@ -385,7 +402,7 @@ def find_python(version: str) -> str | None:
 
 LANES = [
     Lane("bare", "README's test command, and nothing but what it installs", bare),
-    Lane("full", "format, types, docs, speed; with torch, JAX and MNIST required", full),
+    Lane("full", "format, types, docs, speed; with torch, JAX, MNIST, a browser required", full),
     Lane("oldest", "every lower bound of pyproject.toml at once", oldest, "libraries", 3),
     Lane("wheel", "the installed wheel, an ordinary user, an odd path", wheel, "installed", 2),
     Lane("no-compiler", "an empty PATH but for Python", no_compiler, "compiler", 2),

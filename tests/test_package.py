@@ -29,7 +29,7 @@ LEVELS = [
     {"network"},
     {"callbacks"},
     {"training"},
-    {"conformance", "drawing", "export", "figures", "parity", "runs", "testing"},
+    {"conformance", "drawing", "export", "figures", "page", "parity", "runs", "testing"},
     {"plots", "sheets"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},

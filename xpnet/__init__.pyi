@@ -20,6 +20,7 @@ from xpnet.data import Split as Split
 from xpnet.data import load_dataset as load_dataset
 from xpnet.data import read_idx as read_idx
 from xpnet.data import write_idx as write_idx
+from xpnet.errors import AddressError as AddressError
 from xpnet.errors import BackendUnavailable as BackendUnavailable
 from xpnet.errors import CheckpointError as CheckpointError
 from xpnet.errors import DataError as DataError

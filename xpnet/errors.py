@@ -40,6 +40,10 @@ class RunError(XpnetError, OSError):
     """A run folder that cannot be written, or that does not hold what a finished run holds."""
 
 
+class AddressError(XpnetError, OSError):
+    """A host or a port that nothing can be served at; the message names both."""
+
+
 class TrainingDiverged(XpnetError, ArithmeticError):  # noqa: N818 - a state of the training
     """The loss became infinite or not a number."""
 

@@ -19,6 +19,7 @@ from xpnet.cli.streams import (
     warnings_in_a_line,
 )
 from xpnet.errors import (
+    AddressError,
     BackendUnavailable,
     OutOfMemory,
     TrainingDiverged,
@@ -29,13 +30,14 @@ from xpnet.errors import (
 )
 from xpnet.suggestions import did_you_mean
 
-_CODES = {BackendUnavailable: 2, TrainingDiverged: 3, OutOfMemory: 4}
+_CODES = {BackendUnavailable: 2, AddressError: 2, TrainingDiverged: 3, OutOfMemory: 4}
 """The exit codes of errors other than 1, of which the documentation has a table."""
 
 COMMANDS = {
     "train": ("training", "Train a network on DATASET, and write a run folder."),
     "evaluate": ("networks", "Measure the network of RUN on DATASET."),
     "predict": ("predicting", "Say what the network of RUN sees in each PICTURE."),
+    "draw": ("drawing", "Serve a page to draw on, where the network of RUN answers."),
     "plot": ("networks", "Draw the pictures of RUN again."),
     "export": ("exporting", "Write the network of RUN as ONNX, as .npz, or for PyTorch."),
     "backends": ("libraries", "Show which array libraries are usable here."),

@@ -1,0 +1,571 @@
+"""The page in a real browser: drawn on with mouse, finger, pen and keys, and looked at.
+
+Needs Playwright and a Chromium that is installed already: `pip install -e '.[browser]'`, and
+`apt-get install chromium` or another way to get one. Playwright downloads none for this.
+"""
+
+import io
+import os
+import re
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from conftest import REQUIRED
+from drawing import digits_network, served
+
+import xpnet
+
+pytestmark = pytest.mark.browser
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+SEVEN = [(0.3, 0.25), (0.7, 0.25), (0.46, 0.8)]
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+
+
+def or_fail(reason):
+    """Skip; or fail, if the environment asks for a browser."""
+    if "browser" in REQUIRED:
+        pytest.fail(f"XPNET_REQUIRE asks for browser, but: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        or_fail("Playwright is not installed: pip install -e '.[browser]'")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        or_fail("there is no Chromium on PATH")
+    with sync_playwright() as playwright:
+        # A sandbox of its own is refused to root, as in containers.
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=not root)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served(digits_network(), "digits") as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Opens the page of a server, and looks at the end whether anything went wrong on it.
+
+    Returns the page, with the answers that it got in `page.answers`.
+    """
+    contexts, wrong = [], []
+
+    def opened(server, viewport=WIDE, *, may_fail=False, **options):
+        context = chromium.new_context(viewport=viewport, **options)
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        page.answers = []
+        # A request that fails is told there by the browser itself.
+        if not may_fail:
+            page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", lambda asked: asked.url.startswith((server.url, "blob:"))
+                or wrong.append(f"asks {asked.url}"))  # fmt: skip
+        page.on("requestfinished", lambda asked: asked.url.endswith("/answer")
+                and page.answers.append(asked.response().json()))  # fmt: skip
+        page.goto(server.url)
+        page.get_by_text("The field is blank").first.wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def draw(page, *lines, press=True, lift=True):
+    """Draw strokes by the mouse, each a list of points as parts of the field."""
+    box = page.locator("#field").bounding_box()
+    for points in lines:
+        for i, (x, y) in enumerate(points):
+            at = (box["x"] + x * box["width"], box["y"] + y * box["height"])
+            page.mouse.move(*at, steps=8 if i else 1)
+            if i == 0 and press:
+                page.mouse.down()
+        if lift:
+            page.mouse.up()
+
+
+def painted(page):
+    """How many pixels of the field have ink, in thousandths."""
+    count = """() => {
+        const field = document.querySelector("#field");
+        const { data } = field.getContext("2d").getImageData(0, 0, field.width, field.height);
+        let inked = 0;
+        for (let i = 3; i < data.length; i += 4) inked += data[i] > 127;
+        return 1000 * inked / (field.width * field.height);
+    }"""
+    # A change is painted with the next picture of the screen.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    return page.evaluate(count)
+
+
+def is_answered(page, text):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#answer")).to_have_text(re.compile(text))
+
+
+def is_blank(page):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#note")).to_contain_text("The field is blank")
+    expect(page.locator("#answer")).to_have_text("")
+    assert painted(page) == 0
+
+
+def screenshot(page):
+    from PIL import Image
+
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+# -- a seven --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["digits", pytest.param("mnist", marks=pytest.mark.mnist)])
+def known(request):
+    if request.param == "digits":
+        return digits_network()
+    data = xpnet.load_dataset("mnist", data_dir=request.getfixturevalue("mnist_dir"))
+    model = xpnet.mlp(784, 64, 32, 10)
+    return xpnet.fit(model, data.limited(10_000), epochs=4, backend="numpy", callbacks=())
+
+
+def test_a_seven_is_known_while_it_is_drawn(known, open_page, tmp_path):
+    """And what is said of it is what `predict` says of the saved picture."""
+    with served(known) as server:
+        page = open_page(server)
+        draw(page, SEVEN[:2], lift=False)
+        is_answered(page, r"^\d\s*\d+\.\d %$")
+        draw(page, SEVEN[1:], press=False)
+        is_answered(page, r"^7\s*\d+\.\d %$")
+        page.wait_for_timeout(300)  # until the newest picture is answered
+        with page.expect_download() as saving:
+            page.get_by_role("button", name="Save").click()
+        saving.value.save_as(tmp_path / "drawing.png")
+        (expected,) = known.predict_pictures(tmp_path / "drawing.png")
+        numbers = [output["value"] for output in page.answers[-1]["outputs"]]
+        np.testing.assert_allclose(numbers, expected.probabilities, rtol=0, atol=1e-5)
+        assert expected.prediction == 7
+        shown = page.locator("#outputs .value").all_inner_texts()
+        assert shown == [f"{100 * value:.1f} %" for value in numbers]
+        assert page.locator("#outputs .best .name").inner_text() == "7"
+        rows = [float(row.get_attribute("title")) for row in page.locator("#outputs .value").all()]
+        np.testing.assert_allclose(rows, expected.probabilities, rtol=0, atol=1e-5)
+
+
+def touch(page, *kinds_and_points):
+    """Touch the screen: `("touchStart", [(x, y)])` with a place for each finger, in pixels."""
+    session = page.context.new_cdp_session(page)
+    for kind, places in kinds_and_points:
+        fingers = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+
+def places(page, points):
+    box = page.locator("#field").bounding_box()
+    return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+
+
+def test_a_finger_draws_and_does_not_scroll(server, open_page):
+    page = open_page(server, PHONE, has_touch=True, is_mobile=True, device_scale_factor=2)
+    along = [(0.3 + 0.04 * i, 0.25) for i in range(11)]
+    along += [(0.7 - 0.024 * i, 0.25 + 0.055 * i) for i in range(11)]
+    first, *rest = places(page, along)
+    moves = [("touchMove", [place]) for place in rest]
+    touch(page, ("touchStart", [first]), *moves, ("touchEnd", []))
+    is_answered(page, "^7")
+    assert page.evaluate("() => window.scrollY") == 0
+
+
+def test_a_second_finger_draws_nothing(server, open_page):
+    page = open_page(server, PHONE, has_touch=True, is_mobile=True)
+    a, b, c, d = places(page, [(0.2, 0.2), (0.2, 0.8), (0.8, 0.8), (0.8, 0.2)])
+    touch(
+        page, ("touchStart", [a]), ("touchStart", [a, c]), ("touchMove", [b, d]), ("touchEnd", [])
+    )
+    one = painted(page)
+    page.get_by_role("button", name="Clear").click()
+    touch(page, ("touchStart", [a]), ("touchMove", [b]), ("touchEnd", []))
+    assert painted(page) == pytest.approx(one, rel=0.02)
+
+
+def test_a_pen_that_is_pressed_harder_draws_thicker(server, open_page):
+    page = open_page(server)
+    session = page.context.new_cdp_session(page)
+    inked = []
+    for force in (0.1, 0.9):
+        for kind, (x, y) in zip(
+            ("mousePressed", "mouseMoved", "mouseReleased"),
+            places(page, [(0.5, 0.2), (0.5, 0.8), (0.5, 0.8)]),
+            strict=True,
+        ):
+            event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+            session.send(
+                "Input.dispatchMouseEvent", {**event, "pointerType": "pen", "force": force}
+            )
+        inked.append(painted(page))
+        page.get_by_role("button", name="Clear").click()
+    assert inked[1] > 1.5 * inked[0] > 0
+
+
+# -- what was drawn is taken back -----------------------------------------------------------------
+
+
+def test_clear_clears_and_undo_brings_back(server, open_page):
+    page = open_page(server)
+    undo, clear = (page.get_by_role("button", name=name) for name in ("Undo", "Clear"))
+    save = page.get_by_role("button", name="Save")
+    assert undo.is_disabled()
+    assert clear.is_disabled()
+    assert save.is_disabled()
+    draw(page, SEVEN[:2])
+    one = painted(page)
+    draw(page, SEVEN[1:])
+    two = painted(page)
+    assert two > one > 0
+    is_answered(page, "^7")
+    clear.click()
+    is_blank(page)
+    assert page.locator("#outputs .value").all_inner_texts() == [""] * 10
+    assert clear.is_disabled()
+    assert save.is_disabled()
+    undo.click()
+    assert painted(page) == two
+    is_answered(page, "^7")
+    undo.click()
+    assert painted(page) == one
+    undo.click()
+    is_blank(page)
+    assert undo.is_disabled()
+
+
+def test_the_slider_is_the_thickness(server, open_page):
+    page = open_page(server)
+    inked = []
+    for value in ("2", "16"):
+        page.get_by_label("Thickness").fill(value)
+        draw(page, [(0.3, 0.5), (0.7, 0.5)])
+        inked.append(painted(page))
+        page.get_by_role("button", name="Clear").click()
+    assert inked[1] > 6 * inked[0] > 0
+
+
+def test_a_click_is_a_dot_and_another_button_is_none(server, open_page):
+    page = open_page(server)
+    page.locator("#field").click(button="right")
+    is_blank(page)
+    page.locator("#field").click()
+    assert 2 < painted(page) < 20
+
+
+# -- with the keyboard ----------------------------------------------------------------------------
+
+
+def test_a_seven_is_drawn_with_the_keys(server, open_page):
+    page = open_page(server)
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "field"
+    outline = "() => getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(outline) != "none"
+
+    def press(keys):
+        for key in keys.split():
+            page.keyboard.press(key)
+
+    press("Shift+ArrowLeft Shift+ArrowLeft Shift+ArrowUp Shift+ArrowUp Shift+ArrowUp Space")
+    press("ArrowRight " * 16)
+    press("ArrowLeft ArrowDown ArrowDown " * 11)
+    press("Space Shift+ArrowRight Shift+ArrowRight")
+    is_answered(page, "^7")
+    drawn = painted(page)
+    page.keyboard.press("Delete")
+    page.keyboard.press("Tab")
+    is_blank(page)
+    page.keyboard.press("Control+z")
+    assert painted(page) == pytest.approx(drawn, rel=0.05)  # without the pen's cross
+
+
+def test_everything_is_reached_and_named(server, open_page):
+    page = open_page(server)
+    draw(page, SEVEN)
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("() => document.activeElement.id || document.activeElement.localName")
+        )
+    assert reached == ["undo", "clear", "save", "thickness", "summary", "body"]
+    unnamed = """() => [...document.querySelectorAll("canvas, button, input, section")].filter(
+        (element) => !(element.ariaLabel || element.innerText?.trim() || element.labels?.length
+                       || element.getAttribute("aria-labelledby")))
+        .map((element) => element.outerHTML)"""
+    assert page.evaluate(unnamed) == []
+
+
+def test_keys_change_the_thickness_on_the_field_alone(server, open_page):
+    page = open_page(server)
+    slider = page.get_by_label("Thickness")
+    page.locator("#field").focus()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.keyboard.press("-")
+    assert slider.input_value() == "9"
+    slider.focus()
+    page.keyboard.press("-")
+    page.keyboard.press("ArrowLeft")
+    assert slider.input_value() == "8"
+
+
+def test_the_answer_is_told_to_those_who_do_not_see(server, open_page):
+    from playwright.sync_api import expect
+
+    page = open_page(server)
+    told = page.get_by_role("status")
+    assert told.get_attribute("aria-live") == "polite"
+    draw(page, SEVEN)
+    expect(told).to_have_text(re.compile(r"^Answer: 7 \d+\.\d %\.$"))
+    page.keyboard.press("Delete")
+    expect(told).to_have_text(re.compile("^The field is blank"))
+
+
+# -- what a network does --------------------------------------------------------------------------
+
+
+def test_the_layers_are_shown_with_their_strongest_units(server, open_page):
+    page = open_page(server)
+    layers = page.locator(".layer")
+    assert layers.locator("h3").all_inner_texts() == [
+        "Hidden layer fc1, act1 48 units",
+        "Output fc2 10 units",
+    ]
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    page.wait_for_timeout(300)
+    hidden = page.answers[-1]["layers"][0]
+    active = sum(value > 0 for value in hidden["values"])
+    assert layers.locator("h3").first.inner_text() == (
+        f"Hidden layer fc1, act1 48 units, {active} above zero"
+    )
+    captions = layers.first.locator(".unit").all_inner_texts()
+    assert [int(text.partition(":")[0]) for text in captions] == [
+        unit["number"] for unit in hidden["strongest"]
+    ]
+    colours = """(canvas) => new Set(new Uint32Array(canvas.getContext("2d")
+        .getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
+    for canvas in page.locator("#seen, .layer canvas").all():
+        assert canvas.evaluate(colours) > 4
+    assert page.locator("#seen").evaluate("(canvas) => [canvas.width, canvas.height]") == [8, 8]
+    page.locator(".activations").first.hover(position={"x": 5, "y": 5})
+    assert page.locator(".activations").first.get_attribute("title").startswith("unit 0: ")
+
+
+# -- answers that come late, or never -------------------------------------------------------------
+
+
+def test_an_old_answer_is_never_shown_over_a_newer_picture(server, open_page, monkeypatch):
+    """Nor is a second question asked before the first is answered, however much is drawn."""
+    asked, gate = [], threading.Event()
+    answer = server.answers.answer
+
+    def late(drawing):
+        asked.append(drawing)
+        gate.wait(20)
+        return answer(drawing)
+
+    monkeypatch.setattr(server.answers, "answer", late)
+    page = open_page(server)
+    draw(page, SEVEN[:2])
+    page.wait_for_timeout(100)
+    draw(page, SEVEN[1:])
+    page.wait_for_timeout(100)
+    assert len(asked) == 1
+    gate.set()
+    is_answered(page, "^7")
+    page.wait_for_timeout(200)
+    assert page.answers[-1] == answer(asked[-1])
+    gate.clear()
+    draw(page, [(0.2, 0.9), (0.8, 0.9)])
+    page.wait_for_timeout(100)
+    page.keyboard.press("Delete")
+    is_blank(page)
+    gate.set()
+    page.wait_for_timeout(300)
+    is_blank(page)
+
+
+def test_what_is_no_clear_figure_is_told_and_not_answered(server, open_page, monkeypatch):
+    from playwright.sync_api import expect
+
+    page = open_page(server)
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    page.wait_for_timeout(200)
+    found = {"problem": "no clear figure", "seen": page.answers[-1]["seen"]}
+    monkeypatch.setattr(server.answers, "answer", lambda drawing: found)
+    draw(page, [(0.1, 0.1), (0.9, 0.9)])
+    expect(page.locator("#note")).to_have_text("no clear figure")
+    is_answered(page, "^$")
+    assert page.locator("#outputs .value").all_inner_texts() == [""] * 10
+    assert page.locator(".layer h3").first.inner_text() == "Hidden layer fc1, act1 48 units"
+
+
+def test_a_server_that_is_gone_is_told_and_asked_again(server, open_page):
+    from playwright.sync_api import expect
+
+    page = open_page(server, may_fail=True)
+    page.route("**/answer", lambda route: route.abort())
+    draw(page, SEVEN)
+    expect(page.locator("#note")).to_have_text("No answer: is xpnet draw still running?")
+    page.unroute("**/answer")
+    is_answered(page, "^7")
+    assert page.locator("#note").inner_text() == ""
+    page.route(
+        "**/answer",
+        lambda route: route.fulfill(status=500, json={"error": "the network is tired"}),
+    )
+    draw(page, SEVEN)
+    expect(page.locator("#note")).to_have_text("No answer: the network is tired")
+
+
+# -- how it looks ---------------------------------------------------------------------------------
+
+
+def boxes(page, *selectors):
+    return [page.locator(selector).first.bounding_box() for selector in selectors]
+
+
+def test_it_fits_screens_of_every_width(server, open_page):
+    page = open_page(server, {"width": 320, "height": 800})
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    for width in (320, 360, 768, 1024, 1280, 1920):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert painted(page) > 0  # what was drawn is there in the new size
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        field, answer, seen, layer, button = boxes(
+            page, "#field", ".answer", "#seen", ".layer", "#clear"
+        )
+        for box in (field, answer, seen, layer):
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+        assert field["width"] == pytest.approx(field["height"], abs=3)
+        assert field["width"] >= 250
+        assert button["height"] >= 44  # of a finger
+        beside = answer["x"] >= field["x"] + field["width"]
+        assert beside == (width > 768)
+        assert beside or answer["y"] >= field["y"] + field["height"]
+
+
+def test_a_screenshot_is_not_blank_and_follows_the_drawing(server, open_page):
+    page = open_page(server)
+    before = screenshot(page)
+    assert len(np.unique(before @ [1, 256, 65536])) > 20
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    page.wait_for_timeout(300)
+    after = screenshot(page)
+    changed = np.abs(after - before).max(axis=2) > 60
+    for box in boxes(page, "#field", "#answer", "#seen", "#outputs"):
+        x, y, width, height = (int(box[side]) for side in ("x", "y", "width", "height"))
+        assert changed[y : y + height, x : x + width].mean() > 0.005
+
+
+def test_it_is_dark_where_that_is_wished(server, open_page):
+    page = open_page(server, color_scheme="dark")
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    field = "[...field.getContext('2d').getImageData(field.width / 2, field.height / 4, 1, 1).data]"
+    ink = f"() => {{ const field = document.querySelector('#field'); return {field}; }}"
+    painted(page)
+    assert np.median(screenshot(page)) < 60
+    assert min(page.evaluate(ink)) > 200
+    page.emulate_media(color_scheme="light")  # while it is open
+    painted(page)
+    assert np.median(screenshot(page)) > 230
+    assert max(page.evaluate(ink)[:3]) < 60
+
+
+def contrast(one, other):
+    """The ratio of WCAG 2, https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio."""
+
+    def luminance(text):
+        parts = np.array([int(part) / 255 for part in re.findall(r"\d+", text)[:3]])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_text_can_be_read(server, open_page, scheme):
+    page = open_page(server, color_scheme=scheme)
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    of = "(element) => getComputedStyle(element)"
+    for text, ground in [
+        ("h1", "body"), ("header p", "body"), (".legend", "body"), (".thickness", "body"),
+        ("#answer", ".answer"), ("#answer small", ".answer"), ("#outputs .value", ".answer"),
+        ("figcaption", ".answer"), (".unit", ".layer"), ("h3 small", ".layer"), ("#undo", "#undo"),
+    ]:  # fmt: skip
+        colour = page.locator(text).first.evaluate(f"{of}.color")
+        behind = page.locator(ground).first.evaluate(f"{of}.backgroundColor")
+        assert contrast(colour, behind) >= 4.5, text
+
+
+def test_long_names_and_many_outputs_fit(open_page):
+    from test_page_answers import network
+
+    names = sorted(f"class-{i:02d}-{'very-' * (i % 9)}long" for i in range(47))
+    with served(network((12, 12), 47, classes=names)) as server:
+        for viewport in (WIDE, PHONE):
+            page = open_page(server, viewport)
+            draw(page, SEVEN)
+            is_answered(page, "^class-")
+            assert page.locator("#outputs li").count() == 47
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= viewport["width"]
+            page.close()
+
+
+def test_networks_of_labels_and_values_and_colours(open_page):
+    from test_page_answers import network
+
+    with served(network((12, 12), 4, "multilabel")) as server:
+        page = open_page(server)
+        draw(page, SEVEN)
+        is_answered(page, r"^(none|\d(, \d)*)$")
+        page.close()
+    with served(network((12, 12), 2, "values")) as server:
+        page = open_page(server)
+        draw(page, SEVEN)
+        page.locator("#outputs .value", has_text=re.compile(r"^-?\d")).first.wait_for()
+        page.wait_for_timeout(200)
+        shown = [float(text) for text in page.locator("#outputs .value").all_inner_texts()]
+        values = [output["value"] for output in page.answers[-1]["outputs"]]
+        np.testing.assert_allclose(shown, values, rtol=0.01)
+        page.close()
+    with served(network((20, 40, 3), 4)) as server:
+        page = open_page(server)
+        draw(page, SEVEN)
+        is_answered(page, r"^\d")
+        field, unit = boxes(page, "#field", ".units canvas")
+        assert field["width"] == pytest.approx(2 * field["height"], rel=0.03)
+        assert unit["width"] == pytest.approx(2 * unit["height"], rel=0.05)
+        page.close()

@@ -1,0 +1,256 @@
+"""What is said of a network, and of what was drawn, as JSON values: what the page shows."""
+
+import base64
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.pictures import check_picture_shape
+from xpnet.data.prepared import prepare_picture
+from xpnet.errors import DataError, one_line
+from xpnet.network import Network
+from xpnet.page.insight import Insight, look_inside
+from xpnet.typing import HostArray, Shape
+
+_FIELD = 280
+"""The longer side of a drawing has so many pixels at least, ten times those of MNIST."""
+_FINER, _LARGEST_FIELD = 4, 2048
+"""So many times the pixels that the network takes, where they are many; but no more than that."""
+_MARGIN = 0.1
+"""So wide is the blank margin of a drawing, as a part of the longer side of what is drawn on."""
+_OUTPUTS, _UNITS = 1000, 4096
+"""So many outputs, and units of a layer, are shown at the most: nobody looks at more."""
+_SEEN, _WEIGHTS = 256, 64
+"""The longest sides of pictures for the page, which are small there: larger ones are reduced."""
+
+
+class Answers:
+    """What one network says of drawings, one at a time, whatever thread asks.
+
+    Parameters
+    ----------
+    network
+        A network for pictures, in grey or in colour, on any backend.
+    title
+        What it is called.
+
+    Attributes
+    ----------
+    size
+        The (height, width) of a drawing.
+    margin
+        So wide at each side is what nothing is drawn on.
+    description
+        What the page shows before anything is drawn.
+
+    Raises
+    ------
+    DataError
+        If the network takes no pictures, or Pillow or SciPy is not installed.
+    """
+
+    def __init__(self, network: Network, title: str = "") -> None:
+        self._network = network
+        self._colours = _axis_of_colours(network.sample_shape)
+        self._shape = _in_grey(network.sample_shape, self._colours)
+        self._lock = threading.Lock()
+        side = max(self._shape)
+        longer = max(_FIELD, min(_FINER * side, _LARGEST_FIELD))
+        # Where the figure is looked for, it is easier found with paper around it. Where the whole
+        # picture is taken, the margin would be a part of it.
+        self.margin = 0 if network.framing is None else round(_MARGIN * longer)
+        self.size = tuple(round(longer * n / side) + 2 * self.margin for n in self._shape)
+        # The first call of a library takes its time, and shows what the network cannot be asked.
+        stroke = np.zeros(self.size, np.uint8)
+        stroke[tuple(slice(n // 3, 2 * n // 3) for n in self.size)] = 255
+        try:
+            sample = self._sample(prepare_picture(stroke, self._shape, network.framing).sample)
+        except ImportError as error:
+            raise DataError(
+                f"preparing a drawing needs Pillow and SciPy: pip install 'xpnet[image]' "
+                f"({one_line(error)})"
+            ) from error
+        self._names = _names(network, len(self._numbers(sample)))
+        self.description = self._describe(title, look_inside(network, sample))
+
+    def answer(self, drawing: bytes) -> dict[str, Any]:
+        """What the network says of a drawing: as `Network.predict_pictures` of the same picture.
+
+        Parameters
+        ----------
+        drawing
+            A byte for each pixel of `size`, row by row, from 0, black, to 255, white.
+
+        Raises
+        ------
+        DataError
+            If the drawing has another size, or the network gives no finite numbers for it.
+        """
+        height, width = self.size
+        if len(drawing) != height * width:
+            raise DataError(f"a drawing has {height} x {width} bytes, not {len(drawing):,}")
+        grey = np.frombuffer(drawing, np.uint8).reshape(height, width)
+        with self._lock:
+            prepared = prepare_picture(grey, self._shape, self._network.framing)
+            seen = _reduced(255 * prepared.sample.clip(0, 1), _SEEN)
+            answer = {
+                "problem": prepared.problem,
+                "seen": {**_size(seen), "pixels": _encoded(seen, np.uint8)},
+            }
+            return answer if prepared.problem else answer | self._said(prepared.sample)
+
+    def _said(self, brightness: HostArray) -> dict[str, Any]:
+        sample = self._sample(brightness)
+        numbers = self._numbers(sample)
+        shown = np.sort(np.argsort(-numbers, kind="stable")[:_OUTPUTS])
+        return {
+            "outputs": [{"name": self._names[i], "value": float(numbers[i])} for i in shown],
+            "best": _best(self._kind, numbers[shown]),
+            "layers": [self._layer(layer) for layer in look_inside(self._network, sample)],
+        }
+
+    @property
+    def _kind(self) -> str:
+        """The kind of the answers: of two classes with one output there are two probabilities."""
+        return "classes" if self._network.classes is not None else self._network.target_kind
+
+    def _numbers(self, sample: HostArray) -> HostArray:
+        """The probabilities of one sample, or the values."""
+        ask = self._network.predict if self._kind == "values" else self._network.predict_proba
+        with np.errstate(all="ignore"):
+            numbers = np.asarray(ask(sample[None, ...]), dtype=np.float64).ravel()
+        if not np.isfinite(numbers).all():
+            raise DataError("the network gives no finite numbers for this picture")
+        one_of_two = self._kind == "classes" and len(numbers) == 1
+        return np.array([1 - numbers[0], numbers[0]]) if one_of_two else numbers
+
+    def _sample(self, brightness: HostArray) -> HostArray:
+        """Brightness from 0 to 1 as a sample of the training: a grey is the same in each colour."""
+        framing, shape = self._network.framing, self._network.sample_shape or ()
+        if framing is not None:
+            brightness = framing.black + (framing.white - framing.black) * brightness
+        if self._colours is None:
+            return brightness
+        return np.broadcast_to(np.expand_dims(brightness, self._colours), shape)
+
+    # -- as the page shows it -------------------------------------------------------------------
+
+    def _describe(self, title: str, layers: tuple[Insight, ...]) -> dict[str, Any]:
+        network, shape = self._network, " × ".join(map(str, self._network.sample_shape or ()))
+        count = sum(math.prod(shape) for shape in network.model.parameter_shapes().values())
+        backend = network.backend
+        return {
+            "title": one_line(title),
+            "summary": (
+                f"Pictures of {shape}, {count:,} parameters; "
+                f"{backend.name} on {one_line(backend.device_name())}, {backend.dtype_name}"
+            ),
+            "kind": self._kind,
+            "sheet": {"height": self.size[0], "width": self.size[1]},
+            "margin": self.margin,
+            "seen": _size(_reduced(np.zeros(self._shape), _SEEN)),
+            "weights": _size(self._weights(layers[-1].strongest[0].weights)),
+            "outputs": self._names[:_OUTPUTS],
+            "layers": [
+                {
+                    "names": ", ".join(layer.names),
+                    "output": layer is layers[-1],
+                    "units": len(layer.values),
+                    "shown": min(len(layer.values), _UNITS),
+                    # Of two classes with one output, this is of the second.
+                    "unit_names": self._names[-len(layer.values) :][:_OUTPUTS]
+                    if layer is layers[-1]
+                    else None,
+                    "pictures": len(layer.strongest),
+                }
+                for layer in layers
+            ],
+        }
+
+    def _layer(self, layer: Insight) -> dict[str, Any]:
+        return {
+            "values": [_short(value) for value in layer.values[:_UNITS].tolist()],
+            "strongest": [
+                {
+                    "number": unit.number,
+                    "value": _short(unit.value),
+                    "picture": _encoded(127 * _to_one(self._weights(unit.weights)), np.int8),
+                }
+                for unit in layer.strongest
+            ],
+        }
+
+    def _weights(self, weights: HostArray) -> HostArray:
+        """What the pixels count for, with the colours last."""
+        return _reduced(
+            weights if self._colours is None else np.moveaxis(weights, self._colours, -1), _WEIGHTS
+        )
+
+
+def _axis_of_colours(shape: Shape | None) -> int | None:
+    """The axis of three colours, or of one, in samples that have such an axis."""
+    if shape is None or len(shape) != 3:
+        return None
+    return next((axis for axis in (2, 0) if shape[axis] in (1, 3)), None)
+
+
+def _in_grey(shape: Shape | None, colours: int | None) -> Shape:
+    """The (height, width) of samples.
+
+    Raises
+    ------
+    DataError
+        If they are no pictures.
+    """
+    if shape is not None and colours is not None:
+        shape = tuple(n for axis, n in enumerate(shape) if axis != colours)
+    check_picture_shape(shape)
+    assert shape is not None
+    return shape
+
+
+def _names(network: Network, count: int) -> list[str]:
+    """What the outputs are called."""
+    if network.classes is None:
+        return [str(i) for i in range(count)]
+    return [one_line(name) for name in network.classes.tolist()]
+
+
+def _best(kind: str, numbers: HostArray) -> list[int]:
+    """Which of the outputs are the answer: the most probable class, or the labels that hold."""
+    if kind == "values":
+        return []
+    return [int(numbers.argmax())] if kind == "classes" else np.flatnonzero(numbers > 0.5).tolist()
+
+
+def _reduced(picture: HostArray, most: int) -> HostArray:
+    """A picture with at most so many pixels a side, each the mean of a block."""
+    block = -(-max(picture.shape[:2]) // most)
+    if block == 1:
+        return picture
+    rows, columns = (np.arange(0, n, block) for n in picture.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(picture, rows, axis=0), columns, axis=1)
+    return sums / block**2
+
+
+def _to_one(numbers: HostArray) -> HostArray:
+    """Numbers divided by the largest magnitude; 0 for what is not finite."""
+    numbers = np.where(np.isfinite(numbers), numbers, 0)
+    return numbers / max(float(np.abs(numbers).max()), np.finfo(np.float32).tiny)
+
+
+def _size(picture: HostArray) -> dict[str, int]:
+    height, width = picture.shape[:2]
+    return {"height": height, "width": width, "channels": math.prod(picture.shape[2:])}
+
+
+def _encoded(picture: HostArray, dtype: type) -> str:
+    """The pixels in row-major order, as base64 of a byte each."""
+    return base64.b64encode(np.rint(picture).astype(dtype).tobytes()).decode()
+
+
+def _short(value: float) -> float | None:
+    """To four digits, which is more than is shown; JSON has no infinity."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
