@@ -10,6 +10,7 @@ from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.preparation import Preparation, flatten, normalize
+from xpnet.data.tables import is_table, load_table
 from xpnet.errors import DataError, shown
 from xpnet.suggestions import did_you_mean
 
@@ -21,10 +22,12 @@ __all__ = [
     "Split",
     "check_labels",
     "flatten",
+    "is_table",
     "load_dataset",
     "load_digits",
     "load_folder",
     "load_mnist",
+    "load_table",
     "normalize",
     "read_idx",
     "read_npy",
@@ -48,23 +51,31 @@ def load_dataset(
 
 @overload
 def load_dataset(
-    name: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    label: str | None = None,
 ) -> Dataset: ...
 
 
 def load_dataset(
-    name: str | os.PathLike[str] = "digits", *, data_dir: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str] = "digits",
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    label: str | None = None,
 ) -> Dataset:
-    """Load a data set by name, or from a folder of IDX or `.npy` files.
+    """Load a data set by name, or from a table, or from a folder of IDX or `.npy` files.
 
     Parameters
     ----------
     name
-        `"digits"`, `"mnist"`, or a folder of IDX or `.npy` files (see `load_folder`). A name wins
-        over a folder of the same name; write `./mnist` for the folder. A leading `~` is the user's
-        home.
+        `"digits"`, `"mnist"`, a table or a folder of tables (see `load_table`), or a folder of IDX
+        or `.npy` files (see `load_folder`). A name wins over a folder of the same name; write
+        `./mnist` for the folder. A leading `~` is the user's home.
     data_dir
         Where to look for files first (see `load_mnist`).
+    label
+        The column of a table that is to be predicted (see `load_table`).
 
     Raises
     ------
@@ -78,10 +89,12 @@ def load_dataset(
     """
     if name in DATASETS:
         return DATASETS[str(name)](data_dir)
+    if is_table(name):
+        return load_table(name, label=label)
     # False where Path.is_dir raises, for want of permission.
     if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
         return load_folder(name)
     raise DataError(
         f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, "
-        f"or a folder of IDX files or .npy files" + did_you_mean(os.fspath(name), DATASETS)
+        f"a table, or a folder of IDX files or .npy files" + did_you_mean(os.fspath(name), DATASETS)
     )
