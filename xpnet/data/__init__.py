@@ -10,7 +10,7 @@ from xpnet.data.idx import read_idx, write_idx
 from xpnet.data.mnist import load_folder, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.preparation import Preparation, flatten, normalize
-from xpnet.data.tables import is_table, load_table
+from xpnet.data.tables import TablePreparation, is_table, load_table, table_dataset
 from xpnet.errors import DataError, shown
 from xpnet.suggestions import did_you_mean
 
@@ -20,6 +20,7 @@ __all__ = [
     "DatasetWithTest",
     "Preparation",
     "Split",
+    "TablePreparation",
     "check_labels",
     "flatten",
     "is_table",
@@ -31,6 +32,7 @@ __all__ = [
     "normalize",
     "read_idx",
     "read_npy",
+    "table_dataset",
     "write_idx",
 ]
 

@@ -7,13 +7,14 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.data import Dataset
+from xpnet.data.splitting import split_rows
 from xpnet.errors import DataError
 from xpnet.inputs.containers import plain
 from xpnet.inputs.labels import learn_classes
 from xpnet.inputs.samples import load_inputs
 from xpnet.inputs.scale import find_pixel_maximum
 from xpnet.inputs.targets import counting_samples, kind_of_targets, load_targets, load_weights
-from xpnet.inputs.validation import Rows, check_fraction, classes_of, some_rows, split_rows
+from xpnet.inputs.validation import Rows, check_fraction, classes_of, some_rows
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.data.splitting import split_rows
 from xpnet.inputs.samples import Streamed
-from xpnet.inputs.validation import Rows, some_rows, split_rows
+from xpnet.inputs.validation import Rows, some_rows
 from xpnet.inputs.weighted import Weighted
 from xpnet.network.state import load_array
 from xpnet.random import Seed

@@ -1,5 +1,8 @@
-"""Tables: CSV and its relatives, of pixels or of anything else."""
+"""Tables: CSV, Parquet, Arrow, Feather, ARFF and frames, of pixels, pictures or anything else."""
 
-from xpnet.data.tables.loading import is_table, load_table
+from xpnet.data.tables.files import is_table
+from xpnet.data.tables.frames import table_dataset
+from xpnet.data.tables.loading import load_table
+from xpnet.data.tables.preparation import TablePreparation
 
-__all__ = ["is_table", "load_table"]
+__all__ = ["TablePreparation", "is_table", "load_table", "table_dataset"]

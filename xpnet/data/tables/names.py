@@ -1,5 +1,6 @@
 """Columns by their names."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from xpnet.errors import DataError, shown
@@ -42,6 +43,22 @@ def column_number(names: Sequence[str], label: str, *, header: bool = True) -> i
         f"label: there is no column {shown(label)}; there are {listed(names)}"
         f"{did_you_mean(label, names)}"
     )
+
+
+def refuse_twice(what: str, names: Sequence[str]) -> None:
+    """Refuse a table of which two columns have one name.
+
+    Raises
+    ------
+    DataError
+        If there are such.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{what}: columns are known by their names, and of these there are several: "
+            f"{listed(twice)}; give each a name of its own"
+        )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -9,12 +9,13 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from xpnet.data.tables.names import refuse_twice
 from xpnet.errors import DataError, one_line, reason_of, shown
 
 # fmt: off
@@ -54,6 +55,14 @@ class Dialect:
         `"."` or `","`, in numbers.
     rows
         The first rows, as texts.
+    skip
+        So many lines stand before the table.
+    quote
+        What may stand around a field.
+    comment
+        What a line begins with that is no row; nothing if there are no such.
+    texts
+        The columns that are known to be of texts, whatever is in them.
     """
 
     encoding: str
@@ -62,6 +71,15 @@ class Dialect:
     names: tuple[str, ...]
     decimal: str
     rows: tuple[tuple[str, ...], ...]
+    skip: int = 0
+    quote: str = '"'
+    comment: str = ""
+    texts: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> bool:
+        """Whether the columns have names: in the first row, or in what stands before the table."""
+        return self.header or self.skip > 0
 
 
 def is_number(field: str) -> bool:
@@ -111,7 +129,7 @@ def find_dialect(path: Path, head: bytes) -> Dialect:
     DataError
         If it is no table of text, is empty, or two columns have one name.
     """
-    encoding = _encoding(path, head)
+    encoding = find_encoding(path, head)
     text = head.decode(encoding, errors="ignore")
     if text.lstrip()[:1] == "<":
         raise DataError(
@@ -128,24 +146,26 @@ def find_dialect(path: Path, head: bytes) -> Dialect:
     header = _has_header(rows)
     names = rows[0] if header else tuple("" for _ in rows[0])
     names = tuple(name or f"column {i}" for i, name in enumerate(names, start=1))
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(
-            f"{path}: columns are known by their names, and of these there are several: "
-            f"{', '.join(map(shown, twice[:8]))}; give each a name of its own"
-        )
+    refuse_twice(str(path), names)
     rows = rows[header:]
     return Dialect(encoding, delimiter, header, names, _decimal(rows, delimiter), tuple(rows))
 
 
-def split_lines(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+def split_lines(lines: Sequence[str], delimiter: str, quote: str = '"') -> list[list[str]]:
     """The fields of lines, of which some may be in quotes."""
     if delimiter == " ":
-        return [line.split() for line in lines]
+        return list(words_of(lines))
     try:
-        return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+        return list(csv.reader(lines, delimiter=delimiter, quotechar=quote, skipinitialspace=True))
     except csv.Error:  # a field longer than 131,072 characters
         return [line.split(delimiter) for line in lines]
+
+
+def words_of(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The fields of lines that have spaces between them, one or more; none of an empty line."""
+    stripped = (line.strip().replace("\t", " ") for line in lines)
+    rows = csv.reader((line for line in stripped if line), delimiter=" ", skipinitialspace=True)
+    return iter(rows)
 
 
 def text_of(file: IO[bytes], encoding: str) -> io.TextIOWrapper:
@@ -153,7 +173,14 @@ def text_of(file: IO[bytes], encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
-def _encoding(path: Path, head: bytes) -> str:
+def find_encoding(path: Path, head: bytes) -> str:
+    """The encoding of a text, by its beginning.
+
+    Raises
+    ------
+    DataError
+        If it is no text.
+    """
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
             return encoding

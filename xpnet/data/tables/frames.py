@@ -1,0 +1,224 @@
+"""Data sets of tables: the label chosen, a part kept for the test, the rows prepared."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.dataset import Dataset, Split
+from xpnet.data.splitting import split_rows
+from xpnet.data.tables.arrow import table_of
+from xpnet.data.tables.columns import Table, number_of_rows, some_rows
+from xpnet.data.tables.measure import TargetKind, measure, measure_label
+from xpnet.data.tables.names import column_number, listed
+from xpnet.data.tables.preparation import TablePreparation
+from xpnet.errors import DataError, shown
+from xpnet.typing import HostArray
+
+TEST_FRACTION = 0.2
+"""So much of a table is kept for the test where there is no table for it."""
+
+_LABELS = ("label", "labels", "class", "target", "y")
+
+
+def table_dataset(
+    frame: Any,
+    *,
+    label: str | None = None,
+    test: Any = TEST_FRACTION,
+    target_kind: TargetKind | None = None,
+    name: str = "table",
+) -> Dataset:
+    """A data set from a table in memory.
+
+    Numbers, Booleans and dates are standardised, as (x - mean) / standard deviation, missing ones
+    filled with the median; categories are one-hot, and missing ones a category of their own.
+    Columns without information are left out. All of it is measured on the training rows alone, is
+    in `Dataset.table`, and goes into the network.
+
+    Parameters
+    ----------
+    frame
+        A data frame of pandas or Polars, a table of pyarrow, a dictionary of columns, or what else
+        has Arrow's PyCapsule interface.
+    label
+        The column that is to be predicted. Rows without it are left out.
+    test
+        A table for the test like the first, whose columns may have another order; or the fraction
+        of the rows that is kept for it, drawn in the same way each time, each class with its share;
+        or None.
+    target_kind
+        `"classes"` or `"values"`; if None, texts, Booleans and up to 20 different whole numbers are
+        classes, and all other numbers values.
+    name
+        What the data set is called.
+
+    Raises
+    ------
+    DataError
+        If it is no table, there is no such label, or nothing to learn from.
+    ValueError
+        If the fraction is not between 0 and 1.
+
+    Examples
+    --------
+    >>> fruit = {"weight": [150.0, 8.0, 170.0, 7.0], "kind": ["apple", "cherry", "apple", "cherry"]}
+    >>> data = table_dataset(fruit, label="kind", test=None)
+    >>> data
+    <Dataset table: 4 training and 0 test rows of 1 columns, 2 classes of kind>
+    >>> data.train.images[:, 0].round(2).tolist()
+    [0.85, -0.99, 1.12, -1.01]
+    """
+    table = table_of(frame, name)
+    tested, fraction = None, None
+    if isinstance(test, float | int | np.number) and not isinstance(test, bool):
+        fraction = float(test)
+    elif test is not None:
+        tested = table_of(test, f"{name}: test")
+    return make_dataset(
+        name, table, label=label, test=tested, fraction=fraction, target_kind=target_kind
+    )
+
+
+def make_dataset(
+    name: str,
+    table: Table,
+    *,
+    label: str | None,
+    test: Table | None,
+    fraction: float | None,
+    target_kind: TargetKind | None,
+    named: bool = True,
+    last: bool = False,
+) -> Dataset:
+    """`table_dataset` of tables as columns; the fraction is for where there is no test table.
+
+    Parameters
+    ----------
+    named
+        Whether the columns have names of their own.
+    last
+        Whether the last column is the label if none is named.
+    """
+    chosen, notes = _find_label(name, table, label, test, named=named, last=last)
+    table, dropped = _with_label(name, table, chosen)
+    notes += dropped
+    described = measure_label(name, chosen, table[chosen], target_kind)
+    count = number_of_rows(table)
+    if test is not None and chosen not in test:
+        notes.append(f"the test table has no column {shown(chosen)}, so nothing is tested by it")
+        test = None
+    rows, kept = np.arange(count), None
+    if test is None and fraction:
+        numbers = None if described.classes is None else described.numbers(name, table[chosen])
+        rows, kept = split_rows(numbers, count, _checked(fraction), 0, purpose="test")
+        notes.append(f"{len(kept):,} of {count:,} rows, drawn at random, are kept for the test")
+    trained = some_rows(table, rows)
+    prepared, said = measure(name, trained, described, count)
+    train = split_of(name, prepared, trained)[0]
+    tested = None
+    if test is not None:
+        test, dropped = _with_label(f"{name}: test", test, chosen)
+        tested, more = split_of(f"{name}: test", prepared, test)
+        notes += dropped + [f"test: {sentence}" for sentence in more]
+    elif kept is not None:
+        tested, _ = split_of(name, prepared, some_rows(table, kept))
+    return _dataset(name, train, tested, prepared, (*notes, *said))
+
+
+def prepared_dataset(name: str, table: Table, prepared: TablePreparation) -> Dataset:
+    """A data set for a network that was trained on another table: all rows are for the test.
+
+    Raises
+    ------
+    DataError
+        If columns are not there, or the label has values that it had not in the training.
+    """
+    if prepared.label.name not in table:
+        raise DataError(
+            f"{name}: there is no column {shown(prepared.label.name)}, the label that the network "
+            f"predicts; found {listed(list(table))}"
+        )
+    extra = prepared.extra(table)
+    notes = [f"not looked at, for the training table had no such column: {listed(extra)}"] * bool(
+        extra
+    )
+    table, dropped = _with_label(name, table, prepared.label.name)
+    split, said = split_of(name, prepared, table)
+    return _dataset(name, split, split, prepared, (*notes, *dropped, *said))
+
+
+def split_of(what: str, prepared: TablePreparation, table: Table) -> tuple[Split, list[str]]:
+    """Samples and labels of a table, and what is to be said of them."""
+    rows, said = prepared.rows(what, table)
+    return Split(rows, prepared.label.numbers(what, table[prepared.label.name])), said
+
+
+def _dataset(
+    name: str,
+    train: Split,
+    test: Split | None,
+    prepared: TablePreparation,
+    notes: tuple[str, ...],
+) -> Dataset:
+    return Dataset(
+        name,
+        train,
+        test,
+        n_classes=len(prepared.label.classes or ()),
+        pixel_maximum=1.0,
+        table=prepared,
+        notes=notes,
+    )
+
+
+def _checked(fraction: float) -> float:
+    if not 0 < fraction < 1:
+        raise ValueError(
+            f"test must be a table, None, or the fraction of the rows that is kept for the test, "
+            f"between 0 and 1; got {fraction:g}"
+        )
+    return fraction
+
+
+def _with_label(what: str, table: Table, label: str) -> tuple[Table, list[str]]:
+    """The rows that have a label, and what is to be said of the others."""
+    if not number_of_rows(table):
+        raise DataError(f"{what}: there are no rows in this table")
+    missing = table[label].missing
+    count = int(missing.sum())
+    if count == len(missing):
+        raise DataError(f"{what}: the label {shown(label)} is missing in all {count:,} rows")
+    if not count:
+        return table, []
+    rows: HostArray = np.flatnonzero(~missing)
+    return some_rows(table, rows), [f"left out, without the label {shown(label)}: {count:,} rows"]
+
+
+def _find_label(
+    what: str, table: Table, label: str | None, test: Table | None, *, named: bool, last: bool
+) -> tuple[str, list[str]]:
+    """The name of the label, and how it was found if it was not given."""
+    names = list(table)
+    if label is not None:
+        return names[column_number(names, label, header=named)], []
+    found, why = (
+        _only(names, [] if test is None else [n for n in names if n not in test]),
+        ("the test table does not have it"),
+    )
+    if found is None:
+        found = _only(names, [name for name in names if name.casefold() in _LABELS])
+        why = "by its name"
+    if found is None and last:
+        found, why = names[-1], "the last column"
+    if found is None:
+        how = "" if named else "; this table has no names: give the number of the column, or -1"
+        raise DataError(
+            f"{what}: which column is to be predicted? Give its name as the label (--label); there "
+            f"are {listed(names)}{how}"
+        )
+    return found, [f"label: {shown(found)} ({why})"]
+
+
+def _only(names: Sequence[str], found: Sequence[str]) -> str | None:
+    return found[0] if len(found) == 1 and len(names) > 1 else None
