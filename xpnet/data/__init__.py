@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from xpnet.data.dataset import Dataset, DatasetWithTest, Split, check_labels
 from xpnet.data.digits import load_digits
@@ -56,7 +56,7 @@ def load_dataset(
     name: str | os.PathLike[str],
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    label: str | None = None,
+    **table_options: Any,
 ) -> Dataset: ...
 
 
@@ -64,7 +64,7 @@ def load_dataset(
     name: str | os.PathLike[str] = "digits",
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    label: str | None = None,
+    **table_options: Any,
 ) -> Dataset:
     """Load a data set by name, or from a table, or from a folder of IDX or `.npy` files.
 
@@ -76,23 +76,28 @@ def load_dataset(
         `./mnist` for the folder. A leading `~` is the user's home.
     data_dir
         Where to look for files first (see `load_mnist`).
-    label
-        The column of a table that is to be predicted (see `load_table`).
+    table_options
+        What is said of a table: `label="income"`, `test="more.csv"`, and the others of
+        `load_table`.
 
     Raises
     ------
     DataError
-        If there is no such data set, or its files are missing or corrupt.
+        If there is no such data set, or its files are missing or corrupt; or if it is no table, and
+        an option of tables is given.
 
     Examples
     --------
     >>> load_dataset("digits")
     <Dataset digits: 1,438 training and 359 test images of 8 x 8, 10 classes>
     """
+    given = [option for option, value in table_options.items() if value is not None]
+    if given and (name in DATASETS or not is_table(name)):
+        raise DataError(f"{given[0]}: this is said of tables, and {shown(os.fspath(name))} is none")
     if name in DATASETS:
         return DATASETS[str(name)](data_dir)
     if is_table(name):
-        return load_table(name, label=label)
+        return load_table(name, **table_options)
     # False where Path.is_dir raises, for want of permission.
     if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
         return load_folder(name)

@@ -43,6 +43,8 @@ class Given:
         What pixels are divided by, as far as it is known.
     classes
         What labels that are text or Booleans are numbered by, if not by themselves.
+    dataset
+        The data set that they are of, if they were given so.
     """
 
     train: Samples
@@ -51,6 +53,7 @@ class Given:
     sample_weight: Any
     pixel_maximum: float | None
     classes: HostArray | None = None
+    dataset: Dataset | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -133,8 +136,9 @@ def given_samples(
         pairs["validation"] = validation
     elif validation is not None:
         validation = check_fraction(validation)
-    maximum = None
+    maximum, dataset = None, None
     if isinstance(data, Dataset):
+        dataset = data
         maximum = data.pixel_maximum
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
@@ -148,7 +152,9 @@ def given_samples(
             )
         if len(pair) == 2 and _are_sets(pair):
             raise DataError(f"{name} must be a pair (x, y), got a pair of pairs{_hint(pair)}")
-    return Given((data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum)
+    return Given(
+        (data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum, dataset=dataset
+    )
 
 
 def _describe(pair: Any) -> str:

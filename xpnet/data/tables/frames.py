@@ -88,6 +88,7 @@ def make_dataset(
     test: Table | None,
     fraction: float | None,
     target_kind: TargetKind | None,
+    prepared: TablePreparation | None = None,
     named: bool = True,
     last: bool = False,
 ) -> Dataset:
@@ -95,15 +96,21 @@ def make_dataset(
 
     Parameters
     ----------
+    prepared
+        How another table was prepared, which this one then is as well.
     named
         Whether the columns have names of their own.
     last
         Whether the last column is the label if none is named.
     """
+    label = label if prepared is None else prepared.label.name
     chosen, notes = _find_label(name, table, label, test, named=named, last=last)
     table, dropped = _with_label(name, table, chosen)
     notes += dropped
-    described = measure_label(name, chosen, table[chosen], target_kind)
+    if prepared is None:
+        described = measure_label(name, chosen, table[chosen], target_kind)
+    else:
+        described = prepared.label
     count = number_of_rows(table)
     if test is not None and chosen not in test:
         notes.append(f"the test table has no column {shown(chosen)}, so nothing is tested by it")
@@ -114,8 +121,14 @@ def make_dataset(
         rows, kept = split_rows(numbers, count, _checked(fraction), 0, purpose="test")
         notes.append(f"{len(kept):,} of {count:,} rows, drawn at random, are kept for the test")
     trained = some_rows(table, rows)
-    prepared, said = measure(name, trained, described, count)
-    train = split_of(name, prepared, trained)[0]
+    if prepared is None:
+        prepared, said = measure(name, trained, described, count)
+        train = split_of(name, prepared, trained)[0]
+    else:
+        train, said = split_of(name, prepared, trained)
+        extra = prepared.extra(table)
+        if extra:
+            said.append(f"not looked at, the training table had no such column: {listed(extra)}")
     tested = None
     if test is not None:
         test, dropped = _with_label(f"{name}: test", test, chosen)
@@ -124,28 +137,6 @@ def make_dataset(
     elif kept is not None:
         tested, _ = split_of(name, prepared, some_rows(table, kept))
     return _dataset(name, train, tested, prepared, (*notes, *said))
-
-
-def prepared_dataset(name: str, table: Table, prepared: TablePreparation) -> Dataset:
-    """A data set for a network that was trained on another table: all rows are for the test.
-
-    Raises
-    ------
-    DataError
-        If columns are not there, or the label has values that it had not in the training.
-    """
-    if prepared.label.name not in table:
-        raise DataError(
-            f"{name}: there is no column {shown(prepared.label.name)}, the label that the network "
-            f"predicts; found {listed(list(table))}"
-        )
-    extra = prepared.extra(table)
-    notes = [f"not looked at, for the training table had no such column: {listed(extra)}"] * bool(
-        extra
-    )
-    table, dropped = _with_label(name, table, prepared.label.name)
-    split, said = split_of(name, prepared, table)
-    return _dataset(name, split, split, prepared, (*notes, *dropped, *said))
 
 
 def split_of(what: str, prepared: TablePreparation, table: Table) -> tuple[Split, list[str]]:

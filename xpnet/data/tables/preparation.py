@@ -343,6 +343,8 @@ class TablePreparation:
         """
         classes = self.label.classes
         kind, count = ("values", 1) if classes is None else ("classes", len(classes))
+        if target_kind == "multilabel" and count == 2:  # one output says how probable the second is
+            kind, count = "multilabel", 1
         if inputs not in (None, self.width) or outputs not in (None, count) or kind != target_kind:
             raise ValueError(
                 f"a table whose rows become {self.width} numbers, with {count} "
