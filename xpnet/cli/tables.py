@@ -73,7 +73,9 @@ def predict_tables(network: Network, paths: Sequence[Path], out: Path | None) ->
 def _predicted(network: Network, path: Path) -> Columns:
     """The columns that are written of one table."""
     prepared, file = network.table, open_table(path)
-    if prepared is None:
+    if prepared is not None:
+        file = file.named_like(prepared)
+    else:
         images = read_unlabelled(file, network.sample_shape)
         return _of_pictures(network, images)
     table = file.table(prepared.text_columns)

@@ -142,6 +142,9 @@ def given_samples(
         maximum = data.pixel_maximum
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
+        if validation is None and data.validation is not None:
+            validation = (data.validation.images, data.validation.labels)
+            pairs["validation"] = validation
         data = (data.train.images, data.train.labels)
     pairs["data"] = data
     for name, pair in pairs.items():

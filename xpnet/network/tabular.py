@@ -68,9 +68,7 @@ class Tabular:
         rows, notes = prepared.rows("predict_table", columns)
         extra = prepared.extra(columns)
         if extra:
-            notes = [
-                f"not looked at, the training table had no such column: {listed(extra)}"
-            ] + notes
+            notes.append(f"not looked at, the training table had no such column: {listed(extra)}")
         if prepared.label.classes is None:
             outputs = np.asarray(self.backend.to_numpy(self.predict(rows)))
             values = prepared.label.values(outputs.reshape(len(rows)))

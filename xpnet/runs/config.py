@@ -10,7 +10,7 @@ from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
-from xpnet.data import Dataset, load_dataset
+from xpnet.data import DATASETS, Dataset, is_table, load_dataset
 from xpnet.dtype_limits import problem_in
 from xpnet.errors import one_line, shown
 from xpnet.history import UNMEASURED
@@ -329,6 +329,8 @@ class RunConfig:
         """The data set, whose files are looked for in `data_dir` first; see `load_dataset`."""
         tables = ("label", "test", "test_fraction", "target_kind")
         said = {name: getattr(self, name) for name in tables}
+        if self.dataset not in DATASETS and is_table(self.dataset):
+            said |= {"validation": self.validation, "seed": self.seed}
         return load_dataset(self.dataset, data_dir=data_dir, **{**said, **options})
 
     def model(self, data: Dataset) -> Sequential:
@@ -397,8 +399,12 @@ class RunConfig:
             start=start,
             freeze=self.freeze,
             fresh=self.fresh,
-            **self.fit_options(data.target_kind),
+            **self.fit_options(data.target_kind) | self._kept_already(data),
         )
+
+    def _kept_already(self, data: Dataset) -> dict[str, Any]:
+        """Of a table the part for validation was kept before it was measured."""
+        return {} if data.validation is None else {"validation": None}
 
     def fit_options(self, target_kind: str = "classes") -> dict[str, Any]:
         """The options of `fit` that the configuration determines, but for callbacks.
