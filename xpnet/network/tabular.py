@@ -132,9 +132,10 @@ def pair_of(table: TablePreparation | None, what: str, x: Any, y: Any) -> tuple[
         )
     if not number_of_rows(columns):
         raise DataError(f"{what}: there are no rows in this table")
+    numbers = label.numbers(what, columns[label.name])
     rows, said = table.rows(what, columns)
     _say(what, said)
-    return rows, label.numbers(what, columns[label.name])
+    return rows, numbers
 
 
 def _say(what: str, said: list[str]) -> None:

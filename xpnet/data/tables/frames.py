@@ -240,11 +240,11 @@ def _find_label(
     if label is not None:
         return names[column_number(names, label, header=named)], []
     found, why = (
-        _only(names, [] if test is None else [n for n in names if n not in test]),
+        _only([] if test is None else [n for n in names if n not in test]),
         ("the test table does not have it"),
     )
     if found is None:
-        found = _only(names, [name for name in names if name.casefold() in _LABELS])
+        found = _only([name for name in names if name.casefold() in _LABELS])
         why = "by its name"
     if found is None and last:
         found, why = names[-1], "the last column"
@@ -257,5 +257,5 @@ def _find_label(
     return found, [f"label: {shown(found)} ({why})"]
 
 
-def _only(names: Sequence[str], found: Sequence[str]) -> str | None:
-    return found[0] if len(found) == 1 and len(names) > 1 else None
+def _only(found: Sequence[str]) -> str | None:
+    return found[0] if len(found) == 1 else None

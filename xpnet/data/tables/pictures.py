@@ -22,7 +22,7 @@ from xpnet.data.tables.pixels import (
     pixels_of,
     read_pixels,
 )
-from xpnet.errors import DataError, shown
+from xpnet.errors import DataError, readable
 from xpnet.typing import HostArray, Shape
 
 
@@ -86,7 +86,7 @@ def picture_dataset(
     numbers = class_numbers(str(file.path), found.label, found.labels, names)
     train, tested, notes = Split(found.images, numbers), None, []
     if label is None:
-        notes.append(f"label: {shown(found.label)}")
+        notes.append(f"label: {'' if file.named else 'column '}{readable(found.label)}")
     if test is not None:
         tested = _test_split(test, found, names)
         if tested is None:
