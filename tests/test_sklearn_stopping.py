@@ -20,7 +20,7 @@ from sklearn.metrics import (
 from sklearn.model_selection import train_test_split
 
 from xpnet import Adam, Callback, open_backend
-from xpnet.inputs.validation import split_rows
+from xpnet.data.splitting import split_rows
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 
 pytestmark = [

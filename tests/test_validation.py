@@ -14,8 +14,9 @@ from xpnet import (
     open_backend,
     softmax_cross_entropy,
 )
+from xpnet.data.splitting import split_rows
 from xpnet.inputs.samples import Streamed
-from xpnet.inputs.validation import Rows, classes_of, split_rows
+from xpnet.inputs.validation import Rows, classes_of
 from xpnet.random import stream
 
 DIGITS = load_dataset("digits").limited(200)

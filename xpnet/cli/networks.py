@@ -8,12 +8,12 @@ import click
 
 from xpnet.cli.asking import asked
 from xpnet.cli.options import describe_backend, run_option
-from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, values_verdict
 from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
-from xpnet.data import Dataset, load_dataset
-from xpnet.errors import DataError, RunError, readable
-from xpnet.network import load
+from xpnet.data import Dataset, Split, load_dataset
+from xpnet.errors import DataError, RunError, one_line, readable
+from xpnet.network import Network, load
 from xpnet.runs.continuation import trained_on
 
 
@@ -44,13 +44,17 @@ def evaluate(
     """
     network = load(run, backend=backend, device=device)
     show(f"backend: {describe_backend(network.backend)}")
-    data = _load_data(run, dataset, data_dir)
-    part = data.train if split == "train" else data.test
+    data, test = _load_data(run, network, dataset, data_dir)
+    part = data.train if split == "train" else test
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
     network.preparation = replace(network.preparation, maximum=data.pixel_maximum)
+    for note in data.notes if dataset is not None else ():
+        tell(f"note: {one_line(note, 500)}", err=True)
     with asked(run):
-        found = network.evaluate(part.images, part.labels)
+        found: object = network.evaluate(part.images, part.labels)
+        if network.target_kind == "values" and network.table is not None:
+            found = values_verdict(network.report(part.images, part.labels))
     show(f"{readable(data.name)} {split} set: {found}")
 
 
@@ -62,7 +66,7 @@ def plot(run: Path, data_dir: Path | None) -> None:
     if os.path.isfile(run):  # noqa: PTH113 - Path.is_file may raise for want of permission
         raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)
-    data = _load_data(run, None, data_dir)
+    data, _ = _load_data(run, network, None, data_dir)
     _, split = judged_on(data)
     with asked(run):
         counts = count_confusions(network, split)
@@ -71,9 +75,27 @@ def plot(run: Path, data_dir: Path | None) -> None:
     tell(f"pictures of {readable(data.name)}: {readable(str(run))}")
 
 
-def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:
-    """The data set that is named; if none is, the one that the run was trained on."""
+def _load_data(
+    run: Path, network: Network, dataset: str | None, data_dir: Path | None
+) -> tuple[Dataset, Split | None]:
+    """The data set that is named, or the one that the run was trained on; and its test set.
+
+    A table that is named is prepared as that of the training was, and all of it is the test.
+    """
     if dataset is not None:
-        return load_dataset(dataset, data_dir=data_dir)
-    name, folder = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
-    return load_dataset(name, data_dir=data_dir or folder)
+        if network.table is None:
+            data = load_dataset(dataset, data_dir=data_dir)
+            return data, data.test
+        data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
+        return data, data.test or data.train
+    config = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
+    folder = None if data_dir is None else str(data_dir)
+    # What was begun with the network of another table, is prepared as that was.
+    began = network.table if config.start is not None else None
+    data = config.load_data(folder or config.data_dir, table=began)
+    if data.table != network.table:
+        raise DataError(
+            f"{config.dataset}: this table is another one than that which the network was trained "
+            f"on; to evaluate on all of it, name it: xpnet evaluate RUN TABLE"
+        )
+    return data, data.test

@@ -1,4 +1,4 @@
-"""The command that asks a network about pictures: predict."""
+"""The command that asks a network about pictures and tables: predict."""
 
 from pathlib import Path
 
@@ -7,9 +7,10 @@ import numpy as np
 
 from xpnet.cli.asking import asked
 from xpnet.cli.streams import show, tell
+from xpnet.cli.tables import predict_tables
 from xpnet.cli.terminal import side_by_side
 from xpnet.cli.types import FILE
-from xpnet.data import fit_picture, read_picture
+from xpnet.data import fit_picture, is_table, read_picture
 from xpnet.data.pictures import check_picture_shape
 from xpnet.data.prepared import brightness
 from xpnet.drawing import figure_class
@@ -27,7 +28,7 @@ _NO_ANSWER = 5
 
 @click.command()
 @click.argument("run", type=FILE)
-@click.argument("pictures", nargs=-1, required=True, type=FILE, metavar="PICTURE...")
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
 @click.option("--as-is", is_flag=True, help="Fit the whole picture, and look for no figure in it.")
 @click.option(
     "--invert/--no-invert",
@@ -37,10 +38,54 @@ _NO_ANSWER = 5
 @click.option("--several", is_flag=True, help="There may be several figures in a picture.")
 @click.option("--show", "shown", is_flag=True, help="Print what the network saw as well.")
 @click.option(
-    "--out", type=FILE, metavar="PNG", help="Draw the pictures, and what the network saw of them."
+    "--out",
+    type=FILE,
+    help="Draw the pictures, and what the network saw of them (.png); or write the table of "
+    "predictions for tables here (.csv, .parquet).",
 )
 def predict(
     run: Path,
+    files: tuple[Path, ...],
+    as_is: bool,
+    invert: bool | None,
+    several: bool,
+    shown: bool,
+    out: Path | None,
+) -> None:
+    """Say what the network of RUN sees in each picture, or gives for each row of a table.
+
+    Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size: a figure is found, and
+    prepared as those that the network was trained on. Of a network of several labels those are said
+    that hold, of one that gives values the values.
+
+    A table (CSV, Parquet, Arrow, Feather, ARFF) is answered by a table, with the prediction for
+    each row and the probabilities of the classes: CSV, or the file that --out names.
+    """
+    if as_is and several:
+        raise click.UsageError("--as-is takes the whole picture: leave out --several")
+    tables = [path for path in files if is_table(path)]
+    if tables and len(tables) < len(files):
+        other = next(path for path in files if path not in tables)
+        raise click.UsageError(
+            f"give tables or pictures, not both: {readable(str(other))} is no table"
+        )
+    if out is not None and not tables:
+        _check_matplotlib()
+    network = load(run)
+    if tables or network.table is not None:
+        if as_is or several or shown or invert is not None:
+            raise click.UsageError(
+                "--as-is, --invert, --several and --show are for pictures: leave them out"
+            )
+        with asked(run):
+            predict_tables(network, files, out)
+        return
+    _predict_pictures(run, network, files, as_is, invert, several, shown, out)
+
+
+def _predict_pictures(
+    run: Path,
+    network: Network,
     pictures: tuple[Path, ...],
     as_is: bool,
     invert: bool | None,
@@ -48,17 +93,6 @@ def predict(
     shown: bool,
     out: Path | None,
 ) -> None:
-    """Say what the network of RUN sees in each PICTURE: the class, and its probability.
-
-    Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size: a figure is found, and
-    prepared as those that the network was trained on. Of a network of several labels those are said
-    that hold, of one that gives values the values.
-    """
-    if as_is and several:
-        raise click.UsageError("--as-is takes the whole picture: leave out --several")
-    if out is not None:
-        _check_matplotlib()
-    network = load(run)
     try:
         check_picture_shape(network.sample_shape)
     except DataError as error:
@@ -110,6 +144,7 @@ def said(network: Network, answer: Answer) -> str:
         numbers = np.ravel(answer.prediction)
         values = [f"{value:.6g}" for value in numbers[:_MOST_SAID].tolist()]
         return "  ".join(values) + _more(numbers.size)
+    assert answer.probabilities is not None  # but of values
     percent = 100 * np.ravel(answer.probabilities)
     if network.target_kind == "classes":
         best = int(percent.argmax())

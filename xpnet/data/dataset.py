@@ -1,15 +1,18 @@
-"""A labelled data set of images, checked when it is made."""
+"""A labelled data set of images, or of the rows of a table, checked when it is made."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from xpnet.data.framing import Framing, measure_framing
 from xpnet.data.masked import unmasked
-from xpnet.errors import DataError, counted
+from xpnet.errors import DataError, counted, readable
 from xpnet.typing import HostArray, Shape
+
+if TYPE_CHECKING:
+    from xpnet.data.tables.preparation import TablePreparation
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +22,10 @@ class Split:
     Attributes
     ----------
     images
-        Pixels as the source has them, usually uint8, shape (N, height, width).
+        Pixels as the source has them, usually uint8, shape (N, height, width). Of a table the
+        prepared rows, shape (N, width).
     labels
-        Classes, integers, shape (N,).
+        Classes, integers, shape (N,); or numbers to predict, floating point.
     """
 
     images: HostArray
@@ -62,15 +66,25 @@ class Dataset:
     train, test
         The two splits; `test` may be None.
     n_classes
-        The number of classes; labels go from 0 to n_classes - 1.
+        The number of classes; labels go from 0 to n_classes - 1. It is 0 where labels are numbers
+        to predict.
     pixel_maximum
         What integer pixels are divided by to come into [0, 1]; 1 for Boolean ones.
+    validation
+        A set that is kept for validation; None where there is none.
+    table
+        How rows of a table become the samples; None for all other data sets.
+    class_names
+        The names of the classes, in the order of their numbers; None where the numbers are all.
+    notes
+        What is to be said of how it was read, a sentence each.
 
     Raises
     ------
     DataError
         If images and labels differ in number, a split is empty, labels are not integers or out
-        of range, or the splits differ in image shape.
+        of range (or, where they are numbers to predict, not finite), or the splits differ in image
+        shape.
     """
 
     name: str
@@ -78,6 +92,10 @@ class Dataset:
     test: Split | None
     n_classes: int = 10
     pixel_maximum: float = 255.0
+    validation: Split | None = None
+    table: "TablePreparation | None" = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         maximum = float(self.pixel_maximum)
@@ -89,18 +107,22 @@ class Dataset:
             maximum = 1.0
         object.__setattr__(self, "pixel_maximum", maximum)
         _check(f"{self.name}: training set", self.train, self.n_classes)
-        if self.test is None:
-            return
-        _check(f"{self.name}: test set", self.test, self.n_classes)
-        if (self.train.images.dtype.kind in "ui") != (self.test.images.dtype.kind in "ui"):
+        for what, split in (("test", self.test), ("validation", self.validation)):
+            if split is not None:
+                self._check_like_training(what, split)
+
+    def _check_like_training(self, what: str, split: Split) -> None:
+        """Refuse a set of other images than those of the training set."""
+        _check(f"{self.name}: {what} set", split, self.n_classes)
+        if (self.train.images.dtype.kind in "ui") != (split.images.dtype.kind in "ui"):
             raise DataError(
-                f"{self.name}: training images are {self.train.images.dtype}, test images "
-                f"{self.test.images.dtype}: integers are divided by pixel_maximum, others are not"
+                f"{self.name}: training images are {self.train.images.dtype}, {what} images "
+                f"{split.images.dtype}: integers are divided by pixel_maximum, others are not"
             )
-        if self.test.images.shape[1:] != self.image_shape:
+        if split.images.shape[1:] != self.image_shape:
             raise DataError(
                 f"{self.name}: training images have shape {self.image_shape}, "
-                f"test images {self.test.images.shape[1:]}"
+                f"{what} images {split.images.shape[1:]}"
             )
 
     @property
@@ -116,6 +138,16 @@ class Dataset:
         """
         return measure_framing(self.train.images, self.pixel_maximum)
 
+    @property
+    def target_kind(self) -> str:
+        """What is to be predicted: `"classes"` or `"values"`, as a loss says it."""
+        return "classes" if self.n_classes else "values"
+
+    @property
+    def n_outputs(self) -> int:
+        """So many outputs a network has for it: one for each class, or one for a number."""
+        return self.n_classes or 1
+
     def limited(self, n: int | None) -> Self:
         """The same data set with the first `n` training samples; all of them if `n` is None."""
         return replace(self, train=self.train.first(n))
@@ -123,11 +155,16 @@ class Dataset:
     def describe(self) -> str:
         """What it is, on one line."""
         test = 0 if self.test is None else len(self.test)
+        counts = f"{self.name}: {len(self.train):,} training and {test:,} test"
+        if self.table is not None:
+            predicted = f"{self.n_classes} classes of " if self.n_classes else "values of "
+            return (
+                f"{counts} rows of {len(self.table.columns)} columns, "
+                f"{predicted}{readable(self.table.label.name)}"
+            )
         shape = " x ".join(map(str, self.image_shape))
-        return (
-            f"{self.name}: {len(self.train):,} training and {test:,} test images "
-            f"of {shape}, {counted(self.n_classes, 'class')}"
-        )
+        predicted = counted(self.n_classes, "class") if self.n_classes else "values"
+        return f"{counts} images of {shape}, {predicted}"
 
     def __repr__(self) -> str:
         return f"<Dataset {self.describe()}>"
@@ -179,4 +216,10 @@ def _check(what: str, split: Split, n_classes: int) -> None:
         )
     if split.images.size == 0:
         raise DataError(f"{what}: there are no images (shape {split.images.shape})")
-    check_labels(what, split.labels, n_classes)
+    if n_classes:
+        check_labels(what, split.labels, n_classes)
+    elif split.labels.dtype.kind != "f" or not np.isfinite(split.labels).all():
+        raise DataError(
+            f"{what}: labels that are numbers to predict (n_classes=0) must be finite floating "
+            f"point, found {split.labels.dtype}"
+        )

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
-from xpnet.data import Dataset, Framing
+from xpnet.data import Dataset, Framing, TablePreparation
+from xpnet.data.splitting import split_rows
 from xpnet.errors import DataError
 from xpnet.inputs.containers import plain
 from xpnet.inputs.framed import framing_of
@@ -14,7 +15,7 @@ from xpnet.inputs.labels import learn_classes
 from xpnet.inputs.samples import load_inputs
 from xpnet.inputs.scale import find_pixel_maximum
 from xpnet.inputs.targets import counting_samples, kind_of_targets, load_targets, load_weights
-from xpnet.inputs.validation import Rows, check_fraction, classes_of, some_rows, split_rows
+from xpnet.inputs.validation import Rows, check_fraction, classes_of, some_rows
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction
@@ -98,6 +99,8 @@ class Sets:
         The shape of the target of one sample, as it was given.
     framing
         How the figures lie in the samples, where these are pictures.
+    table
+        How the rows were prepared, where the samples are those of a table.
     """
 
     x: Array
@@ -112,6 +115,7 @@ class Sets:
     target_shape: Shape
     counts: HostArray | None = None
     framing: Framing | None = None
+    table: TablePreparation | None = None
 
     @property
     def n_samples(self) -> int:
@@ -145,6 +149,9 @@ def given_samples(
         maximum = data.pixel_maximum
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
+        if validation is None and data.validation is not None:
+            validation = (data.validation.images, data.validation.labels)
+            pairs["validation"] = validation
         data = (data.train.images, data.train.labels)
     pairs["data"] = data
     for name, pair in pairs.items():
@@ -235,7 +242,10 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
     test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
     shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
     framing = given.dataset.framing if given.dataset else framing_of(backend, x, maximum)
-    return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, framing)
+    table = None if given.dataset is None else given.dataset.table
+    return Sets(
+        x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, framing, table
+    )
 
 
 def _load_pair(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from xpnet.backends import Backend
-from xpnet.data import Framing, Preparation
+from xpnet.data import Framing, Preparation, TablePreparation
 from xpnet.history import History
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction
@@ -23,6 +23,7 @@ class TrainedArrays:
     sample_shape: Shape | None
     preparation: Preparation
     framing: Framing | None
+    table: TablePreparation | None
     input_dtype: str | None
     target_kind: str
     target_shape: Shape | None

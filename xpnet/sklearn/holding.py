@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends import Backend
+from xpnet.data.splitting import split_rows
 from xpnet.errors import counted
 from xpnet.inputs.samples import Streamed
-from xpnet.inputs.validation import Rows, some_rows, split_rows
+from xpnet.inputs.validation import Rows, some_rows
 from xpnet.inputs.weighted import Weighted
 from xpnet.network.state import load_array
 from xpnet.random import Seed

@@ -96,6 +96,7 @@ class Loop:
             sample_shape=tuple(sets.x.shape[1:]),
             pixel_maximum=sets.pixel_maximum,
             framing=sets.framing,
+            table=sets.table,
             input_dtype=dtype_name(sets.x),
             target_kind=sets.kind,
             target_shape=sets.target_shape,

@@ -1,0 +1,304 @@
+"""Tables as pyarrow reads them: CSV, Parquet, Arrow, Feather, and frames; as columns of NumPy.
+
+pyarrow is imported here alone, when a table is read.
+"""
+
+import io
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet.data.tables.columns import Column, Table, as_numbers, number_column
+from xpnet.data.tables.names import refuse_twice
+from xpnet.data.tables.text import MISSING, Dialect, opened, text_of, words_of
+from xpnet.errors import DataError, one_line, shown
+from xpnet.typing import HostArray
+
+_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+_NUMBERS_AMONG = 0.95
+"""A column of a text file is of numbers with some that are missing, if so much of it is numbers."""
+
+
+def arrow() -> Any:
+    """The module pyarrow.
+
+    Raises
+    ------
+    DataError
+        If it is not installed, with how to install it.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise DataError(
+            f"reading this table needs pyarrow: pip install 'xpnet[table]' ({one_line(error)}); "
+            f"tables of pixels in CSV, whole numbers from 0 to 255, are read without"
+        ) from error
+    return pyarrow
+
+
+def read_text_table(path: Path, dialect: Dialect, texts: Collection[str] = ()) -> Table:
+    """The columns of a table of text.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dialect
+        How it is written.
+    texts
+        The columns that are of texts, whatever is in them, beside those of the dialect.
+
+    Raises
+    ------
+    DataError
+        If rows are of different length, or it cannot be read.
+    """
+    for encoding in (dialect.encoding, "cp1252", "latin-1"):
+        try:
+            with opened(path) as file:
+                for _ in range(dialect.skip):
+                    file.readline()
+                return _read_text(path, file, dialect, {*texts, *dialect.texts}, encoding)
+        except UnicodeError:  # behind the beginning, by which the encoding was chosen
+            continue
+    raise DataError(f"{path}: the text is in no encoding that is known here; write it as UTF-8")
+
+
+def _read_text(
+    path: Path, file: Any, dialect: Dialect, texts: Collection[str], encoding: str
+) -> Table:
+    pa = arrow()
+    from pyarrow import csv
+
+    delimiter = dialect.delimiter
+    if delimiter == " ":
+        file, delimiter, encoding = _tabbed(file, encoding), "\t", "utf-8"
+    ragged: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        if dialect.comment and row.text.lstrip().startswith(dialect.comment):
+            return "skip"
+        ragged.append(row)
+        return "error"
+
+    try:
+        table = csv.read_csv(
+            file,
+            # In one thread rows have numbers, by which a ragged one is found.
+            read_options=csv.ReadOptions(
+                use_threads=False,
+                column_names=list(dialect.names),
+                skip_rows_after_names=int(dialect.header),
+                encoding="utf8" if encoding.startswith("utf-8") else encoding,
+            ),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter,
+                quote_char=dialect.quote,
+                escape_char="\\" if dialect.quote == "'" else False,
+                newlines_in_values=True,
+                invalid_row_handler=refuse,
+            ),
+            convert_options=csv.ConvertOptions(
+                null_values=sorted(MISSING),
+                strings_can_be_null=True,
+                decimal_point=dialect.decimal,
+                column_types={name: pa.string() for name in texts if name in dialect.names},
+            ),
+        )
+    except UnicodeError:
+        raise
+    except (pa.ArrowException, ValueError) as error:
+        if "UTF8" in str(error):
+            raise UnicodeError("not UTF-8") from error
+        if ragged:
+            raise _ragged(path, ragged[0]) from error
+        raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from error
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):
+        raise UnicodeError("not UTF-8")
+    return table_of(table, str(path), numbers_in_text=True, texts=texts)
+
+
+def _ragged(path: Path, row: Any) -> DataError:
+    where = "a row" if row.number is None else f"row {row.number}"
+    return DataError(
+        f"{path}: {where} has {row.actual_columns} fields where the first has "
+        f"{row.expected_columns}: {shown(row.text, 80)}; each row needs one for each column (what "
+        f"has the separator in it stands in quotes)"
+    )
+
+
+def _tabbed(file: Any, encoding: str) -> io.BytesIO:
+    """A table of words with spaces between them, with tabs."""
+    with text_of(file, encoding) as text:
+        lines = ("\t".join(words) for words in words_of(text))
+        return io.BytesIO("\n".join(lines).encode())
+
+
+def read_binary_table(path: Path, ending: str) -> Any:
+    """The table of pyarrow in a Parquet, Feather or Arrow file, plain or gzipped.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    """
+    pa = arrow()
+    try:
+        with opened(path) as file:
+            content = pa.BufferReader(file.read())
+        if ending in (".parquet", ".pq"):
+            from pyarrow import parquet
+
+            return parquet.read_table(content)
+        if content.read(6) == b"ARROW1" or ending == ".feather":
+            from pyarrow import feather
+
+            content.seek(0)
+            return feather.read_table(content)
+        content.seek(0)
+        return pa.ipc.open_stream(content).read_all()
+    except (pa.ArrowException, ValueError, KeyError, OSError) as error:
+        if isinstance(error, DataError):
+            raise
+        kind = {".parquet": "Parquet", ".pq": "Parquet", ".feather": "Feather"}
+        raise DataError(
+            f"{path}: not a {kind.get(ending, 'Arrow')} file, or a damaged one ({one_line(error)})"
+        ) from error
+
+
+def table_of(
+    frame: Any, what: str, *, numbers_in_text: bool = False, texts: Collection[str] = ()
+) -> Table:
+    """The columns of a frame.
+
+    Parameters
+    ----------
+    frame
+        A table of pyarrow, a data frame of pandas or Polars, a dictionary of lists or arrays, or
+        anything that Arrow's PyCapsule interface gives.
+    what
+        What it is called in messages.
+    numbers_in_text
+        Whether texts that are numbers are such, as in a text file.
+    texts
+        The columns in which they are not.
+
+    Raises
+    ------
+    DataError
+        If it is no table, or has a column of lists or other things.
+    """
+    table = _arrow_table(frame, what)
+    names = [str(name) for name in table.column_names]
+    refuse_twice(what, names)
+    found = {}
+    for name, values in zip(names, table.columns, strict=True):
+        column = _column(what, name, values)
+        if numbers_in_text and name not in texts:
+            column = _numbers_in(column)
+        found[name] = column
+    return found
+
+
+def is_frame(x: Any) -> bool:
+    """Whether this is a table with names of columns, and no array."""
+    if isinstance(x, Mapping):
+        return True
+    return hasattr(x, "__arrow_c_stream__") or (hasattr(x, "columns") and hasattr(x, "dtypes"))
+
+
+def _arrow_table(frame: Any, what: str) -> Any:
+    pa = arrow()
+    if isinstance(frame, pa.Table):
+        return frame
+    try:
+        if hasattr(frame, "collect") and not hasattr(frame, "to_arrow"):
+            raise DataError(f"{what}: a LazyFrame has no values yet: give x.collect()")
+        if hasattr(frame, "to_arrow"):  # of Polars, of which old ones know no other way
+            return frame.to_arrow()
+        if hasattr(frame, "iloc"):
+            return pa.Table.from_pandas(frame, preserve_index=False)
+        if isinstance(frame, Mapping):
+            return pa.table({str(name): _listed(values) for name, values in frame.items()})
+        return pa.table(frame)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{what}: cannot be read as a table ({one_line(error)})") from error
+
+
+def _listed(values: Any) -> Any:
+    return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
+
+
+def _column(what: str, name: str, values: Any) -> Column:
+    pa = arrow()
+    types, kind = pa.types, values.type
+    if types.is_dictionary(kind):
+        values = values.cast(kind.value_type)
+        kind = values.type
+    if types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view":
+        return _text_column(values)
+    if types.is_boolean(kind):
+        return number_column(_floats(values.cast(pa.uint8())), "truth")
+    if types.is_null(kind):
+        return number_column(np.full(len(values), np.nan))
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
+        return number_column(_floats(values))
+    if types.is_temporal(kind) and not types.is_interval(kind):
+        return number_column(_days(values, kind), "date")
+    raise DataError(
+        f"{what}: column {shown(name)} is of the type {one_line(kind)}; columns are of numbers, "
+        f"texts, Booleans or dates: leave it out, or make such columns of it"
+    )
+
+
+def _floats(values: Any) -> HostArray:
+    pa = arrow()
+    numbers = values.cast(pa.float64(), safe=False)
+    return np.asarray(numbers.to_numpy(), dtype=np.float64)  # of what is missing it makes NaN
+
+
+def _days(values: Any, kind: Any) -> HostArray:
+    pa = arrow()
+    if pa.types.is_date32(kind):
+        return _floats(values.cast(pa.int32()))
+    unit = "ms" if pa.types.is_date64(kind) else kind.unit
+    wide = pa.int32() if kind.bit_width == 32 else pa.int64()
+    return _floats(values.cast(wide)) / _DAY[unit]
+
+
+def _text_column(values: Any) -> Column:
+    pa = arrow()
+    from pyarrow import compute
+
+    values = compute.utf8_trim_whitespace(values.cast(pa.large_string()))
+    encoded = values.dictionary_encode().combine_chunks()
+    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
+    if not chunks:
+        return Column("text", np.empty(0, dtype=np.int32))
+    # Combined chunks share one dictionary.
+    texts = chunks[0].dictionary.to_pylist()
+    codes = np.concatenate(
+        [np.asarray(chunk.indices.fill_null(-1), dtype=np.int32) for chunk in chunks]
+    )
+    order = sorted(i for i, text in enumerate(texts) if text not in MISSING)
+    order.sort(key=lambda i: texts[i])
+    places = np.full(len(texts) + 1, -1, dtype=np.int32)  # the last is for what is missing
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return Column("text", places[codes], tuple(texts[i] for i in order))
+
+
+def _numbers_in(column: Column) -> Column:
+    """A column of a text file whose texts are numbers, but for a few, as numbers."""
+    if column.kind != "text" or not column.texts:
+        return column
+    numbers, odd = as_numbers(column)
+    if odd is None:
+        return numbers
+    present, found = ~column.missing, ~np.isnan(numbers.values)
+    few = found.sum() >= _NUMBERS_AMONG * present.sum() and len(np.unique(numbers.values)) > 20
+    return numbers if few else column
