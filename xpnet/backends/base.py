@@ -26,14 +26,17 @@ def with_overrides(xp: Namespace, **overrides: Callable[..., Any]) -> Namespace:
 
     For what a library does in a better way than by the standard's functions; see
     `xpnet.operations`. A plain copy: looking up a name costs nothing more than before. What the
-    namespace makes only when it is asked for, it is asked for.
+    namespace makes only when it is asked for, it is asked for. It may be a module, a class, or an
+    object that has no dictionary.
     """
 
     class Overridden(SimpleNamespace):
         def __getattr__(self, name: str) -> Any:
             return getattr(xp, name)
 
-    return Overridden(**{**vars(xp), **overrides})
+    # By `getattr`: what a class has in its dictionary cannot be called yet, as a class method.
+    own = {name: getattr(xp, name) for name in getattr(xp, "__dict__", ())}
+    return Overridden(**{**own, **overrides})
 
 
 def one_by_one(step: Callable[..., Any]) -> Callable[..., Any]:
