@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device as device_of
 
 from xpnet.backends.steps import CALLED, STEPS
+from xpnet.checks import is_one_of
 from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.streams import log_warning
 from xpnet.suggestions import did_you_mean
@@ -146,7 +147,7 @@ class Backend:
     device: Any
 
     def __init__(self, device: str | None, dtype: str, tf32: bool = False) -> None:
-        if dtype not in DTYPES:
+        if not is_one_of(DTYPES, dtype):
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {shown(dtype)}")
         if tf32 and dtype != "float32":
             raise ValueError(f"tf32 is a way to multiply in float32: it means nothing in {dtype}")
@@ -240,7 +241,7 @@ class Backend:
         ValueError
             If it is none of `offered_steps`.
         """
-        if steps not in STEPS:
+        if not is_one_of(STEPS, steps):
             near = did_you_mean(steps, STEPS)
             raise ValueError(f"steps must be one of {', '.join(STEPS)}; got {shown(steps)}{near}")
         if steps not in self.offered_steps:

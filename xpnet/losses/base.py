@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
-from xpnet.checks import as_float
+from xpnet.checks import as_float, is_one_of
 from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import shown
 from xpnet.fields import Checked
@@ -304,7 +304,7 @@ def is_weight(value: Any) -> bool:
 
 
 def _check_kind(name: str, kind: Any) -> None:
-    if kind not in TARGET_KINDS:
+    if not is_one_of(TARGET_KINDS, kind):
         raise ValueError(
             f"{name}: target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(kind)}"
         )

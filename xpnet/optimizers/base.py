@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from array_api_compat import device
 
+from xpnet.checks import is_one_of
+from xpnet.errors import shown
 from xpnet.fields import Checked, checked_by, number
 from xpnet.optimizers.around import averaged, clipped, decayed, shrinkage
 from xpnet.schedules import ReduceOnPlateau, Schedule
@@ -13,18 +15,19 @@ from xpnet.typing import Array, Grads, Namespace, Params
 
 
 def _decayed(name: str, value: Any) -> str | tuple[str, ...]:
-    value = tuple(value) if isinstance(value, list) else value
-    if not isinstance(value, tuple) and value not in ("weights", "all"):
+    if is_one_of(("weights", "all"), value):
+        return str(value)
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
         raise ValueError(
             f"{name} must be 'weights', 'all' or a tuple of names of parameters such as "
-            f"('fc1.weight',), got {value!r}"
+            f"('fc1.weight',), got {shown(value)}"
         )
-    return value
+    return tuple(value)
 
 
 def _schedule(name: str, value: Any) -> Schedule | ReduceOnPlateau:
     if not isinstance(value, Schedule | ReduceOnPlateau):
-        raise TypeError(f"{name} must be one such as xpnet.schedules.Cosine(), got {value!r}")
+        raise TypeError(f"{name} must be one such as xpnet.schedules.Cosine(), got {shown(value)}")
     return value
 
 
