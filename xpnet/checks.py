@@ -53,6 +53,20 @@ def is_one_of(words: Collection[str], value: Any) -> bool:
     return isinstance(value, str) and value in words
 
 
+def takes_argument(function: Any, name: str, *, unsaid: bool) -> bool:
+    """Whether a function can be called with an argument of this name.
+
+    `unsaid` is the answer where it has no signature, as some functions of extensions.
+    """
+    import inspect  # late: it takes longer to import than all layers
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return unsaid
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 def as_float(value: Any) -> float:
     """A real number as a float: infinite where it is too large for one, NaN if it is no number."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)

@@ -94,7 +94,7 @@ def number(
     ValueError: Scaled: scale must be positive and finite, got 0
     """
     given = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
-    ends = {word: end for word, end in given.items() if end is not None}
+    ends: dict[str, Any] = {word: end for word, end in given.items() if end is not None}
     in_dtype = above == 0 if in_dtype is None else in_dtype
     return {Rule: Rule(partial(finite_number, **ends), in_dtype, optional, ends)}
 
