@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from array_api_compat import device
 
 from xpnet.checks import is_one_of
-from xpnet.errors import shown
+from xpnet.errors import one_line, shown
 from xpnet.fields import Checked, checked_by, number
-from xpnet.optimizers.around import averaged, clipped, decayed, shrinkage
+from xpnet.optimizers.around import averaged, clipped, shrinkage, with_decay
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.typing import Array, Grads, Namespace, Params
 
@@ -175,10 +175,12 @@ class Optimizer(Checked):
         ValueError
             If `decayed` names a parameter that is not there.
         """
-        if isinstance(self.decayed, tuple) and not set(self.decayed) <= set(params):
+        named = self.decayed if isinstance(self.decayed, tuple) else ()
+        unknown = [name for name in named if name not in params]
+        if unknown:
             raise ValueError(
-                f"{type(self).__name__}: decayed has {', '.join(set(self.decayed) - set(params))}, "
-                f"but the parameters are {', '.join(params)}"
+                f"{type(self).__name__}: decayed has {one_line(', '.join(unknown))}, but the "
+                f"parameters are {', '.join(params)}"
             )
         arrays = {
             f"{slot}/{name}": xp.full_like(parameter, value)
@@ -230,7 +232,7 @@ class Optimizer(Checked):
         for name, gradient in grads.items():
             parameter = params[name]
             if self._decays(name, parameter):
-                parameter, gradient = decayed(parameter, gradient, self.l2, shrink)
+                parameter, gradient = with_decay(parameter, gradient, self.l2, shrink)
             own = dict(numbers)
             for slot in names:
                 own[slot] = slots[f"{slot}/{name}"]
