@@ -140,6 +140,76 @@ def test_a_constraint_of_what_is_no_parameter_is_refused():
     message = r"^Sequential: fc: constraints\(\) has weights, but the parameters are weight, bias$"
     with pytest.raises(ValueError, match=message):
         Sequential(fc=Capped(4, 3))
+    for train in (train_alone, step_alone):
+        with pytest.raises(ValueError, match=r"^Capped: constraints\(\) has weights, but the par"):
+            train(Capped(64, 10))
+
+
+def train_alone(model):
+    xpnet.fit(model, DIGITS, epochs=1, backend="numpy", dtype="float64")
+
+
+def step_alone(model):
+    """A step of a model that stands in no container."""
+    xpnet.make_step(xpnet.open_backend("numpy"), model, xpnet.softmax_cross_entropy, SGD(0.1))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, r"must give functions by the names of parameters, got None"),
+        ([MaxNorm(1.0)], r"must give functions by the names of parameters, got \[MaxNorm"),
+        ({"weight": 3.0}, r"must give a function .* for weight, such as MaxNorm\(3.0\), got 3.0"),
+        ({"weight": MaxNorm}, r"must give a function .* for weight, .* got <class"),
+    ],
+)
+def test_constraints_are_functions_by_name(given, message):
+    class Odd(Dense):
+        def constraints(self):
+            return given
+
+    for train in (train_alone, step_alone):
+        with pytest.raises(TypeError, match=rf"^Odd: constraints\(\) {message}"):
+            train(Odd(64, 10))
+    with pytest.raises(TypeError, match=rf"^Sequential: fc: constraints\(\) {message}"):
+        Sequential(fc=Odd(64, 10))
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (lambda xp, weight: None, "None"),
+        (lambda xp, weight: weight[:2, :], r"one of shape \(2, 10\) and dtype"),
+        (lambda xp, weight: xp.astype(weight, xp.float32), r"one of shape \(64, 10\) and dtype"),
+    ],
+    ids=["nothing", "a part", "another dtype"],
+)
+def test_a_constraint_gives_a_parameter_like_the_one_it_is_given(training_backend, function, got):
+    model = Sequential(fc=Dense(64, 10, constraint=function))
+    message = rf"^the constraint of fc.weight must give an array of its shape \(64, 10\).*{got}"
+    with pytest.raises(TypeError, match=message):
+        xpnet.fit(model, DIGITS, epochs=1, backend=training_backend, dtype="float64")
+
+
+def test_a_layer_whose_constrain_nothing_calls_is_refused():
+    """A word that the method had before; beside the other it is as good as any."""
+    with pytest.raises(TypeError, match=r"^Old: nothing calls constrain.*define constraints\(\)"):
+
+        class Old(Dense):
+            def constrain(self, xp, params):
+                return params
+
+    class New(Dense):
+        def constraints(self):
+            return {"weight": self.constrain}
+
+        def constrain(self, xp, weight):
+            return xp.maximum(weight, 0.0)
+
+    class Newer(New):
+        pass
+
+    assert Newer(3, 2).constraints()["weight"](np, -1.0) == 0
 
 
 def test_it_is_saved_with_the_layer(tmp_path):

@@ -54,6 +54,36 @@ def test_what_is_no_dataclass_is_described_by_its_attributes():
     assert build_from_fields(Plain, {"size": 2}).size == 2
 
 
+def test_what_is_described_is_what_a_part_is_made_with():
+    """In slots too, and without what it has worked out of that."""
+
+    @dataclass(frozen=True, slots=True)
+    class Slots:
+        size: int
+
+    @dataclass(frozen=True)
+    class Doubled:
+        size: int
+        double: int = field(init=False)
+
+        def __post_init__(self):
+            object.__setattr__(self, "double", 2 * self.size)
+            object.__setattr__(self, "_table", object())
+
+    for part in (Slots(2), Doubled(2)):
+        assert describe_fields(part) == {"size": 2}
+        assert build_from_fields(type(part), {"size": 2}) == part
+
+
+def test_a_class_with_a_constructor_of_its_own_keeps_its_attributes():
+    class Named(Part):
+        def __init__(self, size, colour):
+            super().__init__(size)
+            object.__setattr__(self, "colour", colour)
+
+    assert describe_fields(Named(2, "red")) == {"size": 2, "inner": 1.0, "colour": "red"}
+
+
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
@@ -120,6 +150,9 @@ def test_classes_are_named_by_themselves_and_not_by_what_they_are_made_of():
         (0.0, False, False),
         (True, True, True),
         (None, 0, False),
+        ([float("nan")], [float("nan")], True),
+        (float("nan"), 0.0, False),
+        (float("nan"), "nan", False),
         ("1", "1.0", False),  # the label of a class
         ("1", 1, False),
         (2**53, float(2**53), True),

@@ -1,7 +1,7 @@
 """Rules of the fields of frozen dataclasses: what is refused, kept, and inherited."""
 
 import pickle
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from xpnet.descriptions import build_from_fields, describe_fields, written_as
 from xpnet.dtype_limits import check_numbers, names_in_dtype
 from xpnet.fields import Checked, checked_by, number, rules_of
 from xpnet.initializers import FAMILIES
-from xpnet.layers import CONSTRAINTS, LAYERS, Layer
+from xpnet.layers import CONSTRAINTS, LAYERS, Dense, Layer
 from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
@@ -39,8 +39,8 @@ class Part(Checked):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, Monitor])
-def test_every_number_has_a_rule(kind):
-    wanted = {one.name for one in fields(kind) if one.type in (float, int, float | None)}
+def test_every_number_and_every_choice_of_two_has_a_rule(kind):
+    wanted = {one.name for one in fields(kind) if one.type in (float, int, bool, float | None)}
     assert wanted <= set(rules_of(kind))
     assert not any(isinstance(one.type, str) for one in fields(kind))
 
@@ -155,6 +155,52 @@ def test_a_rule_and_a_form_stand_beside_each_other():
     assert build_from_fields(Both, {"size": "2.0"}) == Both(2)
     with pytest.raises(ValueError, match="size must be positive"):
         build_from_fields(Both, {"size": "-1"})
+
+
+NEEDED = {
+    "n_in": 3, "n_out": 2, "n_features": 3, "limit": 1.0, "standard_deviation": 1.0, "every": 1,
+    "factor": 0.5,
+}  # fmt: skip
+"""Values of the fields that have none by themselves."""
+
+ODD = [
+    None, "", "x", True, np.True_, float("nan"), float("inf"), -1, 0, 1, 0.5, 10**400, -(10**400),
+    2**63, np.float32(0.5), np.float64("nan"), np.uint8(3), np.asarray(0.5), np.asarray([0.5, 0.2]),
+    np.asarray([]), [1], [], (), {}, {"a": 1}, object(), 1j, b"1", [None], [[1]], ("fc.weight", 1),
+    [float("nan")], float,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_given_is_refused_by_name_or_kept_as_a_value(kind):
+    """What is kept can be compared, hashed and pickled: nothing is an array, or holds a list."""
+    needed = {one.name: NEEDED[one.name] for one in fields(kind) if one.default is MISSING}
+    for one in fields(kind):
+        for value in ODD:
+            part, problem = made(kind, needed | {one.name: value})
+            if part is None:
+                assert problem.startswith(f"{kind.__name__}: {one.name}")
+                continue
+            assert pickle.loads(pickle.dumps(part)) == part == replace(part)
+            assert hash(part) == hash(replace(part))
+            assert type(getattr(part, one.name)).__module__ != "numpy"
+
+
+def made(kind, given):
+    """An instance; or None, and why there is none."""
+    try:
+        return kind(**given), ""
+    except (TypeError, ValueError) as error:
+        return None, str(error)
+
+
+def test_a_choice_of_two_may_be_numpys():
+    part = xpnet.Momentum(0.1, rate_inside=np.True_)
+    assert part.rate_inside is True
+    assert Dense(2, 3, bias=np.bool_(False)).bias is False
+    for wrong in (1, "no", None):
+        with pytest.raises(ValueError, match=r"^Adam: epsilon_hat must be True or False, got"):
+            xpnet.Adam(epsilon_hat=wrong)
 
 
 def test_what_must_be_positive_must_be_so_in_the_dtype():

@@ -41,6 +41,43 @@ def standard(backend, *names):
     return with_overrides(backend.xp, **dict.fromkeys(names))
 
 
+class Methods:
+    """A namespace that may be the class itself."""
+
+    pi = 3.0
+
+    @classmethod
+    def double(cls, x):
+        return 2 * x
+
+    @staticmethod
+    def half(x):
+        return x / 2
+
+
+class Slots:
+    """A namespace that has no dictionary."""
+
+    __slots__ = ()
+    pi = 3.0
+
+    def double(self, x):
+        return 2 * x
+
+    def half(self, x):
+        return x / 2
+
+
+@pytest.mark.parametrize("namespace", [Methods, Methods(), Slots()], ids=["class", "", "slots"])
+def test_any_namespace_may_have_functions_of_its_own_put_into_it(namespace):
+    xp = with_overrides(namespace, half=lambda x: x // 2, third=lambda x: x // 3)
+    assert (xp.pi, xp.double(4), xp.half(5), xp.third(9)) == (3.0, 8, 2, 3)
+    assert namespace.half(5) == 2.5
+    assert with_overrides(xp, double=None).half(5) == 2
+    with pytest.raises(AttributeError, match="quarter"):
+        xp.quarter  # noqa: B018 - it is asked for
+
+
 SHAPES = [
     (3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (150, 7, 90), (0, 4, 5), (3, 0, 5),
     (3, 4, 0), (64, 784, 128),

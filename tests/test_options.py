@@ -292,3 +292,26 @@ def test_parity_uses_the_options_that_it_takes():
         value = other_value(one)
         changed = {**NEEDED.get(value, {}), **chosen, name: value}
         assert training(**chosen) != training(**changed), name
+
+
+NEEDED = {"step": {"schedule_every": 5}, "exponential": {"schedule_factor": 0.5}}
+OF_CLASSES = [
+    (one.name, one.of, word)
+    for one in OPTIONS.values()
+    if one.of
+    for word in defaults_of_classes(one)
+]
+
+
+@pytest.mark.parametrize(("name", "of", "word"), OF_CLASSES)
+def test_what_a_run_may_ask_for_its_optimizer_and_schedule_take(name, of, word):
+    """And refuses what is wrong by the name of the option, and not by that of the class."""
+    refused = []
+    for value in (-1, -1e-9, 0, 1e-9, 0.5, 0.999, 1, 1.001, 2, 7.5, 10**6, 10**400):
+        asked = {"epochs": 10**7, of: word, **NEEDED.get(word, {}), name: value}
+        try:
+            RunConfig(**asked).build_optimizer()
+        except OptionError as error:
+            refused.append(error.name)
+    assert set(refused) == {name}
+    assert len(refused) < 12

@@ -33,14 +33,15 @@ from xpnet import (
     mean_squared_error,
     open_backend,
 )
-from xpnet.inputs.weighted import Weighted
 from xpnet.random import stream
 from xpnet.schedules import Cosine
 from xpnet.sklearn import MLPClassifier, MLPRegressor
 from xpnet.sklearn.architecture import activations, build_model
 from xpnet.sklearn.encoding import Labels
+from xpnet.sklearn.holding import CheckedSamples
 from xpnet.sklearn.lbfgs import FullBatch
 from xpnet.sklearn.problem import classification, regression
+from xpnet.sklearn.task import Task
 
 pytestmark = pytest.mark.libraries
 
@@ -73,10 +74,10 @@ def test_the_gradient_for_lbfgs_is_that_of_its_loss(case, weighted, monkeypatch)
     backend = open_backend("numpy", dtype="float64")
     monkeypatch.setattr("xpnet.sklearn.lbfgs.chunk_rows", lambda *_: 33)
     model = build_model((6, 5, 4, problem.n_outputs), activations("tanh", 2))
-    y, weight = np.asarray(target, dtype=int if problem.kind == "classes" else float), 120.0
-    if weighted:
-        y, weight = Weighted(y, WEIGHTS), float(WEIGHTS.sum())
-    function = FullBatch(backend, model, problem, 0.7, X, y, weight)
+    y = np.asarray(target, dtype=int if problem.kind == "classes" else float)
+    samples = CheckedSamples(X, y, WEIGHTS if weighted else None, None, (X, y))
+    task = Task(backend, problem, None, model, samples, None, False, None, {})
+    function = FullBatch(task, 0.7)
     rng = stream(0, case)
     flat = rng.normal(size=model.parameter_count)
     value, gradient = function(flat)

@@ -2,8 +2,11 @@
 
 import math
 import operator
+from collections.abc import Collection
 from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from xpnet.errors import shown
 
@@ -30,6 +33,38 @@ def positive_integer(name: str, value: Any) -> int:
         size = " below 2**63" if number > 1 else ""
         raise ValueError(f"{name} must be a positive integer{size}, got {shown(value)}")
     return number
+
+
+def true_or_false(name: str, value: Any) -> bool:
+    """Check that an argument is True or False, NumPy's Booleans included.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message has the argument's name and value.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def is_one_of(words: Collection[str], value: Any) -> bool:
+    """Whether an argument is one of some words; what cannot be compared with them is not."""
+    return isinstance(value, str) and value in words
+
+
+def takes_argument(function: Any, name: str, *, unsaid: bool) -> bool:
+    """Whether a function can be called with an argument of this name.
+
+    `unsaid` is the answer where it has no signature, as some functions of extensions.
+    """
+    import inspect  # late: it takes longer to import than all layers
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return unsaid
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def as_float(value: Any) -> float:

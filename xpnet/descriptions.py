@@ -42,10 +42,14 @@ def describe_fields(part: Any) -> dict[str, Any]:
     part
         A dataclass; of any other object all attributes are taken as they are.
     """
-    forms = _forms(type(part))
+    kind = type(part)
+    forms, names = _forms(kind), _arguments(kind)
+    if "__dataclass_fields__" not in vars(kind):  # its constructor may be one of its own
+        names = [*dict.fromkeys([*names, *getattr(part, "__dict__", ())])]
+    values = {name: getattr(part, name) for name in names}
     return {
         name: forms[name].describe(value) if name in forms and value is not None else value
-        for name, value in vars(part).items()
+        for name, value in values.items()
     }
 
 
@@ -67,7 +71,10 @@ def build_from_fields(kind: type[T], options: Mapping[str, Any]) -> T:
 
 
 def same_description(one: Any, other: Any) -> bool:
-    """Whether two descriptions, as JSON values, are the same: 1 is 1.0, and true is neither."""
+    """Whether two descriptions, as JSON values, are the same: 1 is 1.0, and true is neither.
+
+    What is not a number, such as the mark of a missing value, is the same as itself.
+    """
     pairs = [(one, other)]  # and no recursion: files may have more levels than the stack
     while pairs:
         x, y = pairs.pop()
@@ -79,7 +86,7 @@ def same_description(one: Any, other: Any) -> bool:
             if len(x) != len(y):
                 return False
             pairs += zip(x, y, strict=True)
-        elif isinstance(x, bool) != isinstance(y, bool) or x != y:
+        elif isinstance(x, bool) != isinstance(y, bool) or (x != y and not (x != x and y != y)):
             return False
     return True
 
@@ -126,6 +133,11 @@ def named_classes(namespace: Mapping[str, Any], base: type[T]) -> dict[str, type
     """
     found = [x for x in namespace.values() if isinstance(x, type) and issubclass(x, base)]
     return {vars(kind)["name"]: kind for kind in found if "name" in vars(kind)}
+
+
+def _arguments(kind: type) -> list[str]:
+    """The fields that a dataclass is made with; none of another class."""
+    return [f.name for f in fields(kind) if f.init] if is_dataclass(kind) else []
 
 
 def _forms(kind: type) -> dict[str, Form]:

@@ -5,8 +5,8 @@ A layer, a loss, an optimizer says beside a field what its values must be, such 
 looks at all of them when an instance is made, and keeps Python's own numbers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -26,11 +26,15 @@ class Rule:
         Whether what it holds must be numbers in the dtype of a training as well.
     optional
         Whether it may be None, which is not checked.
+    ends
+        The ends of the range of a number, as far as there are any: `above`, `at_least`, `below` and
+        `at_most`.
     """
 
     check: Callable[[str, Any], Any]
     in_dtype: bool
     optional: bool
+    ends: Mapping[str, float] = field(default_factory=dict)
 
 
 def checked_by(
@@ -89,9 +93,10 @@ def number(
     Traceback (most recent call last):
     ValueError: Scaled: scale must be positive and finite, got 0
     """
-    check = partial(finite_number, above=above, at_least=at_least, below=below, at_most=at_most)
+    given = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
+    ends: dict[str, Any] = {word: end for word, end in given.items() if end is not None}
     in_dtype = above == 0 if in_dtype is None else in_dtype
-    return checked_by(check, in_dtype=in_dtype, optional=optional)
+    return {Rule: Rule(partial(finite_number, **ends), in_dtype, optional, ends)}
 
 
 class Checked:
@@ -129,14 +134,19 @@ def check_fields(part: Any, prefix: str) -> None:
             object.__setattr__(part, name, rule.check(f"{prefix}{name}", value))
 
 
+def range_of(kind: type, name: str) -> Mapping[str, float]:
+    """The ends of the range of a field that `number` made, for what hands its value on to it."""
+    return rules_of(kind)[name].ends
+
+
 def rules_of(kind: type) -> dict[str, Rule]:
     """The rules of the fields of a dataclass, by name; none of another class.
 
     A field that a subclass has with another default, and without a rule, keeps that of its base.
     """
     return {
-        field.name: field.metadata[Rule]
+        one.name: one.metadata[Rule]
         for base in reversed(kind.__mro__)
-        for field in vars(base).get("__dataclass_fields__", {}).values()
-        if Rule in field.metadata
+        for one in vars(base).get("__dataclass_fields__", {}).values()
+        if Rule in one.metadata
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backends.base import DTYPES, Backend, Status
 from xpnet.backends.numpy import NumpyBackend
+from xpnet.checks import is_one_of
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.suggestions import did_you_mean
 
@@ -92,7 +93,7 @@ def open_backend(
             )
         return name
     dtype = "float32" if dtype is None else dtype
-    if name == "auto":
+    if is_one_of(("auto",), name):
         backend = _open_automatically(device, dtype, tf32)
     else:
         backend = backend_class(name)(device, dtype, tf32)
@@ -133,7 +134,7 @@ def backend_class(name: str) -> type[Backend]:
     ValueError
         If there is no backend of this name.
     """
-    if name not in _BACKENDS:
+    if not is_one_of(_BACKENDS, name):
         near = did_you_mean(name, BACKENDS)
         raise ValueError(
             f"backend must be 'auto' or one of {', '.join(BACKENDS)}; got {shown(name)}{near}"

@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device as device_of
 
 from xpnet.backends.steps import CALLED, STEPS
+from xpnet.checks import is_one_of
 from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.streams import log_warning
 from xpnet.suggestions import did_you_mean
@@ -26,14 +27,17 @@ def with_overrides(xp: Namespace, **overrides: Callable[..., Any]) -> Namespace:
 
     For what a library does in a better way than by the standard's functions; see
     `xpnet.operations`. A plain copy: looking up a name costs nothing more than before. What the
-    namespace makes only when it is asked for, it is asked for.
+    namespace makes only when it is asked for, it is asked for. It may be a module, a class, or an
+    object that has no dictionary.
     """
 
     class Overridden(SimpleNamespace):
         def __getattr__(self, name: str) -> Any:
             return getattr(xp, name)
 
-    return Overridden(**{**vars(xp), **overrides})
+    # By `getattr`: what a class has in its dictionary cannot be called yet, as a class method.
+    own = {name: getattr(xp, name) for name in getattr(xp, "__dict__", ())}
+    return Overridden(**{**own, **overrides})
 
 
 def one_by_one(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,7 +147,7 @@ class Backend:
     device: Any
 
     def __init__(self, device: str | None, dtype: str, tf32: bool = False) -> None:
-        if dtype not in DTYPES:
+        if not is_one_of(DTYPES, dtype):
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {shown(dtype)}")
         if tf32 and dtype != "float32":
             raise ValueError(f"tf32 is a way to multiply in float32: it means nothing in {dtype}")
@@ -237,7 +241,7 @@ class Backend:
         ValueError
             If it is none of `offered_steps`.
         """
-        if steps not in STEPS:
+        if not is_one_of(STEPS, steps):
             near = did_you_mean(steps, STEPS)
             raise ValueError(f"steps must be one of {', '.join(STEPS)}; got {shown(steps)}{near}")
         if steps not in self.offered_steps:

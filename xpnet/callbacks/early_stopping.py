@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.callbacks.base import Callback
-from xpnet.checks import finite_number, positive_integer
+from xpnet.checks import finite_number, is_one_of, positive_integer
 from xpnet.errors import counted, shown
 from xpnet.fields import check_fields, checked_by, number
 from xpnet.history import EpochRecord
@@ -24,13 +24,13 @@ MODES = ("min", "max")
 
 
 def _monitored(_: str, value: Any) -> str:
-    if value not in MONITORED:
+    if not is_one_of(MONITORED, value):
         raise ValueError(f"monitor must be one of {', '.join(MONITORED)}; got {shown(value)}")
     return str(value)
 
 
 def _mode(name: str, value: Any) -> str:
-    if value not in MODES:
+    if not is_one_of(MODES, value):
         raise ValueError(f"{name} must be one of {', '.join(MODES)}, or None; got {shown(value)}")
     return str(value)
 

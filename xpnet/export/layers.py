@@ -6,6 +6,7 @@ import re
 import numpy as np
 
 from xpnet.backends import DTYPES
+from xpnet.checks import is_one_of
 from xpnet.errors import ExportError
 from xpnet.layers import describe_layer
 from xpnet.network import Network
@@ -56,7 +57,7 @@ def checked_dtype(network: Network, dtype: str | None) -> str:
         elif hasattr(network, "named_steps"):
             advice = ": give its last step, which is what was trained"
         raise TypeError(f"network must be a Network, got {type(network).__name__}{advice}")
-    if dtype is not None and dtype not in DTYPES:
+    if dtype is not None and not is_one_of(DTYPES, dtype):
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}")
     return dtype or network.backend.dtype_name
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.checks import is_one_of
 from xpnet.errors import ExportError, one_line
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
 from xpnet.export.onnx_graph import Graph
@@ -243,7 +244,7 @@ def _check_opset(onnx: Any, opset: int) -> None:
 
 def _input_dtype(network: Network, given: str | None, dtype: str) -> str:
     if given is not None:
-        if given not in INPUT_DTYPES:
+        if not is_one_of(INPUT_DTYPES, given):
             raise ValueError(f"input_dtype must be one of {', '.join(INPUT_DTYPES)}; got {given!r}")
         return given
     known = network.input_dtype

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from xpnet.checks import finite_number
+from xpnet.checks import finite_number, is_one_of
 from xpnet.errors import shown
 from xpnet.fields import checked_by, number
 from xpnet.layers.base import Context, Layer
@@ -229,7 +229,7 @@ _TANH_SCALE = math.sqrt(2 / math.pi)
 
 
 def _approximation(name: str, value: Any) -> str:
-    if value not in ("none", "tanh"):
+    if not is_one_of(("none", "tanh"), value):
         raise ValueError(f"{name} must be 'none' or 'tanh', got {shown(value)}")
     return str(value)
 

@@ -65,6 +65,9 @@ class Context(NamedTuple):
 
 EVALUATION = Context()
 
+_CONSTRAINING = {"constraints", "constrain"}
+"""The second is what the first was called, where it was given all parameters at once."""
+
 
 class Layer(Checked):
     """One differentiable function of a batch, with or without trainable parameters.
@@ -262,6 +265,13 @@ class Layer(Checked):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        own = next(vars(base) for base in cls.__mro__ if not _CONSTRAINING.isdisjoint(vars(base)))
+        if "constraints" not in own:
+            raise TypeError(
+                f"{cls.__name__}: nothing calls constrain, and its parameters would be trained "
+                f"without: define constraints(), which gives by name what each must keep to, as "
+                f"functions (xp, parameter) -> parameter"
+            )
         # Another backward, also that of a mixin, must not come with an input_gradient that knows
         # nothing of it.
         for base in cls.__mro__:

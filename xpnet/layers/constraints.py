@@ -1,6 +1,6 @@
 """What weights must keep to after every update."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -50,6 +50,35 @@ class MaxNorm(Checked):
         # Exactly the unit up to the limit, and never a division by 0.
         weight *= self.limit / xp.maximum(norms, self.limit / unit)
         return weight
+
+
+def constrained(
+    xp: Namespace, constraints: Mapping[str, Constraint], params: dict[str, Array]
+) -> dict[str, Array]:
+    """Consumes `params`: the parameters within what they must keep to.
+
+    Raises
+    ------
+    TypeError
+        If a constraint gives anything else than a parameter of the same shape and dtype.
+    """
+    for name, constraint in constraints.items():
+        shape, dtype = params[name].shape, params[name].dtype
+        kept = constraint(xp, params[name])
+        if getattr(kept, "shape", None) != shape or getattr(kept, "dtype", None) != dtype:
+            raise TypeError(
+                f"the constraint of {name} must give an array of its shape {tuple(shape)} and "
+                f"dtype {dtype}, got {_in_words(kept)}"
+            )
+        params[name] = kept
+    return params
+
+
+def _in_words(x: Any) -> str:
+    """An array by its shape and dtype, and not by its numbers, which may not be there yet."""
+    if not hasattr(x, "shape"):
+        return shown(x)
+    return f"one of shape {tuple(x.shape)} and dtype {x.dtype}"
 
 
 CONSTRAINTS: dict[str, type[Any]] = {"MaxNorm": MaxNorm}

@@ -32,7 +32,7 @@ class Container(Layer):
     Raises
     ------
     TypeError
-        If a value is not a layer.
+        If a value is not a layer, or the constraints of one are no functions by name.
     ValueError
         If a name has other characters or more than 100, a layer calls a parameter and a buffer the
         same or has a constraint of what is no parameter, or more than 64 containers are inside of
@@ -62,12 +62,7 @@ class Container(Layer):
                     f"{kind}: {name}: {', '.join(sorted(twice))} is the name of a parameter and of "
                     f"a buffer; rename one"
                 )
-            unknown = set(layers[name].constraints()) - set(trained[name])
-            if unknown:
-                raise ValueError(
-                    f"{kind}: {name}: constraints() has {', '.join(sorted(unknown))}, but the "
-                    f"parameters are {', '.join(trained[name]) or 'none'}"
-                )
+            check_constraints(layers[name], f"{kind}: {name}")
         # As the layer calls its arrays, and as they are called here.
         self._keys = {
             name: [(key, f"{name}.{key}") for key in trained[name] + buffers[name]]
@@ -205,6 +200,44 @@ def inner_layers(layer: Layer) -> Mapping[str, Layer]:
     """The layers that a layer is made of, by name; none of one that has no such mapping."""
     layers = getattr(layer, "layers", None)
     return layers if isinstance(layers, Mapping) else {}
+
+
+def check_constraints(layer: Layer, name: str = "") -> None:
+    """Check what a layer says that its parameters must keep to.
+
+    Parameters
+    ----------
+    layer
+        The layer, whose parts have been checked before, if it has any.
+    name
+        What a message calls it, if not by its class.
+
+    Raises
+    ------
+    ValueError
+        If it says so of what is no parameter.
+    TypeError
+        If it gives no functions by name.
+    """
+    given: Any = layer.constraints()
+    where = f"{name or type(layer).__name__}: constraints()"
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{where} must give functions by the names of parameters, got {shown(given)}"
+        )
+    parameters = layer.parameter_shapes()
+    unknown = set(given) - set(parameters)
+    if unknown:
+        raise ValueError(
+            f"{where} has {', '.join(sorted(map(str, unknown)))}, but the parameters are "
+            f"{', '.join(parameters) or 'none'}"
+        )
+    for key, constraint in given.items():
+        if isinstance(constraint, type) or not callable(constraint):
+            raise TypeError(
+                f"{where} must give a function (xp, parameter) -> parameter for {key}, such as "
+                f"MaxNorm(3.0), got {shown(constraint)}"
+            )
 
 
 def not_a_layer(given: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from xpnet.checks import positive_integer
+from xpnet.checks import positive_integer, true_or_false
 from xpnet.descriptions import written_as
 from xpnet.errors import shown
 from xpnet.fields import checked_by
@@ -29,12 +29,6 @@ def _initializer(name: str, value: Any) -> Initializer:
             f"{name} must be an initializer such as xpnet.initializers.he_normal, "
             f"got {shown(value)}"
         )
-    return value
-
-
-def _true_or_false(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False, got {shown(value)}")
     return value
 
 
@@ -76,7 +70,7 @@ class Dense(Layer):
         default=he_normal,
         metadata=checked_by(_initializer) | written_as(describe_initializer, build_initializer),
     )
-    bias: bool = field(default=True, metadata=checked_by(_true_or_false))
+    bias: bool = field(default=True, metadata=checked_by(true_or_false))
     constraint: Constraint | None = field(
         default=None,
         metadata=checked_by(_constraint, optional=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
-from xpnet.checks import as_float
+from xpnet.checks import as_float, is_one_of, takes_argument
 from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.errors import counted, shown
 from xpnet.fields import Checked
@@ -273,15 +273,7 @@ def _chain(loss: LossFunction) -> list[Any]:
 
 def accepts_weight(loss: LossFunction) -> bool:
     """Whether a loss can be called with `weight=...`, as sample weights need."""
-    if isinstance(loss, Loss):
-        return True
-    import inspect  # late: it takes longer to import than all losses
-
-    try:
-        parameters = inspect.signature(loss).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return any(p.name == "weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return isinstance(loss, Loss) or takes_argument(loss, "weight", unsaid=True)
 
 
 def fraction(name: str, value: Any) -> float:
@@ -304,7 +296,7 @@ def is_weight(value: Any) -> bool:
 
 
 def _check_kind(name: str, kind: Any) -> None:
-    if kind not in TARGET_KINDS:
+    if not is_one_of(TARGET_KINDS, kind):
         raise ValueError(
             f"{name}: target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(kind)}"
         )

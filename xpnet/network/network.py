@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xpnet.backends import Backend
-from xpnet.checks import positive_integer
+from xpnet.checks import is_one_of, positive_integer
 from xpnet.data import Framing, Preparation, TablePreparation
 from xpnet.data.tables.arrow import is_frame
 from xpnet.dtype_limits import check_numbers
@@ -106,7 +106,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         framing: Framing | None = None,
         table: TablePreparation | None = None,
     ) -> None:
-        if target_kind not in TARGET_KINDS:
+        if not is_one_of(TARGET_KINDS, target_kind):
             raise ValueError(
                 f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(target_kind)}"
             )

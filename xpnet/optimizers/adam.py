@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from xpnet.fields import number
+from xpnet.checks import true_or_false
+from xpnet.fields import checked_by, number
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace, Params
 
@@ -55,7 +56,7 @@ class Adam(Optimizer):
     # Where all gradients were 0 the quotient would be 0 / 0.
     epsilon: float = field(default=1e-8, metadata=number(above=0))
     _: KW_ONLY
-    epsilon_hat: bool = False
+    epsilon_hat: bool = field(default=False, metadata=checked_by(true_or_false))
 
     def slots(self) -> dict[str, float]:
         return {"gradient_sum": 0.0, "square_sum": 0.0}

@@ -36,7 +36,7 @@ def shrinkage(rate: Array, weight_decay: float) -> Array | None:
     return 1.0 - rate * weight_decay if weight_decay else None
 
 
-def decayed(
+def with_decay(
     parameter: Array, gradient: Array, l2: float, shrink: Array | None
 ) -> tuple[Array, Array]:
     """Consumes `parameter`: its decay, through the gradient (`l2`) and beside it (`shrink`)."""

@@ -6,25 +6,28 @@ from typing import Any, ClassVar
 
 from array_api_compat import device
 
+from xpnet.checks import is_one_of
+from xpnet.errors import one_line, shown
 from xpnet.fields import Checked, checked_by, number
-from xpnet.optimizers.around import averaged, clipped, decayed, shrinkage
+from xpnet.optimizers.around import averaged, clipped, shrinkage, with_decay
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.typing import Array, Grads, Namespace, Params
 
 
 def _decayed(name: str, value: Any) -> str | tuple[str, ...]:
-    value = tuple(value) if isinstance(value, list) else value
-    if not isinstance(value, tuple) and value not in ("weights", "all"):
+    if is_one_of(("weights", "all"), value):
+        return str(value)
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
         raise ValueError(
             f"{name} must be 'weights', 'all' or a tuple of names of parameters such as "
-            f"('fc1.weight',), got {value!r}"
+            f"('fc1.weight',), got {shown(value)}"
         )
-    return value
+    return tuple(value)
 
 
 def _schedule(name: str, value: Any) -> Schedule | ReduceOnPlateau:
     if not isinstance(value, Schedule | ReduceOnPlateau):
-        raise TypeError(f"{name} must be one such as xpnet.schedules.Cosine(), got {value!r}")
+        raise TypeError(f"{name} must be one such as xpnet.schedules.Cosine(), got {shown(value)}")
     return value
 
 
@@ -172,10 +175,12 @@ class Optimizer(Checked):
         ValueError
             If `decayed` names a parameter that is not there.
         """
-        if isinstance(self.decayed, tuple) and not set(self.decayed) <= set(params):
+        named = self.decayed if isinstance(self.decayed, tuple) else ()
+        unknown = [name for name in named if name not in params]
+        if unknown:
             raise ValueError(
-                f"{type(self).__name__}: decayed has {', '.join(set(self.decayed) - set(params))}, "
-                f"but the parameters are {', '.join(params)}"
+                f"{type(self).__name__}: decayed has {one_line(', '.join(unknown))}, but the "
+                f"parameters are {', '.join(params)}"
             )
         arrays = {
             f"{slot}/{name}": xp.full_like(parameter, value)
@@ -227,7 +232,7 @@ class Optimizer(Checked):
         for name, gradient in grads.items():
             parameter = params[name]
             if self._decays(name, parameter):
-                parameter, gradient = decayed(parameter, gradient, self.l2, shrink)
+                parameter, gradient = with_decay(parameter, gradient, self.l2, shrink)
             own = dict(numbers)
             for slot in names:
                 own[slot] = slots[f"{slot}/{name}"]

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field
 
-from xpnet.fields import number
+from xpnet.checks import true_or_false
+from xpnet.fields import checked_by, number
 from xpnet.operations import Unmade, subtract_product
 from xpnet.optimizers.base import Optimizer
 from xpnet.typing import Array, Namespace
@@ -92,7 +93,7 @@ class Momentum(Optimizer):
     learning_rate: float = 0.1
     momentum: float = field(default=0.9, metadata=number(at_least=0, at_most=1))
     _: KW_ONLY
-    rate_inside: bool = False
+    rate_inside: bool = field(default=False, metadata=checked_by(true_or_false))
 
     def slots(self) -> dict[str, float]:
         return {"velocity": 0.0}

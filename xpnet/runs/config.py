@@ -13,6 +13,7 @@ from xpnet.checks import MOST_THREADS
 from xpnet.data import DATASETS, Dataset, is_table, load_dataset
 from xpnet.dtype_limits import names_in_dtype, problem_in
 from xpnet.errors import counted, one_line, shown
+from xpnet.fields import range_of
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, Sequential
@@ -31,7 +32,8 @@ from xpnet.runs.options import (
     with_parameters,
 )
 from xpnet.saving.snapshot import Snapshot
-from xpnet.schedules import SCHEDULES, ReduceOnPlateau, Schedule
+from xpnet.schedules import SCHEDULES, Cosine, ReduceOnPlateau, Schedule, Step
+from xpnet.schedules.base import WarmedUp
 from xpnet.suggestions import did_you_mean
 from xpnet.training.fit import fit
 
@@ -137,31 +139,32 @@ class RunConfig:
     )
     learning_rate: float | None = option(
         None, "Length of the steps, {range}.",
-        section=Section.OPTIMIZER, of="optimizer", above=0,
+        section=Section.OPTIMIZER, of="optimizer", **range_of(Optimizer, "learning_rate"),
     )
+    # The classes take 1 as well, as scikit-learn does: a velocity of which nothing is lost.
     momentum: float | None = option(
         None, "With momentum and nesterov: {range}.",
         section=Section.OPTIMIZER, of="optimizer", at_least=0, below=1,
     )
     weight_decay: float | None = option(
         None, "Decoupled weight decay, {range}.",
-        section=Section.OPTIMIZER, of="optimizer", at_least=0,
+        section=Section.OPTIMIZER, of="optimizer", **range_of(Optimizer, "weight_decay"),
     )
     l2: float | None = option(
         None, "Penalty in the gradient, {range}.",
-        section=Section.OPTIMIZER, of="optimizer", at_least=0,
+        section=Section.OPTIMIZER, of="optimizer", **range_of(Optimizer, "l2"),
     )
     clip_norm: float | None = option(
         None, "Largest norm of all gradients together, {range}.",
-        section=Section.OPTIMIZER, of="optimizer", above=0,
+        section=Section.OPTIMIZER, of="optimizer", **range_of(Optimizer, "clip_norm"),
     )
     clip_value: float | None = option(
         None, "Largest element of a gradient, {range}.",
-        section=Section.OPTIMIZER, of="optimizer", above=0,
+        section=Section.OPTIMIZER, of="optimizer", **range_of(Optimizer, "clip_value"),
     )
     ema: float | None = option(
         None, "Decay of averages of the parameters, which the network then has; {range}.",
-        section=Section.OPTIMIZER, of="optimizer", at_least=0, below=1,
+        section=Section.OPTIMIZER, of="optimizer", **range_of(Optimizer, "ema"),
     )
     schedule: str = option(
         "constant", "How the learning rate changes.",
@@ -169,7 +172,7 @@ class RunConfig:
     )
     warmup: float | None = option(
         None, "Epochs in which it rises at first, fractions too; not with one-cycle or plateau.",
-        section=Section.SCHEDULE, of="schedule", at_least=0,
+        section=Section.SCHEDULE, of="schedule", **range_of(WarmedUp, "warmup"),
     )
     schedule_every: int | None = option(
         None, "With step, which needs it: the epochs after which it falls, again and again.",
@@ -178,11 +181,11 @@ class RunConfig:
     schedule_factor: float | None = option(
         None, "With step, plateau, and exponential, which needs it: what it is multiplied by, "
         "{range}.",
-        section=Section.SCHEDULE, of="schedule", above=0,
+        section=Section.SCHEDULE, of="schedule", **range_of(Step, "factor"),
     )
     schedule_final: float | None = option(
         None, "With cosine and polynomial: the part of it that is left at the end, {range}.",
-        section=Section.SCHEDULE, of="schedule", at_least=0, at_most=1,
+        section=Section.SCHEDULE, of="schedule", **range_of(Cosine, "final"),
     )
     schedule_patience: int | None = option(
         None, "With plateau: epochs without a better loss that are let pass.",

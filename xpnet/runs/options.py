@@ -58,7 +58,8 @@ def option(default: _T, help: str, **about: Any) -> _T:
     help
         What it means, in a sentence; `{range}` in it becomes the range in words.
     about
-        Attributes of `Option`, such as `section=Section.TRAINING, at_least=1`.
+        Attributes of `Option`, such as `section=Section.TRAINING, at_least=1`. What is handed on to
+        a class has the range that is said there: `**range_of(Optimizer, "ema")`, of `xpnet.fields`.
     """
     return field(default=default, metadata={"help": help, **about})
 

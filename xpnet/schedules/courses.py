@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from xpnet.checks import positive_integer
+from xpnet.checks import positive_integer, true_or_false
 from xpnet.fields import checked_by, number
 from xpnet.schedules.base import Schedule, WarmedUp
 from xpnet.typing import HostArray
@@ -66,7 +66,7 @@ class Exponential(WarmedUp):
     name = "exponential"
 
     factor: float = field(metadata=number(above=0))
-    smooth: bool = False
+    smooth: bool = field(default=False, metadata=checked_by(true_or_false))
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
         return self.factor ** (epochs if self.smooth else np.floor(epochs))

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from xpnet.checks import finite_number, positive_integer
+from xpnet.checks import as_float, finite_number, positive_integer
 from xpnet.errors import shown
 from xpnet.fields import Checked, checked_by, number
 
@@ -19,7 +19,7 @@ def _monitor(name: str, value: Any) -> str:
 
 
 def _count(name: str, value: Any) -> int:
-    if value == 0 and not isinstance(value, bool):
+    if as_float(value) == 0:
         return 0
     return positive_integer(f"{name}, if it is not 0,", value)
 

@@ -33,7 +33,7 @@ from xpnet.sklearn.checking import (
 )
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.fitted import SEEN, Fitted, Kept, check_finite, take_on
-from xpnet.sklearn.holding import Checked, Held
+from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
@@ -170,7 +170,7 @@ class BaseMLP(BaseEstimator):
             x, held = load_samples(work, X), looked_at._load_held(work, validation, problem)
             if held is not None and not incremental:  # a part may have a scale of its own
                 warn_of_other_scale(work, x, held.x)
-            samples = Checked(x, target, weight, own_weight, (X, y))
+            samples = CheckedSamples(x, target, weight, own_weight, (X, y))
             structure = make_structure(settings, x.shape[1], problem, before)
             score = self._score(settings, problem, work)
             seen = {name: value for name, value in vars(looked_at).items() if name in SEEN}

@@ -22,7 +22,7 @@ _MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedSamples:
     """Samples and targets as an estimator is given them, checked.
 
     Attributes
@@ -96,7 +96,9 @@ class TrainingSet:
         return self.counts is None or bool(self.counts.any())
 
 
-def whole_set(work: Backend, samples: Checked, problem: Problem, held: Held | None) -> TrainingSet:
+def whole_set(
+    work: Backend, samples: CheckedSamples, problem: Problem, held: Held | None
+) -> TrainingSet:
     """All samples, to train on."""
     x, weight = samples.x, samples.weight
     streamed = isinstance(x, Streamed)
@@ -115,7 +117,7 @@ def whole_set(work: Backend, samples: Checked, problem: Problem, held: Held | No
 
 def split_set(
     work: Backend,
-    samples: Checked,
+    samples: CheckedSamples,
     problem: Problem,
     seed: Seed,
     *,

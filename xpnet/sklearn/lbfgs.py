@@ -8,11 +8,11 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from xpnet.backends import Backend
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import move
 from xpnet.inputs.weighted import Weighted, rows_of
-from xpnet.layers import Context, Dropout, Sequential
+from xpnet.layers import Context, Dropout
+from xpnet.losses import LossFunction
 from xpnet.network.evaluation import chunk_rows
 from xpnet.network.output import loaded_loss
 from xpnet.network.state import load_array
@@ -22,7 +22,6 @@ from xpnet.sklearn.checking import load_target
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.objective import WeightPenalty
-from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.settings import Settings
 from xpnet.sklearn.task import Task, draw_seed
 from xpnet.sklearn.warning import warn_of_call
@@ -39,34 +38,29 @@ class FullBatch:
 
     Parameters
     ----------
-    backend
-        Where the samples are, and where the work is done.
-    model, problem, alpha
-        What is minimised.
-    x, y
-        Samples and targets on the backend; `y` may be `Weighted`.
-    weight
-        How much all samples count for: their number, or the sum of their weights.
+    task
+        The samples, what the network is to give of them, and where the work is done.
+    alpha
+        The factor of the penalty.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        model: Sequential,
-        problem: Problem,
-        alpha: float,
-        x: Any,
-        y: Any,
-        weight: float,
-    ) -> None:
-        self.backend, self.model, self._x, self._y = backend, model, x, y
+    def __init__(self, task: Task, alpha: float) -> None:
+        backend, model, problem, samples = task.work, task.model, task.problem, task.samples
+        self.backend, self.model, self._x = backend, model, samples.x
+        self._y: Any = load_target(backend, samples.target, problem.kind)
+        self._total = float(samples.x.shape[0])  # how much all samples count for
+        if samples.weight is not None:
+            self._y = Weighted(self._y, load_array(backend, samples.weight))
+            self._total = float(samples.weight.sum(dtype=np.float64))
         self._shapes = model.parameter_shapes()
         check_parameters_fit(backend, self._shapes, 0)
-        self._total = weight
         self._penalty = WeightPenalty(alpha)
         self._many = problem.value_scale / problem.gradient_scale
-        loss = loaded_loss(backend, model, problem.objective(consistent=True))
-        xp = backend.xp
+        self._part = self._compiled(loaded_loss(backend, model, problem.objective(consistent=True)))
+
+    def _compiled(self, loss: LossFunction) -> Callable[..., tuple[Array, dict[str, Array]]]:
+        """Of some samples, the loss and its gradient, times what they count for."""
+        xp, model = self.backend.xp, self.model
 
         def part(params: Mapping[str, Array], x: Array, y: Any) -> tuple[Array, dict[str, Array]]:
             output, cache = model.forward(xp, params, x, Context(training=True))
@@ -80,7 +74,7 @@ class FullBatch:
             _, grads = model.backward(xp, params, cache, d_output * counts, need_dx=False)
             return value * counts, grads
 
-        self._part = backend.compile(part)
+        return self.backend.compile(part)
 
     def unpack(self, flat: HostArray) -> dict[str, Array]:
         """The parameters by name, on the backend and in its dtype."""
@@ -142,18 +136,13 @@ def solve(task: Task, settings: Settings, before: Fitted | None) -> Fitted:
     ValueError
         If there is a dropout among the activations.
     """
-    work, problem, samples = task.work, task.problem, task.samples
     if any(isinstance(layer, Dropout) for layer in task.structure.between):
         raise ValueError(
             "solver='lbfgs' takes no steps by batches and cannot do with Dropout among the "
             "activations: take solver='adam' or 'sgd', or leave it out"
         )
     curves = task.curves(settings, before)
-    y, total = load_target(work, samples.target, problem.kind), float(samples.x.shape[0])
-    if samples.weight is not None:
-        y = Weighted(y, load_array(work, samples.weight))
-        total = float(samples.weight.sum(dtype=np.float64))
-    function = FullBatch(work, task.model, problem, float(settings.alpha), samples.x, y, total)
+    function = FullBatch(task, float(settings.alpha))
     result = _minimised(
         function, settings, _initial(task, settings, before), _measuring(task, curves)
     )

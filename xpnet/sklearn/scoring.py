@@ -1,6 +1,5 @@
 """The score for early stopping: the estimator's own, by a scorer, or by the loss."""
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ import numpy as np
 from sklearn.metrics import check_scoring, get_scorer_names
 
 from xpnet.backends import Backend
+from xpnet.checks import takes_argument
 from xpnet.inputs.samples import all_finite
 from xpnet.network.evaluation import Evaluation
 from xpnet.network.prediction import PREDICTIONS
@@ -101,20 +101,13 @@ def _score_of(scorer: Scorer, work: Backend, fitted: Fitted, held: Held, become:
     if work.name != "numpy":
         here = type(work).device_of(next(iter(fitted.arrays.values())))
         estimator.backend, estimator.device = work.name, here
-    weighted = held.weight is not None and _takes_weights(scorer)
+    # Of scikit-learn's own, it is the metric that says so.
+    weighted = held.weight is not None and takes_argument(
+        metric_of(scorer), "sample_weight", unsaid=False
+    )
     score = scorer(estimator, x, y, **({"sample_weight": held.weight} if weighted else {}))
     try:
         return float(score)
     except (TypeError, ValueError) as error:
         text = repr(score)
         raise TypeError(f"scoring must give a number, got {text:.200}") from error
-
-
-def _takes_weights(scorer: Scorer) -> bool:
-    """Whether it says that it takes `sample_weight`; of scikit-learn's own, whether its metric."""
-    function = metric_of(scorer)
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)

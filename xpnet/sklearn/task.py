@@ -13,7 +13,7 @@ from xpnet.network.evaluation import Evaluation
 from xpnet.sklearn.architecture import Structure, layer_sizes
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
-from xpnet.sklearn.holding import Checked, Held
+from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.settings import Settings
 
@@ -50,7 +50,7 @@ class Task:
     problem: Problem
     structure: Structure
     model: Sequential
-    samples: Checked
+    samples: CheckedSamples
     held: Held | None
     incremental: bool
     score: Score | None

@@ -13,6 +13,7 @@ from xpnet.inputs.batches import check_batch_size
 from xpnet.inputs.samples import home_backend
 from xpnet.inputs.sets import Given, Samples, WeightedSamples, given_samples, load_sets
 from xpnet.layers import Layer
+from xpnet.layers.container import check_constraints
 from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.network.network import Network
@@ -225,6 +226,7 @@ def _check_options(
         raise TypeError(f"loss must be a function such as softmax_cross_entropy, got {loss!r}")
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
+    check_constraints(model)
     check_output(model, loss)
     check_loss_fits(model, loss)
     if isinstance(callbacks, Callback):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.callbacks.base import CallbackList
-from xpnet.checks import positive_integer
+from xpnet.checks import is_one_of, positive_integer
 from xpnet.history import UNMEASURED
 from xpnet.inputs.batches import visited_samples
 from xpnet.layers import Layer
@@ -64,7 +64,7 @@ class Plan:
         if not isinstance(drop_last, bool):
             raise TypeError(f"drop_last must be True or False, got {drop_last!r}")
         seed = seed_sequence(seed)
-        if train_metrics not in UNMEASURED:
+        if not is_one_of(UNMEASURED, train_metrics):
             raise ValueError(
                 f"train_metrics must be one of {', '.join(UNMEASURED)}; got {train_metrics!r}"
             )

@@ -11,7 +11,8 @@ from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import CONSTRAINTS, LAYERS, Context, Layer
-from xpnet.layers.container import inner_layers
+from xpnet.layers.constraints import constrained
+from xpnet.layers.container import check_constraints, inner_layers
 from xpnet.layers.frozen import Frozen
 from xpnet.losses import LOSSES, LossFunction
 from xpnet.network.output import check_output, loaded_loss
@@ -134,8 +135,11 @@ def make_step(
     ------
     ValueError
         If the loss does not fit the outputs of the model, or takes logits where the model ends in
-        probabilities.
+        probabilities; or if the model has a constraint of what is no parameter.
+    TypeError
+        If the constraints of the model are no functions by name.
     """
+    check_constraints(model)
     xp = backend.xp
     dropout_seed = derive(seed, "dropout")
     batch_loss = _make_batch_loss(backend, model, loss, pixel_maximum)
@@ -155,8 +159,8 @@ def make_step(
             counts = rows.shape[0] if weight is None else xp.sum(weight)
             value, grads = penalized(xp, penalty, params, counts, value, grads)
         params, slots = optimizer.update(xp, params, grads, slots, scheduled_rate(xp, state))
-        for name, constraint in constraints.items():
-            params[name] = constraint(xp, params[name])
+        if constraints:
+            params = constrained(xp, constraints, params)
         if buffers:
             buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
