@@ -76,22 +76,30 @@ function paint(canvas, colour) {
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.setTransform(scale, 0, 0, scale, -margin * scale, -margin * scale);
   context.strokeStyle = context.fillStyle = colour;
-  context.lineCap = "round";
-  for (const [first, ...rest] of strokes) {
-    context.beginPath(); // a line of no length would not be painted: what is clicked is a dot
-    context.arc(first.x, first.y, first.width / 2, 0, 2 * Math.PI);
-    context.fill();
-    let from = first;
-    for (const point of rest) {
-      context.lineWidth = point.width; // its own for each piece: the pressure of a pen changes
+  context.lineCap = context.lineJoin = "round";
+  strokes.forEach((points) => paintStroke(context, points));
+  return context;
+}
+
+function paintStroke(context, [first, ...rest]) {
+  context.beginPath(); // a line of no length would not be painted: what is clicked is a dot
+  context.arc(first.x, first.y, first.width / 2, 0, 2 * Math.PI);
+  context.fill();
+  // As few lines as there can be: where two overlap, their edges look like beads. Only the
+  // pressure of a pen needs more.
+  let from = first;
+  let width = null;
+  for (const point of rest) {
+    if (point.width !== width) {
+      if (width !== null) context.stroke();
+      width = context.lineWidth = point.width;
       context.beginPath();
       context.moveTo(from.x, from.y);
-      context.lineTo(point.x, point.y);
-      context.stroke();
-      from = point;
     }
+    context.lineTo(point.x, point.y);
+    from = point;
   }
-  return context;
+  if (width !== null) context.stroke();
 }
 
 let repainting = false;
@@ -352,6 +360,8 @@ function showOutputs(outputs) {
   const list = element("outputs");
   const rows = itemsOf(list, outputs.length, "output-template");
   list.classList.toggle("few", outputs.length <= 12);
+  const longest = Math.max(...outputs.map(({ name }) => name.length));
+  list.style.setProperty("--name", `${Math.min(16, longest + 1)}ch`); // so that all bars are aligned
   list.tabIndex = outputs.length <= 12 ? -1 : 0; // where it is scrolled, also by keys
   const largest = Math.max(...outputs.map(({ value }) => Math.abs(value)), Number.MIN_VALUE);
   const whole = network.kind === "values" ? largest : 1;
