@@ -110,7 +110,7 @@ def said(network: Network, answer: Answer) -> str:
         numbers = np.ravel(answer.prediction)
         values = [f"{value:.6g}" for value in numbers[:_MOST_SAID].tolist()]
         return "  ".join(values) + _more(numbers.size)
-    percent = 100 * np.ravel(answer.probabilities)
+    percent = 100 * np.asarray(answer.probabilities).ravel()
     if network.target_kind == "classes":
         best = int(percent.argmax())
         name = best if network.classes is None else one_line(network.classes[best])

@@ -89,7 +89,13 @@ def find_figures(
 def _prepared(
     bright: HostArray, shape: Shape, framing: Framing, invert: bool | None, *, several: bool
 ) -> list[Prepared]:
-    from xpnet.data.figures import figures_of, largest_of  # late: they need SciPy
+    try:
+        from xpnet.data.figures import figures_of, largest_of  # late: they need SciPy
+    except ImportError as error:
+        raise DataError(
+            "figures are found with SciPy: pip install 'xpnet[image]'; or take the whole picture "
+            "as it is (--as-is)"
+        ) from error
     from xpnet.data.paper import find_ink
 
     dark = None if invert is None else bool(invert) ^ bool(framing.paper)
