@@ -267,6 +267,19 @@ def test_the_slider_is_the_thickness(server, open_page):
     assert inked[1] > 6 * inked[0] > 0
 
 
+def test_events_of_another_program_draw_too(server, open_page):
+    """As those that help to use a screen send: of a pointer that the browser does not know."""
+    page = open_page(server)
+    events = """([points]) => {
+        const field = document.querySelector("#field");
+        points.forEach(([clientX, clientY], i) => field.dispatchEvent(new PointerEvent(
+            i ? "pointermove" : "pointerdown", { clientX, clientY, pointerId: 99, bubbles: true })));
+        field.dispatchEvent(new PointerEvent("pointerup", { pointerId: 99, bubbles: true }));
+    }"""
+    page.evaluate(events, [places(page, SEVEN)])
+    is_answered(page, "^7")
+
+
 def test_a_click_is_a_dot_and_another_button_is_none(server, open_page):
     page = open_page(server)
     page.locator("#field").click(button="right")

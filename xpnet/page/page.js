@@ -196,10 +196,14 @@ function pointOf(event) {
 function usePointer() {
   field.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || pointer !== null) return; // a second finger, or the palm
-    field.setPointerCapture(event.pointerId);
     cursor = null;
     penDown(pointOf(event));
     pointer = event.pointerId;
+    try {
+      field.setPointerCapture(pointer);
+    } catch {
+      // It is gone already, or another program moves it: then it draws as long as it is inside.
+    }
   });
   field.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
