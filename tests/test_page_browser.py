@@ -272,9 +272,10 @@ def test_events_of_another_program_draw_too(server, open_page):
     page = open_page(server)
     events = """([points]) => {
         const field = document.querySelector("#field");
-        points.forEach(([clientX, clientY], i) => field.dispatchEvent(new PointerEvent(
-            i ? "pointermove" : "pointerdown", { clientX, clientY, pointerId: 99, bubbles: true })));
-        field.dispatchEvent(new PointerEvent("pointerup", { pointerId: 99, bubbles: true }));
+        const send = (kind, [clientX, clientY]) => field.dispatchEvent(
+            new PointerEvent(kind, { clientX, clientY, pointerId: 99, bubbles: true }));
+        points.forEach((point, i) => send(i ? "pointermove" : "pointerdown", point));
+        send("pointerup", points.at(-1));
     }"""
     page.evaluate(events, [places(page, SEVEN)])
     is_answered(page, "^7")
