@@ -138,3 +138,33 @@ def varied(scene, rng, *, off_centre=0.0):
         direction=rng.uniform(0, 2 * np.pi),
         offset=(off_centre * np.sin(towards), off_centre * np.cos(towards)),
     )
+
+
+_LARGE = (1200, 1600)
+_DARK = {"paper": 55.0, "ink": 220.0, "shade": 40.0}
+
+CONDITIONS = {
+    "half of the picture": (Scene(paper=205.0, shade=70.0, noise=6.0), 0.0),
+    "a quarter, off the middle": (Scene(extent=0.25, paper=215.0, shade=80.0, noise=8.0), 0.25),
+    "a quarter, 1600 x 1200": (Scene(extent=0.25, size=_LARGE, noise=8.0), 0.25),
+    "the whole picture": (Scene(extent=1.0, shade=80.0, noise=8.0), 0.0),
+    "the whole, 1600 x 1200": (Scene(extent=1.0, size=_LARGE), 0.0),
+    "a lamp beside it": (Scene(shading="lamp", shade=80.0), 0.1),
+    "dark corners": (Scene(shading="corners", shade=80.0), 0.1),
+    "a shadow with an edge": (Scene(shading="shadow"), 0.1),
+    "black on white": (Scene(paper=255.0, ink=0.0, shade=0.0, noise=0.0), 0.25),
+    "white on black": (Scene(paper=0.0, ink=255.0, shade=0.0, noise=0.0), 0.25),
+    "on dark paper": (Scene(**_DARK), 0.15),
+    "on dark paper, the whole": (Scene(**_DARK, extent=1.0), 0.0),
+    "pencil": (Scene(ink=140.0, noise=6.0), 0.1),
+    "coarse grain, poor JPEG": (Scene(grain="coarse", noise=8.0, quality=35), 0.1),
+    "squared paper": (Scene(lines="squared"), 0.1),
+    "tall": (Scene(size=(900, 400), extent=0.6), 0.2),
+    "wide": (Scene(size=(300, 1000), extent=0.7), 0.2),
+    "a thin pen": (Scene(pen=-0.02), 0.1),
+    "a thick pen": (Scene(pen=0.03), 0.1),
+    "a thick pen, the whole": (Scene(pen=0.03, extent=0.95), 0.0),
+    "turned to the left": (Scene(rotation=15.0), 0.1),
+    "turned to the right": (Scene(rotation=-15.0), 0.1),
+}
+"""Scenes by what is hard in them, each with how far the digit is off the middle."""

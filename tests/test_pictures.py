@@ -220,10 +220,20 @@ def test_large_pictures_are_made_smaller_and_look_the_same(path, monkeypatch, ki
 def test_pieces_cover_a_picture_of_any_shape(monkeypatch, size):
     monkeypatch.setattr(module, "_PIECE", 1 << 14)
     covered = np.zeros(size[::-1], dtype=np.uint8)
-    for left, top, right, bottom in module._pieces(*size, 7):
-        assert left % 7 == top % 7 == 0
+    for left, top, right, bottom in module._pieces(*size, 7, 5):
+        assert left % 7 == top % 5 == 0
         covered[top:bottom, left:right] += 1
     assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("size", [(90_000, 1), (1, 90_000), (30_000, 3), (3, 30_000), (400, 300)])
+def test_a_mere_line_is_made_small_as_well(path, monkeypatch, size):
+    monkeypatch.setattr(module, "_MOST", 1000)
+    Image.new("1", size, 1).save(path)
+    found = open_picture(path)
+    assert found.size == size[::-1]
+    assert 1 <= found.grey.size <= 1100
+    assert (found.grey == 255).all()
 
 
 def png_header(width, height):

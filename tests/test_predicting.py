@@ -158,12 +158,12 @@ def test_as_it_is(network, photo):
 
 @pytest.mark.filterwarnings("ignore::xpnet.DataWarning")
 @pytest.mark.parametrize(
-    ("black", "white", "paper"), [(0, 1, 0), (-1, 1, 0), (0, 255, 0), (0, 255, 255), (0, 1, 1)]
+    ("black", "white", "paper"), [(0, 1, 0), (-1, 1, -1), (0, 255, 0), (0, 255, 255), (0, 1, 1)]
 )
 def test_the_numbers_are_those_of_the_training(data, photo, monkeypatch, black, white, paper):
     """Whatever is black and white there, and where the paper is white."""
     x = black + (white - black) / 255 * data[0].astype(np.float64)
-    x = white + black - x if paper else x
+    x = white + black - x if paper == white else x
     network = fit(mlp(400, 3), (x, data[1]), epochs=1, optimizer=SGD(1e-9), backend="numpy")
     seen = []
     monkeypatch.setattr(

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS: dict[str, tuple[str, int]] = {
-    "PNG": ("PngImagePlugin", 100_000_000),
+    "PNG": ("PngImagePlugin", 135_000_000),
     "JPEG": ("JpegImagePlugin", 270_000_000),
-    "GIF": ("GifImagePlugin", 100_000_000),
-    "BMP": ("BmpImagePlugin", 100_000_000),
-    "PPM": ("PpmImagePlugin", 100_000_000),
-    "WEBP": ("WebPImagePlugin", 40_000_000),
-    "TIFF": ("TiffImagePlugin", 40_000_000),
+    "GIF": ("GifImagePlugin", 135_000_000),
+    "BMP": ("BmpImagePlugin", 135_000_000),
+    "PPM": ("PpmImagePlugin", 135_000_000),
+    "WEBP": ("WebPImagePlugin", 60_000_000),
+    "TIFF": ("TiffImagePlugin", 135_000_000),
 }
 """The formats that are read, each with the module of Pillow, and how many pixels there may be.
 
@@ -35,8 +35,7 @@ They are what cameras, scanners, browsers and paint programs write. Pillow has s
 EPS would start Ghostscript, which runs programs, and the decoders of the rest are seldom used and
 seldom tested. The numbers keep the memory below 1 GB. A JPEG can be decoded at an eighth of its
 size, so that a photograph of 200 megapixels takes little; one that comes in several scans, such as
-a progressive one, is in memory as a whole (`_LARGEST_WHOLE`), and WebP and TIFF are there several
-times over.
+a progressive one, is in memory as a whole (`_LARGEST_WHOLE`), and WebP is there several times over.
 """
 
 _LARGEST_WHOLE = 405_000_000
@@ -227,7 +226,7 @@ def _ground(picture: "Image", invert: bool | None) -> int:
         return 255 * invert
     counts = np.zeros(256)
     seen = 0
-    for box in _pieces(picture.width, picture.height, 1):
+    for box in _pieces(picture.width, picture.height):
         piece = picture.crop(box)
         if piece.mode.startswith("I"):
             values = np.asarray(piece)
@@ -249,25 +248,31 @@ def _grey(picture: "Image", ground: int) -> "Image":
     from PIL import Image
 
     width, height = picture.size
-    factor = math.ceil(math.sqrt(width * height / _MOST))
-    if factor == 1:
+    if width * height <= _MOST:
         return _grey_piece(picture, picture.format, ground)
+    factor = math.ceil(math.sqrt(width * height / _MOST))
+    across, down = min(factor, width), min(factor, height)
+    # More in one direction only where the picture is a mere line.
+    across = max(across, -(-width // max(1, _MOST // -(-height // down))))
+    down = max(down, -(-height // max(1, _MOST // -(-width // across))))
     small: Image.Image | None = None
-    for box in _pieces(width, height, factor):
+    for box in _pieces(width, height, across, down):
         grey = _grey_piece(picture.crop(box), picture.format, ground)
         if grey.mode.startswith("I"):
             grey = Image.fromarray(np.asarray(grey, dtype=np.float32))
         if small is None:
-            small = Image.new(grey.mode, (-(-width // factor), -(-height // factor)))
-        small.paste(grey.reduce(factor), (box[0] // factor, box[1] // factor))
+            small = Image.new(grey.mode, (-(-width // across), -(-height // down)))
+        small.paste(grey.reduce((across, down)), (box[0] // across, box[1] // down))
     assert small is not None
     return small
 
 
-def _pieces(width: int, height: int, factor: int) -> Iterator[tuple[int, int, int, int]]:
-    """The boxes of pieces of bounded size, which begin at multiples of `factor`."""
-    wide = factor * max(1, math.isqrt(_PIECE) // factor)
-    high = factor * max(1, _PIECE // (wide * factor))
+def _pieces(
+    width: int, height: int, across: int = 1, down: int = 1
+) -> Iterator[tuple[int, int, int, int]]:
+    """The boxes of pieces of bounded size, which begin at multiples of `across` and `down`."""
+    wide = across * max(1, math.isqrt(_PIECE) // across)
+    high = down * max(1, _PIECE // (wide * down))
     for top in range(0, height, high):
         for left in range(0, width, wide):
             yield left, top, min(left + wide, width), min(top + high, height)
