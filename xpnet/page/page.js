@@ -45,6 +45,7 @@ function clear() {
 
 function changed() {
   version += 1;
+  showBusy();
   element("undo").disabled = past.length === 0;
   for (const id of ["clear", "save"]) element(id).disabled = strokes.length === 0;
   element("invitation").hidden = strokes.length > 0 || cursor !== null;
@@ -288,6 +289,7 @@ async function ask() {
       if (signal.aborted) continue;
       show(found);
       answered = asked;
+      showBusy();
     } catch (error) {
       if (signal.aborted) continue;
       fail(error);
@@ -322,6 +324,11 @@ function show(found) {
   showOutputs(found?.outputs ?? network.outputs.map((name) => ({ name, value: null })));
   showLayers();
   announceAtRest();
+}
+
+// Whether what is answered is what is drawn: for those who have the page read to them, or test it.
+function showBusy() {
+  element("answers").setAttribute("aria-busy", answered !== version);
 }
 
 function fail(error) {
