@@ -404,7 +404,7 @@ def test_an_old_answer_is_never_shown_over_a_newer_picture(server, open_page, mo
 
     def late(drawing):
         asked.append(drawing)
-        gate.wait(20)
+        gate.wait(60)
         return answer(drawing)
 
     monkeypatch.setattr(server.answers, "answer", late)
