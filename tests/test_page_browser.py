@@ -551,13 +551,16 @@ def test_its_text_can_be_read(server, open_page, scheme):
 def test_long_names_and_many_outputs_fit(open_page):
     from test_page_answers import network
 
-    names = sorted(f"class-{i:02d}-{'very-' * (i % 9)}long" for i in range(47))
-    with served(network((12, 12), 47, classes=names)) as server:
+    markup = "<img src=x onerror=alert(1)>"
+    names = sorted(f"class-{i:02d}-{'very-' * (i % 9)}long{markup}" for i in range(47))
+    with served(network((12, 12), 47, classes=names), markup) as server:
         for viewport in (WIDE, PHONE):
             page = open_page(server, viewport)
             draw(page, SEVEN)
             is_answered(page, "^class-")
             assert page.locator("#outputs li").count() == 47
+            assert page.locator("img").count() == 0  # names are texts, whatever is in them
+            assert page.locator("#title").inner_text() == markup
             assert page.evaluate("() => document.documentElement.scrollWidth") <= viewport["width"]
             page.close()
 

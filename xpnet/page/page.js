@@ -281,10 +281,9 @@ async function ask() {
   while (answered !== version) {
     question = new AbortController();
     const { signal } = question;
-    let asked = version;
     try {
       if (strokes.length > 0) await pause(PAUSE);
-      asked = version;
+      const asked = version;
       const found = strokes.length > 0 ? await answerOf(greys(), signal) : null;
       if (signal.aborted) continue;
       show(found);
