@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run folder, or the file of a network")
     parser.add_argument("--data-dir", type=Path, help="where MNIST is")
     parser.add_argument("--count", type=int, default=200, help="digits in each condition")
+    parser.add_argument("--only", action="append", choices=photographs.CONDITIONS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="a PNG file for some of the pictures")
     options = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> None:
     print(f"{options.count} digits, of which the network knows {100 * known:.1f} % as they are")
     print("| condition | prepared | as it is |")
     print("|---|---|---|")
-    for name in photographs.CONDITIONS:
+    for name in options.only or photographs.CONDITIONS:
         prepared, plain = measured(network, test, rows, name, options.seed)
         print(f"| {name} | {prepared:.1f} % | {plain:.1f} % |", flush=True)
     if options.sheet is not None:

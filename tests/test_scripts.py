@@ -1,6 +1,7 @@
 """The scripts, run as a user runs them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -192,3 +193,19 @@ def test_golden_runs_are_the_same_again(tmp_path):
     result = run("golden.py", "compare", file, *one)
     assert result.returncode == 1
     assert result.stdout == "MLPRegressor, sgd, float64: figures\n2 runs, 1 different\n"
+
+
+@pytest.mark.mnist
+def test_photographs_are_measured_and_drawn(mnist_dir, tmp_path):
+    pytest.importorskip("PIL")
+    pytest.importorskip("scipy")
+    pytest.importorskip("matplotlib")
+    data = xpnet.load_dataset("mnist", data_dir=mnist_dir).limited(1000)
+    xpnet.fit(xpnet.mlp(784, 10), data, epochs=1, backend="numpy").save(tmp_path / "a.safetensors")
+    result = run(
+        "measure_pictures.py", tmp_path / "a.safetensors", "--data-dir", mnist_dir, "--count", "2",
+        "--only", "wide", "--sheet", tmp_path / "sheet.png",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"\| wide \| \d+\.0 % \| \d+\.0 % \|", result.stdout)
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000

@@ -3,9 +3,11 @@
 from xpnet.network.evaluation import Evaluation, make_evaluator
 from xpnet.network.loading import load
 from xpnet.network.network import Network
+from xpnet.network.pictures import Answer
 from xpnet.network.report import ClassificationReport, RegressionReport, ScoreRow
 
 __all__ = [
+    "Answer",
     "ClassificationReport",
     "Evaluation",
     "Network",
