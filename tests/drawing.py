@@ -48,8 +48,17 @@ def pixels(encoded):
 
 @contextmanager
 def served(network, title="a network", **options):
-    """A server that answers in a thread."""
-    with PageServer(Answers(network, title), **options) as server:
+    """A server that answers in a thread, with what it has said of drawings in `server.said`."""
+    answers, said = Answers(network, title), []
+    answer = answers.answer
+
+    def remembered(drawing):
+        said.append(answer(drawing))
+        return said[-1]
+
+    answers.answer = remembered
+    with PageServer(answers, **options) as server:
+        server.said = said
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -12,6 +12,7 @@ from drawing import ONE, SEVEN, digits_network, drawn, pixels
 import xpnet
 from xpnet import Dense, Network, ReLU, Sequential
 from xpnet.backends import open_backend
+from xpnet.data import Framing
 from xpnet.errors import DataError
 from xpnet.page import Answers
 from xpnet.random import stream
@@ -229,3 +230,19 @@ def numbers(found):
             yield from numbers(value)
     else:
         yield found
+
+
+def test_of_networks_of_dark_ink_and_of_other_numbers(tmp_path):
+    """Of paper that is white, and samples from -1 to 1: as `predict` prepares for them."""
+    from PIL import Image
+
+    framing = Framing((16, 16), "box", (10.0, 10.0), paper=1, black=-1.0, white=1.0)
+    net = network((20, 20), 4, framing=framing)
+    answers = Answers(net)
+    drawing = drawn(SEVEN, answers)
+    Image.fromarray(drawing).save(tmp_path / "seven.png")
+    (expected,) = net.predict_pictures(tmp_path / "seven.png")
+    answer = answers.answer(drawing.tobytes())
+    found = [output["value"] for output in answer["outputs"]]
+    np.testing.assert_allclose(found, expected.probabilities, rtol=0, atol=1e-12)
+    assert pixels(answer["seen"])[0, 0] == 255

@@ -201,3 +201,34 @@ def test_what_is_not_finite_is_looked_at_all_the_same():
     with np.errstate(all="ignore"):
         found = look_inside(whole, PICTURE)
     assert len(found) == 2
+
+
+def test_units_inside_of_a_block_look_through_what_is_below_it():
+    whole = network(NESTED)
+    inside = Sequential(
+        one=Dense(12, 5), two=Tanh(), three=BatchNorm(5), four=ReLU(), five=Dense(5, 5)
+    )
+    homes = {"one": "body.fc", "three": "res.block.bn", "five": "res.block.fc"}
+    arrays = {
+        name: whole.arrays[f"{homes[name.split('.')[0]]}.{name.split('.')[1]}"]
+        for name in (*inside.parameter_shapes(), *inside.buffers())
+    }
+    ends = Network(
+        inside,
+        {name: arrays[name] for name in inside.parameter_shapes()},
+        whole.backend,
+        buffers={name: arrays[name] for name in inside.buffers()},
+        target_kind="values",
+    )
+    _, block, after, _ = look_inside(whole, PICTURE)
+    assert block.names == ("res.block.fc",)
+    np.testing.assert_allclose(block.values, ends.predict(PICTURE[None])[0], rtol=1e-12)
+    for unit in block.strongest:
+        expected = slope(ends, PICTURE, unit.number)
+        np.testing.assert_allclose(unit.weights, expected, rtol=1e-6, atol=1e-8)
+    # Of the sum both ways count, that of the block and that around it.
+    body = below(whole, Sequential(body=NESTED["body"]))
+    for unit in after.strongest:
+        around = slope(body, PICTURE, unit.number)
+        through = slope(ends, PICTURE, unit.number)
+        np.testing.assert_allclose(unit.weights, around + through, rtol=1e-5, atol=1e-8)

@@ -162,7 +162,9 @@ def test_no_host_and_two_hosts(server):
     assert b" 403 " in raw(server, two)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "", "http://127.0.0.1:1", "http://[::1"]
+)
 def test_another_origin_is_refused(server, seven, origin):
     status, _, content = ask(server, "POST", "/answer", seven, {**PICTURE, "Origin": origin})
     assert status == 403
@@ -184,6 +186,8 @@ def test_another_origin_is_refused(server, seven, origin):
         "/page.js%00",
         "http://evil.example/",
         "*",
+        "/[",
+        "/network/",
         "/" + "x" * 5000,
     ],
 )

@@ -112,6 +112,10 @@ class Framing:
         if not fits:
             raise ValueError(f"framing: {shown(self)} does not fit pictures of {shown(shape)}")
 
+    def as_samples(self, brightness: HostArray) -> HostArray:
+        """Brightness from 0 to 1, of any shape, as the numbers that samples have."""
+        return self.black + (self.white - self.black) * brightness
+
     def to_dict(self) -> dict[str, Any]:
         """The framing as JSON values."""
         pairs = {"box": self.box, "centre": self.centre, "stroke": self.stroke}

@@ -113,7 +113,7 @@ class Pictures:
     def _answer(self: Any, path: str, picture: Picture, found: list[Prepared]) -> list[Answer]:
         asked = np.stack([prepared.sample for prepared in found])
         if self.framing is not None:
-            asked = self.framing.black + (self.framing.white - self.framing.black) * asked
+            asked = self.framing.as_samples(asked)
         said = self.predict(asked)
         has_probabilities = self.target_kind != "values"
         probabilities = self.predict_proba(asked) if has_probabilities else said

@@ -130,7 +130,7 @@ class Answers:
         """Brightness from 0 to 1 as a sample of the training: a grey is the same in each colour."""
         framing, shape = self._network.framing, self._network.sample_shape or ()
         if framing is not None:
-            brightness = framing.black + (framing.white - framing.black) * brightness
+            brightness = framing.as_samples(brightness)
         if self._colours is None:
             return brightness
         return np.broadcast_to(np.expand_dims(brightness, self._colours), shape)
@@ -213,9 +213,8 @@ def _in_grey(shape: Shape | None, colours: int | None) -> Shape:
 
 def _names(network: Network, count: int) -> list[str]:
     """What the outputs are called."""
-    if network.classes is None:
-        return [str(i) for i in range(count)]
-    return [one_line(name) for name in network.classes.tolist()]
+    names = getattr(network, "names", network.classes)
+    return [str(i) for i in range(count)] if names is None else [one_line(name) for name in names]
 
 
 def _best(kind: str, numbers: HostArray) -> list[int]:

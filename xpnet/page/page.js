@@ -45,6 +45,7 @@ function clear() {
 
 function changed() {
   version += 1;
+  showBusy();
   element("undo").disabled = past.length === 0;
   for (const id of ["clear", "save"]) element(id).disabled = strokes.length === 0;
   element("invitation").hidden = strokes.length > 0 || cursor !== null;
@@ -76,22 +77,30 @@ function paint(canvas, colour) {
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.setTransform(scale, 0, 0, scale, -margin * scale, -margin * scale);
   context.strokeStyle = context.fillStyle = colour;
-  context.lineCap = "round";
-  for (const [first, ...rest] of strokes) {
-    context.beginPath(); // a line of no length would not be painted: what is clicked is a dot
-    context.arc(first.x, first.y, first.width / 2, 0, 2 * Math.PI);
-    context.fill();
-    let from = first;
-    for (const point of rest) {
-      context.lineWidth = point.width; // its own for each piece: the pressure of a pen changes
+  context.lineCap = context.lineJoin = "round";
+  strokes.forEach((points) => paintStroke(context, points));
+  return context;
+}
+
+function paintStroke(context, [first, ...rest]) {
+  context.beginPath(); // a line of no length would not be painted: what is clicked is a dot
+  context.arc(first.x, first.y, first.width / 2, 0, 2 * Math.PI);
+  context.fill();
+  // As few lines as there can be: where two overlap, their edges look like beads. Only the
+  // pressure of a pen needs more.
+  let from = first;
+  let width = null;
+  for (const point of rest) {
+    if (point.width !== width) {
+      if (width !== null) context.stroke();
+      width = context.lineWidth = point.width;
       context.beginPath();
       context.moveTo(from.x, from.y);
-      context.lineTo(point.x, point.y);
-      context.stroke();
-      from = point;
     }
+    context.lineTo(point.x, point.y);
+    from = point;
   }
-  return context;
+  if (width !== null) context.stroke();
 }
 
 let repainting = false;
@@ -188,10 +197,14 @@ function pointOf(event) {
 function usePointer() {
   field.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || pointer !== null) return; // a second finger, or the palm
-    field.setPointerCapture(event.pointerId);
     cursor = null;
     penDown(pointOf(event));
     pointer = event.pointerId;
+    try {
+      field.setPointerCapture(pointer);
+    } catch {
+      // It is gone already, or another program moves it: then it draws as long as it is inside.
+    }
   });
   field.addEventListener("pointermove", (event) => {
     if (event.pointerId !== pointer) return;
@@ -268,14 +281,14 @@ async function ask() {
   while (answered !== version) {
     question = new AbortController();
     const { signal } = question;
-    let asked = version;
     try {
       if (strokes.length > 0) await pause(PAUSE);
-      asked = version;
+      const asked = version;
       const found = strokes.length > 0 ? await answerOf(greys(), signal) : null;
       if (signal.aborted) continue;
       show(found);
       answered = asked;
+      showBusy();
     } catch (error) {
       if (signal.aborted) continue;
       fail(error);
@@ -310,6 +323,11 @@ function show(found) {
   showOutputs(found?.outputs ?? network.outputs.map((name) => ({ name, value: null })));
   showLayers();
   announceAtRest();
+}
+
+// Whether what is answered is what is drawn: for those who have the page read to them, or test it.
+function showBusy() {
+  element("answers").setAttribute("aria-busy", answered !== version);
 }
 
 function fail(error) {
@@ -352,6 +370,8 @@ function showOutputs(outputs) {
   const list = element("outputs");
   const rows = itemsOf(list, outputs.length, "output-template");
   list.classList.toggle("few", outputs.length <= 12);
+  const longest = Math.max(...outputs.map(({ name }) => name.length));
+  list.style.setProperty("--name", `${Math.min(16, longest + 1)}ch`); // so that all bars are aligned
   list.tabIndex = outputs.length <= 12 ? -1 : 0; // where it is scrolled, also by keys
   const largest = Math.max(...outputs.map(({ value }) => Math.abs(value)), Number.MIN_VALUE);
   const whole = network.kind === "values" ? largest : 1;

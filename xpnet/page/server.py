@@ -22,7 +22,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from socketserver import TCPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from xpnet.errors import AddressError, XpnetError, one_line, reason_of, shown
 from xpnet.network import Network
@@ -80,7 +79,8 @@ class PageServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    # On Windows this would let a second server take the port of the first.
+    # Else a second server could take the port of the first: with some Pythons; on Windows.
+    allow_reuse_port = False
     allow_reuse_address = os.name != "nt"
     request_queue_size = 64
 
@@ -92,7 +92,7 @@ class PageServer(ThreadingHTTPServer):
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             self.address_family, _, _, _, address = found[0]
-            super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
+            super().__init__(address, _Handler)  # type: ignore[arg-type]
         except (OSError, OverflowError, UnicodeError) as error:
             raise AddressError(_why_not(host, port, error)) from error
         self._names = {"localhost", host.lower()}
@@ -217,13 +217,12 @@ class _Handler(BaseHTTPRequestHandler):
                 f"this is not {shown(', '.join(hosts))}: open {self.server.url}",
             )
         origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != hosts[0]:
+        if origin is not None and origin.partition("://")[2] != hosts[0]:
             raise _Refused(HTTPStatus.FORBIDDEN, "a page of another origin asks")
 
     def _content(self) -> tuple[str, bytes]:
         """What is asked for, and of which type it is."""
-        # With the address of a server, as a proxy is asked, it is not ours.
-        path = urlsplit(self.path).path if self.path.startswith("/") else self.path
+        path = self.path.partition("?")[0]
         if path in _FILES:
             self._allow("GET", "HEAD")
             name, kind = _FILES[path]
@@ -240,7 +239,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command not in methods:
             allowed = ", ".join(methods)
             raise _Refused(
-                HTTPStatus.METHOD_NOT_ALLOWED, f"here may be asked by {allowed}", Allow=allowed
+                HTTPStatus.METHOD_NOT_ALLOWED, f"this is asked for by {allowed}", Allow=allowed
             )
 
     def _length(self) -> int:
