@@ -118,7 +118,8 @@ class Epochs:
         self._n_taken = len(epoch.order)
         self.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
         steps = take_steps(
-            backend, self.task.model, self.setup.engine.run, self.state, samples.x, samples.y, epoch,
+            backend, self.task.model, self.setup.engine.run, self.state,
+            samples.x, samples.y, epoch,
             per_call=1 if self._told.callbacks.want_every_step() else backend.steps_per_call,
         )  # fmt: skip
         for state, count in steps:
