@@ -387,7 +387,7 @@ def test_many_labels_of_few_classes_make_no_large_network(tmp_path):
     write_idx(tmp_path / "train-images-idx3-ubyte.gz", np.zeros((labels.size, 1, 1), np.uint8))
     write_idx(tmp_path / "train-labels-idx1-ubyte.gz", labels)
     with pytest.raises(
-        DataError, match="a label is 199999, among 200000 labels, of which 2 differ"
+        DataError, match="a label is 199999, among 200,000 labels, of which 2 differ"
     ):
         load_folder(tmp_path)
     write_idx(tmp_path / "train-labels-idx1-ubyte.gz", np.arange(labels.size, dtype=np.int32))

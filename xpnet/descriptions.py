@@ -4,11 +4,14 @@ A part is a frozen dataclass of numbers and text: a layer, a loss, a constraint.
 another part, or a function, says in its metadata how that is written: `written_as`.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 
@@ -70,11 +73,32 @@ def build_from_fields(kind: type[T], options: Mapping[str, Any]) -> T:
     )
 
 
-def same_description(one: Any, other: Any) -> bool:
-    """Whether two descriptions, as JSON values, are the same: 1 is 1.0, and true is neither.
+def as_json_values(value: Any) -> Any:
+    """What a class of one's own is made with as JSON values, whatever it is: else as text.
 
-    What is not a number, such as the mark of a missing value, is the same as itself.
+    Only to be compared, and read by people: what became text is not made again of it.
     """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): as_json_values(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json_values(one) for one in value]
+    if isinstance(value, set | frozenset):  # whose order is another in each process
+        return sorted((as_json_values(one) for one in value), key=repr)
+    if isinstance(value, float) and not math.isfinite(value):
+        return as_text(value)
+    return value if isinstance(value, bool | int | float | str | None) else as_text(value)
+
+
+def as_text(x: Any) -> str:
+    """Any object as text that is the same in the next process."""
+    text = f"{x.__module__}.{x.__qualname__}" if hasattr(x, "__qualname__") else repr(x)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def same_description(one: Any, other: Any) -> bool:
+    """Whether two descriptions, as JSON values, are the same: 1 is 1.0, and true is neither."""
     pairs = [(one, other)]  # and no recursion: files may have more levels than the stack
     while pairs:
         x, y = pairs.pop()
@@ -86,7 +110,7 @@ def same_description(one: Any, other: Any) -> bool:
             if len(x) != len(y):
                 return False
             pairs += zip(x, y, strict=True)
-        elif isinstance(x, bool) != isinstance(y, bool) or (x != y and not (x != x and y != y)):
+        elif isinstance(x, bool) != isinstance(y, bool) or x != y:
             return False
     return True
 

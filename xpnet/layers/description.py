@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from xpnet.descriptions import as_json_values
 from xpnet.errors import shown
 from xpnet.layers.base import Layer
 
@@ -10,8 +11,11 @@ LAYERS: dict[str, type[Layer]] = {}
 
 
 def describe_layer(layer: Layer) -> dict[str, Any]:
-    """A layer as JSON values, from which `build_layer` makes an equal one."""
-    return {"layer": type(layer).__name__, "options": layer.config()}
+    """A layer as JSON values, from which `build_layer` makes an equal one of xpnet's."""
+    kind = type(layer)
+    options = layer.config()
+    is_own = LAYERS.get(kind.__name__) is kind
+    return {"layer": kind.__name__, "options": options if is_own else as_json_values(options)}
 
 
 def build_layer(description: dict[str, Any]) -> Layer:

@@ -13,9 +13,9 @@ from xpnet.network.network import Network
 from xpnet.network.state import network_arrays, select, trained_params
 from xpnet.schedules import Plateau
 from xpnet.sklearn.fitted import Fitted
-from xpnet.sklearn.plan import Beginning, Plan
 from xpnet.sklearn.progress import Progress, network_copy
 from xpnet.sklearn.settings import check_callbacks, rate_mode
+from xpnet.sklearn.setup import Beginning, Setup
 from xpnet.sklearn.told import Told
 from xpnet.sklearn.warning import warn_of_call
 from xpnet.streams import say
@@ -34,7 +34,7 @@ class Epochs:
 
     Parameters
     ----------
-    plan
+    setup
         What they go by.
     begin
         Where they begin: its state is consumed, and its figures are added to.
@@ -45,17 +45,17 @@ class Epochs:
         Whether none is to follow.
     """
 
-    def __init__(self, plan: Plan, begin: Beginning) -> None:
-        self.plan, self.task, self.settings = plan, plan.task, plan.settings
-        self.backend, self._mode = plan.task.work, rate_mode(plan.settings)
+    def __init__(self, setup: Setup, begin: Beginning) -> None:
+        self.setup, self.task, self.settings = setup, setup.task, setup.settings
+        self.backend, self._mode = setup.task.work, rate_mode(setup.settings)
         self._begin, self.curves, self._best = begin.progress, begin.curves, begin.best
         self.state, self.rate = begin.progress.state, begin.progress.rate
         self._history = list(begin.progress.history)
         self.n_iter, self.stopped, self.are_over, self._n_taken = 0, False, False, 0
-        before = plan.before
+        before = setup.before
         self.t = 0 if before is None else before.t
         self.loss = math.nan if before is None else before.loss
-        measured = plan.samples.held is not None
+        measured = setup.samples.held is not None
         self._told = Told(
             check_callbacks(self.settings.callbacks, measured=measured),
             None if before is None else before.callbacks,
@@ -68,7 +68,7 @@ class Epochs:
         stack.enter_context(self._interrupts).watch()
         self._told.start(
             stack, self._network(), self.state,
-            epochs=self._begin.epochs + self.plan.epochs, steps=self.plan.steps,
+            epochs=self._begin.epochs + self.setup.epochs, steps=self.setup.steps,
         )  # fmt: skip
 
     def take(self) -> None:
@@ -90,17 +90,17 @@ class Epochs:
                 ConvergenceWarning,
             )
         self.are_over = self.stopped or self.task.incremental or failed
-        if not self.are_over and self.n_iter == self.plan.epochs:
+        if not self.are_over and self.n_iter == self.setup.epochs:
             self.are_over = True
             warn_of_call(
-                f"Stochastic Optimizer: Maximum iterations ({self.plan.epochs}) reached "
+                f"Stochastic Optimizer: Maximum iterations ({self.setup.epochs}) reached "
                 f"and the optimization hasn't converged yet.",
                 ConvergenceWarning,
             )
 
     def _start_plateau(self, measured: bool) -> Plateau | None:
         missing = ["test"] if measured else ["validation", "test"]
-        plateau = start_plateau(self.plan.engine.recipe.optimizer, missing)
+        plateau = start_plateau(self.setup.engine.recipe.optimizer, missing)
         if plateau is not None and self._begin.plateau:
             plateau.load_state_dict(self._begin.plateau)
         return plateau
@@ -109,16 +109,17 @@ class Epochs:
 
     def _take_steps(self) -> bool:
         """The steps of the next epoch; False if Ctrl-C came in between."""
-        backend, samples, begin = self.backend, self.plan.samples, self._begin
+        backend, samples, begin = self.backend, self.setup.samples, self._begin
         epoch = make_epoch(
-            begin.epochs + self.n_iter + 1, samples.n_samples, self.plan.batch_size,
+            begin.epochs + self.n_iter + 1, samples.n_samples, self.setup.batch_size,
             seed=begin.seed, shuffle=self.settings.shuffle,
             rows=samples.rows, counts=samples.counts,
         )  # fmt: skip
         self._n_taken = len(epoch.order)
         self.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
         steps = take_steps(
-            backend, self.task.model, self.plan.engine.run, self.state, samples.x, samples.y, epoch,
+            backend, self.task.model, self.setup.engine.run, self.state,
+            samples.x, samples.y, epoch,
             per_call=1 if self._told.callbacks.want_every_step() else backend.steps_per_call,
         )  # fmt: skip
         for state, count in steps:
@@ -131,7 +132,7 @@ class Epochs:
 
     def _finish_epoch(self) -> EpochRecord:
         """The figures of the epoch, and the count of epochs without a better one."""
-        backend, held, state = self.backend, self.plan.samples.held, self.state
+        backend, held, state = self.backend, self.setup.samples.held, self.state
         self.n_iter += 1
         self.t += self._n_taken
         # NumPy's number, as scikit-learn has it: programs round it by its method.
@@ -141,7 +142,7 @@ class Epochs:
             say(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
         found = None
         if held is not None:
-            found = self.plan.engine.evaluate(arrays_of_state(state), held.x, held.y)
+            found = self.setup.engine.evaluate(arrays_of_state(state), held.x, held.y)
             self.curves.measured().append(found.loss)
         self._count(found)
         single = self.task.problem.is_single  # what the network alone predicts is not looked at
@@ -162,7 +163,7 @@ class Epochs:
 
     def _count(self, found: Evaluation | None) -> None:
         """Count the epochs that brought nothing, by the validation score or the training loss."""
-        settings, curves, held = self.settings, self.curves, self.plan.samples.held
+        settings, curves, held = self.settings, self.curves, self.setup.samples.held
         if not settings.early_stopping:
             curves.count_loss(self.loss, settings.tol)
             return
@@ -213,7 +214,7 @@ class Epochs:
             params,
             self.backend,
             buffers=buffers,
-            sample_shape=tuple(self.plan.samples.x.shape[1:]),
+            sample_shape=tuple(self.setup.samples.x.shape[1:]),
             pixel_maximum=1.0,
             target_kind=problem.kind,
             loss=problem.loss,

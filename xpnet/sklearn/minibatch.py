@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from xpnet.sklearn.epochs import Epochs, arrays_of_state
 from xpnet.sklearn.fitted import Fitted
-from xpnet.sklearn.plan import Plan, make_beginning, make_plan
 from xpnet.sklearn.settings import Settings
+from xpnet.sklearn.setup import Setup, make_beginning, make_setup
 from xpnet.sklearn.task import Task
 
 
@@ -25,18 +25,18 @@ def solve(task: Task, settings: Settings, before: Fitted | None) -> Fitted:
     ValueError
         If the samples make no batches, or none can be held back of them.
     """
-    plan = make_plan(task, settings, before)
+    setup = make_setup(task, settings, before)
     try:
-        fitted = _trained(plan) if plan.samples.any_counts else _as_before(plan)
+        fitted = _trained(setup) if setup.samples.any_counts else _as_before(setup)
     finally:
-        plan.engine.forget_samples()
+        setup.engine.forget_samples()
     # The steps are kept for the next partial_fit alone.
-    return replace(fitted, engine=plan.engine if task.incremental else None)
+    return replace(fitted, engine=setup.engine if task.incremental else None)
 
 
-def _trained(plan: Plan) -> Fitted:
+def _trained(setup: Setup) -> Fitted:
     """Epoch after epoch, until a rule or a callback ends the training, or it was the last one."""
-    epochs = Epochs(plan, make_beginning(plan))
+    epochs = Epochs(setup, make_beginning(setup))
     with ExitStack() as stack:
         epochs.start(stack)
         while not epochs.are_over:
@@ -45,13 +45,13 @@ def _trained(plan: Plan) -> Fitted:
     return fitted
 
 
-def _as_before(plan: Plan) -> Fitted:
+def _as_before(setup: Setup) -> Fitted:
     """What a part comes to whose classes have weight 0: it is as if there had been no call."""
-    begin, before = make_beginning(plan), plan.before
+    begin, before = make_beginning(setup), setup.before
     found = {"curves": begin.curves, "progress": begin.progress}
     if before is not None:
         found |= {name: getattr(before, name) for name in ("loss", "n_iter", "t", "callbacks")}
-    return plan.task.fitted(
+    return setup.task.fitted(
         arrays=arrays_of_state({**begin.progress.state, **begin.best}),
         stopped=before is not None and bool(before.stopped),
         **found,

@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.callbacks import Callback
-from xpnet.descriptions import same_description, same_in_words
+from xpnet.descriptions import as_text, same_description, same_in_words
 from xpnet.errors import CheckpointError, counted, one_line, shown
 from xpnet.inputs.sets import Sets
 from xpnet.inputs.validation import Rows
@@ -101,8 +100,8 @@ def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, A
     plan = setup.plan
     training = {
         "model": describe_layer(setup.model),
-        "optimizer": describe(setup.optimizer),
-        "loss": describe(setup.loss),
+        "optimizer": as_text(setup.optimizer),
+        "loss": as_text(setup.loss),
         "seed": describe_seed(plan.seed),
         "batch_size": plan.batch_size,
         "dtype": backend.dtype_name,
@@ -193,12 +192,6 @@ def check_place(saved: Snapshot, epochs: int, steps: int, *, left_out: bool = Fa
             f"resume: does not fit the model: schedule has shape {one_line(schedule.shape)}, the "
             f"training {(epochs * steps,)}"
         )
-
-
-def describe(x: Any) -> str:
-    """An optimizer or a loss as text that is the same in the next process."""
-    text = f"{x.__module__}.{x.__qualname__}" if hasattr(x, "__qualname__") else repr(x)
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def describe_seed(seed: SeedSequence) -> int | dict[str, Any]:

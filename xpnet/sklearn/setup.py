@@ -24,7 +24,7 @@ from xpnet.typing import Array, State
 
 
 @dataclass(frozen=True)
-class Plan:
+class Setup:
     """What the epochs of a call go by, from the first to the last.
 
     Attributes
@@ -76,7 +76,7 @@ class Beginning:
     best: State
 
 
-def make_plan(task: Task, settings: Settings, before: Fitted | None) -> Plan:
+def make_setup(task: Task, settings: Settings, before: Fitted | None) -> Setup:
     """What the epochs of a call go by.
 
     Raises
@@ -90,23 +90,23 @@ def make_plan(task: Task, settings: Settings, before: Fitted | None) -> Plan:
     samples = _training_set(task, settings, seed)
     batch_size = _batch_size(settings, samples.n_samples)
     check_batch_size(task.model, samples.n_samples, batch_size)
-    return Plan(task, settings, before, engine, samples, batch_size)
+    return Setup(task, settings, before, engine, samples, batch_size)
 
 
-def make_beginning(plan: Plan) -> Beginning:
+def make_beginning(setup: Setup) -> Beginning:
     """Where the epochs of a call begin: the training, or what it goes on from."""
-    task, settings = plan.task, plan.settings
-    curves = task.curves(settings, plan.before)
-    state = _initial_state(plan)
+    task, settings = setup.task, setup.settings
+    curves = task.curves(settings, setup.before)
+    state = _initial_state(setup)
     scored = settings.early_stopping and curves.best_validation_score != -math.inf
     best = network_copy(task.work, state) if scored else {}
-    progress = _progress(plan, state)
-    if isinstance(plan.engine.recipe.optimizer.schedule, Schedule):
-        _place_schedule(plan, progress)
+    progress = _progress(setup, state)
+    if isinstance(setup.engine.recipe.optimizer.schedule, Schedule):
+        _place_schedule(setup, progress)
     return Beginning(progress, curves, best)
 
 
-# -- the plan -----------------------------------------------------------------------------------
+# -- the setup ----------------------------------------------------------------------------------
 
 
 def _engine(task: Task, settings: Settings, seed: int, before: Fitted | None) -> Engine:
@@ -143,14 +143,14 @@ def _batch_size(settings: Settings, n_samples: int) -> int:
 # -- the beginning ------------------------------------------------------------------------------
 
 
-def _initial_state(plan: Plan) -> State:
+def _initial_state(setup: Setup) -> State:
     """The state before the first step, of the fitted arrays where there are any."""
-    task, before, recipe = plan.task, plan.before, plan.engine.recipe
+    task, before, recipe = setup.task, setup.before, setup.engine.recipe
     work, structure = task.work, task.structure
     model = task.model if before is None else structure.model(drawn=False)
     state = initial_state(
         work, model, recipe.optimizer, recipe.seed,
-        epochs=plan.settings.max_iter, steps_per_epoch=plan.steps,
+        epochs=setup.settings.max_iter, steps_per_epoch=setup.steps,
     )  # fmt: skip
     if before is None:
         biases = initial_biases(task.model, structure.between, recipe.seed)
@@ -162,15 +162,15 @@ def _initial_state(plan: Plan) -> State:
     return state
 
 
-def _progress(plan: Plan, state: State) -> Progress:
+def _progress(setup: Setup, state: State) -> Progress:
     """Consumes `state`: where the training begins, with what is left of the calls before.
 
     Schedule and arrays of the optimizer are those of a `fit`, and of what goes on from it.
     """
-    task, recipe = plan.task, plan.engine.recipe
+    task, recipe = setup.task, setup.engine.recipe
     optimizer = recipe.optimizer
     begin = Progress(state, recipe.seed, float(optimizer.learning_rate), optimizer)
-    last = None if plan.before is None else plan.before.progress
+    last = None if setup.before is None else setup.before.progress
     if last is None:
         return begin
     begin = replace(begin, epochs=last.epochs, history=last.history)
@@ -187,12 +187,12 @@ def _progress(plan: Plan, state: State) -> Progress:
     return begin
 
 
-def _place_schedule(plan: Plan, begin: Progress) -> None:
+def _place_schedule(setup: Setup, begin: Progress) -> None:
     """Let the schedule begin with the next step; for `partial_fit`, with the next epoch."""
-    work, state, steps = plan.task.work, begin.state, plan.steps
+    work, state, steps = setup.task.work, begin.state, setup.steps
     table = state["schedule"]
     state[SCHEDULE_START] = work.asarray(state["step"], copy=True)
-    if plan.task.incremental:
+    if setup.task.incremental:
         # The parts may be of different sizes: each epoch has its steps of a run of such parts.
         first = min(begin.scheduled * steps, table.shape[0] - 1)
         state["schedule"] = work.asarray(table[first : first + steps], copy=True)
