@@ -139,7 +139,7 @@ def _fitting_optimizer(
     """Adam where numbers are predicted, if nothing was said of the optimizer.
 
     The squared error has no bound, and with the length of steps that suits the cross-entropy of
-    classes plain SGD often diverges.
+    classes plain SGD may diverge.
     """
     options = given if config_file is None else {**read_config(config_file), **given}
     if data.target_kind == "classes" or "optimizer" in options:
