@@ -232,6 +232,11 @@ def test_options_of_tables_are_for_tables():
     assert "this is said of tables" in xp("train", "digits", "--label", "x", code=1).output
     write_shop("shop.csv")
     assert "there is no column 'bys'" in xp("train", "shop.csv", "--label", "bys", code=1).output
+
+
+def test_backends_are_not_compared_by_values():
+    pytest.importorskip("array_api_strict")
+    write_shop("shop.csv")
     parity = xp("parity", "shop.csv", "--label", "price", "--backends", "numpy,array_api_strict",
                 "--epochs", "1", code=2)  # fmt: skip
     assert "has numbers to predict" in parity.output

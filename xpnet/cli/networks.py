@@ -180,10 +180,14 @@ def _load_data(
         data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
         return data, data.test or data.train
     config = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
-    folder = None if data_dir is None else str(data_dir)
     # What was begun with the network of another table, is prepared as that was.
     began = network.table if config.start is not None else None
-    data = config.load_data(folder or config.data_dir, table=began)
+    data = load_dataset(
+        config.dataset,
+        data_dir=data_dir or config.data_dir,
+        table=began,
+        **config.table_options(),
+    )
     if data.table != network.table:
         raise DataError(
             f"{config.dataset}: this table is another one than that which the network was trained "

@@ -103,5 +103,6 @@ def load_dataset(
         return load_folder(name)
     raise DataError(
         f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, "
-        f"a table, or a folder of IDX files or .npy files" + did_you_mean(os.fspath(name), DATASETS)
+        f"or a folder of IDX files or .npy files, or a table"
+        + did_you_mean(os.fspath(name), DATASETS)
     )
