@@ -217,6 +217,16 @@ def clean(table):
     }
 
 
+def test_numbers_that_are_said_to_be_categories():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"floor": pd.Categorical([3, 1, 2, 1] * 5), "y": [0, 1, 1, 0] * 5})
+    data = table_dataset(frame, label="y", test=None)
+    assert data.table.columns[0].categories == ("1", "2", "3")
+    rows, said = data.table.rows("new", columns({"floor": [2, 3]}))
+    assert rows.tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert said == []
+
+
 def test_a_network_takes_the_columns_by_their_names():
     table = people()
     network = trained(table_dataset(table, test=None))

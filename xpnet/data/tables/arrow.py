@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.tables.columns import Column, Table, as_numbers, number_column
+from xpnet.data.tables.columns import Column, Table, as_numbers, as_text, number_column
 from xpnet.data.tables.names import refuse_twice
 from xpnet.data.tables.text import MISSING, Dialect, opened, text_of, words_of
 from xpnet.errors import DataError, one_line, shown
@@ -238,8 +238,8 @@ def _column(what: str, name: str, values: Any) -> Column:
     pa = arrow()
     types, kind = pa.types, values.type
     if types.is_dictionary(kind):
-        values = values.cast(kind.value_type)
-        kind = values.type
+        # Who says that numbers are categories, means it.
+        return as_text(_column(what, name, values.cast(kind.value_type)))
     if types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view":
         return _text_column(values)
     if types.is_boolean(kind):
