@@ -97,7 +97,8 @@ def fit(
     validation
         As `test`, for choices that are made by looking at it, such as `EarlyStopping`; or a
         fraction between 0 and 1 of the training set, which is kept for it and not trained on, drawn
-        by the seed. Where the targets are classes, each has its share.
+        by the seed. Where the targets are classes, each has its share. A `Dataset` may bring its
+        own.
     sample_weight
         What the loss of each training sample is multiplied by: numbers (N,) that are not negative.
         On a batch whose weights are all 0 no step is taken.

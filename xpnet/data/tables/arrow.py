@@ -149,17 +149,10 @@ def read_binary_table(path: Path, ending: str) -> Any:
     try:
         with opened(path) as file:
             content = pa.BufferReader(file.read())
-        if ending in (".parquet", ".pq"):
-            from pyarrow import parquet
-
-            return parquet.read_table(content)
-        if content.read(6) == b"ARROW1" or ending == ".feather":
-            from pyarrow import feather
-
-            content.seek(0)
-            return feather.read_table(content)
-        content.seek(0)
-        return pa.ipc.open_stream(content).read_all()
+        table = _read_binary(content, ending)
+        # A file says where its texts are, and is believed unless it is looked through.
+        table.validate(full=True)
+        return table
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         if isinstance(error, DataError):
             raise
@@ -167,6 +160,21 @@ def read_binary_table(path: Path, ending: str) -> Any:
         raise DataError(
             f"{path}: not a {kind.get(ending, 'Arrow')} file, or a damaged one ({one_line(error)})"
         ) from error
+
+
+def _read_binary(content: Any, ending: str) -> Any:
+    pa = arrow()
+    if ending in (".parquet", ".pq"):
+        from pyarrow import parquet
+
+        return parquet.read_table(content)
+    magic = content.read(6)
+    content.seek(0)
+    if magic == b"ARROW1" or ending == ".feather":
+        from pyarrow import feather
+
+        return feather.read_table(content)
+    return pa.ipc.open_stream(content).read_all()
 
 
 def table_of(
