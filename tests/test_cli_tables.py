@@ -151,9 +151,7 @@ def test_what_is_odd_in_a_table_to_predict_is_said():
     assert "1 in 'colour' of categories that the training table had not: 'green'" in found.stderr
     write_shop("fewer.csv", 3, leave_out=("size", "buys"))
     missing = xp("predict", "run", "fewer.csv", code=1).output
-    assert (
-        "fewer.csv: of the columns that the network was trained on are not here: 'size'" in missing
-    )
+    assert "fewer.csv: of the columns that the network was trained on are not here" in missing
     assert "this is none" in xp("evaluate", "run", "digits", code=1).output
     missing = xp("evaluate", "run", "fewer.csv", code=1).output
     assert "there is no column 'buys'" in missing

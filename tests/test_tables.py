@@ -141,7 +141,7 @@ def test_a_few_whole_numbers_may_be_values():
     table = {"a": np.sqrt(np.arange(12)), "y": [3, 5, 9] * 4}
     data = table_dataset(table, label="y", test=None, target_kind="values")
     np.testing.assert_allclose(data.train.labels.std(), 1, rtol=1e-6)
-    assert repr(data) == "<Dataset table: 12 training and 0 test rows of 1 columns, values of y>"
+    assert repr(data) == "<Dataset table: 12 training and 0 test rows of 1 column, values of y>"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,17 @@ def test_the_preparation_is_saved_with_the_network(tmp_path):
     expected, found = network.predict_table(table), again.predict_table(table)
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     assert again.copy().table == network.table
+
+
+def test_a_training_that_begins_with_a_network_takes_its_preparation():
+    network = trained(table_dataset(people(), test=None))
+    other = people(seed=4)
+    otherwise = table_dataset(other, test=None)
+    with pytest.warns(DataWarning, match=r"table=network\.table"):
+        trained(otherwise, start=network)
+    data = table_dataset(other, test=None, table=network.table)
+    assert trained(data, start=network).table == network.table
+    trained(otherwise, start=network, fresh=("fc1",))
 
 
 def test_a_description_is_json_and_back():

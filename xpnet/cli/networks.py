@@ -179,8 +179,8 @@ def _load_data(
             return data, data.test
         if dataset in DATASETS or not is_table(dataset):
             raise DataError(
-                f"{one_line(dataset)}: the network was trained on a table, and this is none: name a "
-                f"file that has its columns"
+                f"{one_line(dataset)}: the network was trained on a table, and this is none: name "
+                f"a file that has its columns"
             )
         data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
         return data, data.test or data.train

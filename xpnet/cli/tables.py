@@ -11,8 +11,8 @@ import numpy as np
 from xpnet.cli.streams import show, tell
 from xpnet.data.tables.arrow import arrow
 from xpnet.data.tables.files import ending_of, open_table
+from xpnet.data.tables.label import written
 from xpnet.data.tables.pictures import read_unlabelled
-from xpnet.data.tables.preparation import written
 from xpnet.errors import DataError, one_line, readable
 from xpnet.files import cannot_write, write_atomically
 from xpnet.network import Network

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import one_line, shown
+from xpnet.errors import DataWarning, one_line, shown
 from xpnet.inputs.sets import Given
 from xpnet.layers import Layer
 from xpnet.layers.frozen import check_layer_names, freeze_layers
 from xpnet.network.network import Network
 from xpnet.random import Seed, derive
 from xpnet.saving.snapshot import Snapshot
+from xpnet.streams import warn
 from xpnet.typing import HostArray
 
 Names = Collection[str]
@@ -95,15 +96,36 @@ def read_as_by(given: Given, start: Network | None, model: Layer, fresh: Names |
     """Samples as the network took them: its white pixel, if none is known, and its classes.
 
     The classes are those of the last layer, unless that begins anew.
+
+    Warns
+    -----
+    DataWarning
+        If the rows of a table are prepared in another way than those that the network was trained
+        on, and its first layer does not begin anew.
     """
     if not isinstance(start, Network):
         return given
+    first = next(iter(model.parameter_shapes()), "")
+    table = None if given.dataset is None else given.dataset.table
+    if start.table is not None and table not in (None, start.table) and not _is_in(first, fresh):
+        warn(
+            "the table is prepared by means and categories of its own, and the network of start was "
+            "trained on others: prepare it in the same way, as with table_dataset(..., "
+            "table=network.table)",
+            DataWarning,
+            stacklevel=3,
+        )
     if start.input_dtype == "uint8" and given.pixel_maximum is None:
         given = replace(given, pixel_maximum=start.pixel_maximum)
     last = next(reversed(model.parameter_shapes()), "")
-    if not any(last.startswith(f"{name}.") for name in fresh or ()):
+    if not _is_in(last, fresh):
         given = replace(given, classes=start.classes)
     return given
+
+
+def _is_in(parameter: str, layers: Names | None) -> bool:
+    """Whether a parameter is one of these layers."""
+    return any(parameter.startswith(f"{name}.") for name in layers or ())
 
 
 def _taken(
