@@ -109,8 +109,8 @@ def read_as_by(given: Given, start: Network | None, model: Layer, fresh: Names |
     table = None if given.dataset is None else given.dataset.table
     if start.table is not None and table not in (None, start.table) and not _is_in(first, fresh):
         warn(
-            "the table is prepared by means and categories of its own, and the network of start was "
-            "trained on others: prepare it in the same way, as with table_dataset(..., "
+            "the table is prepared by means and categories of its own, and that of start was "
+            "trained on others: prepare it in the same way, as by table_dataset(..., "
             "table=network.table)",
             DataWarning,
             stacklevel=3,
