@@ -39,7 +39,7 @@ from xpnet.training.resume import (
     open_resume,
     settle_as_before,
 )
-from xpnet.training.starting import read_as_by, start_from
+from xpnet.training.starting import read_as_by, start_from, warn_of_other_table
 from xpnet.training.step import arrays_kept, initial_state, is_pure, make_step
 from xpnet.training.watched import check_accuracy, check_monitors
 from xpnet.typing import State
@@ -197,6 +197,7 @@ def fit(
     given = given_samples(data, test, validation, sample_weight)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     given = read_as_by(given, start, model, fresh)
+    warn_of_other_table(given, start, model, fresh, stacklevel=2)
     if given.weighted and not accepts_weight(loss):
         raise TypeError(
             f"{given.weighted} needs a loss that takes weight=..., and {loss!r} does not: give it "

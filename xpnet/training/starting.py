@@ -96,36 +96,46 @@ def read_as_by(given: Given, start: Network | None, model: Layer, fresh: Names |
     """Samples as the network took them: its white pixel, if none is known, and its classes.
 
     The classes are those of the last layer, unless that begins anew.
-
-    Warns
-    -----
-    DataWarning
-        If the rows of a table are prepared in another way than those that the network was trained
-        on, and its first layer does not begin anew.
     """
     if not isinstance(start, Network):
         return given
-    first = next(iter(model.parameter_shapes()), "")
-    table = None if given.dataset is None else given.dataset.table
-    if start.table is not None and table not in (None, start.table) and not _is_in(first, fresh):
-        warn(
-            "the table is prepared by means and categories of its own, and that of start was "
-            "trained on others: prepare it in the same way, as by table_dataset(..., "
-            "table=network.table)",
-            DataWarning,
-            stacklevel=3,
-        )
     if start.input_dtype == "uint8" and given.pixel_maximum is None:
         given = replace(given, pixel_maximum=start.pixel_maximum)
     last = next(reversed(model.parameter_shapes()), "")
-    if not _is_in(last, fresh):
+    if not any(last.startswith(f"{name}.") for name in fresh or ()):
         given = replace(given, classes=start.classes)
     return given
 
 
-def _is_in(parameter: str, layers: Names | None) -> bool:
-    """Whether a parameter is one of these layers."""
-    return any(parameter.startswith(f"{name}.") for name in layers or ())
+def warn_of_other_table(
+    given: Given, start: Network | None, model: Layer, fresh: Names | None, *, stacklevel: int
+) -> None:
+    """Warn where a network is not given the columns of a table as it was trained on them.
+
+    Parameters
+    ----------
+    given, start, model, fresh
+        As for `read_as_by`: nothing is wrong where the first layer begins anew.
+    stacklevel
+        Which caller the warning is shown at, as in `warnings.warn`.
+
+    Warns
+    -----
+    DataWarning
+        If the rows of a table are prepared in another way than those that it was trained on.
+    """
+    if not isinstance(start, Network) or start.table is None or given.dataset is None:
+        return
+    first = next(iter(model.parameter_shapes()), "")
+    anew = any(first.startswith(f"{name}.") for name in fresh or ())
+    if given.dataset.table not in (None, start.table) and not anew:
+        warn(
+            "the table is prepared by means and categories of its own, and the network of "
+            "start was trained on others: prepare it in the same way, as by table_dataset(..., "
+            "table=network.table)",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _taken(
