@@ -16,6 +16,7 @@ from xpnet.cli.help import SectionedCommand
 from xpnet.cli.options import given_options, run_option, run_options, usage_errors
 from xpnet.cli.streams import show
 from xpnet.cli.types import FILE, Words
+from xpnet.data import load_dataset
 from xpnet.drawing import figure_class
 from xpnet.errors import readable
 from xpnet.files import write_atomically, writing
@@ -78,7 +79,8 @@ def parity(
             opened.append(open_backend(name, None, dtype))
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
-    data = config.load_data(config.data_dir).limited(config.limit)
+    data = load_dataset(config.dataset, data_dir=config.data_dir, **config.table_options())
+    data = data.limited(config.limit)
     if data.target_kind == "values":
         raise click.UsageError(
             "backends are compared by the classes that their networks take for others; "

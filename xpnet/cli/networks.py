@@ -11,7 +11,7 @@ from xpnet.cli.options import describe_backend, run_option
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, values_verdict
 from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
-from xpnet.data import Dataset, Split, load_dataset
+from xpnet.data import DATASETS, Dataset, Split, load_dataset
 from xpnet.errors import DataError, RunError, one_line, readable
 from xpnet.network import Network, load
 from xpnet.runs.continuation import trained_on
@@ -86,13 +86,22 @@ def _load_data(
         if network.table is None:
             data = load_dataset(dataset, data_dir=data_dir)
             return data, data.test
+        if dataset in DATASETS or not is_table(dataset):
+            raise DataError(
+                f"{one_line(dataset)}: the network was trained on a table, and this is none: name "
+                f"a file that has its columns"
+            )
         data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
         return data, data.test or data.train
     config = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
-    folder = None if data_dir is None else str(data_dir)
     # What was begun with the network of another table, is prepared as that was.
     began = network.table if config.start is not None else None
-    data = config.load_data(folder or config.data_dir, table=began)
+    data = load_dataset(
+        config.dataset,
+        data_dir=data_dir or config.data_dir,
+        table=began,
+        **config.table_options(),
+    )
     if data.table != network.table:
         raise DataError(
             f"{config.dataset}: this table is another one than that which the network was trained "

@@ -22,7 +22,7 @@ from xpnet.cli.options import (
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, verdict
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
-from xpnet.data import Dataset, TablePreparation
+from xpnet.data import Dataset, TablePreparation, load_dataset
 from xpnet.errors import counted, one_line, readable
 from xpnet.network import Network, load
 from xpnet.optimizers import SGD
@@ -94,7 +94,8 @@ def train(
     config = replace(config, backend=opened.name)
     # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
     data_dir = config.data_dir if resume is None else still_there(config.data_dir)
-    data = config.load_data(data_dir, table=_table_of_start(config, resume if saved else None))
+    began = _table_of_start(config, resume if saved else None)
+    data = load_dataset(config.dataset, data_dir=data_dir, table=began, **config.table_options())
     if resume is None:
         config = _fitting_optimizer(config, data, given, config_file)
     folder = _open_folder(config, data, resume, out, force)
@@ -139,7 +140,7 @@ def _fitting_optimizer(
     """Adam where numbers are predicted, if nothing was said of the optimizer.
 
     The squared error has no bound, and with the length of steps that suits the cross-entropy of
-    classes plain SGD often diverges.
+    classes plain SGD may diverge.
     """
     options = given if config_file is None else {**read_config(config_file), **given}
     if data.target_kind == "classes" or "optimizer" in options:

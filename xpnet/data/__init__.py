@@ -102,7 +102,8 @@ def load_dataset(
     <Dataset digits: 1,438 training and 359 test images of 8 x 8, 10 classes>
     """
     given = [option for option, value in table_options.items() if value is not None]
-    if given and (name in DATASETS or not is_table(name)):
+    is_there = name in DATASETS or os.path.exists(os.path.expanduser(name))  # noqa: PTH110, PTH111
+    if given and is_there and (name in DATASETS or not is_table(name)):
         raise DataError(f"{given[0]}: this is said of tables, and {shown(os.fspath(name))} is none")
     if name in DATASETS:
         return DATASETS[str(name)](data_dir)
@@ -113,5 +114,6 @@ def load_dataset(
         return load_folder(name)
     raise DataError(
         f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, "
-        f"a table, or a folder of IDX files or .npy files" + did_you_mean(os.fspath(name), DATASETS)
+        f"or a folder of IDX files or .npy files, or a table"
+        + did_you_mean(os.fspath(name), DATASETS)
     )

@@ -10,7 +10,7 @@ from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
-from xpnet.data import DATASETS, Dataset, is_table, load_dataset
+from xpnet.data import DATASETS, Dataset, is_table
 from xpnet.dtype_limits import names_in_dtype, problem_in
 from xpnet.errors import counted, one_line, shown
 from xpnet.fields import range_of
@@ -328,13 +328,14 @@ class RunConfig:
 
     # -- what it stands for ---------------------------------------------------------------------
 
-    def load_data(self, data_dir: str | None, **options: Any) -> Dataset:
-        """The data set, whose files are looked for in `data_dir` first; see `load_dataset`."""
+    def table_options(self) -> dict[str, Any]:
+        """What is said of a table: options of `load_dataset`. Of other data sets nothing is."""
         tables = ("label", "test", "test_fraction", "target_kind")
         said = {name: getattr(self, name) for name in tables}
         if self.dataset not in DATASETS and is_table(self.dataset):
+            # What is kept for validation must not be measured.
             said |= {"validation": self.validation, "seed": self.seed}
-        return load_dataset(self.dataset, data_dir=data_dir, **{**said, **options})
+        return said
 
     def model(self, data: Dataset) -> Sequential:
         """The network for a data set: its pixels, or the columns of a table, in; an output for each
