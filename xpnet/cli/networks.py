@@ -50,7 +50,7 @@ def evaluate(
     """
     network = load(run, backend=backend, device=device)
     show(f"backend: {describe_backend(network.backend)}")
-    data = _load_data(run, dataset, data_dir)
+    data = _load_data(run, dataset, data_dir).numbered_by(network.class_names)
     part = data.train if split == "train" else data.test
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
@@ -104,7 +104,7 @@ def _answer(network: Network, path: Path, invert: bool) -> str:
     percent = 100 * numbers.ravel()
     if network.target_kind == "classes":
         best = int(percent.argmax())
-        name = best if network.classes is None else one_line(network.classes[best])
+        name = best if network.names is None else one_line(network.names[best])
         return f"{name}  ({percent[best]:.1f} %)"
     holding = np.flatnonzero(percent > 50)
     said = [f"{label}  ({percent[label]:.1f} %)" for label in holding[:_MOST_SAID].tolist()]
@@ -124,7 +124,7 @@ def plot(run: Path, data_dir: Path | None) -> None:
     if os.path.isfile(run):  # noqa: PTH113 - Path.is_file may raise for want of permission
         raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)
-    data = _load_data(run, None, data_dir)
+    data = _load_data(run, None, data_dir).numbered_by(network.class_names)
     _, split = judged_on(data)
     with _asked(run):
         counts = count_confusions(network, split)

@@ -1,12 +1,13 @@
 """A labelled data set of images, or of the rows of a table, checked when it is made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from xpnet.data.masked import unmasked
-from xpnet.errors import DataError, readable
+from xpnet.errors import DataError, one_line, readable, shown
 from xpnet.typing import HostArray, Shape
 
 if TYPE_CHECKING:
@@ -101,6 +102,12 @@ class Dataset:
         if self.train.images.dtype.kind == "b":
             maximum = 1.0
         object.__setattr__(self, "pixel_maximum", maximum)
+        names = self.class_names
+        if names is not None and (len(names) != self.n_classes or len({*names}) < len(names)):
+            raise DataError(
+                f"{self.name}: class_names must be one for each of {self.n_classes} classes, each "
+                f"another; got {shown(names)}"
+            )
         _check(f"{self.name}: training set", self.train, self.n_classes)
         if self.test is None:
             return
@@ -134,6 +141,35 @@ class Dataset:
     def limited(self, n: int | None) -> Self:
         """The same data set with the first `n` training samples; all of them if `n` is None."""
         return replace(self, train=self.train.first(n))
+
+    def numbered_by(self, names: Sequence[str] | None) -> Self:
+        """The same data set with classes numbered in another order, as that of a network.
+
+        Parameters
+        ----------
+        names
+            The names of the classes in that order: at least those that the data set has. Where it,
+            or they, are None, nothing is changed.
+
+        Raises
+        ------
+        DataError
+            If a class of the data set is not among them.
+        """
+        own = self.class_names
+        if own is None or names is None or tuple(names) == own:
+            return self
+        unknown = [name for name in own if name not in names]
+        if unknown:
+            raise DataError(
+                f"{self.name}: has classes that the network was not trained on: "
+                f"{one_line(', '.join(unknown))}; the network knows {one_line(', '.join(names))}"
+            )
+        places = np.asarray([list(names).index(name) for name in own])
+        splits = [s and Split(s.images, places[s.labels]) for s in (self.train, self.test)]
+        return replace(
+            self, train=splits[0], test=splits[1], n_classes=len(names), class_names=tuple(names)
+        )
 
     def describe(self) -> str:
         """What it is, on one line."""

@@ -10,7 +10,7 @@ from xpnet.data import Dataset
 from xpnet.data.splitting import split_rows
 from xpnet.errors import DataError
 from xpnet.inputs.containers import plain
-from xpnet.inputs.labels import learn_classes
+from xpnet.inputs.labels import fitting_names, learn_classes
 from xpnet.inputs.samples import load_inputs
 from xpnet.inputs.scale import find_pixel_maximum
 from xpnet.inputs.targets import counting_samples, kind_of_targets, load_targets, load_weights
@@ -43,6 +43,8 @@ class Given:
         What pixels are divided by, as far as it is known.
     classes
         What labels that are text or Booleans are numbered by, if not by themselves.
+    class_names
+        What classes that are numbers are called, if they have names.
     """
 
     train: Samples
@@ -51,6 +53,7 @@ class Given:
     sample_weight: Any
     pixel_maximum: float | None
     classes: HostArray | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -91,6 +94,8 @@ class Sets:
         Whether the weight of each row is not 0; None where none is.
     classes
         What the labels are, where they are text or Booleans.
+    class_names
+        What classes that are numbers are called, if they have names.
     target_shape
         The shape of the target of one sample, as it was given.
     """
@@ -106,6 +111,7 @@ class Sets:
     classes: HostArray | None
     target_shape: Shape
     counts: HostArray | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -133,9 +139,9 @@ def given_samples(
         pairs["validation"] = validation
     elif validation is not None:
         validation = check_fraction(validation)
-    maximum = None
+    maximum = names = None
     if isinstance(data, Dataset):
-        maximum = data.pixel_maximum
+        maximum, names = data.pixel_maximum, data.class_names
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
         data = (data.train.images, data.train.labels)
@@ -148,7 +154,14 @@ def given_samples(
             )
         if len(pair) == 2 and _are_sets(pair):
             raise DataError(f"{name} must be a pair (x, y), got a pair of pairs{_hint(pair)}")
-    return Given((data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum)
+    return Given(
+        (data[0], data[1]),
+        pairs.get("test"),
+        validation,
+        sample_weight,
+        maximum,
+        class_names=names,
+    )
 
 
 def _describe(pair: Any) -> str:
@@ -225,7 +238,10 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         )
     test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
     shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
-    return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts)
+    names = None if classes is not None else fitting_names(given.class_names, kind, output)
+    return Sets(
+        x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, names
+    )
 
 
 def _load_pair(

@@ -10,7 +10,7 @@ from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
-from xpnet.inputs.labels import check_classes, decode
+from xpnet.inputs.labels import check_class_names, check_classes, decode
 from xpnet.inputs.samples import home_of, load_inputs
 from xpnet.inputs.targets import load_targets, load_weights
 from xpnet.inputs.weighted import Weighted
@@ -68,6 +68,9 @@ class Network(Foreign, TrainedArrays):
     classes
         The labels that it was trained on where these are text or Booleans, a NumPy array (C,) that
         is sorted: what it predicts. None where labels are integers, the numbers of the outputs.
+    class_names
+        What classes that are numbers are called in reports, pictures and on the command line, such
+        as `("T-shirt/top", "Trouser", ...)`; None where they have no names. It predicts numbers.
     target_shape
         The shape of the target of one sample in its training: () gives predictions (N,) of a single
         output. None, if it is not known, gives (N, 1).
@@ -75,8 +78,8 @@ class Network(Foreign, TrainedArrays):
     Raises
     ------
     ValueError
-        If there is no such kind of targets, there is not one of `classes` for each output, or a
-        number of a layer is 0 or infinite in the dtype of the backend.
+        If there is no such kind of targets, there is not one of `classes`, or of `class_names`, for
+        each output, or a number of a layer is 0 or infinite in the dtype of the backend.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Network(Foreign, TrainedArrays):
         input_dtype: str | None = None,
         classes: Any = None,
         target_shape: Shape | None = None,
+        class_names: Any = None,
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
@@ -116,6 +120,7 @@ class Network(Foreign, TrainedArrays):
         self.input_dtype = input_dtype
         output = model.output_shape(model.input_shape())
         self.classes = check_classes(classes, target_kind, output)
+        self.class_names = check_class_names(class_names, target_kind, output)
         self.target_shape = target_shape
 
     # -- prediction -----------------------------------------------------------------------------
@@ -250,7 +255,8 @@ class Network(Foreign, TrainedArrays):
         x, y
             As in `evaluate`.
         names
-            The names of the classes or labels; if None those of `classes`, or their numbers.
+            The names of the classes or labels; if None `class_names` or those of `classes`, or
+            their numbers.
         top_k
             For classes: how many of the most probable are looked at for the top-k accuracy.
         n_bins
@@ -278,8 +284,7 @@ class Network(Foreign, TrainedArrays):
             outputs = self._parts(backend, x, lambda xp, output: output)
             parts = ((output, y[rows, ...]) for rows, output in outputs)
             if kind == "classes":
-                if names is None and self.classes is not None:
-                    names = [str(name) for name in self.classes.tolist()]
+                names = self.names if names is None else names
                 return report_on_classes(backend, parts, names=names, top_k=top_k, n_bins=n_bins)
             if kind == "multilabel":
                 return report_on_labels(backend, parts, names=names)

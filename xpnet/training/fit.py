@@ -287,6 +287,7 @@ def _network(
         target_kind=sets.kind,
         target_shape=sets.target_shape,
         classes=sets.classes,
+        class_names=sets.class_names,
         loss=loss,
     )
 
