@@ -207,7 +207,7 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
     if not Path(data).is_dir():
         fetch = "import xpnet; xpnet.load_dataset('mnist')"
         call(python, "-c", fetch, env=clean_environment())
-        where = "from xpnet.data.mnist import cache_folder; print(cache_folder())"
+        where = "from xpnet.data.named import cache_folder; print(cache_folder())"
         data = subprocess.check_output([python, "-c", where], cwd=ROOT, text=True).strip()
     needed = {"XPNET_DATA_DIR": data, "XPNET_REQUIRE": "torch,jax,array_api_strict,mnist"}
     with reported(lane, result, True) as options:

@@ -215,9 +215,7 @@ def plot_mistakes(
     wrong = _mistakes(labels, probabilities)
     shown = wrong[:most]
     title = f"{title}\n{_how_many(len(wrong), len(labels), len(shown))}".strip()
-    return _draw_mistakes(
-        images[shown], labels[shown], probabilities[shown], title, class_names
-    )
+    return _draw_mistakes(images[shown], labels[shown], probabilities[shown], title, class_names)
 
 
 def _short_names(names: list[str] | None, n_classes: int) -> list[str]:

@@ -22,7 +22,7 @@ from xpnet.cli.options import (
 from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, judged_on
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
-from xpnet.data import Dataset, load_dataset
+from xpnet.data import DATASETS, Dataset, load_dataset
 from xpnet.errors import one_line, readable
 from xpnet.network import Network
 from xpnet.optimizers import SGD
@@ -32,6 +32,8 @@ from xpnet.runs.continuation import is_finished, open_run, still_there, what_nex
 from xpnet.runs.folder import NumberedRunFolder, RunFolder
 from xpnet.runs.options import Section
 from xpnet.saving import Snapshot
+
+_LONGEST_NOTE = 500
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -70,8 +72,9 @@ def train(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Train a network on DATASET: digits (the default, embedded), mnist, or a folder of IDX
-    or .npy files.
+    """Train a network on DATASET: digits (the default, embedded), mnist, fashion-mnist and
+    others by name; or the path of a table, of a folder of pictures for each class, of IDX, .npy or
+    .npz files, or of an archive of these.
 
     Writes a run folder: the history, a summary, the network, what it takes to go on with or to
     repeat the run, and three pictures.
@@ -155,6 +158,9 @@ def _open_folder(
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
     tell(f"backend: {describe_backend(opened, steps=True)}")
+    if config.dataset not in DATASETS:
+        for note in data.notes:
+            tell(f"data:    {one_line(note, _LONGEST_NOTE)}")
     tell(f"data:    {readable(data.limited(config.limit).describe())}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:

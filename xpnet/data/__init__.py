@@ -1,13 +1,15 @@
-"""Data sets. To add one, write a file here with its loader and name it in `DATASETS`."""
+"""Data sets: by name (`known`), and from files in the forms that people have (`forms`)."""
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, overload
 
 from xpnet.data.dataset import Dataset, DatasetWithTest, Split, check_labels
 from xpnet.data.digits import load_digits
 from xpnet.data.idx import read_idx, write_idx
-from xpnet.data.mnist import load_folder, load_mnist
+from xpnet.data.known import KNOWN, Known
+from xpnet.data.named import load_known, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.preparation import Preparation, flatten, normalize
 from xpnet.data.tables import TablePreparation, is_table, load_table, table_dataset
@@ -18,6 +20,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetWithTest",
+    "Known",
     "Preparation",
     "Split",
     "TablePreparation",
@@ -36,16 +39,28 @@ __all__ = [
     "write_idx",
 ]
 
-DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
+DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], DatasetWithTest]] = {
     "digits": lambda data_dir: load_digits(),
-    "mnist": load_mnist,
+    **{name: partial(load_known, row) for name, row in KNOWN.items()},
 }
 """How each named data set is loaded, given the folder to look in first (or None)."""
 
 
 @overload
 def load_dataset(
-    name: Literal["digits", "mnist"] = "digits",
+    name: Literal[
+        "digits",
+        "mnist",
+        "fashion-mnist",
+        "kmnist",
+        "qmnist",
+        "emnist-balanced",
+        "emnist-letters",
+        "emnist-digits",
+        "emnist-byclass",
+        "emnist-bymerge",
+        "emnist-mnist",
+    ] = "digits",
     *,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> DatasetWithTest: ...
@@ -66,23 +81,24 @@ def load_dataset(
     data_dir: str | os.PathLike[str] | None = None,
     label: str | None = None,
 ) -> Dataset:
-    """Load a data set by name, or from a table, or from a folder of IDX or `.npy` files.
+    """Load a data set by name, or from a file, a folder or an archive in any of the usual forms.
 
     Parameters
     ----------
     name
-        `"digits"`, `"mnist"`, a table or a folder of tables (see `load_table`), or a folder of IDX
-        or `.npy` files (see `load_folder`). A name wins over a folder of the same name; write
-        `./mnist` for the folder. A leading `~` is the user's home.
+        A name of `DATASETS`, such as `"digits"`, `"mnist"` or `"fashion-mnist"`; or the path of
+        files: IDX, `.npy` or `.npz`, a table, pictures in a folder for each class, or an archive of
+        any of these. `Dataset.notes` says what was found. A name wins over a path of the same name;
+        write `./mnist` for the folder. A leading `~` is the user's home.
     data_dir
-        Where to look for files first (see `load_mnist`).
+        Where to look for the files of a name first (see `load_mnist`).
     label
         The column of a table that is to be predicted (see `load_table`).
 
     Raises
     ------
     DataError
-        If there is no such data set, or its files are missing or corrupt.
+        If there is no such data set, or its files are missing, corrupt, or no training data.
 
     Examples
     --------
@@ -91,12 +107,37 @@ def load_dataset(
     """
     if name in DATASETS:
         return DATASETS[str(name)](data_dir)
-    if is_table(name):
-        return load_table(name, label=label)
-    # False where Path.is_dir raises, for want of permission.
-    if os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112
-        return load_folder(name)
+    # os.path: silent where Path's methods raise, for want of permission.
+    if os.path.exists(os.path.expanduser(name)):  # noqa: PTH110, PTH111
+        return load_folder(name, label=label)
     raise DataError(
-        f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, "
-        f"a table, or a folder of IDX files or .npy files" + did_you_mean(os.fspath(name), DATASETS)
+        f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, or "
+        f"the path of a file, a folder or an archive" + did_you_mean(os.fspath(name), DATASETS)
     )
+
+
+def load_folder(path: str | os.PathLike[str], *, label: str | None = None) -> Dataset:
+    """A data set from the path of a file, a folder or an archive, as `load_dataset` reads it.
+
+    Parameters
+    ----------
+    path
+        The path; never a name.
+    label
+        The column of a table that is to be predicted.
+
+    Returns
+    -------
+    data
+        Named after the path. The number of classes is the largest training label plus one, or that
+        of the names. Images of more than 256 MiB in a plain IDX or `.npy` file stay in their file:
+        training reads them batch by batch.
+
+    Raises
+    ------
+    DataError
+        If there are no training data, or they are damaged, or do not belong together.
+    """
+    from xpnet.data.forms import load_path  # late: archives take libraries that nothing else needs
+
+    return load_path(path, label=label)

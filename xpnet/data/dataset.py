@@ -166,9 +166,12 @@ class Dataset:
                 f"{one_line(', '.join(unknown))}; the network knows {one_line(', '.join(names))}"
             )
         places = np.asarray([list(names).index(name) for name in own])
-        splits = [s and Split(s.images, places[s.labels]) for s in (self.train, self.test)]
         return replace(
-            self, train=splits[0], test=splits[1], n_classes=len(names), class_names=tuple(names)
+            self,
+            train=Split(self.train.images, places[self.train.labels]),
+            test=self.test and Split(self.test.images, places[self.test.labels]),
+            n_classes=len(names),
+            class_names=tuple(names),
         )
 
     def describe(self) -> str:

@@ -239,9 +239,7 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
     test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
     shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
     names = None if classes is not None else fitting_names(given.class_names, kind, output)
-    return Sets(
-        x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, names
-    )
+    return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, names)
 
 
 def _load_pair(

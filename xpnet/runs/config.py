@@ -62,7 +62,7 @@ class RunConfig:
     # What each is called, of which type; its default, and what it means; what it may be.
     # fmt: off
     dataset: str = option(
-        "digits", "Name of the data set, or the folder that it is read from.", section=None
+        "digits", "Name of the data set, or the path that it is read from.", section=None
     )
     _: KW_ONLY
     limit: int | None = option(

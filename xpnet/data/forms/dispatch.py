@@ -1,0 +1,202 @@
+"""What a path is: the forms in which people have training data, tried one after the other."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from xpnet.data.dataset import Dataset
+from xpnet.data.forms.array_files import find_idx, find_npy, find_npz
+from xpnet.data.forms.class_folders import find_pictures, why_no_pictures
+from xpnet.data.forms.kinds import HEAD, is_idx, kind_of, kind_of_archive, unzipped_head
+from xpnet.data.forms.places import Folder, Place, Tar, Zip, is_tar, is_zip
+from xpnet.data.forms.roles import role_of
+from xpnet.data.forms.sources import Found
+from xpnet.data.forms.table_files import find_tables
+from xpnet.data.known import FILES
+from xpnet.errors import DataError, one_line, reason_of, shown
+from xpnet.streams import log_info
+
+Find = Callable[[Place, str | None], Found | None]
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form in which training data are kept.
+
+    Attributes
+    ----------
+    find
+        Finds them in a place; called with the place, and with the name of the only file there if
+        that was given itself. None if there are none of this form.
+    alone
+        Whether the form counts only where no other is found, since what it is made of lies beside
+        other data as well.
+    """
+
+    find: Find
+    alone: bool = False
+
+
+FORMS: tuple[Form, ...] = (
+    Form(find_idx),
+    Form(find_npy),
+    Form(find_npz),
+    Form(find_tables),
+    Form(find_pictures, alone=True),
+)
+"""All that there are. To add one, write a file with its `find`, and name it here."""
+
+WANTED = (
+    f"the IDX files {' and '.join(FILES[:2])} (plain or .gz), .npy files or a .npz with x_train and "
+    f"y_train, a table (.csv, .parquet, .arrow, .arff), pictures in a folder for each class, or a "
+    f".zip or .tar.gz of any of these"
+)
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_SHOWN = 8
+
+
+def load_path(path: str | os.PathLike[str], *, label: str | None = None) -> Dataset:
+    """A data set from a file, a folder or an archive, in whichever form it is.
+
+    Parameters
+    ----------
+    path
+        What it is read from; a leading `~` is the user's home.
+    label
+        The column of a table that is to be predicted.
+
+    Returns
+    -------
+    data
+        Named after the path. `Dataset.notes` begins with what was found.
+
+    Raises
+    ------
+    DataError
+        If it holds no training data, or more than one data set, or they are damaged.
+    """
+    path = Path(os.path.expanduser(path))  # noqa: PTH111 - it raises where there is no home
+    with open_place(path) as (place, only):
+        found = _found(place, only, label)
+        if found is None and only is None:
+            inner = [name for name in place.sizes if name.lower().endswith(_ARCHIVES)]
+            if len(inner) == 1 and place.file(inner[0]) is not None:
+                return load_path(path / inner[0], label=label)
+        if found is None:
+            raise DataError(_refusal(place, only))
+        data = found.read(_name_of(path, only))
+    told = f"found {found.what}"
+    log_info("data: %s", told)
+    return replace(data, notes=(told, *data.notes))
+
+
+@contextmanager
+def open_place(path: Path) -> Iterator[tuple[Place, str | None]]:
+    """Where a path leads, and the name of the file there if the path is that of one file.
+
+    Raises
+    ------
+    DataError
+        If there is nothing, it cannot be read, or is an archive that is damaged.
+    """
+    place, only = _place(path)
+    try:
+        yield place, only
+    finally:
+        place.close()
+
+
+def _place(path: Path) -> tuple[Place, str | None]:
+    # os.path: False where Path's methods raise, for want of permission.
+    if os.path.isdir(path):  # noqa: PTH112
+        return Folder(path), None
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise DataError(f"{path}: expected {WANTED}; found {_why_nothing(path)}")
+    head = _head(path)
+    if is_zip(head) and not path.name.lower().endswith(".npz"):
+        return Zip(path), None
+    if is_tar(path, head):
+        return Tar(path), None
+    if is_idx(unzipped_head(head)) or (role_of(path.name) and path.name.lower().endswith(".npy")):
+        return Folder(path.parent, deepest=0), path.name  # the files that belong to it lie beside
+    return Folder(path.parent, only=path.name), path.name
+
+
+def _found(place: Place, only: str | None, label: str | None) -> Found | None:
+    """What lies least deep; where that are several forms nobody knows which is meant."""
+    finds = [
+        (partial(find_tables, label=label) if form.find is find_tables else form.find, form.alone)
+        for form in FORMS
+    ]
+    found = [one for find, alone in finds if not alone and (one := find(place, only)) is not None]
+    if not found:
+        found = [one for find, alone in finds if alone and (one := find(place, only)) is not None]
+    first = [one for one in found if one.depth == min(each.depth for each in found)]
+    if len(first) > 1:
+        said = " and ".join(one.what.partition(":")[0] for one in first)
+        raise DataError(
+            f"{place.path}: found {said}: leave one kind of them there, or give the file that is "
+            f"meant"
+        )
+    return first[0] if first else None
+
+
+def _refusal(place: Place, only: str | None) -> str:
+    """What was found in a place without training data, and what is wanted."""
+    if only is not None:
+        kind = kind_of(_head(place.path / only))
+        if kind is None:
+            kind = f"a file ({shown(_head(place.path / only)[:8])}...)"
+            if role_of(only) is not None:
+                kind = f"{one_line(only)}, and nothing beside it that belongs to it"
+        return f"{place.path / only}: no training data: expected {WANTED}; found {kind}"
+    kind = kind_of_archive(place)
+    if kind is not None:
+        return f"{place.path}: no training data: found {kind}"
+    names = list(place.sizes)
+    names = sorted(names, key=lambda name: (name.count("/"), name))
+    more = "" if len(names) <= _SHOWN else f" and {len(names) - _SHOWN} more"
+    listed = ", ".join(one_line(name, 80) for name in names[:_SHOWN]) + more
+    single = ""
+    if len(names) == 1 and place.file(names[0]) is not None:
+        kind = kind_of(_head(place.path / names[0]))
+        single = f" ({kind})" if kind else ""
+    return (
+        f"{place.path}: no training data: expected {WANTED}{why_no_pictures(place)}; found "
+        f"{listed or 'an empty folder'}{single}"
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+def _why_nothing(path: Path) -> str:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "no such folder or file"
+    except (OSError, ValueError) as error:
+        return f"what cannot be read ({reason_of(error)})"
+    return "a pipe or a device, and no file"
+
+
+def _name_of(path: Path, only: str | None) -> str:
+    """The name of the data set: that of the folder, or of the file without what says its form."""
+    path = path.resolve()
+    if only is not None and role_of(only) is not None and not only.lower().endswith(".npz"):
+        path = path.parent
+    if os.path.isdir(path):  # noqa: PTH112
+        return path.name
+    name = path.name
+    for ending in (".gz", *_ARCHIVES, ".npz", ".npy"):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return Path(name).stem or name
