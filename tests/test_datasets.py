@@ -252,7 +252,8 @@ def test_a_folder_without_the_files_is_refused_with_what_is_there(tmp_path):
     assert "found no such folder" in message(tmp_path / "missing")
     assert "found an empty folder" in message(tmp_path)
     (tmp_path / "notes.txt").touch()
-    assert "found a file" in message(tmp_path / "notes.txt")
+    with pytest.raises(DataError, match=r"notes\.txt: expected a table, found an empty file"):
+        load_folder(tmp_path / "notes.txt")
     assert "found notes.txt" in message(tmp_path)
     (write(tmp_path) / TRAIN[1]).unlink()
     assert f"notes.txt, {TEST[0]}, {TEST[1]}, {TRAIN[0]}" in message(tmp_path)

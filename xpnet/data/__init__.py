@@ -41,7 +41,7 @@ __all__ = [
 
 DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], DatasetWithTest]] = {
     "digits": lambda data_dir: load_digits(),
-    **{name: partial(load_known, row) for name, row in KNOWN.items()},
+    **{name: partial(load_known, name) for name in KNOWN},
 }
 """How each named data set is loaded, given the folder to look in first (or None)."""
 
@@ -111,8 +111,9 @@ def load_dataset(
     if os.path.exists(os.path.expanduser(name)):  # noqa: PTH110, PTH111
         return load_folder(name, label=label)
     raise DataError(
-        f"there is no data set {shown(os.fspath(name))}: give one of {', '.join(DATASETS)}, or "
-        f"the path of a file, a folder or an archive" + did_you_mean(os.fspath(name), DATASETS)
+        f"there is no data set {shown(os.fspath(name))}, nor such a path: give one of "
+        f"{', '.join(DATASETS)}, or the path of a file, a folder or an archive"
+        + did_you_mean(os.fspath(name), DATASETS)
     )
 
 

@@ -24,14 +24,14 @@ _DEEPEST = 3
 
 
 def load_known(
-    row: Known, data_dir: str | os.PathLike[str] | None = None, *, download: bool = True
+    name: str, data_dir: str | os.PathLike[str] | None = None, *, download: bool = True
 ) -> DatasetWithTest:
     """A data set that is known by name, found or downloaded.
 
     Parameters
     ----------
-    row
-        What is known of it.
+    name
+        Its name, as `KNOWN` has it.
     data_dir, download
         As for `load_mnist`.
 
@@ -40,6 +40,7 @@ def load_known(
     DataError
         As `load_mnist` does.
     """
+    row = KNOWN[name]
     searched, others = _folders(row, data_dir), dict[str, str]()
     for folder in searched:
         for data in _candidates(row, folder):
@@ -80,7 +81,7 @@ def load_mnist(
         are not there and cannot be downloaded, or their content is not MNIST's (checked by
         SHA-256).
     """
-    return load_known(KNOWN["mnist"], data_dir, download=download)
+    return load_known("mnist", data_dir, download=download)
 
 
 def cache_folder() -> Path:

@@ -117,7 +117,12 @@ def _check(
 ) -> None:
     if dtype.kind not in ("biufUS" if texts and dtype.itemsize else "biuf"):
         kind = "Python objects" if dtype.hasobject else one_line(dtype)
-        why = ", which may run any program when they are read, and never are" * dtype.hasobject
+        why = ""
+        if dtype.hasobject:
+            why = (
+                ", which may run any program when they are read, and never are: if you know where "
+                "they come from, open the file with numpy.load(..., allow_pickle=True) yourself"
+            )
         raise DataError(
             f"{path}: expected real numbers, found {kind}{why}; numpy.save an array of uint8 or "
             f"float32"

@@ -234,9 +234,11 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         train, validation = [(Rows(backend, x, r), some_rows(backend, y, r)) for r in (rows, kept)]
     elif given.validation is not None:
         validation = _load_pair(
-            backend, model, "validation set", given.validation, x, kind, classes
+            backend, model, "validation set", given.validation, x, kind, classes, maximum
         )
-    test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
+    test = given.test and _load_pair(
+        backend, model, "test set", given.test, x, kind, classes, maximum
+    )
     shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
     names = None if classes is not None else fitting_names(given.class_names, kind, output)
     return Sets(x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, names)
@@ -250,15 +252,17 @@ def _load_pair(
     train_x: Array,
     kind: str,
     classes: HostArray | None,
+    maximum: float,
 ) -> tuple[Array, Array]:
     x = load_inputs(backend, what, pair[0], model)
     uint8, isdtype = backend.xp.uint8, backend.xp.isdtype
     exact = [isdtype(part.dtype, ("bool", "integral")) for part in (train_x, x)]
     # Booleans and integers are divided by the same number, or not at all.
-    if (train_x.dtype == uint8) != (x.dtype == uint8) and not all(exact):
+    either = (train_x.dtype == uint8) != (x.dtype == uint8) or (exact[0] and maximum != 1)
+    if either and not all(exact):
         raise DataError(
-            f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: uint8 is taken as "
-            f"pixels and divided, other dtypes are not; give both in the same way"
+            f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: integers that are "
+            f"pixels are divided, other numbers are not; give both in the same way"
         )
     y = load_targets(backend, what, pair[1], x, model, kind, classes)
     weight = _weight_of(pair)

@@ -94,6 +94,9 @@ def _build(parts: Parts, convert: bool, name: str) -> Dataset:
 def _listed(shown: list[str], path: Path) -> str:
     """The names of some files, without the folder that all are in."""
     names = [name.removeprefix(f"{path}").lstrip("/\\: ") or name for name in shown]
+    files = {name.partition(": ")[0] for name in names}
+    if len(files) == 1 and len(names) > 1:  # arrays of one file
+        names = [names[0], *(name.partition(": ")[2] for name in names[1:])]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(one_line(name, 80) for name in names[:_SHOWN]) + more
 
@@ -144,7 +147,8 @@ def _check_kind(place: Place, name: str, expected: str) -> None:
     """Refuse what is something else than its name says, if it can be said what."""
     with place.open(name) as file:
         head = file.read(HEAD)
-    kind = None if is_idx(unzipped_head(head)) else kind_of(head)
+    known = is_idx(unzipped_head(head)) or head.startswith(b"\x93NUMPY")
+    kind = None if known else kind_of(head)
     if kind is not None:
         raise DataError(f"{place.shown(name)}: expected {expected}, found {kind}")
 

@@ -10,7 +10,14 @@ from pathlib import Path
 from xpnet.data.dataset import Dataset
 from xpnet.data.forms.array_files import find_idx, find_npy, find_npz
 from xpnet.data.forms.class_folders import find_pictures, why_no_pictures
-from xpnet.data.forms.kinds import HEAD, is_idx, kind_of, kind_of_archive, unzipped_head
+from xpnet.data.forms.kinds import (
+    HEAD,
+    is_idx,
+    kind_of,
+    kind_of_archive,
+    kind_of_file,
+    unzipped_head,
+)
 from xpnet.data.forms.places import Folder, Place, Tar, Zip, is_tar, is_zip
 from xpnet.data.forms.roles import role_of
 from xpnet.data.forms.sources import Found
@@ -50,9 +57,9 @@ FORMS: tuple[Form, ...] = (
 """All that there are. To add one, write a file with its `find`, and name it here."""
 
 WANTED = (
-    f"the IDX files {' and '.join(FILES[:2])} (plain or .gz), .npy files or a .npz with x_train and "
-    f"y_train, a table (.csv, .parquet, .arrow, .arff), pictures in a folder for each class, or a "
-    f".zip or .tar.gz of any of these"
+    f"the IDX files {' and '.join(FILES[:2])} (plain or .gz), .npy files or a .npz with x_train "
+    f"and y_train, a table (.csv, .parquet, .arrow, .arff), pictures in a folder for each class, "
+    f"or a .zip or .tar.gz of any of these"
 )
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _SHOWN = 8
@@ -114,7 +121,7 @@ def _place(path: Path) -> tuple[Place, str | None]:
     if os.path.isdir(path):  # noqa: PTH112
         return Folder(path), None
     if not os.path.isfile(path):  # noqa: PTH113
-        raise DataError(f"{path}: expected {WANTED}; found {_why_nothing(path)}")
+        raise DataError(f"{path}: found {_why_nothing(path)}; expected {WANTED}")
     head = _head(path)
     if is_zip(head) and not path.name.lower().endswith(".npz"):
         return Zip(path), None
@@ -146,28 +153,42 @@ def _found(place: Place, only: str | None, label: str | None) -> Found | None:
 
 def _refusal(place: Place, only: str | None) -> str:
     """What was found in a place without training data, and what is wanted."""
-    if only is not None:
-        kind = kind_of(_head(place.path / only))
-        if kind is None:
-            kind = f"a file ({shown(_head(place.path / only)[:8])}...)"
-            if role_of(only) is not None:
-                kind = f"{one_line(only)}, and nothing beside it that belongs to it"
-        return f"{place.path / only}: no training data: expected {WANTED}; found {kind}"
-    kind = kind_of_archive(place)
-    if kind is not None:
-        return f"{place.path}: no training data: found {kind}"
-    names = list(place.sizes)
-    names = sorted(names, key=lambda name: (name.count("/"), name))
-    more = "" if len(names) <= _SHOWN else f" and {len(names) - _SHOWN} more"
-    listed = ", ".join(one_line(name, 80) for name in names[:_SHOWN]) + more
-    single = ""
-    if len(names) == 1 and place.file(names[0]) is not None:
-        kind = kind_of(_head(place.path / names[0]))
-        single = f" ({kind})" if kind else ""
+    where = place.path if only is None else place.path / only
+    found = _listing(place) if only is None else _kind_of_one(place, only)
     return (
-        f"{place.path}: no training data: expected {WANTED}{why_no_pictures(place)}; found "
-        f"{listed or 'an empty folder'}{single}"
+        f"{where}: no training data: found {found}; expected {WANTED}"
+        f"{why_no_pictures(place) if only is None else ''}"
     )
+
+
+def _kind_of_one(place: Place, name: str) -> str:
+    head = _head(place.path / name)
+    if name.lower().endswith(".npz") and is_zip(head):
+        inner = Zip(place.path / name)
+        names = [key.removesuffix(".npy") for key in inner.sizes]
+        inner.close()
+        if "xpnet" in names:
+            return "a saved network and no data to train on: give it to xpnet evaluate"
+        return f"a .npz file with the arrays {_some(names)}, whose names are none of the usual"
+    return kind_of(head) or f"a file that begins with {shown(head[:8])}"
+
+
+def _listing(place: Place) -> str:
+    """The names in a folder or archive; and what the files are, if one thing is known of them."""
+    names = sorted(place.sizes, key=lambda name: (name.count("/"), name))
+    if not names:
+        what = "an empty folder"
+        return (
+            what if isinstance(place, Folder) else "an archive without files (links are no files)"
+        )
+    kinds = {kind for name in names[:_SHOWN] if (kind := kind_of_file(place, name)) is not None}
+    kind = kind_of_archive(place) or (kinds.pop() if len(kinds) == 1 else None)
+    return _some(names) + (f" ({kind})" if kind else "")
+
+
+def _some(names: list[str]) -> str:
+    more = "" if len(names) <= _SHOWN else f" and {len(names) - _SHOWN} more"
+    return ", ".join(one_line(name, 80) for name in names[:_SHOWN]) + more
 
 
 def _head(path: Path) -> bytes:

@@ -68,6 +68,14 @@ _KINDS = (
     Kind("a picture; for a training give a folder with a folder of pictures for each class",
          rb"\x89PNG\r\n|\xff\xd8\xff|GIF8|BM.{4}\0\0|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s"),
     Kind("a PDF document", rb"%PDF"),
+    Kind("a .npy file of Python objects, which may run any program when it is read, and never is: "
+         f"if you know where it comes from, open it with numpy.load(..., allow_pickle=True) "
+         f"yourself, and {CONVERT}", rb"\x93NUMPY[^}]*'descr': '\|O"),
+    Kind("a .npy file whose name does not say what is in it: call the files x_train.npy and "
+         "y_train.npy, x_test.npy and y_test.npy", rb"\x93NUMPY"),
+    Kind("an IDX file whose name does not say what is in it, or that has no partner: call the "
+         "files train-images-idx3-ubyte, train-labels-idx1-ubyte and so on",
+         rb"\0\0[\x08-\x0e][\0-\x20]"),
     Kind(f"a data base of SQLite: {CONVERT}", rb"SQLite format 3"),
     Kind("a text of JSON, which is no table: write it as CSV, with a row for each sample",
          rb"\s*[\[{]\s*[\"\[{]"),
@@ -77,10 +85,11 @@ _KINDS = (
 
 _BY_CONTENT: tuple[tuple[str, str], ...] = (
     (r"(^|/)data\.pkl$", _PYTORCH),
+    (r"(^|/)(model|checkpoint)\.safetensors$", f"the folder of a run: {_NETWORK}"),
     (r"^xl/workbook", "a workbook of Excel: save its sheet as CSV"),
     (r"(^|/)(config\.json|model\.weights\.h5)$", "a network of Keras and no data to train on"),
 )
-"""What a zip archive is, by the names in it."""
+"""What a folder or an archive is, by the names in it."""
 
 
 def kind_of(head: bytes) -> str | None:
@@ -100,7 +109,7 @@ def kind_of_file(place: Place, name: str) -> str | None:
 
 
 def kind_of_archive(place: Place) -> str | None:
-    """What a zip archive is that holds no files for training but belongs to a program."""
+    """What a folder or an archive is that holds no data but belongs to a program."""
     for pattern, kind in _BY_CONTENT:
         if any(re.search(pattern, name) for name in place.sizes):
             return kind
