@@ -147,8 +147,8 @@ def _check_kind(place: Place, name: str, expected: str) -> None:
     """Refuse what is something else than its name says, if it can be said what."""
     with place.open(name) as file:
         head = file.read(HEAD)
-    known = is_idx(unzipped_head(head)) or head.startswith(b"\x93NUMPY")
-    kind = None if known else kind_of(head)
+    inner = unzipped_head(head)
+    kind = None if is_idx(inner) or inner.startswith(b"\x93NUMPY") else kind_of(head)
     if kind is not None:
         raise DataError(f"{place.shown(name)}: expected {expected}, found {kind}")
 

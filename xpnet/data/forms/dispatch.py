@@ -21,6 +21,7 @@ from xpnet.data.forms.kinds import (
 from xpnet.data.forms.places import Folder, Place, Tar, Zip, is_tar, is_zip
 from xpnet.data.forms.roles import role_of
 from xpnet.data.forms.sources import Found
+from xpnet.data.forms.table_files import ENDINGS as TABLE_ENDINGS
 from xpnet.data.forms.table_files import find_tables
 from xpnet.data.known import FILES
 from xpnet.errors import DataError, one_line, reason_of, shown
@@ -61,7 +62,7 @@ WANTED = (
     f"and y_train, a table (.csv, .parquet, .arrow, .arff), pictures in a folder for each class, "
     f"or a .zip or .tar.gz of any of these"
 )
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip", ".tar")
 _SHOWN = 8
 
 
@@ -216,8 +217,11 @@ def _name_of(path: Path, only: str | None) -> str:
         path = path.parent
     if os.path.isdir(path):  # noqa: PTH112
         return path.name
-    name = path.name
-    for ending in (".gz", *_ARCHIVES, ".npz", ".npy"):
-        if name.lower().endswith(ending) and len(name) > len(ending):
-            name = name[: -len(ending)]
-    return Path(name).stem or name
+    if only is None:
+        return _without(path.name, _ARCHIVES)
+    return _without(_without(path.name, (".gz",)), (".npz", ".npy", *TABLE_ENDINGS))
+
+
+def _without(name: str, endings: tuple[str, ...]) -> str:
+    ending = next((end for end in endings if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)] or name

@@ -30,6 +30,7 @@ _USUAL_EXPANSION = 64
 """Pictures come to a tenth; what is packed more densely, and is large, fills the memory."""
 _CHUNK = 1 << 20
 _LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _UNPACKING = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError,
     KeyError, RuntimeError, NotImplementedError, OverflowError, IndexError, OSError,
@@ -102,13 +103,20 @@ class Zip(Place):
     def __init__(self, path: Path, file: IO[bytes] | None = None) -> None:
         with _damage(path):
             self._file = zipfile.ZipFile(path if file is None else file)
+        try:
+            self._look(path, _size(path) if file is None else file.seek(0, 2))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _look(self, path: Path, size: int) -> None:
         entries = [info for info in self._file.infolist() if not info.is_dir()]
         total = sum(info.file_size for info in entries)
-        _check_expansion(path, total, _size(path) if file is None else file.seek(0, 2))
+        _check_expansion(path, total, size)
         if any(info.flag_bits & 1 for info in entries):
             raise DataError(f"{path}: the archive is encrypted: unpack it, and give its folder")
         self._entries = {_safe(path, info.filename): info for info in entries}
-        super().__init__(path, {n: i.file_size for n, i in self._entries.items() if _wanted(n)})
+        Place.__init__(self, path, {n: i.file_size for n, i in self._entries.items() if _wanted(n)})
 
     def open(self, name: str) -> IO[bytes]:
         with _damage(self.shown(name)), self._file.open(self._entries[name]) as file:
@@ -124,9 +132,14 @@ class Tar(Place):
     def __init__(self, path: Path) -> None:
         with _damage(path):
             self._content = _plain(path)
-            self._file = tarfile.open(fileobj=self._content, mode="r:")  # noqa: SIM115
-            members = [m for m in self._file if m.isreg() and not m.issparse()]
-        self._members = {_safe(path, member.name): member for member in members}
+        try:
+            with _damage(path):
+                self._file = tarfile.open(fileobj=self._content, mode="r:")  # noqa: SIM115
+                members = [m for m in self._file if m.isreg() and not m.issparse()]
+            self._members = {_safe(path, member.name): member for member in members}
+        except BaseException:
+            self._content.close()
+            raise
         super().__init__(path, {n: m.size for n, m in self._members.items() if _wanted(n)})
 
     def open(self, name: str) -> IO[bytes]:
@@ -148,6 +161,8 @@ def is_tar(path: Path, head: bytes) -> bool:
     """Whether a file that begins so is a tar archive, which may be compressed."""
     if _unpacker(head) is None:
         return head[257:262] == b"ustar"
+    if path.name.lower().endswith(_TARS):  # also if it is damaged, which is said then
+        return True
     try:
         with _unpacker(head)(path) as file:
             return bool(file.read(512)[257:262] == b"ustar")
@@ -183,14 +198,17 @@ def _plain(path: Path) -> IO[bytes]:
     unpack = _unpacker(head)
     if unpack is None:
         return path.open("rb")
-    content, most = tempfile.TemporaryFile(), max(_SMALL_UNPACKED, 64 * _size(path))  # noqa: SIM115
-    with unpack(path) as packed:
-        while piece := packed.read(_CHUNK):
-            content.write(piece)
-            if content.tell() > most:
-                content.close()
-                _check_expansion(path, most + 1, _size(path))
-    content.seek(0)
+    content, most = tempfile.TemporaryFile(), max(_SMALL_UNPACKED, _USUAL_EXPANSION * _size(path))  # noqa: SIM115
+    try:
+        with unpack(path) as packed:
+            while piece := packed.read(_CHUNK):
+                content.write(piece)
+                if content.tell() > most:
+                    _check_expansion(path, most + 1, _size(path))
+        content.seek(0)
+    except BaseException:
+        content.close()
+        raise
     return cast(IO[bytes], content)
 
 

@@ -16,15 +16,15 @@ from xpnet.data.known import KNOWN, Known
 from xpnet.data.tables import load_table
 from xpnet.errors import DataError, one_line
 
-_ENDINGS = (".csv", ".tsv", ".arff", ".parquet", ".pq", ".feather", ".arrow", ".ipc")
-_TEXT = (".tab", ".txt", ".data")
-"""Endings of tables that are named themselves: in a folder they may be anything."""
+_IN_FOLDERS = (".csv", ".tsv", ".arff", ".parquet", ".pq", ".feather", ".arrow", ".ipc")
+ENDINGS = (*_IN_FOLDERS, ".tab", ".txt", ".data")
+"""What the names of tables end in; of these the last in a folder may be anything."""
 _SHOWN = 4
 
 
 def find_tables(place: Place, only: str | None, *, label: str | None = None) -> Found | None:
     """A table of text, Parquet, Arrow or ARFF; in a folder those for training and for the test."""
-    endings = _ENDINGS + _TEXT * (only is not None)
+    endings = _IN_FOLDERS if only is None else ENDINGS
     names = [name for name in place.sizes if _ending(name) in endings and only in (None, name)]
     if not names:
         return None
