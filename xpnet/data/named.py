@@ -196,7 +196,7 @@ def _other(row: Known, data: Dataset) -> str | None:
     arrays = [array for split in splits for array in (split.images, split.labels)]
     labels = digest(arrays[1])
     other = next(
-        (k.name for k in KNOWN.values() if k is not row and k.sha256 and k.sha256[1] == labels),
+        (k.name for k in KNOWN.values() if k.sha256[1:2] == (labels,) != row.sha256[1:2]),
         None,
     )
     if not row.sha256 or other is not None:
