@@ -86,7 +86,7 @@ def test_data_sets_and_the_variable_may_begin_with_the_home(home, mnist_at_home,
     assert xpnet.load_dataset("~/data/mnist").name == "mnist"
     assert len(load_mnist("~/data").train) == 1438
     xp("train", "~/data/mnist", "--out", "run", *QUICK)
-    assert trained_on("run")[0] == str(home / "data" / "mnist")
+    assert trained_on("run").dataset == str(home / "data" / "mnist")
     monkeypatch.setenv("XPNET_DATA_DIR", "~/data")
     assert len(load_mnist().train) == 1438
     Path("a.toml").write_text("dataset = '~/data/mnist'\nstart = '~/none'\ndata-dir = '~/data'")

@@ -274,7 +274,7 @@ def _draw_mistakes(
     low, high, (height, width) = float(images.min()), float(images.max()), images.shape[1:]
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     names = _short_names(class_names, probabilities.shape[1])
-    small = min(7.5, 60 / max(map(len, names)))
+    small = min(7.5, 45 / max(map(len, names)))
     axes = figure.subplots()  # one for all: matplotlib needs longer for axes than for images
     for i, image in enumerate(images):
         left, top = 1.15 * width * (i % columns), 1.35 * height * (i // columns)

@@ -81,7 +81,13 @@ def parity(
             raise click.UsageError(f"--backends: {error}") from error
     if len({backend.name for backend in opened}) < max(2, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
-    data = load_dataset(config.dataset, data_dir=config.data_dir).limited(config.limit)
+    data = load_dataset(config.dataset, data_dir=config.data_dir, **config.table_options())
+    data = data.limited(config.limit)
+    if data.target_kind == "values":
+        raise click.UsageError(
+            "backends are compared by the classes that their networks take for others; "
+            f"{readable(data.name)} has numbers to predict"
+        )
     show(f"data:  {readable(data.describe())}")
     show(f"model: {config.describe(data)}, {dtype}")
     with usage_errors():

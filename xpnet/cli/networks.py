@@ -10,10 +10,11 @@ import click
 import numpy as np
 
 from xpnet.cli.options import describe_backend, run_option
-from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, values_verdict
 from xpnet.cli.streams import show, tell
+from xpnet.cli.tables import predict_tables
 from xpnet.cli.types import FILE, Words
-from xpnet.data import Dataset, load_dataset
+from xpnet.data import Dataset, Split, is_table, load_dataset
 from xpnet.data.image import check_image_shape, read_image
 from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
 from xpnet.network import Network, load
@@ -50,13 +51,17 @@ def evaluate(
     """
     network = load(run, backend=backend, device=device)
     show(f"backend: {describe_backend(network.backend)}")
-    data = _load_data(run, dataset, data_dir).numbered_by(network.class_names)
-    part = data.train if split == "train" else data.test
+    data, test = _load_data(run, network, dataset, data_dir)
+    part = data.train if split == "train" else test
     if part is None:
         raise DataError(f"{data.name} has no test set: take --split train")
     network.preparation = replace(network.preparation, maximum=data.pixel_maximum)
+    for note in data.notes if dataset is not None else ():
+        tell(f"note: {one_line(note, 500)}", err=True)
     with _asked(run):
-        found = network.evaluate(part.images, part.labels)
+        found: object = network.evaluate(part.images, part.labels)
+        if network.target_kind == "values" and network.table is not None:
+            found = values_verdict(network.report(part.images, part.labels))
     show(f"{readable(data.name)} {split} set: {found}")
 
 
@@ -64,14 +69,31 @@ def evaluate(
 @click.argument("run", type=FILE)
 @click.argument("images", nargs=-1, required=True, type=FILE)
 @click.option("--invert", is_flag=True, help="The pictures are dark ink on white paper.")
-def predict(run: Path, images: tuple[Path, ...], invert: bool) -> None:
-    """Say the class of each picture in IMAGES, as the network of RUN sees it.
+@click.option(
+    "--out", type=FILE, metavar="TABLE", help="Write predictions for tables here: .csv or .parquet."
+)
+def predict(run: Path, images: tuple[Path, ...], invert: bool, out: Path | None) -> None:
+    """Say the class of each picture in IMAGES, or of each row of tables, as the network of RUN
+    sees it.
 
     Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size; they are fitted to the size
     the network was trained on. Of a network of several labels those are said that hold, of one
     that gives values the values.
+
+    A table (CSV, Parquet, Arrow, Feather, ARFF) is answered by a table, with the prediction for
+    each row and the probabilities of the classes: CSV, or the file that --out names.
     """
     network = load(run)
+    tables = [path for path in images if is_table(path)]
+    if tables or network.table is not None:
+        others = [path for path in images if path not in tables]
+        if others and tables:
+            raise click.UsageError(f"give tables or pictures, not both: {others[0]} is no table")
+        with _asked(run):
+            predict_tables(network, images, out)
+        return
+    if out is not None:
+        raise click.UsageError("--out is for predictions for tables")
     try:
         check_image_shape(network.sample_shape)
     except DataError as error:
@@ -124,7 +146,7 @@ def plot(run: Path, data_dir: Path | None) -> None:
     if os.path.isfile(run):  # noqa: PTH113 - Path.is_file may raise for want of permission
         raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)
-    data = _load_data(run, None, data_dir).numbered_by(network.class_names)
+    data, _ = _load_data(run, network, None, data_dir)
     _, split = judged_on(data)
     with _asked(run):
         counts = count_confusions(network, split)
@@ -144,9 +166,31 @@ def _asked(run: Path) -> Iterator[None]:
         raise RunError(f"{run}: the network cannot be asked this: {one_line(error)}") from error
 
 
-def _load_data(run: Path, dataset: str | None, data_dir: Path | None) -> Dataset:
-    """The data set that is named; if none is, the one that the run was trained on."""
+def _load_data(
+    run: Path, network: Network, dataset: str | None, data_dir: Path | None
+) -> tuple[Dataset, Split | None]:
+    """The data set that is named, or the one that the run was trained on; and its test set.
+
+    A table that is named is prepared as that of the training was, and all of it is the test.
+    """
     if dataset is not None:
-        return load_dataset(dataset, data_dir=data_dir)
-    name, folder = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
-    return load_dataset(name, data_dir=data_dir or folder)
+        if network.table is None:
+            data = load_dataset(dataset, data_dir=data_dir).numbered_by(network.class_names)
+            return data, data.test
+        data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
+        return data, data.test or data.train
+    config = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113
+    # What was begun with the network of another table, is prepared as that was.
+    began = network.table if config.start is not None else None
+    data = load_dataset(
+        config.dataset,
+        data_dir=data_dir or config.data_dir,
+        table=began,
+        **config.table_options(),
+    ).numbered_by(network.class_names)
+    if data.table != network.table:
+        raise DataError(
+            f"{config.dataset}: this table is another one than that which the network was trained "
+            f"on; to evaluate on all of it, name it: xpnet evaluate RUN TABLE"
+        )
+    return data, data.test

@@ -141,11 +141,11 @@ def _whole(path: str | Path) -> str:
 
 
 def full_name(dataset: str) -> str:
-    """A data set by its name, or by the whole path of its file or folder."""
+    """A data set by its name, or by the whole path of its folder or file."""
     # os.path: unlike Path's methods it is silent about names that cannot be.
-    path = expanded(dataset)
-    is_path = dataset not in DATASETS and os.path.exists(path)  # noqa: PTH110
-    return str(Path(path).resolve()) if is_path else dataset
+    folder = expanded(dataset)
+    is_path = dataset not in DATASETS and os.path.exists(folder)  # noqa: PTH110
+    return str(Path(folder).resolve()) if is_path else dataset
 
 
 @contextmanager

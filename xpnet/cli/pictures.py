@@ -8,6 +8,7 @@ from xpnet.cli.streams import tell
 from xpnet.data import Dataset, Split
 from xpnet.errors import one_line
 from xpnet.network import Network
+from xpnet.network.report import RegressionReport, Report
 from xpnet.typing import HostArray
 
 _MOST_CLASSES = 1000
@@ -22,7 +23,10 @@ def count_confusions(network: Network, split: Split) -> HostArray | None:
     """The confusion matrix of a split; None where there are too many classes to write one down.
 
     It grows with the square of the number of classes, and of a million entries nobody reads one.
+    Numbers that are predicted have none.
     """
+    if network.target_kind != "classes":
+        return None
     output = network.model.output_shape(network.model.input_shape())
     if output and output[-1] > _MOST_CLASSES:
         return None
@@ -34,6 +38,24 @@ def count_errors(network: Network, split: Split, counts: HostArray | None) -> in
     if counts is None:
         return network.evaluate(split.images, split.labels).errors or 0
     return int(counts.sum() - counts.trace())
+
+
+def verdict(network: Network, split: Split, counts: HostArray | None) -> str:
+    """How good a network is on a split, in a few words: its accuracy, or how far values are off."""
+    if network.target_kind == "values":
+        report = network.report(split.images, split.labels)
+        return values_verdict(report)
+    n, errors = len(split), count_errors(network, split, counts)
+    return f"accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,})"
+
+
+def values_verdict(report: Report) -> str:
+    """How far predicted values are off, in the units of the label, in a few words."""
+    assert isinstance(report, RegressionReport)
+    return (
+        f"root mean squared error {report.root_mean_squared_error:.6g}, mean absolute error "
+        f"{report.mean_absolute_error:.6g}, R² {report.r2:.4f} ({report.count:,} rows)"
+    )
 
 
 def draw_pictures(folder: Path, network: Network, data: Dataset, counts: HostArray | None) -> bool:

@@ -19,18 +19,18 @@ from xpnet.cli.options import (
     run_options,
     usage_errors,
 )
-from xpnet.cli.pictures import count_confusions, count_errors, draw_pictures, judged_on
+from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, verdict
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
-from xpnet.data import DATASETS, Dataset, load_dataset
+from xpnet.data import DATASETS, Dataset, TablePreparation, load_dataset
 from xpnet.errors import one_line, readable
-from xpnet.network import Network
+from xpnet.network import Network, load
 from xpnet.optimizers import SGD
 from xpnet.runs.config import RunConfig
-from xpnet.runs.config_file import read_options
+from xpnet.runs.config_file import read_config, read_options
 from xpnet.runs.continuation import is_finished, open_run, still_there, what_next
 from xpnet.runs.folder import NumberedRunFolder, RunFolder
-from xpnet.runs.options import Section
+from xpnet.runs.options import OptionError, Section
 from xpnet.saving import Snapshot
 
 _LONGEST_NOTE = 500
@@ -97,7 +97,10 @@ def train(
     config = replace(config, backend=opened.name)
     # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
     data_dir = config.data_dir if resume is None else still_there(config.data_dir)
-    data = load_dataset(config.dataset, data_dir=data_dir)
+    began = _table_of_start(config, resume if saved else None)
+    data = load_dataset(config.dataset, data_dir=data_dir, table=began, **config.table_options())
+    if resume is None:
+        config = _fitting_optimizer(config, data, given, config_file)
     folder = _open_folder(config, data, resume, out, force)
     if not quiet:
         _describe(config, opened, data, saved)
@@ -119,6 +122,37 @@ def train(
                 f"stopped after epoch {len(network.history)} of {config.epochs}; "
                 f"go on with: {readable(folder.resume_with)}"
             )
+
+
+def _table_of_start(config: RunConfig, run: Path | None) -> TablePreparation | None:
+    """How the network that a training begins with had its table prepared: its weights are for that.
+
+    None where the first layer begins anew. That of a run that goes on is in its own network, since
+    the other need not be there any more.
+    """
+    if config.start is None:
+        return None
+    network = load(config.start if run is None else run)
+    first = next(iter(network.model.parameter_shapes()), "").rpartition(".")[0]
+    return None if first in (config.fresh or ()) else network.table
+
+
+def _fitting_optimizer(
+    config: RunConfig, data: Dataset, given: dict[str, Any], config_file: Path | None
+) -> RunConfig:
+    """Adam where numbers are predicted, if nothing was said of the optimizer.
+
+    The squared error has no bound, and with the length of steps that suits the cross-entropy of
+    classes plain SGD may diverge.
+    """
+    options = given if config_file is None else {**read_config(config_file), **given}
+    if data.target_kind == "classes" or "optimizer" in options:
+        return config
+    try:
+        adam = RunConfig(**{**options, "optimizer": "adam"})
+    except OptionError:  # an option that Adam has not
+        return config
+    return replace(placed(adam), backend=config.backend)
 
 
 def _resumed(
@@ -158,10 +192,12 @@ def _open_folder(
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
     tell(f"backend: {describe_backend(opened, steps=True)}")
-    if config.dataset not in DATASETS:
-        for note in data.notes:
-            tell(f"data:    {one_line(note, _LONGEST_NOTE)}")
+    found, *notes = data.notes or ("",)
+    if config.dataset not in DATASETS:  # of a path: what it is taken for
+        tell(f"data:    {one_line(found, _LONGEST_NOTE)}")
     tell(f"data:    {readable(data.limited(config.limit).describe())}")
+    for note in notes:
+        tell(f"         {one_line(note, _LONGEST_NOTE)}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:
         begins = "as drawn by the seed" if config.start is None else f"as {one_line(config.start)}"
@@ -200,11 +236,10 @@ def _finish(
     write_summary("pictures")
     draw_pictures(folder.path, network, data, counts)
     seconds = write_summary()
-    n, errors = len(split), count_errors(network, split, counts)
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
     tell(
-        f"{which} accuracy {100 * (n - errors) / n:.2f} % ({errors:,} errors in {n:,}) after "
+        f"{which} {verdict(network, split, counts)} after "
         f"{epochs} epoch{'s' * (epochs > 1)}{best} in {seconds:.1f} s; run folder: "
         f"{readable(str(folder.path))}"
     )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from xpnet.data.dataset import Dataset, DatasetWithTest, Split, check_labels
 from xpnet.data.digits import load_digits
@@ -12,7 +12,13 @@ from xpnet.data.known import KNOWN, Known
 from xpnet.data.named import load_known, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.preparation import Preparation, flatten, normalize
-from xpnet.data.tables import TablePreparation, is_table, load_table, table_dataset
+from xpnet.data.tables import (
+    TablePreparation,
+    check_no_table,
+    is_table,
+    load_table,
+    table_dataset,
+)
 from xpnet.errors import DataError, shown
 from xpnet.suggestions import did_you_mean
 
@@ -71,7 +77,7 @@ def load_dataset(
     name: str | os.PathLike[str],
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    label: str | None = None,
+    **table_options: Any,
 ) -> Dataset: ...
 
 
@@ -79,7 +85,7 @@ def load_dataset(
     name: str | os.PathLike[str] = "digits",
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    label: str | None = None,
+    **table_options: Any,
 ) -> Dataset:
     """Load a data set by name, or from a file, a folder or an archive in any of the usual forms.
 
@@ -92,13 +98,15 @@ def load_dataset(
         write `./mnist` for the folder. A leading `~` is the user's home.
     data_dir
         Where to look for the files of a name first (see `load_mnist`).
-    label
-        The column of a table that is to be predicted (see `load_table`).
+    table_options
+        What is said of a table: `label="income"`, `test="more.csv"`, and the others of
+        `load_table`.
 
     Raises
     ------
     DataError
-        If there is no such data set, or its files are missing, corrupt, or no training data.
+        If there is no such data set, or its files are missing, corrupt, or no training data; or if
+        it is no table, and an option of tables is given.
 
     Examples
     --------
@@ -106,10 +114,11 @@ def load_dataset(
     <Dataset digits: 1,438 training and 359 test images of 8 x 8, 10 classes>
     """
     if name in DATASETS:
+        check_no_table(name, table_options)
         return DATASETS[str(name)](data_dir)
     # os.path: silent where Path's methods raise, for want of permission.
     if os.path.exists(os.path.expanduser(name)):  # noqa: PTH110, PTH111
-        return load_folder(name, label=label)
+        return load_folder(name, **table_options)
     raise DataError(
         f"there is no data set {shown(os.fspath(name))}, nor such a path: give one of "
         f"{', '.join(DATASETS)}, or the path of a file, a folder or an archive"
@@ -117,15 +126,15 @@ def load_dataset(
     )
 
 
-def load_folder(path: str | os.PathLike[str], *, label: str | None = None) -> Dataset:
+def load_folder(path: str | os.PathLike[str], **table_options: Any) -> Dataset:
     """A data set from the path of a file, a folder or an archive, as `load_dataset` reads it.
 
     Parameters
     ----------
     path
         The path; never a name.
-    label
-        The column of a table that is to be predicted.
+    table_options
+        As for `load_dataset`.
 
     Returns
     -------
@@ -141,4 +150,4 @@ def load_folder(path: str | os.PathLike[str], *, label: str | None = None) -> Da
     """
     from xpnet.data.forms import load_path  # late: archives take libraries that nothing else needs
 
-    return load_path(path, label=label)
+    return load_path(path, **table_options)

@@ -69,6 +69,8 @@ class Dataset:
         to predict.
     pixel_maximum
         What integer pixels are divided by to come into [0, 1]; 1 for Boolean ones.
+    validation
+        A set that is kept for validation; None where there is none.
     table
         How rows of a table become the samples; None for all other data sets.
     class_names
@@ -89,6 +91,7 @@ class Dataset:
     test: Split | None
     n_classes: int = 10
     pixel_maximum: float = 255.0
+    validation: Split | None = None
     table: "TablePreparation | None" = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -109,18 +112,22 @@ class Dataset:
                 f"another; got {shown(names)}"
             )
         _check(f"{self.name}: training set", self.train, self.n_classes)
-        if self.test is None:
-            return
-        _check(f"{self.name}: test set", self.test, self.n_classes)
-        if (self.train.images.dtype.kind in "ui") != (self.test.images.dtype.kind in "ui"):
+        for what, split in (("test", self.test), ("validation", self.validation)):
+            if split is not None:
+                self._check_like_training(what, split)
+
+    def _check_like_training(self, what: str, split: Split) -> None:
+        """Refuse a set of other images than those of the training set."""
+        _check(f"{self.name}: {what} set", split, self.n_classes)
+        if (self.train.images.dtype.kind in "ui") != (split.images.dtype.kind in "ui"):
             raise DataError(
-                f"{self.name}: training images are {self.train.images.dtype}, test images "
-                f"{self.test.images.dtype}: integers are divided by pixel_maximum, others are not"
+                f"{self.name}: training images are {self.train.images.dtype}, {what} images "
+                f"{split.images.dtype}: integers are divided by pixel_maximum, others are not"
             )
-        if self.test.images.shape[1:] != self.image_shape:
+        if split.images.shape[1:] != self.image_shape:
             raise DataError(
                 f"{self.name}: training images have shape {self.image_shape}, "
-                f"test images {self.test.images.shape[1:]}"
+                f"{what} images {split.images.shape[1:]}"
             )
 
     @property

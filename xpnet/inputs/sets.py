@@ -45,6 +45,8 @@ class Given:
         What labels that are text or Booleans are numbered by, if not by themselves.
     class_names
         What classes that are numbers are called, if they have names.
+    dataset
+        The data set that they are of, if they were given so.
     """
 
     train: Samples
@@ -54,6 +56,7 @@ class Given:
     pixel_maximum: float | None
     classes: HostArray | None = None
     class_names: tuple[str, ...] | None = None
+    dataset: Dataset | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -139,11 +142,15 @@ def given_samples(
         pairs["validation"] = validation
     elif validation is not None:
         validation = check_fraction(validation)
-    maximum = names = None
+    maximum = names = dataset = None
     if isinstance(data, Dataset):
+        dataset = data
         maximum, names = data.pixel_maximum, data.class_names
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
+        if validation is None and data.validation is not None:
+            validation = (data.validation.images, data.validation.labels)
+            pairs["validation"] = validation
         data = (data.train.images, data.train.labels)
     pairs["data"] = data
     for name, pair in pairs.items():
@@ -161,6 +168,7 @@ def given_samples(
         sample_weight,
         maximum,
         class_names=names,
+        dataset=dataset,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from xpnet.backends import Backend
-from xpnet.data import Preparation
+from xpnet.data import Preparation, TablePreparation
 from xpnet.history import History
 from xpnet.layers import Layer
 from xpnet.losses import LossFunction
@@ -22,6 +22,7 @@ class TrainedArrays:
     history: History
     sample_shape: Shape | None
     preparation: Preparation
+    table: TablePreparation | None
     input_dtype: str | None
     target_kind: str
     target_shape: Shape | None

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.backends import DTYPES
 from xpnet.checks import LARGEST, finite_number, positive_integer
+from xpnet.data import TablePreparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
@@ -26,6 +27,7 @@ def network_metadata(network: TrainedArrays) -> dict[str, Any]:
         "dtype": network.backend.dtype_name,
         "sample_shape": network.sample_shape,
         "pixel_maximum": network.pixel_maximum,
+        "table": None if network.table is None else network.table.to_dict(),
         "input_dtype": network.input_dtype,
         "target_kind": network.target_kind,
         **target_metadata(network),
@@ -93,6 +95,7 @@ def _dtype_name(value: Any) -> str | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "sample_shape": lambda value: _shape("sample_shape", value, least=1),
     "pixel_maximum": lambda value: finite_number("pixel_maximum", value, above=0),
+    "table": lambda value: None if value is None else TablePreparation.from_dict(value),
     "input_dtype": _dtype_name,
     "target_kind": lambda value: _one_of(TARGET_KINDS, value),
     "target_shape": lambda value: _shape("target_shape", value, least=0),
@@ -102,9 +105,25 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 """How each entry of the metadata becomes the argument of `Network` of the same name."""
 
 _ADDED: dict[str, Any] = {
-    "input_dtype": None, "target_kind": "classes", "target_shape": None, "loss": None,
+    "table": None, "input_dtype": None, "target_kind": "classes", "target_shape": None,
+    "loss": None,
 }  # fmt: skip
 """The entries that older files lack, and what they then are."""
+
+
+def check_table(model: Layer, table: TablePreparation | None, target_kind: str) -> None:
+    """Check that a model takes what rows of a table become, and predicts what its label is.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if table is not None:
+        takes = model.input_shape()
+        gives = model.output_shape(takes)
+        inputs = None if takes is None else math.prod(takes)
+        table.check_fits(inputs, None if gives is None else math.prod(gives), target_kind)
 
 
 def check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None:
@@ -120,6 +139,7 @@ def check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None
         wanted = model.input_shape()
         rows = wanted is not None and len(wanted) == 1
         model.output_shape((math.prod(shape),) if rows else shape)
+    check_table(model, details["table"], details["target_kind"])
     check_numbers(dtype, model, loss)
     if isinstance(loss, Loss):
         check_loss_fits(model, loss)

@@ -6,7 +6,8 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.checks import positive_integer
-from xpnet.data import Preparation
+from xpnet.data import Preparation, TablePreparation
+from xpnet.data.tables.arrow import is_frame
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
@@ -20,7 +21,7 @@ from xpnet.metrics import predicted_classes
 from xpnet.network.arrays import TrainedArrays
 from xpnet.network.evaluation import Evaluation, make_evaluator
 from xpnet.network.foreign import Foreign
-from xpnet.network.metadata import network_metadata
+from xpnet.network.metadata import check_table, network_metadata
 from xpnet.network.output import check_loss_fits, check_output
 from xpnet.network.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
 from xpnet.network.report import (
@@ -31,11 +32,12 @@ from xpnet.network.report import (
     report_on_values,
 )
 from xpnet.network.state import load_array
+from xpnet.network.tabular import Tabular, in_units, pair_of, samples_of
 from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
 
-class Network(Foreign, TrainedArrays):
+class Network(Foreign, Tabular, TrainedArrays):
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
 
     It can be pickled, for other processes and caches; files to keep are written by `save`.
@@ -58,6 +60,9 @@ class Network(Foreign, TrainedArrays):
         What integer and Boolean inputs are divided by. Floating-point ones are taken as they are.
     preparation
         How samples become what the layers take, by `pixel_maximum`; to be replaced for another.
+    table
+        How the rows of tables are prepared, and what the label is, where it was trained on a table;
+        else None. Then a table can be given as `x`, with the label in it, or as `y`.
     input_dtype
         The dtype of the samples that it was trained on, such as `"uint8"`; None if not known.
     target_kind
@@ -98,6 +103,7 @@ class Network(Foreign, TrainedArrays):
         classes: Any = None,
         target_shape: Shape | None = None,
         class_names: Any = None,
+        table: TablePreparation | None = None,
     ) -> None:
         if target_kind not in TARGET_KINDS:
             raise ValueError(
@@ -115,6 +121,8 @@ class Network(Foreign, TrainedArrays):
         self.preparation = Preparation(
             float(pixel_maximum), backend.dtype_name, model.input_shape()
         )
+        check_table(model, table, target_kind)
+        self.table = table
         self.target_kind = target_kind
         self.loss = loss
         self.input_dtype = input_dtype
@@ -148,6 +156,8 @@ class Network(Foreign, TrainedArrays):
         DataError
             If the shape does not fit, or a value is not finite, missing or masked.
         """
+        if self.table is not None and is_frame(x):
+            return self.predict_table(x).predictions
         backend, predicted = self._map(x, PREDICTIONS[self.target_kind])
         with backend.scope():
             return decode(backend, self.classes, predicted)
@@ -169,10 +179,11 @@ class Network(Foreign, TrainedArrays):
                 "predict_proba: this network was trained on real numbers and gives values, not "
                 "probabilities; take predict"
             )
+        x = samples_of(self.table, "predict_proba", x)
         return self._map(x, PROBABILITIES[self.target_kind])[1]
 
     def evaluate(
-        self, x: Any, y: Any, *, sample_weight: Any = None, loss: LossFunction | None = None
+        self, x: Any, y: Any = None, *, sample_weight: Any = None, loss: LossFunction | None = None
     ) -> Evaluation:
         """Loss, accuracy and number of errors on samples with known targets.
 
@@ -196,6 +207,7 @@ class Network(Foreign, TrainedArrays):
             If the loss does not fit its outputs.
         """
         backend, kind = self.backend, self.target_kind
+        x, y = pair_of(self.table, "evaluate", x, y)
         if loss is not None:
             check_output(self.model, loss)
         loss = loss or self.loss or DEFAULT_LOSSES[kind]
@@ -211,7 +223,7 @@ class Network(Foreign, TrainedArrays):
             )
             return evaluate(self.arrays, x, y)
 
-    def confusion_matrix(self, x: Any, y: Any) -> HostArray:
+    def confusion_matrix(self, x: Any, y: Any = None) -> HostArray:
         """How often each class was taken for each, as a NumPy array of integers (C, C).
 
         Entry (i, j) counts the samples of class i that were predicted as class j, in the order of
@@ -228,6 +240,7 @@ class Network(Foreign, TrainedArrays):
                 f"{shown(self.target_kind)}, which are not classes; take report"
             )
         backend = self.backend
+        x, y = pair_of(self.table, "confusion_matrix", x, y)
         with backend.scope():
             x = load_inputs(backend, "confusion_matrix", x, self.model)
             y = load_targets(backend, "confusion_matrix", y, x, self.model, classes=self.classes)
@@ -242,7 +255,7 @@ class Network(Foreign, TrainedArrays):
     def report(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         names: Sequence[str] | None = None,
         top_k: int = 5,
@@ -278,6 +291,7 @@ class Network(Foreign, TrainedArrays):
         backend, kind = self.backend, self.target_kind
         top_k = positive_integer("report: top_k", top_k)
         n_bins = positive_integer("report: n_bins", n_bins)
+        x, y = pair_of(self.table, "report", x, y)
         with backend.scope():
             x = load_inputs(backend, "report", x, self.model)
             y = load_targets(backend, "report", y, x, self.model, kind, self.classes)
@@ -288,7 +302,7 @@ class Network(Foreign, TrainedArrays):
                 return report_on_classes(backend, parts, names=names, top_k=top_k, n_bins=n_bins)
             if kind == "multilabel":
                 return report_on_labels(backend, parts, names=names)
-            return report_on_values(backend, parts)
+            return in_units(self.table, report_on_values(backend, parts))
 
     def _map(self, x: Any, head: Any) -> tuple[Backend, Array]:
         """Where `x` lives, and `head(xp, output)` of the network's output, chunk by chunk."""

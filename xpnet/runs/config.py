@@ -10,14 +10,14 @@ from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
-from xpnet.data import Dataset
+from xpnet.data import DATASETS, Dataset
 from xpnet.dtype_limits import problem_in
 from xpnet.errors import one_line, shown
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS
 from xpnet.layers.dropout import rate_problem
-from xpnet.losses import SoftmaxCrossEntropy
+from xpnet.losses import LossFunction, SoftmaxCrossEntropy, mean_squared_error
 from xpnet.model import Sequential, mlp
 from xpnet.network.loading import load
 from xpnet.network.network import Network
@@ -68,6 +68,23 @@ class RunConfig:
     limit: int | None = option(
         None, "Train on the first N samples only.",
         section=Section.DATA, at_least=1,
+    )
+    label: str | None = option(
+        None, "Of a table: the column that is to be predicted.",
+        section=Section.DATA, metavar="NAME",
+    )
+    test: str | None = option(
+        None, "Of a table: another table to test on.",
+        section=Section.DATA, path="file", metavar="TABLE",
+    )
+    test_fraction: float | None = option(
+        None, "Of a table without another to test on: the fraction that is kept for the test, "
+        "{range}; a fifth if not given, and of pixels nothing.",
+        section=Section.DATA, at_least=0, below=1,
+    )
+    target_kind: str | None = option(
+        None, "Of a table: whether the label is classes or values, if that is in doubt.",
+        section=Section.DATA, choices=("classes", "values"),
     )
     validation: float | None = option(
         None, "Fraction of the training set that is kept for validation, {range}.",
@@ -308,12 +325,23 @@ class RunConfig:
 
     # -- what it stands for ---------------------------------------------------------------------
 
+    def table_options(self) -> dict[str, Any]:
+        """What is said of a table: options of `load_dataset`. Of other data sets nothing is."""
+        tables = ("label", "test", "test_fraction", "target_kind")
+        said = {name: getattr(self, name) for name in tables}
+        if self.dataset not in DATASETS:
+            # What is kept for validation must not be measured.
+            said |= {"validation": self.validation, "seed": self.seed}
+        return said
+
     def model(self, data: Dataset) -> Sequential:
-        """The network for a data set: its pixels in, its classes out."""
+        """The network for a data set: its pixels, or the columns of a table, in; an output for each
+        class, or one for a number.
+        """
         return mlp(
             math.prod(data.image_shape),
             *self.hidden,
-            data.n_classes,
+            data.n_outputs,
             activation=ACTIVATIONS[self.activation](),
             dropout=self.dropout,
             init_weight=INITIALIZERS[self.init],
@@ -372,17 +400,34 @@ class RunConfig:
             start=start,
             freeze=self.freeze,
             fresh=self.fresh,
-            **self.fit_options(),
+            **self.fit_options(data.target_kind) | self._kept_already(data),
         )
 
-    def fit_options(self) -> dict[str, Any]:
-        """The options of `fit` that the configuration determines, but for callbacks."""
+    def _kept_already(self, data: Dataset) -> dict[str, Any]:
+        """Of a table the part for validation was kept before it was measured."""
+        return {} if data.validation is None else {"validation": None}
+
+    def fit_options(self, target_kind: str = "classes") -> dict[str, Any]:
+        """The options of `fit` that the configuration determines, but for callbacks.
+
+        The loss is the cross-entropy of classes, or the mean squared error of values.
+
+        Raises
+        ------
+        OptionError
+            If there is label smoothing, and no classes.
+        """
+        loss: LossFunction = SoftmaxCrossEntropy(self.label_smoothing)
+        if target_kind == "values":
+            if self.label_smoothing:
+                raise OptionError("label_smoothing", "is for classes, and here are numbers")
+            loss = mean_squared_error
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
             "optimizer": self.build_optimizer(),
-            "loss": SoftmaxCrossEntropy(self.label_smoothing),
+            "loss": loss,
             "validation": self.validation,
             "seed": self.seed,
             "train_metrics": self.train_metrics,
@@ -390,7 +435,7 @@ class RunConfig:
 
     def describe(self, data: Dataset) -> str:
         """The network in a few words, such as `784-128-10, relu, 101,770 parameters`."""
-        sizes = (math.prod(data.image_shape), *self.hidden, data.n_classes)
+        sizes = (math.prod(data.image_shape), *self.hidden, data.n_outputs)
         words = ["-".join(map(str, sizes))]
         if self.hidden:
             words += ["batch norm"] * self.batch_norm + [self.activation]

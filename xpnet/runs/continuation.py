@@ -135,8 +135,10 @@ def still_there(folder: str | None) -> str | None:
     return folder if folder is not None and os.path.isdir(folder) else None  # noqa: PTH112
 
 
-def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """The data set of a run, finished or not, and where its files were found, if that is there.
+def trained_on(path: str | os.PathLike[str]) -> RunConfig:
+    """The configuration of a run, finished or not: its data set, and where its files were found.
+
+    The folder that they were found in is left out if it is not there.
 
     Raises
     ------
@@ -156,4 +158,4 @@ def trained_on(path: str | os.PathLike[str]) -> tuple[str, str | None]:
         raise RunError(f"{error.problem}") from error
     except OSError as error:
         raise RunError(f"{file}: cannot be read: {reason_of(error)}") from error
-    return config.dataset, still_there(config.data_dir)
+    return replace(config, data_dir=still_there(config.data_dir))

@@ -9,7 +9,7 @@ from typing import Any
 from xpnet.backends import Backend, open_backend
 from xpnet.callbacks.base import Callback, CallbackList, saves
 from xpnet.checks import positive_integer
-from xpnet.data import Dataset
+from xpnet.data import Dataset, TablePreparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.history import History
 from xpnet.inputs.batches import check_batch_size, visited_samples
@@ -240,7 +240,8 @@ def fit(
         )  # fmt: skip
         if saved is not None:
             state = load_state(opened, saved, state)
-        network = _network(opened, model, loss, sets, state, saved)
+        table = None if given.dataset is None else given.dataset.table
+        network = _network(opened, model, loss, sets, state, saved, table)
         plan = Plan(
             epochs=epochs,
             batch_size=batch_size,
@@ -272,6 +273,7 @@ def _network(
     sets: Sets,
     state: State,
     saved: Snapshot | None,
+    table: TablePreparation | None,
 ) -> Network:
     """The network as it is before the next step; the loop gives it the arrays of each epoch."""
     params, buffers = network_arrays(model, state)
@@ -283,6 +285,7 @@ def _network(
         history=None if saved is None else History(saved.records),
         sample_shape=tuple(sets.x.shape[1:]),
         pixel_maximum=sets.pixel_maximum,
+        table=table,
         input_dtype=dtype_name(sets.x),
         target_kind=sets.kind,
         target_shape=sets.target_shape,

@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from xpnet.data.dataset import Dataset
 from xpnet.data.forms.array_files import find_idx, find_npy, find_npz
@@ -24,6 +24,7 @@ from xpnet.data.forms.sources import Found
 from xpnet.data.forms.table_files import ENDINGS as TABLE_ENDINGS
 from xpnet.data.forms.table_files import find_tables
 from xpnet.data.known import FILES
+from xpnet.data.tables import check_no_table
 from xpnet.errors import DataError, one_line, reason_of, shown
 from xpnet.streams import log_info
 
@@ -66,15 +67,15 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip", 
 _SHOWN = 8
 
 
-def load_path(path: str | os.PathLike[str], *, label: str | None = None) -> Dataset:
+def load_path(path: str | os.PathLike[str], **table_options: Any) -> Dataset:
     """A data set from a file, a folder or an archive, in whichever form it is.
 
     Parameters
     ----------
     path
         What it is read from; a leading `~` is the user's home.
-    label
-        The column of a table that is to be predicted.
+    table_options
+        What is said of a table: options of `load_table`.
 
     Returns
     -------
@@ -88,14 +89,16 @@ def load_path(path: str | os.PathLike[str], *, label: str | None = None) -> Data
     """
     path = Path(os.path.expanduser(path))  # noqa: PTH111 - it raises where there is no home
     with open_place(path) as (place, only):
-        found = _found(place, only, label)
+        found = _found(place, only)
         if found is None and only is None:
             inner = [name for name in place.sizes if name.lower().endswith(_ARCHIVES)]
             if len(inner) == 1 and place.file(inner[0]) is not None:
-                return load_path(path / inner[0], label=label)
+                return load_path(path / inner[0], **table_options)
         if found is None:
             raise DataError(_refusal(place, only))
-        data = found.read(_name_of(path, only))
+        if not found.is_table:
+            check_no_table(path, table_options)
+        data = found.read(_name_of(path, only), **(table_options if found.is_table else {}))
     told = f"found {found.what}"
     log_info("data: %s", told)
     return replace(data, notes=(told, *data.notes))
@@ -133,15 +136,12 @@ def _place(path: Path) -> tuple[Place, str | None]:
     return Folder(path.parent, only=path.name), path.name
 
 
-def _found(place: Place, only: str | None, label: str | None) -> Found | None:
+def _found(place: Place, only: str | None) -> Found | None:
     """What lies least deep; where that are several forms nobody knows which is meant."""
-    finds = [
-        (partial(find_tables, label=label) if form.find is find_tables else form.find, form.alone)
-        for form in FORMS
-    ]
-    found = [one for find, alone in finds if not alone and (one := find(place, only)) is not None]
-    if not found:
-        found = [one for find, alone in finds if alone and (one := find(place, only)) is not None]
+    found: list[Found] = []
+    for alone in (False, True):
+        forms = [form for form in FORMS if form.alone == alone and not found]
+        found += [one for form in forms if (one := form.find(place, only)) is not None]
     first = [one for one in found if one.depth == min(each.depth for each in found)]
     if len(first) > 1:
         said = " and ".join(one.what.partition(":")[0] for one in first)

@@ -52,12 +52,15 @@ class Found:
     depth
         How many folders below the place they lie.
     read
-        Reads them; called with a name for the data set.
+        Reads them; called with a name for the data set, and of a table with its options.
+    is_table
+        Whether they are a table.
     """
 
     what: str
     depth: int
-    read: Callable[[str], Dataset]
+    read: Callable[..., Dataset]
+    is_table: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from xpnet.data.dataset import Dataset, Split
 from xpnet.data.forms.kinds import kind_of_file
@@ -22,7 +23,7 @@ ENDINGS = (*_IN_FOLDERS, ".tab", ".txt", ".data")
 _SHOWN = 4
 
 
-def find_tables(place: Place, only: str | None, *, label: str | None = None) -> Found | None:
+def find_tables(place: Place, only: str | None) -> Found | None:
     """A table of text, Parquet, Arrow or ARFF; in a folder those for training and for the test."""
     endings = _IN_FOLDERS if only is None else ENDINGS
     names = [name for name in place.sizes if _ending(name) in endings and only in (None, name)]
@@ -42,11 +43,11 @@ def find_tables(place: Place, only: str | None, *, label: str | None = None) -> 
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     shown = ", ".join(one_line(posixpath.basename(name), 80) for name in names[:_SHOWN])
     said = f"a table: {shown}" if len(names) == 1 else f"tables: {shown}{more}"
-    return Found(said, depth, partial(_read, place, folder, names, only, label))
+    return Found(said, depth, partial(_read, place, folder, names, only), is_table=True)
 
 
 def _read(
-    place: Place, folder: str, names: list[str], only: str | None, label: str | None, name: str
+    place: Place, folder: str, names: list[str], only: str | None, name: str, **options: Any
 ) -> Dataset:
     for file in names:
         kind = kind_of_file(place, file)
@@ -54,7 +55,7 @@ def _read(
             raise DataError(f"{place.shown(file)}: expected a table, found {kind}")
     path = place.file(only or (f"{folder}/." if folder else "."))
     if path is not None:
-        return _upright(replace(load_table(path, label=label), name=name), names)
+        return _upright(replace(load_table(path, **options), name=name), names)
     with tempfile.TemporaryDirectory(prefix="xpnet-table-") as scratch:
         for file in names:
             base = re.sub(r"\.gz$", "", posixpath.basename(file), flags=re.IGNORECASE)
@@ -62,7 +63,7 @@ def _read(
                 (Path(scratch) / base).write_bytes(content.read())
         tables = list(Path(scratch).iterdir())
         try:
-            found = load_table(tables[0] if len(tables) == 1 else scratch, label=label)
+            found = load_table(tables[0] if len(tables) == 1 else scratch, **options)
         except DataError as error:
             raise DataError(str(error).replace(scratch, place.shown(folder))) from None
     return _upright(replace(found, name=name), names)

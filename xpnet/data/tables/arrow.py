@@ -116,6 +116,8 @@ def _read_text(
         if ragged:
             raise _ragged(path, ragged[0]) from error
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from error
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):
+        raise UnicodeError("not UTF-8")
     return table_of(table, str(path), numbers_in_text=True, texts=texts)
 
 

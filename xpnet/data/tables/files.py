@@ -2,16 +2,18 @@
 
 import os
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from xpnet.data.tables.arff import read_arff_dialect
 from xpnet.data.tables.arrow import read_binary_table, read_text_table, table_of
 from xpnet.data.tables.columns import Table
+from xpnet.data.tables.names import numbered
+from xpnet.data.tables.preparation import TablePreparation
 from xpnet.data.tables.text import Dialect, find_dialect, read_head
-from xpnet.errors import DataError, one_line, reason_of
+from xpnet.errors import DataError, one_line, reason_of, shown
 
 TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".data")
 BINARY_ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
@@ -52,6 +54,21 @@ class TableFile:
         """Whether the columns have names of their own."""
         return self.dialect is None or self.dialect.named
 
+    def named_like(self, table: TablePreparation) -> "TableFile":
+        """The same with the names of another table, if both have none and the label is not here.
+
+        So that columns which have numbers for names keep these.
+        """
+        if self.named or self.dialect is None:
+            return self
+        names = table.names
+        if set(names) != {numbered(i) for i in range(len(names))}:
+            return self
+        others = [name for name in sorted(names, key=_number) if name != table.label.name]
+        if len(others) != len(self.names):
+            return self
+        return replace(self, dialect=replace(self.dialect, names=tuple(others)))
+
     def first_rows(self) -> Sequence[Sequence[str]]:
         """Some rows, as texts."""
         if self.dialect is not None:
@@ -87,6 +104,10 @@ def open_table(path: Path) -> TableFile:
     if ending == ".arff":
         return TableFile(path, read_arff_dialect(path))
     return TableFile(path, find_dialect(path, read_head(path)))
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition(" ")[2])
 
 
 def _why_not(path: Path) -> str:
@@ -159,3 +180,18 @@ def _unzipped(path: Path) -> str:
 def expanded(path: str | os.PathLike[str]) -> Path:
     """A path with the user's home in the place of a leading `~`."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - it raises where there is no home
+
+
+def check_no_table(name: str | os.PathLike[str], table_options: Mapping[str, Any]) -> None:
+    """Refuse what is said of tables where the data are none; but what holds for all data sets.
+
+    Raises
+    ------
+    DataError
+        If there is any.
+    """
+    for option, value in table_options.items():
+        if value is not None and option not in ("validation", "seed"):
+            raise DataError(
+                f"{option}: this is said of tables, and {shown(os.fspath(name))} is none"
+            )

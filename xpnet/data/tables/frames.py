@@ -1,6 +1,7 @@
 """Data sets of tables: the label chosen, a part kept for the test, the rows prepared."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from xpnet.data.tables.arrow import table_of
 from xpnet.data.tables.columns import Table, number_of_rows, some_rows
 from xpnet.data.tables.measure import TargetKind, measure, measure_label
 from xpnet.data.tables.names import column_number, listed
-from xpnet.data.tables.preparation import TablePreparation
+from xpnet.data.tables.preparation import Label, TablePreparation, written
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray
 
@@ -21,11 +22,45 @@ TEST_FRACTION = 0.2
 _LABELS = ("label", "labels", "class", "target", "y")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of a table are kept, and not trained on.
+
+    Attributes
+    ----------
+    test
+        The fraction for the test, drawn in the same way each time; None or 0 for none.
+    validation
+        The fraction of the rest for validation, drawn by `seed`; None for none.
+    seed
+        The seed of the run.
+
+    Raises
+    ------
+    ValueError
+        If a fraction is not from 0 to below 1.
+    """
+
+    test: float | None = None
+    validation: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("test", "validation"):
+            fraction = getattr(self, name)
+            if fraction is not None and not 0 <= fraction < 1:
+                raise ValueError(
+                    f"{name} must be a fraction of the rows, from 0 to below 1, got {fraction:g}"
+                )
+
+
 def table_dataset(
     frame: Any,
     *,
     label: str | None = None,
     test: Any = TEST_FRACTION,
+    validation: float | None = None,
+    seed: int = 0,
     target_kind: TargetKind | None = None,
     name: str = "table",
 ) -> Dataset:
@@ -47,6 +82,9 @@ def table_dataset(
         A table for the test like the first, whose columns may have another order; or the fraction
         of the rows that is kept for it, drawn in the same way each time, each class with its share;
         or None.
+    validation, seed
+        The fraction of the other rows that is kept for validation, drawn by the seed, as `fit` does
+        with `validation` and `seed`; but then nothing is measured on these rows.
     target_kind
         `"classes"` or `"values"`; if None, texts, Booleans and up to 20 different whole numbers are
         classes, and all other numbers values.
@@ -70,115 +108,114 @@ def table_dataset(
     [0.85, -0.99, 1.12, -1.01]
     """
     table = table_of(frame, name)
-    tested, fraction = None, None
+    tested, parts = None, Parts(validation=validation, seed=seed)
     if isinstance(test, float | int | np.number) and not isinstance(test, bool):
-        fraction = float(test)
+        parts = replace(parts, test=float(test))
     elif test is not None:
         tested = table_of(test, f"{name}: test")
-    return make_dataset(
-        name, table, label=label, test=tested, fraction=fraction, target_kind=target_kind
-    )
+    return make_dataset(name, table, label, tested, parts, target_kind=target_kind)
 
 
 def make_dataset(
     name: str,
     table: Table,
-    *,
     label: str | None,
     test: Table | None,
-    fraction: float | None,
-    target_kind: TargetKind | None,
+    parts: Parts,
+    *,
+    target_kind: TargetKind | None = None,
+    prepared: TablePreparation | None = None,
     named: bool = True,
     last: bool = False,
 ) -> Dataset:
-    """`table_dataset` of tables as columns; the fraction is for where there is no test table.
+    """`table_dataset` of tables as columns.
 
     Parameters
     ----------
+    name, table, label, test, target_kind
+        As there.
+    parts
+        Which parts are kept; that for the test only where there is no table for it.
+    prepared
+        How another table was prepared, which this one then is as well.
     named
         Whether the columns have names of their own.
     last
         Whether the last column is the label if none is named.
     """
+    label = label if prepared is None else prepared.label.name
     chosen, notes = _find_label(name, table, label, test, named=named, last=last)
     table, dropped = _with_label(name, table, chosen)
     notes += dropped
-    described = measure_label(name, chosen, table[chosen], target_kind)
-    count = number_of_rows(table)
+    if prepared is None:
+        described = measure_label(name, chosen, table[chosen], target_kind)
+    else:
+        described = prepared.label
     if test is not None and chosen not in test:
         notes.append(f"the test table has no column {shown(chosen)}, so nothing is tested by it")
         test = None
-    rows, kept = np.arange(count), None
-    if test is None and fraction:
-        numbers = None if described.classes is None else described.numbers(name, table[chosen])
-        rows, kept = split_rows(numbers, count, _checked(fraction), 0, purpose="test")
-        notes.append(f"{len(kept):,} of {count:,} rows, drawn at random, are kept for the test")
-    trained = some_rows(table, rows)
-    prepared, said = measure(name, trained, described, count)
-    train = split_of(name, prepared, trained)[0]
-    tested = None
+    tables, drawn = _drawn(name, table, described, parts, test)
+    notes += drawn
+    trained = tables["train"]
+    if prepared is None:
+        prepared, said = measure(name, trained, described, number_of_rows(table))
+        train = split_of(name, prepared, trained)[0]
+    else:
+        train, said = split_of(name, prepared, trained)
+        extra = prepared.extra(table)
+        if extra:
+            said.append(f"not looked at, the training table had no such column: {listed(extra)}")
+    notes += said
+    others = {
+        part: split_of(name, prepared, tables[part])[0]
+        for part in ("test", "validation")
+        if part in tables
+    }
     if test is not None:
-        test, dropped = _with_label(f"{name}: test", test, chosen)
-        tested, more = split_of(f"{name}: test", prepared, test)
-        notes += dropped + [f"test: {sentence}" for sentence in more]
-    elif kept is not None:
-        tested, _ = split_of(name, prepared, some_rows(table, kept))
-    return _dataset(name, train, tested, prepared, (*notes, *said))
-
-
-def prepared_dataset(name: str, table: Table, prepared: TablePreparation) -> Dataset:
-    """A data set for a network that was trained on another table: all rows are for the test.
-
-    Raises
-    ------
-    DataError
-        If columns are not there, or the label has values that it had not in the training.
-    """
-    if prepared.label.name not in table:
-        raise DataError(
-            f"{name}: there is no column {shown(prepared.label.name)}, the label that the network "
-            f"predicts; found {listed(list(table))}"
-        )
-    extra = prepared.extra(table)
-    notes = [f"not looked at, for the training table had no such column: {listed(extra)}"] * bool(
-        extra
+        what = f"{name}: test"
+        test, dropped = _with_label(what, test, chosen)
+        others["test"], said = split_of(what, prepared, test)
+        notes += [f"test: {sentence}" for sentence in (*dropped, *said)]
+    classes = prepared.label.classes
+    return Dataset(
+        name,
+        train,
+        others.get("test"),
+        n_classes=len(classes or ()),
+        pixel_maximum=1.0,
+        validation=others.get("validation"),
+        table=prepared,
+        class_names=None if classes is None else tuple(map(written, classes)),
+        notes=tuple(notes),
     )
-    table, dropped = _with_label(name, table, prepared.label.name)
-    split, said = split_of(name, prepared, table)
-    return _dataset(name, split, split, prepared, (*notes, *dropped, *said))
+
+
+def _drawn(
+    name: str, table: Table, label: Label, parts: Parts, test: Table | None
+) -> tuple[dict[str, Table], list[str]]:
+    """The rows to train on, and those that are kept; and what is to be said of these."""
+    numbers = None if label.classes is None else label.numbers(name, table[label.name])
+    rows, tables, said = np.arange(number_of_rows(table)), {}, []
+    wanted = {"test": None if test is not None else parts.test, "validation": parts.validation}
+    for purpose, fraction in wanted.items():
+        if not fraction:
+            continue
+        seed = 0 if purpose == "test" else parts.seed
+        groups = None if numbers is None else numbers[rows]
+        try:
+            left, kept = split_rows(groups, len(rows), fraction, seed, purpose=purpose)
+        except DataError as error:
+            raise DataError(f"{name}: {error}; or keep none, with a fraction of 0") from None
+        tables[purpose] = some_rows(table, rows[kept])
+        said.append(f"{len(kept):,} of {len(rows):,} rows, drawn at random, kept for the {purpose}")
+        rows = rows[left]
+    return {"train": some_rows(table, rows), **tables}, said
 
 
 def split_of(what: str, prepared: TablePreparation, table: Table) -> tuple[Split, list[str]]:
     """Samples and labels of a table, and what is to be said of them."""
     rows, said = prepared.rows(what, table)
     return Split(rows, prepared.label.numbers(what, table[prepared.label.name])), said
-
-
-def _dataset(
-    name: str,
-    train: Split,
-    test: Split | None,
-    prepared: TablePreparation,
-    notes: tuple[str, ...],
-) -> Dataset:
-    return Dataset(
-        name,
-        train,
-        test,
-        n_classes=len(prepared.label.classes or ()),
-        pixel_maximum=1.0,
-        table=prepared,
-        notes=notes,
-    )
-
-
-def _checked(fraction: float) -> float:
-    if not 0 < fraction < 1:
-        raise ValueError(
-            f"test must be a table, None, or the fraction of the rows that is kept for the test, "
-            f"between 0 and 1; got {fraction:g}"
-        )
-    return fraction
 
 
 def _with_label(what: str, table: Table, label: str) -> tuple[Table, list[str]]:
@@ -203,11 +240,11 @@ def _find_label(
     if label is not None:
         return names[column_number(names, label, header=named)], []
     found, why = (
-        _only(names, [] if test is None else [n for n in names if n not in test]),
+        _only([] if test is None else [n for n in names if n not in test]),
         ("the test table does not have it"),
     )
     if found is None:
-        found = _only(names, [name for name in names if name.casefold() in _LABELS])
+        found = _only([name for name in names if name.casefold() in _LABELS])
         why = "by its name"
     if found is None and last:
         found, why = names[-1], "the last column"
@@ -220,5 +257,5 @@ def _find_label(
     return found, [f"label: {shown(found)} ({why})"]
 
 
-def _only(names: Sequence[str], found: Sequence[str]) -> str | None:
-    return found[0] if len(found) == 1 and len(names) > 1 else None
+def _only(found: Sequence[str]) -> str | None:
+    return found[0] if len(found) == 1 else None

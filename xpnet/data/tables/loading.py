@@ -4,7 +4,7 @@ import os
 
 from xpnet.data.dataset import Dataset
 from xpnet.data.tables.files import expanded, open_table, stem_of, tables_of
-from xpnet.data.tables.frames import TEST_FRACTION, make_dataset, prepared_dataset
+from xpnet.data.tables.frames import TEST_FRACTION, Parts, make_dataset
 from xpnet.data.tables.measure import TargetKind
 from xpnet.data.tables.pictures import picture_dataset
 from xpnet.data.tables.preparation import TablePreparation
@@ -16,6 +16,8 @@ def load_table(
     label: str | None = None,
     test: str | os.PathLike[str] | None = None,
     test_fraction: float | None = None,
+    validation: float | None = None,
+    seed: int = 0,
     target_kind: TargetKind | None = None,
     table: TablePreparation | None = None,
 ) -> Dataset:
@@ -39,11 +41,14 @@ def load_table(
     test_fraction
         The part of the rows that is kept for the test where there is no table for it; if None a
         fifth, and of tables of pixels or pictures nothing. 0 keeps none.
+    validation, seed
+        As for `table_dataset`. Of tables of pixels or pictures nothing is kept: nothing is measured
+        there, and `fit` does it.
     target_kind
         `"classes"` or `"values"`: what the label is, where that is in doubt.
     table
-        How another table was prepared, whose network this one is for: then it is prepared in the
-        same way, its columns are found by their names, and both sets are all of it.
+        How another table was prepared, which this one then is as well; its columns are found by
+        their names.
 
     Raises
     ------
@@ -58,22 +63,24 @@ def load_table(
     else:
         name = stem_of(path)
     file = open_table(path)
-    if table is not None:
-        return prepared_dataset(name, file.table(table.text_columns), table)
     test_file = None if tested is None else open_table(tested)
-    pictures = picture_dataset(name, file, label, test_file, fraction=test_fraction or None)
-    if pictures is not None:
-        return pictures
-    columns = file.table()
+    if table is None:
+        pictures = picture_dataset(name, file, label, test_file, fraction=test_fraction or None)
+        if pictures is not None:
+            return pictures
+    if table is not None:
+        file = file.named_like(table)
+    columns = file.table(() if table is None else table.text_columns)
     texts = [column for column in columns if columns[column].kind == "text"]
     fraction = TEST_FRACTION if test_fraction is None else test_fraction
     return make_dataset(
         name,
         columns,
-        label=label,
-        test=None if test_file is None else test_file.table(texts),
-        fraction=fraction or None,
+        label,
+        None if test_file is None else test_file.table(texts),
+        Parts(fraction, validation, seed),
         target_kind=target_kind,
+        prepared=table,
         named=file.named,
         last=path.name.lower().removesuffix(".gz").endswith(".arff"),
     )

@@ -45,6 +45,11 @@ def column_number(names: Sequence[str], label: str, *, header: bool = True) -> i
     )
 
 
+def numbered(place: int) -> str:
+    """What a column is called that has no name, by its place from 0: `column 1` and so on."""
+    return f"column {place + 1}"
+
+
 def refuse_twice(what: str, names: Sequence[str]) -> None:
     """Refuse a table of which two columns have one name.
 

@@ -1,6 +1,9 @@
 """Data sets of pictures from tables: of pixels in columns, or of encoded pictures."""
 
+import math
 from dataclasses import dataclass
+
+import numpy as np
 
 from xpnet.data.dataset import Dataset, Split
 from xpnet.data.splitting import split_rows
@@ -8,6 +11,7 @@ from xpnet.data.tables.arrow import table_of
 from xpnet.data.tables.columns import Column, Table, number_column
 from xpnet.data.tables.encoded import encoded_column, read_encoded
 from xpnet.data.tables.files import TableFile
+from xpnet.data.tables.names import listed
 from xpnet.data.tables.pixels import (
     Layout,
     class_names,
@@ -18,8 +22,8 @@ from xpnet.data.tables.pixels import (
     pixels_of,
     read_pixels,
 )
-from xpnet.errors import DataError, shown
-from xpnet.typing import HostArray
+from xpnet.errors import DataError, readable
+from xpnet.typing import HostArray, Shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,7 @@ def picture_dataset(
     numbers = class_numbers(str(file.path), found.label, found.labels, names)
     train, tested, notes = Split(found.images, numbers), None, []
     if label is None:
-        notes.append(f"label: {shown(found.label)}")
+        notes.append(f"label: {'' if file.named else 'column '}{readable(found.label)}")
     if test is not None:
         tested = _test_split(test, found, names)
         if tested is None:
@@ -165,6 +169,36 @@ def read_pictures(
         images = pixels
     label = None if place is None else (names[place] if named else str(place + 1))
     return PictureTable(images.reshape(-1, *layout.shape), label, labels)
+
+
+def read_unlabelled(file: TableFile, shape: Shape | None) -> HostArray:
+    """The pictures of a table for a network that takes such, without their labels if there are any.
+
+    Parameters
+    ----------
+    file
+        The table.
+    shape
+        The shape of one picture.
+
+    Raises
+    ------
+    DataError
+        If it is not a table of such pictures.
+    """
+    size = math.prod(shape or ())
+    found = None
+    if shape is not None:
+        labelled = len(file.names) != size
+        like = None if labelled else PictureTable(np.empty((1, *shape), np.uint8), None, None)
+        found = read_pictures(file, None, like)
+    if shape is None or found is None or math.prod(found.images.shape[1:]) != size:
+        sizes = "not known" if shape is None else " x ".join(map(str, shape))
+        raise DataError(
+            f"{file.path}: expected a table of pictures ({sizes}): a column for each pixel, whole "
+            f"numbers from 0 to 255, or one of encoded pictures; found {listed(file.names)}"
+        )
+    return found.images.reshape(-1, *shape)
 
 
 def _place_in(table: Table, layout: Layout) -> int | None:

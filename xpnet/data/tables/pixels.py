@@ -125,24 +125,17 @@ def read_pixels(path: Path, dialect: Dialect) -> HostArray | None:
 def label_place(values: HostArray, layout: Layout) -> int | None:
     """The number of the column with the labels, where the first and the last may have them.
 
-    Labels are several, with no gap between them; of two such columns the one whose values are
-    more alike in number has them, because corners of pictures are mostly paper.
-
-    Raises
-    ------
-    DataError
-        If neither has labels.
+    Pixels in corners are mostly of one value, or of many; so it is the column of which no value is
+    in more than half of the rows, or else the one with fewer values. Labels are several.
     """
     if not layout.either:
         return layout.label
-    evenness = {}
+    found = {}
     for place in (0, values.shape[1] - 1):
         counts = np.bincount(values[:, place])
-        seen = counts[int(values[:, place].min()) :]
-        if len(seen) > 1 and seen.all():
-            shares = seen / seen.sum()
-            evenness[place] = float(-(shares * np.log(shares)).sum() / math.log(len(seen)))
-    return max(evenness, key=lambda place: evenness[place], default=None)
+        if (counts > 0).sum() > 1:
+            found[place] = (bool(counts.max() > len(values) / 2), int((counts > 0).sum()))
+    return min(found, key=lambda place: found[place], default=None)
 
 
 def pixel_maximum(pixels: HostArray) -> float:

@@ -239,6 +239,12 @@ class TablePreparation:
         return sum(column.width for column in self.columns)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the table: those that are prepared, those left out, and the label."""
+        left_out = (name for name, _ in self.left_out)
+        return (*(column.name for column in self.columns), *left_out, self.label.name)
+
+    @property
     def text_columns(self) -> tuple[str, ...]:
         """The columns that are read as texts, even if numbers stand in them."""
         names = [c.name for c in self.columns if isinstance(c, CategoryColumn)]
@@ -291,8 +297,7 @@ class TablePreparation:
 
     def extra(self, table: Table) -> list[str]:
         """The columns of a table that the training table had not."""
-        known = {c.name for c in self.columns} | {name for name, _ in self.left_out}
-        return [name for name in table if name not in known and name != self.label.name]
+        return [name for name in table if name not in self.names]
 
     # -- as JSON values -------------------------------------------------------------------------
 
@@ -325,10 +330,9 @@ class TablePreparation:
             (_text("left out", name), _text("left out", why))
             for name, why in _list("left_out", value["left_out"])
         )
-        names = [c.name for c in columns] + [name for name, _ in left_out] + [label.name]
-        if not columns or len(set(names)) != len(names):
-            raise ValueError("the columns of a table have each a name of its own")
         found = cls(columns, label, left_out)
+        if not columns or len(set(found.names)) != len(found.names):
+            raise ValueError("the columns of a table have each a name of its own")
         if found.width > MOST_COLUMNS:
             raise ValueError(f"a row of a table becomes {found.width} numbers, more than there are")
         return found
@@ -343,6 +347,8 @@ class TablePreparation:
         """
         classes = self.label.classes
         kind, count = ("values", 1) if classes is None else ("classes", len(classes))
+        if target_kind == "multilabel" and count == 2:  # one output says how probable the second is
+            kind, count = "multilabel", 1
         if inputs not in (None, self.width) or outputs not in (None, count) or kind != target_kind:
             raise ValueError(
                 f"a table whose rows become {self.width} numbers, with {count} "

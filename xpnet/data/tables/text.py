@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from xpnet.data.tables.names import refuse_twice
+from xpnet.data.tables.names import numbered, refuse_twice
 from xpnet.errors import DataError, one_line, reason_of, shown
 
 # fmt: off
@@ -145,7 +145,7 @@ def find_dialect(path: Path, head: bytes) -> Dialect:
     rows = [tuple(field.strip() for field in row) for row in split_lines(lines, delimiter)]
     header = _has_header(rows)
     names = rows[0] if header else tuple("" for _ in rows[0])
-    names = tuple(name or f"column {i}" for i, name in enumerate(names, start=1))
+    names = tuple(name or numbered(place) for place, name in enumerate(names))
     refuse_twice(str(path), names)
     rows = rows[header:]
     return Dialect(encoding, delimiter, header, names, _decimal(rows, delimiter), tuple(rows))
