@@ -330,6 +330,8 @@ def test_classes_are_found_by_their_names():
     assert data.test.labels.tolist() == [0, 2, 2]
     assert (data.n_classes, data.class_names) == (3, ("cat", "cow", "dog"))
     assert own.numbered_by(None) is own
+    some = replace(own, class_names=("3", "1")).numbered_by(None)
+    assert (some.train.labels.tolist(), some.n_classes) == ([3, 1, 1], 4)
     with pytest.raises(DataError, match="not trained on: dog; the network knows cat, cow"):
         own.numbered_by(("cat", "cow"))
 

@@ -155,8 +155,8 @@ class Dataset:
         Parameters
         ----------
         names
-            The names of the classes in that order: at least those that the data set has. Where it,
-            or they, are None, nothing is changed.
+            The names of the classes in that order: at least those that the data set has. If None,
+            classes that are called by numbers are numbered so, and all others stay.
 
         Raises
         ------
@@ -164,6 +164,8 @@ class Dataset:
             If a class of the data set is not among them.
         """
         own = self.class_names
+        if names is None and own is not None and all(map(str.isdecimal, own)):
+            names = [str(number) for number in range(1 + max(map(int, own)))]
         if own is None or names is None or tuple(names) == own:
             return self
         unknown = [name for name in own if name not in names]
