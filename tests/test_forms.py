@@ -293,6 +293,15 @@ def test_pictures_without_parts_and_of_several_sizes(tmp_path):
         load_dataset(folder)
 
 
+def test_a_list_of_the_pictures_is_no_table_to_train_on(tmp_path):
+    parts = [("train", X[:9], Y[:9]), ("val", X[:4], Y[:4]), ("test", X[:6], Y[:6])]
+    folder = pictures(tmp_path, parts)
+    write(folder / "labels.csv", b"file,label\n0.png,3\n")
+    data = load_dataset(folder)
+    assert (len(data.train), len(data.test)) == (9, 6)
+    assert "left out: the validation set" in data.notes
+
+
 def test_a_class_of_the_test_alone_is_refused(tmp_path):
     folder = pictures(tmp_path, [("train", X[:9], Y[:9]), ("test", X[:1], ["other"])])
     with pytest.raises(DataError, match=r"test set has folders of classes .* has not: other"):

@@ -6,6 +6,7 @@ import re
 import shutil
 import string
 import tarfile
+import typing
 import zipfile
 from dataclasses import replace
 
@@ -88,6 +89,11 @@ def test_the_names():
         "digits", "mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-balanced",
         "emnist-letters", "emnist-digits", "emnist-byclass", "emnist-bymerge", "emnist-mnist",
     ]  # fmt: skip
+
+
+def test_type_checkers_know_the_names():
+    known, _ = typing.get_overloads(load_dataset)
+    assert typing.get_args(typing.get_type_hints(known)["name"]) == tuple(DATASETS)
 
 
 def test_the_classes_are_those_of_the_publishers():

@@ -130,7 +130,8 @@ def _candidates(row: Known, folder: Path) -> Iterator[DatasetWithTest]:
     if not os.path.isdir(folder):  # noqa: PTH112 - False where Path.is_dir raises
         return
     try:
-        place = Folder(folder, deepest=_DEEPEST)
+        own = _plain(folder.name) in row.folders
+        place = Folder(folder, deepest=_DEEPEST if own else 1)
     except DataError:  # it may not be read, or holds a million files
         return
     yield from _in_place(row, place, _plain(folder.name))

@@ -39,10 +39,21 @@ Classes = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class PictureFolders:
-    """The pictures of a data set: the names of their files, by part and class."""
+    """The pictures of a data set: the names of their files, by part and class.
+
+    Attributes
+    ----------
+    base
+        The folder that they lie in.
+    parts
+        Those for `"train"`, and perhaps for `"test"`.
+    left_out
+        Another part that is there and is not taken.
+    """
 
     base: str
     parts: dict[str, Classes]
+    left_out: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -87,7 +98,8 @@ def _folders_of(place: Place) -> PictureFolders | None:
         train = parts.get("train") or parts.get("")
         if train is not None and len(train) > 1:
             test = parts.get("test") or parts.get("validation")
-            return PictureFolders(base, {"train": train, **({"test": test} if test else {})})
+            left = "validation" if "test" in parts and "validation" in parts else ""
+            return PictureFolders(base, {"train": train, **({"test": test} if test else {})}, left)
     return None
 
 
@@ -103,7 +115,8 @@ def _read(place: Place, found: PictureFolders, name: str) -> Dataset:
         raise DataError(
             f"{place.path}: reading pictures needs Pillow: pip install 'xpnet[image]'"
         ) from error
-    names, splits, notes = found.classes, {}, []
+    names, splits = found.classes, {}
+    notes = [f"left out: the {found.left_out} set"] if found.left_out else []
     size: tuple[int, int] | None = None
     for part, classes in found.parts.items():
         unknown = sorted(set(classes) - set(names))

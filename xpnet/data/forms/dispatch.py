@@ -41,8 +41,8 @@ class Form:
         Finds them in a place; called with the place, and with the name of the only file there if
         that was given itself. None if there are none of this form.
     alone
-        Whether the form counts only where no other is found, since what it is made of lies beside
-        other data as well.
+        Whether the form counts only where no other is found but a table, since what it is made of
+        lies beside other data as well.
     """
 
     find: Find
@@ -138,10 +138,10 @@ def _place(path: Path) -> tuple[Place, str | None]:
 
 def _found(place: Place, only: str | None) -> Found | None:
     """What lies least deep; where that are several forms nobody knows which is meant."""
-    found: list[Found] = []
-    for alone in (False, True):
-        forms = [form for form in FORMS if form.alone == alone and not found]
-        found += [one for form in forms if (one := form.find(place, only)) is not None]
+    found = [one for form in FORMS if not form.alone and (one := form.find(place, only))]
+    if all(one.is_table for one in found):  # beside pictures it is a list of them
+        others = [one for form in FORMS if form.alone and (one := form.find(place, only))]
+        found = others or found
     first = [one for one in found if one.depth == min(each.depth for each in found)]
     if len(first) > 1:
         said = " and ".join(one.what.partition(":")[0] for one in first)

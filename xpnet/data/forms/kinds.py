@@ -87,7 +87,7 @@ _BY_CONTENT: tuple[tuple[str, str], ...] = (
     (r"(^|/)data\.pkl$", _PYTORCH),
     (r"(^|/)(model|checkpoint)\.safetensors$", f"the folder of a run: {_NETWORK}"),
     (r"^xl/workbook", "a workbook of Excel: save its sheet as CSV"),
-    (r"(^|/)(config\.json|model\.weights\.h5)$", "a network of Keras and no data to train on"),
+    (r"(^|/)model\.weights\.h5$", "a network of Keras and no data to train on"),
 )
 """What a folder or an archive is, by the names in it."""
 
