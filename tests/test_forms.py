@@ -96,6 +96,10 @@ def test_idx_files_in_every_spelling(tmp_path, how, packed):
     assert rename(FILES[0]) in data.notes[0]
 
 
+def test_second_downloads_of_wget(tmp_path):
+    is_the_same(load_dataset(write_files(tmp_path, lambda name: f"{name}.gz.1", gzip.compress)))
+
+
 def test_the_usual_spelling_is_taken_where_there_are_several(tmp_path):
     write_files(tmp_path)
     for array, name in zip(ARRAYS, FILES, strict=True):

@@ -189,6 +189,17 @@ def test_the_parts_of_emnist_come_from_one_archive(places, tmp_path):
         load_dataset("emnist-byclass", data_dir=places)
 
 
+def test_tables_of_emnist_are_turned_as_well(places):
+    row = KNOWN["emnist-letters"]
+    x, y, *_ = arrays_of(row)
+    table = np.c_[y + 1, np.swapaxes(x, 1, 2).reshape(len(x), -1)]
+    np.savetxt(places / "emnist-letters-train.csv", table, fmt="%d", delimiter=",")
+    data = load_dataset(places)
+    np.testing.assert_array_equal(data.train.images, x)
+    np.testing.assert_array_equal(data.train.labels, y)
+    assert (data.n_classes, data.class_names) == (26, row.class_names)
+
+
 def test_found_where_a_package_has_it(tmp_path, monkeypatch):
     arrays = published(KNOWN["fashion-mnist"], tmp_path / "usr" / "fashion-mnist")
     sums = sums_of(tmp_path / "usr" / "fashion-mnist")

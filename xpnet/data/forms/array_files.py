@@ -14,7 +14,7 @@ from xpnet.data.dataset import Dataset
 from xpnet.data.forms.build import build
 from xpnet.data.forms.kinds import HEAD, is_idx, kind_of, unzipped_head
 from xpnet.data.forms.places import Place, Zip, plain_stream
-from xpnet.data.forms.roles import PART_OF, Role, role_of, words_of
+from xpnet.data.forms.roles import COPY, PART_OF, Role, role_of, words_of
 from xpnet.data.forms.sources import Found, Parts, Source, depth_of, pair_up
 from xpnet.data.idx import read_idx, read_idx_stream
 from xpnet.data.npy import read_npy, read_npy_stream
@@ -129,13 +129,12 @@ def _folder_of(name: str) -> str:
 def _rank(name: str) -> tuple[int | str, ...]:
     """The usual one first: not in a folder of its own, no second copy, not gzipped, with dashes."""
     base = posixpath.basename(name)
-    copy = bool(re.search(r"\(\d+\)|copy|\s\d", base, re.IGNORECASE))
+    copy = COPY.search(base) is not None
     return name.count("/"), copy, base.lower().endswith(".gz"), "-idx" not in base.lower(), name
 
 
 def _ending(name: str) -> str:
-    base = re.sub(r"\s*\(\d+\)$", "", name.lower()).removesuffix(".gz")
-    return Path(re.sub(r"\s*\(\d+\)$", "", base)).suffix
+    return Path(COPY.sub("", name.lower()).removesuffix(".gz")).suffix
 
 
 def _is_idx_name(name: str) -> bool:

@@ -4,7 +4,6 @@ They are read in grey, as `xpnet predict` reads one.
 """
 
 import posixpath
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,10 +128,13 @@ def _read(place: Place, found: PictureFolders, name: str) -> Dataset:
         # In an order that is drawn once, and not class by class: `--limit` takes the first.
         files = [files[i] for i in stream(0, "order of pictures").permutation(len(files)).tolist()]
         paths = [file for file, _ in files]
-        if size is None:
-            size, said = _size_for(place, paths)
-            notes += said
-        images = _images(place, paths, size)
+        try:
+            images = _images(place, paths, size)
+        except _SeveralSizes:
+            size, said = _usual_size(place, paths)
+            notes.append(said)
+            images = _images(place, paths, size)
+        size = images.shape[1], images.shape[2]
         splits[part] = Split(images, np.asarray([number for _, number in files]))
     return Dataset(
         name,
@@ -144,42 +146,47 @@ def _read(place: Place, found: PictureFolders, name: str) -> Dataset:
     )
 
 
-def _size_for(place: Place, names: list[str]) -> tuple[tuple[int, int], list[str]]:
-    """The (height, width) that pictures are brought to, and what to say of it."""
-    sizes = Counter(size for size in _sizes(place, names))
-    (usual, _), *others = sizes.most_common()
-    notes = []
-    if others:
-        heights, widths = zip(*sizes.elements(), strict=True)
-        high, wide = float(np.median(heights)), float(np.median(widths))
-        factor = min(1.0, _LARGEST_SIDE / max(high, wide))
-        usual = max(1, round(factor * high)), max(1, round(factor * wide))
-        notes.append(
-            f"pictures of {len(sizes):,} sizes are fitted to {usual[0]} x {usual[1]} pixels"
-        )
-    total = len(names) * usual[0] * usual[1]
-    if total > _MOST_BYTES:
-        raise DataError(
-            f"{place.path}: {len(names):,} pictures of {usual[0]} x {usual[1]} pixels take "
-            f"{total:,} bytes of memory: make them smaller, such as 64 x 64"
-        )
-    return usual, notes
+class _SeveralSizes(Exception):  # noqa: N818 - it ends an attempt
+    """Pictures differ in size."""
 
 
-def _sizes(place: Place, names: list[str]) -> Iterator[tuple[int, int]]:
+def _usual_size(place: Place, names: list[str]) -> tuple[tuple[int, int], str]:
+    """The (height, width) that pictures of several sizes are fitted to, and what to say of it."""
+    sizes = []
     for name in names:
         with _opened(place, name) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(0x0112) in (5, 6, 7, 8)
-            yield (width, height) if turned else (height, width)
+            sizes.append(_upright(picture).size[::-1])
+    heights, widths = zip(*sizes, strict=True)
+    high, wide = float(np.median(heights)), float(np.median(widths))
+    factor = min(1.0, _LARGEST_SIDE / max(high, wide))
+    usual = max(1, round(factor * high)), max(1, round(factor * wide))
+    said = f"pictures of {len({*sizes}):,} sizes are fitted to {usual[0]} x {usual[1]} pixels"
+    return usual, said
 
 
-def _images(place: Place, names: list[str], size: tuple[int, int]) -> HostArray:
-    images = np.empty((len(names), *size), dtype=np.uint8)
+def _images(place: Place, names: list[str], size: tuple[int, int] | None) -> HostArray:
+    """The pictures in a size; if None in that which all have."""
+    images: HostArray | None = None
     for row, name in enumerate(names):
         with _opened(place, name) as picture:
-            images[row] = _fitted(_grey(picture), size)
+            grey = _grey(_upright(picture))
+            if images is None:
+                images = _room(place, len(names), size or (grey.height, grey.width))
+            if size is None and grey.size != (images.shape[2], images.shape[1]):
+                raise _SeveralSizes
+            images[row] = _fitted(grey, (images.shape[1], images.shape[2]))
+    assert images is not None  # a class without pictures is none
     return images
+
+
+def _room(place: Place, count: int, size: tuple[int, int]) -> HostArray:
+    total = count * size[0] * size[1]
+    if total > _MOST_BYTES:
+        raise DataError(
+            f"{place.path}: {count:,} pictures of {size[0]} x {size[1]} pixels take {total:,} "
+            f"bytes of memory: make them smaller, such as 64 x 64"
+        )
+    return np.empty((count, *size), dtype=np.uint8)
 
 
 @contextmanager
@@ -188,6 +195,8 @@ def _opened(place: Place, name: str) -> Iterator["Image"]:
     try:
         with place.open(name) as file:
             yield open_format(file)
+    except _SeveralSizes:
+        raise
     except DataError as error:
         text = str(error)
         raise DataError(
@@ -205,11 +214,19 @@ def _opened(place: Place, name: str) -> Iterator["Image"]:
         raise DataError(f"{place.shown(name)}: cannot be read as a picture ({reason})") from error
 
 
-def _grey(picture: "Image") -> "Image":
-    """A picture upright, in 8 bits of grey; what is transparent is what the rest is not."""
-    from PIL import Image, ImageOps
+def _upright(picture: "Image") -> "Image":
+    """A picture turned as its EXIF data say, if it has any."""
+    from PIL import ImageOps
 
-    picture = ImageOps.exif_transpose(picture)
+    if "exif" not in picture.info and picture.format not in ("TIFF", "MPO"):
+        return picture
+    return ImageOps.exif_transpose(picture)
+
+
+def _grey(picture: "Image") -> "Image":
+    """A picture in 8 bits of grey; what is transparent is what the rest is not."""
+    from PIL import Image
+
     if picture.mode == "L":
         return picture
     if picture.mode.startswith("I;16"):  # which Pillow would cut off at 255

@@ -15,8 +15,10 @@ _KINDS = {
 _WEAK = {"data": "x", "inputs": "x"}
 """Words that say so only where no other word does: `train_data_labels`."""
 _FORMS = re.compile(r"idx\d*|ubyte|int|uint8|byte|npy|npz|gz|bin|array|arrays")
-_COPY = re.compile(r"\s*\(\d+\)|\s+\d+(?=\.|$)|[\s_-]+copy\b(\s*\d+)?", re.IGNORECASE)
-"""What browsers and systems add to the name of a second copy: `(1)`, ` 2`, ` - Copy`."""
+COPY = re.compile(
+    r"\s*\(\d+\)|\s+\d+(?=\.|$)|[\s_-]+copy\b(\s*\d+)?|(?<=\.gz)\.\d+$", re.IGNORECASE
+)
+"""What browsers and systems add to the name of a second copy: `(1)`, ` 2`, ` - Copy`, `.gz.1`."""
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 PART_OF = {word: part for part, words in _PARTS.items() for word in words}
@@ -77,7 +79,7 @@ def role_of(name: str) -> Role | None:
 def words_of(name: str) -> list[str]:
     """The words of a name in small letters; `xtrain` are two."""
     words = []
-    for word in re.split(r"[^a-z0-9]+", _HUMP.sub(" ", _COPY.sub("", name)).casefold()):
+    for word in re.split(r"[^a-z0-9]+", _HUMP.sub(" ", COPY.sub("", name)).casefold()):
         found = re.fullmatch(r"([xy])(\w+)|(\w+)([xy])", word)
         pair = [part for part in found.groups() if part] if found else []
         if any(part in PART_OF for part in pair):
