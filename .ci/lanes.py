@@ -209,7 +209,7 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
     if not Path(data).is_dir():
         fetch = "import xpnet; xpnet.load_dataset('mnist')"
         call(python, "-c", fetch, env=clean_environment())
-        where = "from xpnet.data.mnist import cache_folder; print(cache_folder())"
+        where = "from xpnet.data.named import cache_folder; print(cache_folder())"
         data = subprocess.check_output([python, "-c", where], cwd=ROOT, text=True).strip()
     install_browser()
     required = "torch,jax,array_api_strict,mnist,browser"

@@ -24,7 +24,7 @@ from hypothesis import settings
 
 from xpnet.backends import BACKENDS, Backend, backend_class, open_backend, probe_backends
 from xpnet.backends.numpy import NumpyBackend
-from xpnet.data.mnist import TEST_FILES, TRAIN_FILES, find_files
+from xpnet.data.known import FILES
 
 # The first call of a library loads and compiles, which takes as long as it takes. The examples are
 # the same in every run, so that what is red can be seen again; another profile looks for new ones.
@@ -129,13 +129,13 @@ def mnist_dir() -> Path:
     """The folder with MNIST's files; skips, or fails if required, where there is none."""
     root = os.environ.get("XPNET_DATA_DIR")
     folders = [Path(root), Path(root) / "mnist"] if root else []
-    found = find_files(folders, TRAIN_FILES + TEST_FILES)
-    if found is None:
+    found = [f for f in folders if all(any(f.glob(f"{name}*")) for name in FILES)]
+    if not found:
         message = "MNIST is not here: set XPNET_DATA_DIR to the folder that holds it"
         if "mnist" in REQUIRED:
             pytest.fail(f"XPNET_REQUIRE asks for mnist, but: {message}")
         pytest.skip(message)
-    return found[0].parent
+    return found[0]
 
 
 COMPILED = pytest.StashKey[str]()

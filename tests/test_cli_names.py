@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from importlib import invalidate_caches
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import xpnet
 from xpnet.backends import BACKENDS
 from xpnet.cli import COMMANDS, main
 from xpnet.data import DATASETS, load_digits, load_mnist, write_idx
+from xpnet.data.known import KNOWN
 from xpnet.errors import DataError
 from xpnet.runs.continuation import trained_on
 from xpnet.suggestions import did_you_mean
@@ -60,7 +62,7 @@ def write_digits(folder):
 def mnist_at_home(home, monkeypatch):
     """A folder `data` in the home with files that are taken for MNIST's."""
     write_digits(home / "data" / "mnist")
-    monkeypatch.setattr("xpnet.data.mnist._verified", xpnet.read_idx)
+    monkeypatch.setitem(KNOWN, "mnist", replace(KNOWN["mnist"], sha256=()))
     return home / "data"
 
 
@@ -129,7 +131,7 @@ def test_a_run_remembers_a_folder_that_has_been_moved(mnist_at_home, monkeypatch
 def test_near_commands_and_data_sets():
     assert xp("trian", code=2).endswith("Error: No such command 'trian'; did you mean 'train'?")
     assert xp("digits", code=2).endswith(f"'digits'; there are {', '.join(COMMANDS)}")
-    assert xp("train", "mnits", code=1).endswith("npy files; did you mean 'mnist'?")
+    assert xp("train", "mnits", code=1).endswith("or an archive; did you mean 'mnist'?")
     with pytest.raises(DataError, match="did you mean 'digits'"):
         xpnet.load_dataset("Digit")
 

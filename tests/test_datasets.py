@@ -6,10 +6,12 @@ import hashlib
 import http.server
 import io
 import os
+import shutil
 import socket
 import struct
 import sys
 import threading
+from dataclasses import replace
 
 import array_api_strict
 import numpy as np
@@ -25,10 +27,11 @@ from xpnet.data import (
     load_digits,
     load_folder,
     load_mnist,
-    mnist,
     normalize,
     write_idx,
 )
+from xpnet.data.forms import array_files
+from xpnet.data.known import KNOWN
 from xpnet.errors import DataError
 
 pytestmark = pytest.mark.libraries
@@ -176,11 +179,24 @@ def test_a_folder_may_mix_plain_and_gz(tmp_path):
     assert len(load_folder(tmp_path).test) == 2
 
 
-@pytest.mark.parametrize(("dtype", "maximum"), [("uint8", 255), ("int16", 32767), ("float32", 1)])
-def test_pixels_of_a_folder_are_divided_by_the_largest_of_their_dtype(tmp_path, dtype, maximum):
+@pytest.mark.parametrize(
+    ("dtype", "high", "found"),
+    [
+        ("uint8", 3, ("uint8", 255)),
+        ("int16", 200, ("uint8", 255)),
+        ("int16", 300, ("int16", 65535)),
+        ("int32", 65535, ("int32", 65535)),
+        ("float32", 255, ("uint8", 255)),
+        ("float32", 1, ("float32", 255)),
+        ("float64", 30, ("float64", 255)),
+    ],
+)
+def test_pixels_of_a_folder_are_brought_to_one_scale(tmp_path, dtype, high, found):
     images = IMAGES.astype(dtype)
+    images[1, 0, 2] = high
     data = load_folder(write(tmp_path, train=(images, CLASSES), test=None))
-    assert (data.train.images.dtype, data.pixel_maximum) == (dtype, maximum)
+    assert (data.train.images.dtype, data.pixel_maximum) in (found, (found[0], 1))
+    assert data.train.images[1, 0, 2] == high
 
 
 NEGATIVE = CLASSES.astype(np.int8) - 1
@@ -236,7 +252,8 @@ def test_a_folder_without_the_files_is_refused_with_what_is_there(tmp_path):
     assert "found no such folder" in message(tmp_path / "missing")
     assert "found an empty folder" in message(tmp_path)
     (tmp_path / "notes.txt").touch()
-    assert "found a file" in message(tmp_path / "notes.txt")
+    with pytest.raises(DataError, match=r"notes\.txt: expected a table, found an empty file"):
+        load_folder(tmp_path / "notes.txt")
     assert "found notes.txt" in message(tmp_path)
     (write(tmp_path) / TRAIN[1]).unlink()
     assert f"notes.txt, {TEST[0]}, {TEST[1]}, {TRAIN[0]}" in message(tmp_path)
@@ -259,10 +276,10 @@ def test_a_folder_that_may_not_be_read_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["mnits", "no/such/folder", "x" * 1000])
 def test_an_unknown_data_set_is_refused_with_those_that_are_known(name):
-    with pytest.raises(DataError, match=r"digits, mnist, or a folder of IDX files") as info:
+    with pytest.raises(DataError, match=r"one of digits, mnist, fashion-mnist, .*the path") as info:
         load_dataset(name)
     assert repr(name)[:100] in str(info.value)
-    assert len(str(info.value)) < 400
+    assert len(str(info.value)) < 600
 
 
 # -- where MNIST is looked for --------------------------------------------------------------------
@@ -281,10 +298,8 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNET_DATA_DIR", str(tmp_path / "environment"))
     (tmp_path / "given").mkdir()  # the others need not be there
     reference = write(tmp_path / "reference")
-    digests = {
-        name: hashlib.sha256((reference / name).read_bytes()).hexdigest() for name in TRAIN + TEST
-    }
-    monkeypatch.setattr(mnist, "_SHA256", digests)
+    digests = [hashlib.sha256((reference / n).read_bytes()).hexdigest() for n in TRAIN + TEST]
+    monkeypatch.setitem(KNOWN, "mnist", replace(KNOWN["mnist"], sha256=tuple(digests)))
     roots = [tmp_path / "given", tmp_path / "environment", tmp_path / "cache" / "xpnet"]
     return [folder for root in roots for folder in (root, root / "mnist")]
 
@@ -297,8 +312,8 @@ def reading(monkeypatch):
         paths.append(path)
         return read_idx(path)
 
-    read_idx = mnist.read_idx
-    monkeypatch.setattr(mnist, "read_idx", read)
+    read_idx = array_files.read_idx
+    monkeypatch.setattr(array_files, "read_idx", read)
     return paths
 
 
@@ -341,11 +356,11 @@ def test_other_content_than_mnist_is_refused(places, name):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="not MNIST's") as info:
+    with pytest.raises(DataError, match="not that of mnist") as info:
         load_mnist(places[0])
     message = str(info.value)
     assert str(path) in message
-    assert f"expected SHA-256 {mnist._SHA256[name]}" in message
+    assert f"expected SHA-256 {KNOWN['mnist'].sha256[(TRAIN + TEST).index(name)]}" in message
     assert f"found {hashlib.sha256(content).hexdigest()}" in message
 
 
@@ -412,9 +427,13 @@ def test_the_second_mirror_is_asked_where_the_first_fails(places, monkeypatch):
         if "ossci" in url:
             raise OSError("gone")
         assert url == f"https://storage.googleapis.com/cvdf-datasets/mnist/{fname}"
-        assert known_hash == f"md5:{mnist._MD5[fname]}"
+        assert (
+            known_hash
+            == f"md5:{KNOWN['mnist'].md5[(TRAIN + TEST).index(fname.removesuffix('.gz'))]}"
+        )
         assert path == places[5]
-        return str(source / fname)
+        places[5].mkdir(parents=True, exist_ok=True)
+        return shutil.copy(source / fname, places[5])
 
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     assert len(load_mnist(places[0]).train) == 4
@@ -459,12 +478,14 @@ def test_files_are_downloaded_checked_and_kept(places, server, monkeypatch, brok
         (folder / "wrong").mkdir()
         for name in good:
             (folder / "wrong" / name).write_bytes(gzip.compress(b"something else"))
-    contents = {name.removesuffix(".gz"): gzip.decompress(good[name]) for name in good}
-    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    md5 = {name: hashlib.md5(content).hexdigest() for name, content in good.items()}
-    monkeypatch.setattr(mnist, "_SHA256", digests)
-    monkeypatch.setattr(mnist, "_MD5", md5)
-    monkeypatch.setattr(mnist, "_MIRRORS", (f"{address}/{broken}/", f"{address}/good/"))
+    contents = [good[f"{name}.gz"] for name in TRAIN + TEST]
+    row = replace(
+        KNOWN["mnist"],
+        sha256=tuple(hashlib.sha256(gzip.decompress(c)).hexdigest() for c in contents),
+        md5=tuple(hashlib.md5(content).hexdigest() for content in contents),
+        mirrors=(f"{address}/{broken}/", f"{address}/good/"),
+    )
+    monkeypatch.setitem(KNOWN, "mnist", row)
 
     assert len(load_mnist().train) == 4
     assert {path.name: path.read_bytes() for path in places[5].iterdir()} == good

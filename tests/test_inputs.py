@@ -528,7 +528,42 @@ def test_bytes_of_0_and_1_are_flags():
 PIXELS = np.vstack([stream(0, "p").integers(255, size=(N - 1, 4)), [[0, 255, 1, 2]]])
 
 
-@pytest.mark.parametrize("dtype", ["int64", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int32", "int64"])
+def test_pixels_in_wider_integers_are_pixels(dtype):
+    bytes_of, wide = PIXELS.astype(np.uint8), PIXELS.astype(dtype)
+    network = train(wide, test=(wide, Y), epochs=2)
+    assert network.pixel_maximum == 255
+    same(network, train(bytes_of, test=(bytes_of, Y), epochs=2))
+    np.testing.assert_array_equal(network.predict_proba(wide), network.predict_proba(bytes_of))
+    again = train(wide // 2, epochs=1, start=network)  # whose samples go up to 127
+    assert again.pixel_maximum == 255
+    with pytest.raises(DataError, match="integers that are pixels are divided"):
+        train(wide, test=(wide / 255, Y))
+
+
+def test_pixels_of_16_bits_are_pixels():
+    wide = PIXELS.astype(np.uint16) * 257
+    network = train(wide, epochs=1)
+    assert network.pixel_maximum == 65535
+    np.testing.assert_allclose(
+        network.predict_proba(wide), network.predict_proba(PIXELS / 255), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("high", "picture", "maximum"),
+    [(255, 0, 255), (254, 0, 1), (254, 1, 255), (100, 1, 1), (16, 1, 1), (300, 1, 1),
+     (65535, 0, 65535), (40000, 0, 1), (40000, 1, 65535), (65536, 1, 1)],
+)  # fmt: skip
+def test_which_integers_are_pixels(high, picture, maximum):
+    x = np.minimum(PIXELS.astype(np.int64) * 1000, high)
+    found = find_pixel_maximum(
+        xpnet.open_backend("numpy"), x.reshape(N, 2, 2) if picture else x, None, stacklevel=1
+    )
+    assert found == maximum
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_pixels_that_are_not_bytes_are_warned_of(dtype):
     with pytest.warns(DataWarning, match=r"go up to 255 as pixels do: .* so give x / 255") as told:
         train(PIXELS.astype(dtype), epochs=1)
@@ -545,9 +580,9 @@ def test_the_scale_is_found_on_every_backend(backend):
     assert found(X) == found(X > 0) == found(Y) == 1
     with pytest.warns(DataWarning, match="the largest is 1"):
         assert found(Y.astype(np.uint8)) == 1
-    for x in (PIXELS, PIXELS.astype(backend.dtype_name)):
-        with pytest.warns(DataWarning, match="up to 255"):
-            assert found(x) == 1
+    assert found(PIXELS) == 255
+    with pytest.warns(DataWarning, match="up to 255"):
+        assert found(PIXELS.astype(backend.dtype_name)) == 1
 
 
 def test_other_scales_are_nothing_to_warn_of():

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet.data import Split
 from xpnet.drawing import figure_class
-from xpnet.errors import counted
+from xpnet.errors import counted, one_line
 from xpnet.figures import save_figure
 from xpnet.history import History
 from xpnet.inputs.chunks import chunks
@@ -31,6 +31,7 @@ _TRAIN, _TEST, _VALIDATION = "#0072B2", "#D55E00", "#009E73"
 _COLOURS = (_TRAIN, _TEST, _VALIDATION, "#CC79A7", "#E69F00", "#56B4E9")
 _INK = "#333333"
 
+_LONGEST_NAME, _NARROW = 16, 3  # characters of the name of a class
 _MOST, _PART_VALUES = 40, 1 << 25  # mistakes on a sheet; numbers that are looked at at a time
 
 
@@ -66,14 +67,14 @@ def draw_run(
     figures = {}
     if counts is not None:
         heading = f"{title}: {counted(int(counts.sum() - counts.trace()), 'error')}"
-        figures["confusion.png"] = plot_confusion(counts, title=heading)
+        figures["confusion.png"] = plot_confusion(counts, title=heading, class_names=network.names)
     if len(network.history):
         figures["curves.png"] = plot_curves(network.history, title=title.partition(",")[0])
     if split.images.ndim == 3:
         errors, shown, probabilities = _worst(network, split)
         title = f"{title}\n{_how_many(errors, len(split), len(shown))}"
         figures["mistakes.png"] = _draw_mistakes(
-            split.images[shown], split.labels[shown], probabilities, title
+            split.images[shown], split.labels[shown], probabilities, title, network.names
         )
     for name, figure in figures.items():
         save_figure(figure, Path(folder) / name)
@@ -143,7 +144,7 @@ def plot_confusion(
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise ValueError(f"a confusion matrix is square, got shape {counts.shape}")
     n = len(counts)
-    names = class_names if class_names is not None else [str(i) for i in range(n)]
+    names = _short_names(class_names, n)
     legible = n <= 40
     side = max(4.5, 0.52 * min(n, 40) + 1.4)
     figure = _figure(side, side, title)
@@ -163,6 +164,8 @@ def plot_confusion(
     for set_ticks in (axes.set_xticks, axes.set_yticks):
         set_ticks(range(0, n, every), names[::every])
         set_ticks(np.arange(0.5, n - 1), minor=True)
+    if max(map(len, names), default=0) > _NARROW:
+        axes.tick_params(axis="x", labelrotation=90)
     axes.tick_params(which="both", length=0)
     axes.set(xlabel="predicted class", ylabel="true class")
     shades = "shade: fraction of the row (blue: right, to 100 %; orange: wrong, to {:.1f} %)"
@@ -179,6 +182,7 @@ def plot_mistakes(
     *,
     title: str = "",
     most: int = _MOST,
+    class_names: list[str] | None = None,
 ) -> "Figure":
     """A sheet of wrongly classified images, the most confident mistakes first.
 
@@ -194,6 +198,8 @@ def plot_mistakes(
         Written above.
     most
         How many mistakes to show at the most.
+    class_names
+        The names of the classes; their numbers if None.
 
     Raises
     ------
@@ -209,7 +215,15 @@ def plot_mistakes(
     wrong = _mistakes(labels, probabilities)
     shown = wrong[:most]
     title = f"{title}\n{_how_many(len(wrong), len(labels), len(shown))}".strip()
-    return _draw_mistakes(images[shown], labels[shown], probabilities[shown], title)
+    return _draw_mistakes(images[shown], labels[shown], probabilities[shown], title, class_names)
+
+
+def _short_names(names: list[str] | None, n_classes: int) -> list[str]:
+    """The names of the classes, or their numbers, as short as a picture has room for."""
+    if names is None:
+        return [str(i) for i in range(n_classes)]
+    # matplotlib takes what stands between two dollars for a formula.
+    return [one_line(name, _LONGEST_NAME).replace("$", r"\$") for name in names]
 
 
 def _mistakes(labels: HostArray, probabilities: HostArray) -> HostArray:
@@ -245,7 +259,11 @@ def _how_many(n_wrong: int, count: int, n_shown: int) -> str:
 
 
 def _draw_mistakes(
-    images: HostArray, labels: HostArray, probabilities: HostArray, title: str
+    images: HostArray,
+    labels: HostArray,
+    probabilities: HostArray,
+    title: str,
+    class_names: list[str] | None,
 ) -> "Figure":
     columns = 10 if len(images) > 10 else max(5, len(images))
     rows = max(1, -(-len(images) // columns))
@@ -255,14 +273,18 @@ def _draw_mistakes(
         return figure
     low, high, (height, width) = float(images.min()), float(images.max()), images.shape[1:]
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    names = _short_names(class_names, probabilities.shape[1])
+    small = min(7.5, 45 / max(map(len, names)))
     axes = figure.subplots()  # one for all: matplotlib needs longer for axes than for images
     for i, image in enumerate(images):
         left, top = 1.15 * width * (i % columns), 1.35 * height * (i // columns)
         box = _, right, bottom, _ = left, left + width, top + height, top
         axes.imshow(image, "gray_r", vmin=low, vmax=high, interpolation="nearest", extent=box)
         axes.fill([left, right, right, left], [top, top, bottom, bottom], fill=False, ec="#cccccc")
-        text = f"{labels[i]} → {predicted[i]}  {100 * confidence[i]:.0f} %"
-        axes.text(left + width / 2, top - height / 20, text, ha="center", fontsize=7.5, color=_INK)
+        text = f"{names[labels[i]]} → {names[predicted[i]]}  {100 * confidence[i]:.0f} %"
+        axes.text(
+            left + width / 2, top - height / 20, text, ha="center", fontsize=small, color=_INK
+        )
     ends = -width / 20, (1.15 * columns - 0.1) * width, (1.35 * rows - 0.3) * height, -height / 4
     axes.axis(ends)
     axes.set_axis_off()

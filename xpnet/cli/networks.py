@@ -11,7 +11,7 @@ from xpnet.cli.options import describe_backend, run_option
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, values_verdict
 from xpnet.cli.streams import show, tell
 from xpnet.cli.types import FILE, Words
-from xpnet.data import DATASETS, Dataset, Split, load_dataset
+from xpnet.data import DATASETS, Dataset, Split, is_table, load_dataset
 from xpnet.errors import DataError, RunError, one_line, readable
 from xpnet.network import Network, load
 from xpnet.runs.continuation import trained_on
@@ -84,7 +84,7 @@ def _load_data(
     """
     if dataset is not None:
         if network.table is None:
-            data = load_dataset(dataset, data_dir=data_dir)
+            data = load_dataset(dataset, data_dir=data_dir).numbered_by(network.class_names)
             return data, data.test
         if dataset in DATASETS or not is_table(dataset):
             raise DataError(
@@ -101,7 +101,7 @@ def _load_data(
         data_dir=data_dir or config.data_dir,
         table=began,
         **config.table_options(),
-    )
+    ).numbered_by(network.class_names)
     if data.table != network.table:
         raise DataError(
             f"{config.dataset}: this table is another one than that which the network was trained "

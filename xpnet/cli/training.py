@@ -22,7 +22,7 @@ from xpnet.cli.options import (
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, verdict
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
-from xpnet.data import Dataset, TablePreparation, load_dataset
+from xpnet.data import DATASETS, Dataset, TablePreparation, load_dataset
 from xpnet.errors import counted, one_line, readable
 from xpnet.network import Network, load
 from xpnet.optimizers import SGD
@@ -32,6 +32,8 @@ from xpnet.runs.continuation import is_finished, open_run, still_there, what_nex
 from xpnet.runs.folder import NumberedRunFolder, RunFolder
 from xpnet.runs.options import OptionError, Section
 from xpnet.saving import Snapshot
+
+_LONGEST_NOTE = 500
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -70,8 +72,9 @@ def train(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Train a network on DATASET: digits (the default, embedded), mnist, a table (CSV, Parquet,
-    Arrow, Feather, ARFF), or a folder of IDX or .npy files.
+    """Train a network on DATASET: digits (the default, embedded), mnist, fashion-mnist and
+    others by name; or the path of a table, of a folder of pictures for each class, of IDX, .npy or
+    .npz files, or of an archive of these.
 
     Writes a run folder: the history, a summary, the network, what it takes to go on with or to
     repeat the run, and three pictures.
@@ -190,9 +193,12 @@ def _open_folder(
 
 def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
     tell(f"backend: {describe_backend(opened, steps=True)}")
+    found, *notes = data.notes or ("",)
+    if config.dataset not in DATASETS:  # of a path: what it is taken for
+        tell(f"data:    {one_line(found, _LONGEST_NOTE)}")
     tell(f"data:    {readable(data.limited(config.limit).describe())}")
-    for note in data.notes:
-        tell(f"         {one_line(note, 500)}")
+    for note in notes:
+        tell(f"         {one_line(note, _LONGEST_NOTE)}")
     tell(f"model:   {config.describe(data)}")
     if config.start is not None or config.freeze:
         begins = "as drawn by the seed" if config.start is None else f"as {one_line(config.start)}"

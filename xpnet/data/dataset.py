@@ -1,5 +1,6 @@
 """A labelled data set of images, or of the rows of a table, checked when it is made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -8,7 +9,7 @@ import numpy as np
 
 from xpnet.data.framing import Framing, measure_framing
 from xpnet.data.masked import unmasked
-from xpnet.errors import DataError, counted, readable
+from xpnet.errors import DataError, counted, one_line, readable, shown
 from xpnet.typing import HostArray, Shape
 
 if TYPE_CHECKING:
@@ -106,6 +107,12 @@ class Dataset:
         if self.train.images.dtype.kind == "b":
             maximum = 1.0
         object.__setattr__(self, "pixel_maximum", maximum)
+        names = self.class_names
+        if names is not None and (len(names) != self.n_classes or len({*names}) < len(names)):
+            raise DataError(
+                f"{self.name}: class_names must be one for each of {self.n_classes} classes, each "
+                f"another; got {shown(names)}"
+            )
         _check(f"{self.name}: training set", self.train, self.n_classes)
         for what, split in (("test", self.test), ("validation", self.validation)):
             if split is not None:
@@ -151,6 +158,40 @@ class Dataset:
     def limited(self, n: int | None) -> Self:
         """The same data set with the first `n` training samples; all of them if `n` is None."""
         return replace(self, train=self.train.first(n))
+
+    def numbered_by(self, names: Sequence[str] | None) -> Self:
+        """The same data set with classes numbered in another order, as that of a network.
+
+        Parameters
+        ----------
+        names
+            The names of the classes in that order: at least those that the data set has. If None,
+            classes that are called by numbers are numbered so, and all others stay.
+
+        Raises
+        ------
+        DataError
+            If a class of the data set is not among them.
+        """
+        own = self.class_names
+        if names is None and own is not None and all(map(str.isdecimal, own)):
+            names = [str(number) for number in range(1 + max(map(int, own)))]
+        if own is None or names is None or tuple(names) == own:
+            return self
+        unknown = [name for name in own if name not in names]
+        if unknown:
+            raise DataError(
+                f"{self.name}: has classes that the network was not trained on: "
+                f"{one_line(', '.join(unknown))}; the network knows {one_line(', '.join(names))}"
+            )
+        places = np.asarray([list(names).index(name) for name in own])
+        return replace(
+            self,
+            train=Split(self.train.images, places[self.train.labels]),
+            test=self.test and Split(self.test.images, places[self.test.labels]),
+            n_classes=len(names),
+            class_names=tuple(names),
+        )
 
     def describe(self) -> str:
         """What it is, on one line."""

@@ -24,4 +24,11 @@ def load_digits() -> DatasetWithTest:
         images, labels, is_test = arrays["images"], arrays["labels"], arrays["is_test"]
     train = Split(images[~is_test], labels[~is_test])
     test = Split(images[is_test], labels[is_test])
-    return DatasetWithTest("digits", train, test, n_classes=10, pixel_maximum=PIXEL_MAXIMUM)
+    return DatasetWithTest(
+        "digits",
+        train,
+        test,
+        n_classes=10,
+        pixel_maximum=PIXEL_MAXIMUM,
+        class_names=tuple("0123456789"),
+    )

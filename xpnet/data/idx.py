@@ -65,27 +65,40 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
         If the file is missing or unreadable, is not an IDX file, holds fewer or more values than
         its header says, or is a damaged gzip file or one that unpacks to far more than its size.
     """
-    import gzip
-    import zlib
-
     path = Path(path)
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            zipped = file.read(2) == _GZIP_MAGIC
-            file.seek(0)
-            if not zipped:
-                return _read(path, file, size)
-            with gzip.open(file) as unzipped:
-                return _read(path, cast(IO[bytes], unzipped), size, expansion=_MOST_EXPANSION)
+            return read_idx_stream(path, file, os.fstat(file.fileno()).st_size, on_disk=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+def read_idx_stream(
+    path: Path | str, file: IO[bytes], size: int, *, on_disk: bool = False
+) -> HostArray:
+    """As `read_idx`, from a file that is open, of so many bytes; `on_disk` if `path` is its name.
+
+    Raises
+    ------
+    DataError
+        As `read_idx`.
+    """
+    import gzip
+    import zlib
+
+    try:
+        zipped = file.read(2) == _GZIP_MAGIC
+        file.seek(0)
+        if not zipped:
+            return _read(path, file, size, map_large=on_disk)
+        with gzip.open(file) as unzipped:
+            return _read(path, cast(IO[bytes], unzipped), size, expansion=_MOST_EXPANSION)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: the gzip stream is damaged or cut off ({one_line(error)})"
         ) from error
     except MemoryError as error:
         raise DataError(f"{path}: the values do not fit into memory") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
 def write_idx(path: str | os.PathLike[str], values: HostArray) -> None:
@@ -122,7 +135,14 @@ def idx_header(values: HostArray) -> bytes:
     return bytes((0, 0, code, values.ndim)) + np.asarray(values.shape, dtype=">u4").tobytes()
 
 
-def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> HostArray:
+def _read(
+    path: Path | str,
+    file: IO[bytes],
+    size: int,
+    *,
+    expansion: int = 1,
+    map_large: bool = False,
+) -> HostArray:
     dtype, shape = _read_header(path, file)
     expected = math.prod(shape) * dtype.itemsize
     if expected > size * expansion:
@@ -136,7 +156,7 @@ def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> Host
             f"{_USUAL_EXPANSION} times the {size:,} bytes of the gzipped file: if that is right, "
             f"unpack it first (gunzip)"
         )
-    if expansion == 1 and is_large(expected) and file.tell() + expected == size:
+    if map_large and is_large(expected) and file.tell() + expected == size:
         return np.memmap(path, dtype, "r", file.tell(), shape)
     content = bytearray()
     while len(content) <= expected:
@@ -166,7 +186,7 @@ def _read(path: Path, file: IO[bytes], size: int, *, expansion: int = 1) -> Host
     return values if native == dtype else values.byteswap(inplace=True).view(native)
 
 
-def _read_header(path: Path, file: IO[bytes]) -> tuple[np.dtype, Shape]:
+def _read_header(path: Path | str, file: IO[bytes]) -> tuple[np.dtype, Shape]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
         codes = ", ".join(f"{code:02x}" for code in _DTYPES)

@@ -62,7 +62,30 @@ def read_npy(path: str | os.PathLike[str]) -> HostArray:
         raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
 
 
-def _read_header(path: Path, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
+def read_npy_stream(
+    path: Path | str, file: IO[bytes], size: int, *, texts: bool = False
+) -> HostArray:
+    """As `read_npy`, from a file that is open, of so many bytes; with `texts` also of texts.
+
+    Raises
+    ------
+    DataError
+        As `read_npy`.
+    """
+    try:
+        shape, fortran, dtype = _read_header(path, file)
+        start = file.tell()
+        _check(path, shape, dtype, start, size, texts=texts)
+        values = np.frombuffer(file.read(size - start), dtype=dtype)
+        values = values.reshape(tuple(map(int, shape)), order="F" if fortran else "C")
+        return np.array(values, dtype=dtype.newbyteorder("="), order="C")
+    except MemoryError as error:
+        raise DataError(f"{path}: the values do not fit into memory") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+def _read_header(path: Path | str, file: IO[bytes]) -> tuple[Shape, bool, np.dtype]:
     fix = "write it with numpy.save"
     try:
         version = npy.read_magic(file)
@@ -89,11 +112,20 @@ def _without_long(file: IO[bytes], size: int) -> IO[bytes]:
     return io.BytesIO(length + re.sub(rb"(?<=\d)L\b", b" ", header))
 
 
-def _check(path: Path, shape: Shape, dtype: np.dtype, start: int, size: int) -> None:
-    if dtype.kind not in "biuf":
+def _check(
+    path: Path | str, shape: Shape, dtype: np.dtype, start: int, size: int, *, texts: bool = False
+) -> None:
+    if dtype.kind not in ("biufUS" if texts and dtype.itemsize else "biuf"):
         kind = "Python objects" if dtype.hasobject else one_line(dtype)
+        why = ""
+        if dtype.hasobject:
+            why = (
+                ", which may run any program when they are read, and never are: if you know where "
+                "they come from, open the file with numpy.load(..., allow_pickle=True) yourself"
+            )
         raise DataError(
-            f"{path}: expected real numbers, found {kind}; numpy.save an array of uint8 or float32"
+            f"{path}: expected real numbers, found {kind}{why}; numpy.save an array of uint8 or "
+            f"float32"
         )
     axes = one_line(" x ".join(map(str, shape))) or "1"
     if len(shape) > 32 or not all(0 <= n <= LARGEST for n in shape):

@@ -19,8 +19,8 @@ def to_npz(network: Network, path: str | os.PathLike[str], *, dtype: str | None 
     `numpy.load(path, allow_pickle=False)` reads it, and so does `Network.from_npz`. The entry
     `xpnet` is text, an array without axes: JSON with `xpnet` (the version), `model` (the layers, in
     order, with their options), `dtype`, `sample_shape`, `input_dtype`, `pixel_maximum`,
-    `target_kind`, `classes` and `target_shape`; see `Network` for these. The same network gives the
-    same bytes.
+    `target_kind`, `classes`, `class_names` and `target_shape`; see `Network` for these. The same
+    network gives the same bytes.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ def build_onnx(
     Every other tensor is called after the layer that it is the output of, and every constant like
     the parameter or buffer that it is. The output keeps its axis of outputs also where `predict`
     gives (N,). The metadata of the model have `target_kind`, `output` and, where the network has
-    any, `classes`, a JSON list in the order of the outputs.
+    any, `classes` and `class_names`, JSON lists in the order of the outputs.
 
     A fitted `MLPClassifier` or `MLPRegressor` answers as it does by scikit-learn's converter,
     skl2onnx, with `zipmap=False`. The input is called `X`. A classifier has two outputs: `label`,
@@ -193,6 +193,8 @@ def _to_proto(
     properties = {"target_kind": network.target_kind, "output": names}
     if network.classes is not None:
         properties["classes"] = json.dumps(network.classes.tolist())
+    if network.class_names is not None:
+        properties["class_names"] = json.dumps(network.class_names)
     helper.set_model_props(model, properties)
     return model
 

@@ -136,6 +136,34 @@ def check_classes(classes: Any, kind: str, output: Shape | None) -> HostArray | 
     return np.asarray(names, dtype=str if text else bool)
 
 
+def check_class_names(names: Any, kind: str, output: Shape | None) -> tuple[str, ...] | None:
+    """The names of classes that are numbers, one for each output, from any sequence of texts.
+
+    Raises
+    ------
+    ValueError
+        If they are no texts, or not as many as the network tells apart.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"class_names must be texts, one for each class; got {repr(names)[:200]}")
+    wanted = _count(kind, output)
+    if wanted not in (None, len(names)) or not len(names):
+        raise ValueError(
+            f"class_names must be one for each of {wanted} that the network tells apart, "
+            f"got {len(names)}"
+        )
+    return tuple(map(str, names))
+
+
+def fitting_names(
+    names: tuple[str, ...] | None, kind: str, output: Shape | None
+) -> tuple[str, ...] | None:
+    """The names of the classes of a data set, if the network has an output for each; else None."""
+    return names if names is not None and _count(kind, output) in (None, len(names)) else None
+
+
 def show(classes: HostArray) -> str:
     """The first of the classes, for a message."""
     names = [repr(name)[:40] for name in classes[:_SHOWN].tolist()]

@@ -21,9 +21,11 @@ _SAMPLED_ROWS, _SAMPLED_VALUES = 1 << 12, 1 << 22
 def find_pixel_maximum(
     backend: Backend, x: Array, given: float | None, *, stacklevel: int
 ) -> float:
-    """What the integers of a training set are divided by: 255 for uint8, 1 for all others.
+    """What the integers of a training set are divided by: 255 for uint8, 1 for what is no pixels.
 
-    uint8 of which the largest is 1 is no picture, but flags, and divided by 1.
+    uint8 of which the largest is 1 is no picture, but flags, and divided by 1. Wider integers are
+    pixels if they go from 0 or more to 255, or to 65535: of pictures, which have two axes or more,
+    if the largest is over half of that, and of rows, if it is just that.
 
     Parameters
     ----------
@@ -40,14 +42,16 @@ def find_pixel_maximum(
     Warns
     -----
     DataWarning
-        If integers are, or would be, divided, and the largest is 1; or if what is not divided,
-        integers or floating point, goes from 0 or more to 255 (to half a step) or to 65535.
+        If integers are, or would be, divided, and the largest is 1; or if floating-point numbers go
+        from 0 or more to 255 (to half a step) or to 65535, or a `Dataset` has such integers with a
+        `pixel_maximum` of 1.
     """
     xp, name = backend.xp, dtype_name(x)
     maximum = given or (255.0 if name == "uint8" else 1.0)
     if xp.isdtype(x.dtype, "bool"):
         return maximum
-    divided = xp.isdtype(x.dtype, "integral") and maximum != 1
+    exact = xp.isdtype(x.dtype, "integral")
+    divided = exact and maximum != 1
     high = _largest(backend, x, 1.0 if divided else _BRIGHTEST[-1] + 0.5)
     brightest = next((m for m in _BRIGHTEST if abs(high - m) <= 0.5), None)
     message = ""
@@ -63,6 +67,8 @@ def find_pixel_maximum(
             f"the samples are {name} and divided by pixel_maximum={maximum:g}, but the largest is "
             f"1: if that is white, make the Dataset with pixel_maximum=1"
         )
+    elif exact and not divided and given is None:
+        maximum = _white_of(high, is_picture=x.ndim > 2)
     elif not divided and brightest is not None:
         message = (
             f"the samples are {name}, which is taken as it is, and go up to {brightest:g} as "
@@ -72,6 +78,14 @@ def find_pixel_maximum(
     if message:
         warn(message, DataWarning, stacklevel=stacklevel + 1)
     return maximum
+
+
+def _white_of(high: float, *, is_picture: bool) -> float:
+    """What integers up to `high` are divided by, if they are pixels; else 1."""
+    for white in _BRIGHTEST:
+        if high == white or (is_picture and white / 2 < high < white):
+            return white
+    return 1.0
 
 
 def _largest(backend: Backend, x: Array, limit: float) -> float:

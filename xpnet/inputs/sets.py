@@ -11,7 +11,7 @@ from xpnet.data.splitting import split_rows
 from xpnet.errors import DataError
 from xpnet.inputs.containers import plain
 from xpnet.inputs.framed import framing_of
-from xpnet.inputs.labels import learn_classes
+from xpnet.inputs.labels import fitting_names, learn_classes
 from xpnet.inputs.samples import load_inputs
 from xpnet.inputs.scale import find_pixel_maximum
 from xpnet.inputs.targets import counting_samples, kind_of_targets, load_targets, load_weights
@@ -44,6 +44,8 @@ class Given:
         What pixels are divided by, as far as it is known.
     classes
         What labels that are text or Booleans are numbered by, if not by themselves.
+    class_names
+        What classes that are numbers are called, if they have names.
     dataset
         The data set that they are of, if they were given so.
     """
@@ -54,6 +56,7 @@ class Given:
     sample_weight: Any
     pixel_maximum: float | None
     classes: HostArray | None = None
+    class_names: tuple[str, ...] | None = None
     dataset: Dataset | None = None
 
     @property
@@ -95,6 +98,8 @@ class Sets:
         Whether the weight of each row is not 0; None where none is.
     classes
         What the labels are, where they are text or Booleans.
+    class_names
+        What classes that are numbers are called, if they have names.
     target_shape
         The shape of the target of one sample, as it was given.
     framing
@@ -116,6 +121,7 @@ class Sets:
     counts: HostArray | None = None
     framing: Framing | None = None
     table: TablePreparation | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -143,10 +149,10 @@ def given_samples(
         pairs["validation"] = validation
     elif validation is not None:
         validation = check_fraction(validation)
-    maximum, dataset = None, None
+    maximum = names = dataset = None
     if isinstance(data, Dataset):
         dataset = data
-        maximum = data.pixel_maximum
+        maximum, names = data.pixel_maximum, data.class_names
         if test is None and data.test is not None:
             pairs["test"] = (data.test.images, data.test.labels)
         if validation is None and data.validation is not None:
@@ -163,7 +169,13 @@ def given_samples(
         if len(pair) == 2 and _are_sets(pair):
             raise DataError(f"{name} must be a pair (x, y), got a pair of pairs{_hint(pair)}")
     return Given(
-        (data[0], data[1]), pairs.get("test"), validation, sample_weight, maximum, dataset=dataset
+        (data[0], data[1]),
+        pairs.get("test"),
+        validation,
+        sample_weight,
+        maximum,
+        class_names=names,
+        dataset=dataset,
     )
 
 
@@ -237,15 +249,19 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
         train, validation = [(Rows(backend, x, r), some_rows(backend, y, r)) for r in (rows, kept)]
     elif given.validation is not None:
         validation = _load_pair(
-            backend, model, "validation set", given.validation, x, kind, classes
+            backend, model, "validation set", given.validation, x, kind, classes, maximum
         )
-    test = given.test and _load_pair(backend, model, "test set", given.test, x, kind, classes)
-    shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
-    framing = given.dataset.framing if given.dataset else framing_of(backend, x, maximum)
-    table = None if given.dataset is None else given.dataset.table
-    return Sets(
-        x, y, rows, train, validation, test, kind, maximum, classes, shape, counts, framing, table
+    test = given.test and _load_pair(
+        backend, model, "test set", given.test, x, kind, classes, maximum
     )
+    shape = () if targets.ndim == 1 else tuple(np.shape(labels)[1:])
+    table = None if given.dataset is None else given.dataset.table
+    names = None if classes is not None else fitting_names(given.class_names, kind, output)
+    return Sets(
+        x, y, rows, train, validation, test, kind, maximum, classes, shape, counts,
+        framing=given.dataset.framing if given.dataset else framing_of(backend, x, maximum),
+        table=table, class_names=names,
+    )  # fmt: skip
 
 
 def _load_pair(
@@ -256,15 +272,17 @@ def _load_pair(
     train_x: Array,
     kind: str,
     classes: HostArray | None,
+    maximum: float,
 ) -> tuple[Array, Array]:
     x = load_inputs(backend, what, pair[0], model)
     uint8, isdtype = backend.xp.uint8, backend.xp.isdtype
     exact = [isdtype(part.dtype, ("bool", "integral")) for part in (train_x, x)]
     # Booleans and integers are divided by the same number, or not at all.
-    if (train_x.dtype == uint8) != (x.dtype == uint8) and not all(exact):
+    either = (train_x.dtype == uint8) != (x.dtype == uint8) or (exact[0] and maximum != 1)
+    if either and not all(exact):
         raise DataError(
-            f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: uint8 is taken as "
-            f"pixels and divided, other dtypes are not; give both in the same way"
+            f"the training set has dtype {train_x.dtype}, the {what} {x.dtype}: integers that are "
+            f"pixels are divided, other numbers are not; give both in the same way"
         )
     y = load_targets(backend, what, pair[1], x, model, kind, classes)
     weight = _weight_of(pair)

@@ -28,6 +28,7 @@ class TrainedArrays:
     target_kind: str
     target_shape: Shape | None
     classes: HostArray | None
+    class_names: tuple[str, ...] | None
     loss: LossFunction | None
 
     @property
@@ -39,6 +40,13 @@ class TrainedArrays:
     def pixel_maximum(self) -> float:
         """What integer and Boolean samples are divided by."""
         return self.preparation.maximum
+
+    @property
+    def names(self) -> list[str] | None:
+        """What the classes are called where they are shown; None where they are but numbers."""
+        if self.class_names is not None:
+            return list(self.class_names)
+        return None if self.classes is None else [str(name) for name in self.classes.tolist()]
 
     def state_arrays(self) -> dict[str, Array]:
         """The arrays that make the network, by their names in a state and in a file."""

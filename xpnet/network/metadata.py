@@ -12,7 +12,7 @@ from xpnet.data import Framing, TablePreparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
-from xpnet.inputs.labels import check_classes
+from xpnet.inputs.labels import check_class_names, check_classes
 from xpnet.layers import Layer, describe_layer
 from xpnet.losses import TARGET_KINDS, Loss, build_loss, describe_loss
 from xpnet.network.arrays import TrainedArrays
@@ -45,7 +45,8 @@ def target_metadata(network: TrainedArrays) -> dict[str, Any]:
     """What turns the outputs of a network into what `predict` gives, as far as it is known."""
     classes = None if network.classes is None else network.classes.tolist()
     shape = None if network.target_shape is None else list(network.target_shape)
-    return {"classes": classes, "target_shape": shape}
+    names = None if network.class_names is None else list(network.class_names)
+    return {"classes": classes, "class_names": names, "target_shape": shape}
 
 
 def framing_metadata(network: TrainedArrays) -> dict[str, Any] | None:
@@ -67,7 +68,9 @@ def read_metadata(metadata: Mapping[str, Any], model: Layer) -> tuple[str, dict[
         for name, read in _READERS.items()
     }
     output = model.output_shape(model.input_shape())
-    details["classes"] = check_classes(metadata.get("classes"), details["target_kind"], output)
+    kind = details["target_kind"]
+    details["classes"] = check_classes(metadata.get("classes"), kind, output)
+    details["class_names"] = check_class_names(metadata.get("class_names"), kind, output)
     return _one_of(DTYPES, metadata["dtype"]), details
 
 

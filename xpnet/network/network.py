@@ -11,7 +11,7 @@ from xpnet.data.tables.arrow import is_frame
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
-from xpnet.inputs.labels import check_classes, decode
+from xpnet.inputs.labels import check_class_names, check_classes, decode
 from xpnet.inputs.samples import home_of, load_inputs
 from xpnet.inputs.targets import load_targets, load_weights
 from xpnet.inputs.weighted import Weighted
@@ -33,7 +33,7 @@ from xpnet.network.report import (
     report_on_values,
 )
 from xpnet.network.state import load_array
-from xpnet.network.tabular import Tabular, class_names, in_units, pair_of, samples_of
+from xpnet.network.tabular import Tabular, in_units, pair_of, samples_of
 from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
@@ -77,6 +77,9 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
     classes
         The labels that it was trained on where these are text or Booleans, a NumPy array (C,) that
         is sorted: what it predicts. None where labels are integers, the numbers of the outputs.
+    class_names
+        What classes that are numbers are called in reports, pictures and on the command line, such
+        as `("T-shirt/top", "Trouser", ...)`; None where they have no names. It predicts numbers.
     target_shape
         The shape of the target of one sample in its training: () gives predictions (N,) of a single
         output. None, if it is not known, gives (N, 1).
@@ -84,8 +87,8 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
     Raises
     ------
     ValueError
-        If there is no such kind of targets, there is not one of `classes` for each output, or a
-        number of a layer is 0 or infinite in the dtype of the backend.
+        If there is no such kind of targets, there is not one of `classes`, or of `class_names`, for
+        each output, or a number of a layer is 0 or infinite in the dtype of the backend.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         classes: Any = None,
         target_shape: Shape | None = None,
         framing: Framing | None = None,
+        class_names: Any = None,
         table: TablePreparation | None = None,
     ) -> None:
         if not is_one_of(TARGET_KINDS, target_kind):
@@ -132,6 +136,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         self.input_dtype = input_dtype
         output = model.output_shape(model.input_shape())
         self.classes = check_classes(classes, target_kind, output)
+        self.class_names = check_class_names(class_names, target_kind, output)
         self.target_shape = target_shape
 
     # -- prediction -----------------------------------------------------------------------------
@@ -271,7 +276,8 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         x, y
             As in `evaluate`.
         names
-            The names of the classes or labels; if None those of `classes`, or their numbers.
+            The names of the classes or labels; if None `class_names` or those of `classes`, or
+            their numbers.
         top_k
             For classes: how many of the most probable are looked at for the top-k accuracy.
         n_bins
@@ -300,9 +306,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
             outputs = self._parts(backend, x, lambda xp, output: output)
             parts = ((output, y[rows, ...]) for rows, output in outputs)
             if kind == "classes":
-                if names is None and self.classes is not None:
-                    names = [str(name) for name in self.classes.tolist()]
-                names = class_names(self.table) if names is None else names
+                names = self.names if names is None else names
                 return report_on_classes(backend, parts, names=names, top_k=top_k, n_bins=n_bins)
             if kind == "multilabel":
                 return report_on_labels(backend, parts, names=names)

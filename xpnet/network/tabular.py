@@ -7,7 +7,6 @@ import numpy as np
 
 from xpnet.data.tables.arrow import is_frame, table_of
 from xpnet.data.tables.columns import Table, number_of_rows
-from xpnet.data.tables.label import written
 from xpnet.data.tables.names import listed
 from xpnet.data.tables.preparation import TablePreparation
 from xpnet.errors import DataError, DataWarning, shown
@@ -135,13 +134,6 @@ def _say(what: str, said: list[str]) -> None:
     if said:
         # Shown at the line that calls the method of the network.
         warn(f"{what}: {'; '.join(said)}", DataWarning, stacklevel=4)
-
-
-def class_names(table: TablePreparation | None) -> list[str] | None:
-    """The names of the classes of a table, if these are what is predicted."""
-    if table is None or table.label.classes is None:
-        return None
-    return [written(name) for name in table.label.classes]
 
 
 def in_units(table: TablePreparation | None, report: RegressionReport) -> RegressionReport:

@@ -10,7 +10,7 @@ from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
-from xpnet.data import DATASETS, Dataset, is_table
+from xpnet.data import DATASETS, Dataset
 from xpnet.dtype_limits import names_in_dtype, problem_in
 from xpnet.errors import counted, one_line, shown
 from xpnet.fields import range_of
@@ -64,7 +64,7 @@ class RunConfig:
     # What each is called, of which type; its default, and what it means; what it may be.
     # fmt: off
     dataset: str = option(
-        "digits", "Name of the data set, or the folder that it is read from.", section=None
+        "digits", "Name of the data set, or the path that it is read from.", section=None
     )
     _: KW_ONLY
     limit: int | None = option(
@@ -332,7 +332,7 @@ class RunConfig:
         """What is said of a table: options of `load_dataset`. Of other data sets nothing is."""
         tables = ("label", "test", "test_fraction", "target_kind")
         said = {name: getattr(self, name) for name in tables}
-        if self.dataset not in DATASETS and is_table(self.dataset):
+        if self.dataset not in DATASETS:
             # What is kept for validation must not be measured.
             said |= {"validation": self.validation, "seed": self.seed}
         return said

@@ -75,7 +75,8 @@ def fit(
         values (N, C); of a single output the latter two also (N,), and then predictions are (N,).
         Labels are integers from 0, which number the outputs, or text or Booleans, which the network
         then predicts (`Network.classes`). uint8 samples are taken as pixels and divided by 255,
-        unless the largest is 1; all others are taken as they are. Of a `numpy.memmap` of more than
+        unless the largest is 1, and so are wider integers that go from 0 to 255 (or 65,535); all
+        others are taken as they are. Of a `numpy.memmap` of more than
         256 MiB only the batches are read, and of a sparse matrix that would be larger only they are
         made dense.
     test
@@ -165,7 +166,8 @@ def fit(
     Warns
     -----
     DataWarning
-        If samples are probably not in the scale that was meant: uint8 of 0 and 1, others to 255.
+        If samples are probably not in the scale that was meant: uint8 of 0 and 1, floating
+        point to 255.
 
     Examples
     --------

@@ -101,6 +101,7 @@ class Loop:
             target_kind=sets.kind,
             target_shape=sets.target_shape,
             classes=sets.classes,
+            class_names=sets.class_names,
             loss=setup.loss,
         )
 

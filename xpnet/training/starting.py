@@ -109,11 +109,13 @@ def read_as_by(given: Given, start: Network | None, model: Layer, fresh: Names |
     """
     if not isinstance(start, Network):
         return given
-    if start.input_dtype == "uint8" and given.pixel_maximum is None:
+    exact = (start.input_dtype or "").startswith(("uint", "int"))
+    if exact and start.pixel_maximum != 1 and given.pixel_maximum is None:
         given = replace(given, pixel_maximum=start.pixel_maximum)
     last = next(reversed(model.parameter_shapes()), "")
     if not any(last.startswith(f"{name}.") for name in fresh or ()):
-        given = replace(given, classes=start.classes)
+        names = given.class_names or start.class_names
+        given = replace(given, classes=start.classes, class_names=names)
     return given
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from xpnet.data.tables.columns import Table
 from xpnet.data.tables.names import numbered
 from xpnet.data.tables.preparation import TablePreparation
 from xpnet.data.tables.text import Dialect, find_dialect, read_head
-from xpnet.errors import DataError, one_line, reason_of
+from xpnet.errors import DataError, one_line, reason_of, shown
 
 TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".data")
 BINARY_ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
@@ -180,3 +180,18 @@ def _unzipped(path: Path) -> str:
 def expanded(path: str | os.PathLike[str]) -> Path:
     """A path with the user's home in the place of a leading `~`."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - it raises where there is no home
+
+
+def check_no_table(name: str | os.PathLike[str], table_options: Mapping[str, Any]) -> None:
+    """Refuse what is said of tables where the data are none; but what holds for all data sets.
+
+    Raises
+    ------
+    DataError
+        If there is any.
+    """
+    for option, value in table_options.items():
+        if value is not None and option not in ("validation", "seed"):
+            raise DataError(
+                f"{option}: this is said of tables, and {shown(os.fspath(name))} is none"
+            )
