@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 CENTRINGS = ("mass", "box")
 
 _MOST, _MOST_VALUES, _LEAST = 2000, 1 << 23, 16
-"""So many pictures, or pixels, are looked at, spread over all: a data set may be larger than memory.
+"""So many pictures, or pixels, are looked at, spread over all: there may be more than memory holds.
 
 Of very large pictures at least a few.
 """
