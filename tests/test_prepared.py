@@ -1,5 +1,7 @@
 """Pictures prepared for a network: left alone where they are right, else as the data set's are."""
 
+import sys
+
 import numpy as np
 import photographs
 import pytest
@@ -321,3 +323,22 @@ def test_without_a_framing_the_whole_picture_is_fitted():
     assert (found.problem, found.box, found.inverted) == (None, None, False)
     np.testing.assert_allclose(found.sample[:2], 210 / 255, atol=0.01)
     assert prepare_picture(grey, SHAPE, None, invert=True).inverted
+
+
+def test_a_framing_of_larger_pictures_is_refused():
+    with pytest.raises(ValueError, match="does not fit pictures"):
+        prepare_picture(pen(SEVEN), (16, 16), FRAMING)
+
+
+def test_a_picture_of_the_data_set_is_one_figure():
+    sample = seven()
+    (found,) = find_figures(sample, SHAPE, FRAMING)
+    np.testing.assert_array_equal(found.sample, sample)
+
+
+def test_without_pillow_it_is_said_what_to_install(monkeypatch):
+    grey = pen(SEVEN)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for picture in (grey, grey[:200, :200]):
+        with pytest.raises(DataError, match=r"pip install 'xpnet\[image\]'"):
+            prepare_picture(picture, SHAPE, FRAMING)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -60,14 +61,13 @@ def prepare_picture(
     Raises
     ------
     DataError
-        If it is no picture.
+        If it is no picture, or Pillow or SciPy is not installed.
+    ValueError
+        If the framing is one of larger pictures.
     """
     bright = brightness(grey)
     if framing is None:
         return Prepared(fit_picture(bright, shape, invert=bool(invert)), None, bool(invert))
-    left_alone = _as_it_is(bright, shape, framing, invert)
-    if left_alone is not None:
-        return left_alone
     return _prepared(bright, shape, framing, invert, several=False)[0]
 
 
@@ -89,6 +89,11 @@ def find_figures(
 def _prepared(
     bright: HostArray, shape: Shape, framing: Framing, invert: bool | None, *, several: bool
 ) -> list[Prepared]:
+    framing.check_fits(shape)
+    left_alone = _as_it_is(bright, shape, framing, invert)
+    if left_alone is not None:
+        return [left_alone]
+    _pillow()  # what follows takes it for granted
     try:
         from xpnet.data.figures import figures_of, largest_of  # late: they need SciPy
     except ImportError as error:
@@ -143,6 +148,8 @@ def _broadened(cover: HostArray, by: float, least: float) -> HostArray:
     margin = max(1, math.ceil(by) + 1)
     ink = np.pad(cover, margin)
     inside = ink >= 0.5
+    if not inside.any():
+        return cover
     distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
     distance += np.where(inside, -0.5, 0.5)
     if by < 0:
@@ -157,8 +164,7 @@ def _broadened(cover: HostArray, by: float, least: float) -> HostArray:
 
 
 def _placed(cover: HostArray, shape: Shape, framing: Framing) -> HostArray:
-    from PIL import Image
-
+    Image = _pillow()
     height, width = cover.shape
     scale = min(framing.box[0] / height, framing.box[1] / width)
     size = max(1, round(scale * height)), max(1, round(scale * width))
@@ -210,8 +216,7 @@ def _as_it_is(
 
 def _before_it_was_enlarged(bright: HostArray, shape: Shape) -> HostArray | None:
     """A picture of the shape that this one was enlarged from, if it has no finer details."""
-    from PIL import Image
-
+    Image = _pillow()
     if any(n < 2 * m for n, m in zip(bright.shape, shape, strict=True)):
         return None
     if abs(bright.shape[0] * shape[1] - bright.shape[1] * shape[0]) > max(bright.shape):
@@ -247,8 +252,6 @@ def fit_picture(bright: HostArray, shape: Shape, *, invert: bool = False) -> Hos
     sample
         Brightness from 0 to 1, float64.
     """
-    from PIL import Image
-
     height, width = bright.shape
     scale = min(shape[0] / height, shape[1] / width)
     size = tuple(
@@ -256,12 +259,24 @@ def fit_picture(bright: HostArray, shape: Shape, *, invert: bool = False) -> Hos
     )
     scaled = bright
     if size != bright.shape:
+        Image = _pillow()
         picture = Image.fromarray(bright.astype(np.float32, copy=False))
         scaled = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS)).clip(0, 1)
     fitted = np.full(shape, float(np.median(_edges(bright))))
     top, left = ((n - side) // 2 for n, side in zip(shape, size, strict=True))
     fitted[top : top + size[0], left : left + size[1]] = scaled
     return 1 - fitted if invert else fitted
+
+
+def _pillow() -> Any:
+    """`PIL.Image`, which resizes."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError(
+            "pictures are made smaller with Pillow: pip install 'xpnet[image]'"
+        ) from error
+    return Image
 
 
 def brightness(grey: HostArray) -> HostArray:
