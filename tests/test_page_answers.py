@@ -195,7 +195,7 @@ def test_what_is_not_installed_is_named(module, monkeypatch):
 
 
 def test_every_backend_says_the_same(other_backend):
-    """In whatever thread it is asked."""
+    """Also in another thread than that where it was opened."""
     here = digits_network()
     drawing = drawn(SEVEN, Answers(here)).tobytes()
     expected = Answers(here).answer(drawing)
@@ -210,8 +210,8 @@ def test_every_backend_says_the_same(other_backend):
             pixel_maximum=16.0,
             framing=here.framing,
         )
-    found = {}
-    thread = threading.Thread(target=lambda: found.update(Answers(there).answer(drawing)))
+    answers, found = Answers(there), {}
+    thread = threading.Thread(target=lambda: found.update(answers.answer(drawing)))
     thread.start()
     thread.join()
     for key in ("problem", "seen", "best"):
