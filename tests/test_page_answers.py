@@ -4,13 +4,14 @@ import base64
 import json
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 from drawing import ONE, SEVEN, digits_network, drawn, pixels
 
 import xpnet
-from xpnet import Dense, Network, ReLU, Sequential
+from xpnet import Dense, Flatten, Network, ReLU, Sequential
 from xpnet.backends import open_backend
 from xpnet.data import Framing
 from xpnet.errors import DataError
@@ -246,3 +247,19 @@ def test_of_networks_of_dark_ink_and_of_other_numbers(tmp_path):
     found = [output["value"] for output in answer["outputs"]]
     np.testing.assert_allclose(found, expected.probabilities, rtol=0, atol=1e-12)
     assert pixels(answer["seen"])[0, 0] == 255
+
+
+def test_a_small_file_does_not_make_much_of_little():
+    """Of four million outputs few units are looked at: they take memory, and the file is small."""
+    model = Sequential(flat=Flatten((1024, 2048)), act=ReLU())
+    net = Network(model, {}, open_backend("numpy"), sample_shape=(1024, 2048), target_kind="values")
+    tracemalloc.start()
+    try:
+        answers = Answers(net)
+        answer = answers.answer(drawn(SEVEN, answers, 0.02).tobytes())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500e6
+    assert len(json.dumps(answer)) + len(json.dumps(answers.description)) < 1e6
+    assert len(answer["layers"][0]["strongest"]) == 2
