@@ -10,7 +10,7 @@ import xpnet
 from xpnet import Network, fit, load_dataset, mlp
 from xpnet.data import Dataset, Framing, Split, measure_framing
 from xpnet.data import stored as stored_module
-from xpnet.data.framing import stroke_widths
+from xpnet.data.framing import looked_at, stroke_widths
 from xpnet.errors import CheckpointError
 from xpnet.saving import tensors
 
@@ -204,3 +204,12 @@ def test_a_network_of_other_pictures_refuses_it():
     network = trained()
     with pytest.raises(ValueError, match="does not fit pictures"):
         Network(network.model, network.params, network.backend, sample_shape=(8, 8), framing=GOOD)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [((60_000, 28, 28), 2000), ((100, 28, 28), 100), ((5000, 2048, 2048), 16)]
+)
+def test_a_bounded_part_of_the_samples_is_looked_at(shape, count):
+    rows = looked_at(shape)
+    assert len(rows) == count
+    assert (rows[0], rows[-1]) == (0, shape[0] - 1)

@@ -55,7 +55,9 @@ def plot_answers(answers: Sequence[Answer], said: Sequence[str], *, title: str =
     columns = min(len(cards), 2 if max(map(len, cards)) > 1 else 3)
     rows = math.ceil(len(cards) / columns)
     size = 1.75 if columns > 2 else 2.5
-    figure = figure_class()(figsize=(size * _WIDE * columns, size * _HIGH * rows + 0.4), dpi=130)
+    figure = figure_class()(
+        figsize=(size * _WIDE * columns, size * _HIGH * rows + 0.3 * bool(title)), dpi=110
+    )
     if left_out > 0:
         title = f"{title}  (the first {_MOST_CARDS} of {_MOST_CARDS + left_out} pictures)".strip()
     if title:

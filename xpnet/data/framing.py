@@ -7,6 +7,7 @@ their box in the middle (H. Xiao, K. Rasul and R. Vollgraf, 2017, https://arxiv.
 figure 1). Neither is written down here: the pictures themselves say it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,8 +23,11 @@ Box = tuple[int, int, int, int]
 
 CENTRINGS = ("mass", "box")
 
-_MOST = 2000
-"""So many pictures are looked at, spread over all of them: a data set may not fit into memory."""
+_MOST, _MOST_VALUES, _LEAST = 2000, 1 << 23, 16
+"""So many pictures, or pixels, are looked at, spread over all: a data set may be larger than memory.
+
+Of very large pictures at least a few.
+"""
 
 INK = 0.1
 """What differs so much from the paper, as a part of black to white, belongs to the figure."""
@@ -164,9 +168,11 @@ class Figures:
         return cls(*(np.stack(parts, axis=1) for parts in (sizes, masses, middles)))
 
 
-def looked_at(n: int) -> HostArray:
-    """The numbers of the samples, of n, that a framing is measured on."""
-    return np.unique(np.linspace(0, n - 1, min(n, _MOST)).astype(np.int64))
+def looked_at(shape: Shape) -> HostArray:
+    """The numbers of the samples, of pictures (N, height, width), that a framing is measured on."""
+    n, pixels = shape[0], max(1, math.prod(shape[1:]))
+    count = min(n, _MOST, max(_LEAST, _MOST_VALUES // pixels))
+    return np.unique(np.linspace(0, n - 1, count).astype(np.int64))
 
 
 def measure_framing(images: HostArray, maximum: float) -> Framing | None:
@@ -187,7 +193,7 @@ def measure_framing(images: HostArray, maximum: float) -> Framing | None:
     """
     if images.ndim != 3 or min(images.shape[1:]) < _LEAST_SIDE:
         return None
-    values = np.asarray(images[looked_at(len(images))])
+    values = np.asarray(images[looked_at(images.shape)])
     exact = values.dtype.kind in "uib"
     values = values.astype(np.float32) * np.float32(1 / maximum if exact else 1.0)
     low, high = float(values.min()), float(values.max())

@@ -20,5 +20,5 @@ def framing_of(backend: Backend, x: Array, maximum: float) -> Framing | None:
     """
     if len(x.shape) != 3:
         return None
-    some = Rows(backend, x, looked_at(x.shape[0]))[:]
+    some = Rows(backend, x, looked_at(tuple(x.shape)))[:]
     return measure_framing(backend.to_numpy(some), maximum)
