@@ -322,6 +322,8 @@ def test_a_seven_is_drawn_with_the_keys(server, open_page):
 
 
 def test_everything_is_reached_and_named(server, open_page):
+    from playwright.sync_api import expect
+
     page = open_page(server)
     draw(page, SEVEN)
     reached = []
@@ -336,6 +338,7 @@ def test_everything_is_reached_and_named(server, open_page):
                        || element.getAttribute("aria-labelledby")))
         .map((element) => element.outerHTML)"""
     assert page.evaluate(unnamed) == []
+    expect(page.locator("#field")).to_have_accessible_description(re.compile("arrow keys move"))
 
 
 def test_keys_change_the_thickness_on_the_field_alone(server, open_page):

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -290,7 +291,7 @@ def test_connections_that_break_off(server, seven):
     for sent in (b"", b"GE", b"GET / HTTP/1.1\r\nHos", head, head + seven[:1000], head + seven):
         with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
             # Closed with a reset, whatever the server is about to send.
-            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+            linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.sendall(sent)
     assert raw(server, head + seven[:1000], end=True) == b""

@@ -22,6 +22,8 @@ _MARGIN = 0.1
 """So wide is the blank margin of a drawing, as a part of the longer side of what is drawn on."""
 _OUTPUTS, _UNITS = 1000, 4096
 """So many outputs, and units of a layer, are shown at the most: nobody looks at more."""
+_LOOKED_AT, _VALUES = 8, 1 << 22
+"""So many units of a layer are looked at; fewer where that would take more than so many values."""
 _SEEN, _WEIGHTS = 256, 64
 """The longest sides of pictures for the page, which are small there: larger ones are reduced."""
 
@@ -72,8 +74,10 @@ class Answers:
                 f"preparing a drawing needs Pillow and SciPy: pip install 'xpnet[image]' "
                 f"({one_line(error)})"
             ) from error
-        self._names = _names(network, len(self._numbers(sample)))
-        self.description = self._describe(title, look_inside(network, sample))
+        self._names = getattr(network, "names", network.classes)
+        self._count = len(self._numbers(sample))
+        self._looked_at = min(_LOOKED_AT, max(1, _VALUES // max(sample.size, self._count)))
+        self.description = self._describe(title, self._inside(sample))
 
     def answer(self, drawing: bytes) -> dict[str, Any]:
         """What the network says of a drawing: as `Network.predict_pictures` of the same picture.
@@ -106,10 +110,16 @@ class Answers:
         numbers = self._numbers(sample)
         shown = np.sort(np.argsort(-numbers, kind="stable")[:_OUTPUTS])
         return {
-            "outputs": [{"name": self._names[i], "value": float(numbers[i])} for i in shown],
+            "outputs": [{"name": self._name(i), "value": float(numbers[i])} for i in shown],
             "best": _best(self._kind, numbers[shown]),
-            "layers": [self._layer(layer) for layer in look_inside(self._network, sample)],
+            "layers": [self._layer(layer) for layer in self._inside(sample)],
         }
+
+    def _inside(self, sample: HostArray) -> tuple[Insight, ...]:
+        return look_inside(self._network, sample, units=self._looked_at)
+
+    def _name(self, output: int) -> str:
+        return str(output) if self._names is None else one_line(self._names[output])
 
     @property
     def _kind(self) -> str:
@@ -141,6 +151,7 @@ class Answers:
         network, shape = self._network, " × ".join(map(str, self._network.sample_shape or ()))
         count = sum(math.prod(shape) for shape in network.model.parameter_shapes().values())
         backend = network.backend
+        outputs = [self._name(i) for i in range(min(self._count, _OUTPUTS))]
         return {
             "title": one_line(title),
             "summary": (
@@ -152,7 +163,7 @@ class Answers:
             "margin": self.margin,
             "seen": _size(_reduced(np.zeros(self._shape), _SEEN)),
             "weights": _size(self._weights(layers[-1].strongest[0].weights)),
-            "outputs": self._names[:_OUTPUTS],
+            "outputs": outputs,
             "layers": [
                 {
                     "names": ", ".join(layer.names),
@@ -160,9 +171,7 @@ class Answers:
                     "units": len(layer.values),
                     "shown": min(len(layer.values), _UNITS),
                     # Of two classes with one output, this is of the second.
-                    "unit_names": self._names[-len(layer.values) :][:_OUTPUTS]
-                    if layer is layers[-1]
-                    else None,
+                    "unit_names": outputs[-len(layer.values) :] if layer is layers[-1] else None,
                     "pictures": len(layer.strongest),
                 }
                 for layer in layers
@@ -209,12 +218,6 @@ def _in_grey(shape: Shape | None, colours: int | None) -> Shape:
     check_picture_shape(shape)
     assert shape is not None
     return shape
-
-
-def _names(network: Network, count: int) -> list[str]:
-    """What the outputs are called."""
-    names = getattr(network, "names", network.classes)
-    return [str(i) for i in range(count)] if names is None else [one_line(name) for name in names]
 
 
 def _best(kind: str, numbers: HostArray) -> list[int]:

@@ -132,14 +132,15 @@ def _applied(
     """Each layer in the order of the forward pass; the last step is what `layer` gives."""
     steps: list[_Step] = []
     if _is(layer, Sequential):
+        own = _by_layer(params)
         for inner, part in layer.layers.items():
-            own = _of(inner, params)
-            steps += _applied(xp, part, _joined(name, inner), own, x, before, depth)
+            arrays = own.get(inner, {})
+            steps += _applied(xp, part, _joined(name, inner), arrays, x, before, depth)
             x, before = steps[-1].output, steps[-1]
         return steps
     if _is(layer, Residual):
-        own = _of("block", params)
-        steps += _applied(xp, layer["block"], _joined(name, "block"), own, x, before, depth + 1)
+        arrays = _by_layer(params).get("block", {})
+        steps += _applied(xp, layer["block"], _joined(name, "block"), arrays, x, before, depth + 1)
     output, cache = layer.forward(xp, params, x, EVALUATION)
     return [*steps, _Step(name, layer, params, cache, output, before, depth)]
 
@@ -149,9 +150,13 @@ def _is(layer: Layer, kind: type[_C]) -> TypeGuard[_C]:
     return isinstance(layer, kind) and type(layer).forward is kind.forward
 
 
-def _of(name: str, params: Mapping[str, Array]) -> dict[str, Array]:
-    start = f"{name}."
-    return {k.removeprefix(start): value for k, value in params.items() if k.startswith(start)}
+def _by_layer(params: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """The arrays of a container by its layers, with the names that they have there."""
+    parts: dict[str, dict[str, Array]] = {}
+    for name, value in params.items():
+        inner, _, own = name.partition(".")
+        parts.setdefault(inner, {})[own] = value
+    return parts
 
 
 def _joined(name: str, inner: str) -> str:
