@@ -147,13 +147,17 @@ def said(network: Network, answer: Answer) -> str:
     percent = 100 * np.asarray(answer.probabilities).ravel()
     if network.target_kind == "classes":
         best = int(percent.argmax())
-        name = best if network.classes is None else one_line(network.classes[best])
-        return f"{name}  ({percent[best]:.1f} %)"
+        return f"{_called(network, best)}  ({percent[best]:.1f} %)"
     holding = np.flatnonzero(percent > 50)
-    labels = [f"{label}  ({percent[label]:.1f} %)" for label in holding[:_MOST_SAID].tolist()]
+    said_of = holding[:_MOST_SAID].tolist()
+    labels = [f"{_called(network, label)}  ({percent[label]:.1f} %)" for label in said_of]
     if not labels:
         return f"none of {counted(percent.size, 'label')}"
     return ", ".join(labels) + _more(holding.size)
+
+
+def _called(network: Network, number: int) -> str:
+    return str(number) if network.names is None else one_line(network.names[number])
 
 
 def _shown(answer: Answer) -> str:

@@ -74,7 +74,7 @@ class Answers:
                 f"preparing a drawing needs Pillow and SciPy: pip install 'xpnet[image]' "
                 f"({one_line(error)})"
             ) from error
-        self._names = getattr(network, "names", network.classes)
+        self._names = network.names
         self._count = len(self._numbers(sample))
         self._looked_at = min(_LOOKED_AT, max(1, _VALUES // max(sample.size, self._count)))
         self.description = self._describe(title, self._inside(sample))
