@@ -151,7 +151,8 @@ def test_what_is_odd_in_a_table_to_predict_is_said():
     assert "1 in 'colour' of categories that the training table had not: 'green'" in found.stderr
     write_shop("fewer.csv", 3, leave_out=("size", "buys"))
     missing = xp("predict", "run", "fewer.csv", code=1).output
-    assert "not here: 'size'" in missing
+    assert "fewer.csv: of the columns that the network was trained on are not here" in missing
+    assert "this is none" in xp("evaluate", "run", "digits", code=1).output
     missing = xp("evaluate", "run", "fewer.csv", code=1).output
     assert "there is no column 'buys'" in missing
 
@@ -230,6 +231,7 @@ def test_a_network_for_pictures_answers_tables_of_pixels():
 
 def test_options_of_tables_are_for_tables():
     assert "this is said of tables" in xp("train", "digits", "--label", "x", code=1).output
+    assert "no data set 'x.csv'" in xp("train", "x.csv", "--label", "x", code=1).output
     write_shop("shop.csv")
     assert "there is no column 'bys'" in xp("train", "shop.csv", "--label", "bys", code=1).output
 

@@ -209,6 +209,14 @@ def test_what_is_no_table(tmp_path, content, message):
         load_table(write(tmp_path / "x.csv", content), label="y")
 
 
+def test_a_gzipped_file_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnet.data.tables.text._SMALL", 1 << 18)
+    monkeypatch.setattr("xpnet.data.tables.text._HEAD", 1 << 12)
+    content = "a,b,y\n" + "1.5,2,x\n" * 200_000
+    with pytest.raises(DataError, match="unpacks to more than 100 times its"):
+        load_table(write(tmp_path / "x.csv.gz", gzip.compress(content.encode())), label="y")
+
+
 def test_rows_of_different_length(tmp_path):
     with pytest.raises(DataError, match="row 62 has 2 fields where the first has 4: '1,2'"):
         load_table(write(tmp_path / "x.csv", text() + "1,2\n"), label="buys")

@@ -141,7 +141,7 @@ def test_a_few_whole_numbers_may_be_values():
     table = {"a": np.sqrt(np.arange(12)), "y": [3, 5, 9] * 4}
     data = table_dataset(table, label="y", test=None, target_kind="values")
     np.testing.assert_allclose(data.train.labels.std(), 1, rtol=1e-6)
-    assert repr(data) == "<Dataset table: 12 training and 0 test rows of 1 columns, values of y>"
+    assert repr(data) == "<Dataset table: 12 training and 0 test rows of 1 column, values of y>"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,16 @@ def clean(table):
     return {
         name: [None if v != v else v for v in values.tolist()] for name, values in table.items()
     }
+
+
+def test_numbers_that_are_said_to_be_categories():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"floor": pd.Categorical([3, 1, 2, 1] * 5), "y": [0, 1, 1, 0] * 5})
+    data = table_dataset(frame, label="y", test=None)
+    assert data.table.columns[0].categories == ("1", "2", "3")
+    rows, said = data.table.rows("new", columns({"floor": [2, 3]}))
+    assert rows.tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert said == []
 
 
 def test_a_network_takes_the_columns_by_their_names():
@@ -305,6 +315,17 @@ def test_the_preparation_is_saved_with_the_network(tmp_path):
     expected, found = network.predict_table(table), again.predict_table(table)
     np.testing.assert_array_equal(found.probabilities, expected.probabilities)
     assert again.copy().table == network.table
+
+
+def test_a_training_that_begins_with_a_network_takes_its_preparation():
+    network = trained(table_dataset(people(), test=None))
+    other = people(seed=4)
+    otherwise = table_dataset(other, test=None)
+    with pytest.warns(DataWarning, match=r"table=network\.table"):
+        trained(otherwise, start=network)
+    data = table_dataset(other, test=None, table=network.table)
+    assert trained(data, start=network).table == network.table
+    trained(otherwise, start=network, fresh=("fc1",))
 
 
 def test_a_description_is_json_and_back():

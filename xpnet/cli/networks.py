@@ -14,7 +14,7 @@ from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, value
 from xpnet.cli.streams import show, tell
 from xpnet.cli.tables import predict_tables
 from xpnet.cli.types import FILE, Words
-from xpnet.data import Dataset, Split, is_table, load_dataset
+from xpnet.data import DATASETS, Dataset, Split, is_table, load_dataset
 from xpnet.data.image import check_image_shape, read_image
 from xpnet.errors import DataError, RunError, XpnetError, one_line, readable, shortened
 from xpnet.network import Network, load
@@ -177,6 +177,11 @@ def _load_data(
         if network.table is None:
             data = load_dataset(dataset, data_dir=data_dir).numbered_by(network.class_names)
             return data, data.test
+        if dataset in DATASETS or not is_table(dataset):
+            raise DataError(
+                f"{one_line(dataset)}: the network was trained on a table, and this is none: name "
+                f"a file that has its columns"
+            )
         data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
         return data, data.test or data.train
     config = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113

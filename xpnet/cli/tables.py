@@ -11,11 +11,12 @@ import numpy as np
 from xpnet.cli.streams import show, tell
 from xpnet.data.tables.arrow import arrow
 from xpnet.data.tables.files import ending_of, open_table
+from xpnet.data.tables.label import written
 from xpnet.data.tables.pictures import read_unlabelled
-from xpnet.data.tables.preparation import written
 from xpnet.errors import DataError, one_line, readable
 from xpnet.files import cannot_write, write_atomically
 from xpnet.network import Network
+from xpnet.network.tabular import answers_for
 from xpnet.typing import HostArray
 
 Columns = Mapping[str, Sequence[Any]]
@@ -79,7 +80,7 @@ def _predicted(network: Network, path: Path) -> Columns:
         images = read_unlabelled(file, network.sample_shape)
         return _of_pictures(network, images)
     table = file.table(prepared.text_columns)
-    answers = network.predict_table(table)
+    answers = answers_for(network, str(path), table)
     for note in answers.notes:
         tell(f"note: {path.name}: {one_line(note, 500)}", err=True)
     numbering = [name for name, why in prepared.left_out if "each row" in why and name in table]

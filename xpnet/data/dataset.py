@@ -188,9 +188,10 @@ class Dataset:
         test = 0 if self.test is None else len(self.test)
         counts = f"{self.name}: {len(self.train):,} training and {test:,} test"
         if self.table is not None:
+            count = len(self.table.columns)
             predicted = f"{self.n_classes} classes of " if self.n_classes else "values of "
             return (
-                f"{counts} rows of {len(self.table.columns)} columns, "
+                f"{counts} rows of {count} column{'s' * (count > 1)}, "
                 f"{predicted}{readable(self.table.label.name)}"
             )
         shape = " x ".join(map(str, self.image_shape))

@@ -1,6 +1,5 @@
 """What a network says of the rows of tables, which it prepares as those that it was trained on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from xpnet.data.tables.arrow import is_frame, table_of
 from xpnet.data.tables.columns import Table, number_of_rows
+from xpnet.data.tables.label import written
 from xpnet.data.tables.names import listed
 from xpnet.data.tables.preparation import TablePreparation
 from xpnet.errors import DataError, DataWarning, shown
@@ -58,39 +58,32 @@ class Tabular:
         DataError
             If the network was not trained on a table, or columns are not there.
         """
-        prepared = self.table
-        if prepared is None:
+        if self.table is None:
             raise DataError(
                 "predict_table: this network was not trained on a table with columns of its own; "
                 "take predict"
             )
-        columns = _columns("predict_table", frame)
-        rows, notes = prepared.rows("predict_table", columns)
-        extra = prepared.extra(columns)
-        if extra:
-            notes.append(f"not looked at, the training table had no such column: {listed(extra)}")
-        if prepared.label.classes is None:
-            outputs = np.asarray(self.backend.to_numpy(self.predict(rows)))
-            values = prepared.label.values(outputs.reshape(len(rows)))
-            return TableAnswers(values, None, None, tuple(notes))
-        probabilities = np.asarray(self.backend.to_numpy(self.predict_proba(rows)))
-        if self.target_kind == "multilabel":
-            second = probabilities.reshape(len(rows))
-            probabilities = np.stack([1 - second, second], axis=1)
-        names = _names(prepared.label.classes)
-        best = probabilities.argmax(axis=1) if len(rows) else np.empty(0, dtype=np.int64)
-        return TableAnswers(names[best], probabilities, prepared.label.classes, tuple(notes))
+        return answers_for(self, "predict_table", table_of(frame, "predict_table"))
 
 
-def _names(classes: tuple[Any, ...]) -> HostArray:
-    return np.asarray(classes)
-
-
-def _columns(what: str, frame: Any) -> Table:
-    is_columns = isinstance(frame, Mapping) and all(
-        hasattr(column, "texts") for column in frame.values()
-    )
-    return frame if is_columns and frame else table_of(frame, what)
+def answers_for(network: Any, what: str, columns: Table) -> TableAnswers:
+    """What a network that was trained on a table says of the rows of another, called `what`."""
+    prepared: TablePreparation = network.table
+    rows, notes = prepared.rows(what, columns)
+    extra = prepared.extra(columns)
+    if extra:
+        notes.append(f"not looked at, the training table had no such column: {listed(extra)}")
+    if prepared.label.classes is None:
+        outputs = np.asarray(network.backend.to_numpy(network.predict(rows)))
+        values = prepared.label.values(outputs.reshape(len(rows)))
+        return TableAnswers(values, None, None, tuple(notes))
+    probabilities = np.asarray(network.backend.to_numpy(network.predict_proba(rows)))
+    if network.target_kind == "multilabel":
+        second = probabilities.reshape(len(rows))
+        probabilities = np.stack([1 - second, second], axis=1)
+    names = np.asarray(prepared.label.classes)
+    best = probabilities.argmax(axis=1) if len(rows) else np.empty(0, dtype=np.int64)
+    return TableAnswers(names[best], probabilities, prepared.label.classes, tuple(notes))
 
 
 def samples_of(table: TablePreparation | None, what: str, x: Any) -> Any:
@@ -103,7 +96,7 @@ def samples_of(table: TablePreparation | None, what: str, x: Any) -> Any:
     """
     if table is None or not is_frame(x):
         return x
-    rows, said = table.rows(what, _columns(what, x))
+    rows, said = table.rows(what, table_of(x, what))
     _say(what, said)
     return rows
 
@@ -120,7 +113,7 @@ def pair_of(table: TablePreparation | None, what: str, x: Any, y: Any) -> tuple[
         if y is None:
             raise DataError(f"{what}: give the targets as well: {what}(x, y)")
         return x, y
-    columns = _columns(what, x)
+    columns = table_of(x, what)
     label = table.label
     if y is not None:
         name = label.name

@@ -39,7 +39,7 @@ from xpnet.training.resume import (
     open_resume,
     settle_as_before,
 )
-from xpnet.training.starting import read_as_by, start_from
+from xpnet.training.starting import read_as_by, start_from, warn_of_other_table
 from xpnet.training.step import arrays_kept, initial_state, is_pure, make_step
 from xpnet.training.watched import check_accuracy, check_monitors
 from xpnet.typing import State
@@ -98,7 +98,8 @@ def fit(
     validation
         As `test`, for choices that are made by looking at it, such as `EarlyStopping`; or a
         fraction between 0 and 1 of the training set, which is kept for it and not trained on, drawn
-        by the seed. Where the targets are classes, each has its share.
+        by the seed. Where the targets are classes, each has its share. A `Dataset` may bring its
+        own.
     sample_weight
         What the loss of each training sample is multiplied by: numbers (N,) that are not negative.
         On a batch whose weights are all 0 no step is taken.
@@ -198,6 +199,7 @@ def fit(
     given = given_samples(data, test, validation, sample_weight)
     callbacks = _check_options(model, optimizer, loss, callbacks)
     given = read_as_by(given, start, model, fresh)
+    warn_of_other_table(given, start, model, fresh, stacklevel=2)
     if given.weighted and not accepts_weight(loss):
         raise TypeError(
             f"{given.weighted} needs a loss that takes weight=..., and {loss!r} does not: give it "

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import one_line, shown
+from xpnet.errors import DataWarning, one_line, shown
 from xpnet.inputs.sets import Given
 from xpnet.layers import Layer
 from xpnet.layers.frozen import check_layer_names, freeze_layers
 from xpnet.network.network import Network
 from xpnet.random import Seed, derive
 from xpnet.saving.snapshot import Snapshot
+from xpnet.streams import warn
 from xpnet.typing import HostArray
 
 Names = Collection[str]
@@ -106,6 +107,37 @@ def read_as_by(given: Given, start: Network | None, model: Layer, fresh: Names |
         names = given.class_names or start.class_names
         given = replace(given, classes=start.classes, class_names=names)
     return given
+
+
+def warn_of_other_table(
+    given: Given, start: Network | None, model: Layer, fresh: Names | None, *, stacklevel: int
+) -> None:
+    """Warn where a network is not given the columns of a table as it was trained on them.
+
+    Parameters
+    ----------
+    given, start, model, fresh
+        As for `read_as_by`: nothing is wrong where the first layer begins anew.
+    stacklevel
+        Which caller the warning is shown at, as in `warnings.warn`.
+
+    Warns
+    -----
+    DataWarning
+        If the rows of a table are prepared in another way than those that it was trained on.
+    """
+    if not isinstance(start, Network) or start.table is None or given.dataset is None:
+        return
+    first = next(iter(model.parameter_shapes()), "")
+    anew = any(first.startswith(f"{name}.") for name in fresh or ())
+    if given.dataset.table not in (None, start.table) and not anew:
+        warn(
+            "the table is prepared by means and categories of its own, and the network of "
+            "start was trained on others: prepare it in the same way, as by table_dataset(..., "
+            "table=network.table)",
+            DataWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _taken(

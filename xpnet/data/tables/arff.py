@@ -67,13 +67,13 @@ def _read(path: Path, encoding: str) -> tuple[list[str], Sequence[str]]:
     size = 0
     with opened(path) as file:
         while size < _LONGEST:
-            line = file.readline()
+            line = file.readline(_LONGEST)
             size += len(line)
             head.append(line.decode(encoding, errors="replace").strip())
             if head[-1].lower().startswith("@data"):
-                rows = [file.readline().decode(encoding, errors="replace") for _ in range(_ROWS)]
-                rows = [row.strip() for row in rows]
-                return head, [row for row in rows if row and not row.startswith("%")]
+                rows = [file.readline(_LONGEST) for _ in range(_ROWS)]
+                texts = [row.decode(encoding, errors="replace").strip() for row in rows]
+                return head, [text for text in texts if text and not text.startswith("%")]
             if not line:
                 break
     raise DataError(f"{path}: not an ARFF file: there is no line with @data")

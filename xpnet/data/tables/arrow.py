@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.data.tables.columns import Column, Table, as_numbers, number_column
+from xpnet.data.tables.columns import Column, Table, as_numbers, as_text, number_column
 from xpnet.data.tables.names import refuse_twice
 from xpnet.data.tables.text import MISSING, Dialect, opened, text_of, words_of
 from xpnet.errors import DataError, one_line, shown
@@ -149,17 +149,10 @@ def read_binary_table(path: Path, ending: str) -> Any:
     try:
         with opened(path) as file:
             content = pa.BufferReader(file.read())
-        if ending in (".parquet", ".pq"):
-            from pyarrow import parquet
-
-            return parquet.read_table(content)
-        if content.read(6) == b"ARROW1" or ending == ".feather":
-            from pyarrow import feather
-
-            content.seek(0)
-            return feather.read_table(content)
-        content.seek(0)
-        return pa.ipc.open_stream(content).read_all()
+        table = _read_binary(content, ending)
+        # A file says where its texts are, and is believed unless it is looked through.
+        table.validate(full=True)
+        return table
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         if isinstance(error, DataError):
             raise
@@ -167,6 +160,21 @@ def read_binary_table(path: Path, ending: str) -> Any:
         raise DataError(
             f"{path}: not a {kind.get(ending, 'Arrow')} file, or a damaged one ({one_line(error)})"
         ) from error
+
+
+def _read_binary(content: Any, ending: str) -> Any:
+    pa = arrow()
+    if ending in (".parquet", ".pq"):
+        from pyarrow import parquet
+
+        return parquet.read_table(content)
+    magic = content.read(6)
+    content.seek(0)
+    if magic == b"ARROW1" or ending == ".feather":
+        from pyarrow import feather
+
+        return feather.read_table(content)
+    return pa.ipc.open_stream(content).read_all()
 
 
 def table_of(
@@ -238,8 +246,8 @@ def _column(what: str, name: str, values: Any) -> Column:
     pa = arrow()
     types, kind = pa.types, values.type
     if types.is_dictionary(kind):
-        values = values.cast(kind.value_type)
-        kind = values.type
+        # Who says that numbers are categories, means it.
+        return as_text(_column(what, name, values.cast(kind.value_type)))
     if types.is_string(kind) or types.is_large_string(kind) or str(kind) == "string_view":
         return _text_column(values)
     if types.is_boolean(kind):

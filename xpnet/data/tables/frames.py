@@ -10,9 +10,10 @@ from xpnet.data.dataset import Dataset, Split
 from xpnet.data.splitting import split_rows
 from xpnet.data.tables.arrow import table_of
 from xpnet.data.tables.columns import Table, number_of_rows, some_rows
+from xpnet.data.tables.label import Label, written
 from xpnet.data.tables.measure import TargetKind, measure, measure_label
 from xpnet.data.tables.names import column_number, listed
-from xpnet.data.tables.preparation import Label, TablePreparation, written
+from xpnet.data.tables.preparation import TablePreparation
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray
 
@@ -62,6 +63,7 @@ def table_dataset(
     validation: float | None = None,
     seed: int = 0,
     target_kind: TargetKind | None = None,
+    table: TablePreparation | None = None,
     name: str = "table",
 ) -> Dataset:
     """A data set from a table in memory.
@@ -88,6 +90,9 @@ def table_dataset(
     target_kind
         `"classes"` or `"values"`; if None, texts, Booleans and up to 20 different whole numbers are
         classes, and all other numbers values.
+    table
+        How another table was prepared, which this one then is as well, such as `network.table`, to
+        train a network on (`fit(..., start=network)`).
     name
         What the data set is called.
 
@@ -103,17 +108,19 @@ def table_dataset(
     >>> fruit = {"weight": [150.0, 8.0, 170.0, 7.0], "kind": ["apple", "cherry", "apple", "cherry"]}
     >>> data = table_dataset(fruit, label="kind", test=None)
     >>> data
-    <Dataset table: 4 training and 0 test rows of 1 columns, 2 classes of kind>
-    >>> data.train.images[:, 0].round(2).tolist()
-    [0.85, -0.99, 1.12, -1.01]
+    <Dataset table: 4 training and 0 test rows of 1 column, 2 classes of kind>
+    >>> [round(float(x), 2) for x in data.train.images[:, 0]]
+    [0.87, -0.99, 1.13, -1.0]
     """
-    table = table_of(frame, name)
+    columns = table_of(frame, name)
     tested, parts = None, Parts(validation=validation, seed=seed)
     if isinstance(test, float | int | np.number) and not isinstance(test, bool):
         parts = replace(parts, test=float(test))
     elif test is not None:
         tested = table_of(test, f"{name}: test")
-    return make_dataset(name, table, label, tested, parts, target_kind=target_kind)
+    return make_dataset(
+        name, columns, label, tested, parts, target_kind=target_kind, prepared=table
+    )
 
 
 def make_dataset(

@@ -8,16 +8,10 @@ from typing import Literal
 import numpy as np
 
 from xpnet.data.tables.columns import Column, Table, as_numbers
+from xpnet.data.tables.label import Class, Label
 from xpnet.data.tables.names import listed
-from xpnet.data.tables.preparation import (
-    MOST_COLUMNS,
-    CategoryColumn,
-    Class,
-    ColumnPreparation,
-    Label,
-    NumberColumn,
-    TablePreparation,
-)
+from xpnet.data.tables.preparation import MOST_COLUMNS, TablePreparation
+from xpnet.data.tables.prepared_columns import CategoryColumn, ColumnPreparation, NumberColumn
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray
 

@@ -6,6 +6,7 @@ Seen from the beginning of the file, since nobody wants to say it. A file may be
 import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from collections import Counter
@@ -27,6 +28,8 @@ MISSING = frozenset((
 """What stands in a field that has no value: pandas' words, and the `?` of UCI's tables."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
+# Tables come to a tenth or a twentieth.
+_MOST_EXPANSION, _SMALL = 100, 64 * 2**20
 _HEAD = 1 << 18
 _LINES = 50
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -103,7 +106,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             if not zipped:
                 yield file
                 return
-            with gzip.open(file) as unzipped:
+            with _Unzipped(path, file) as unzipped:
                 yield cast(IO[bytes], unzipped)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
@@ -113,6 +116,31 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: the values do not fit into memory") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason_of(error)})") from error
+
+
+class _Unzipped(gzip.GzipFile):
+    """A gzipped file that does not unpack to a thousand times its size, as a trap would."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        size = os.fstat(file.fileno()).st_size
+        self._path, self._size, self._most = path, size, max(_SMALL, _MOST_EXPANSION * size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            size = self._most + 1
+        return self._checked(super().read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._checked(super().read1(size))
+
+    def _checked(self, content: bytes) -> bytes:
+        if self.tell() > self._most:
+            raise DataError(
+                f"{self._path}: unpacks to more than {_MOST_EXPANSION} times its {self._size:,} "
+                f"bytes: if that is right, unpack it first (gunzip)"
+            )
+        return content
 
 
 def read_head(path: Path) -> bytes:
