@@ -7,7 +7,6 @@ import numpy as np
 
 from xpnet.data.tables.arrow import is_frame, table_of
 from xpnet.data.tables.columns import Table, number_of_rows
-from xpnet.data.tables.label import written
 from xpnet.data.tables.names import listed
 from xpnet.data.tables.preparation import TablePreparation
 from xpnet.errors import DataError, DataWarning, shown
