@@ -534,7 +534,7 @@ def test_what_is_wanted_is_said(tmp_path):
     np.savez(tmp_path / "w.npz", weight=X)
     with pytest.raises(DataError, match=r"a \.npz file with the arrays weight, whose names"):
         load_dataset(tmp_path / "w.npz")
-    with pytest.raises(DataError, match=r"no data set 'nowhere\.csv', nor such a path"):
+    with pytest.raises(DataError, match=r"no data set 'nowhere\.csv': .*the path of a file"):
         load_dataset("nowhere.csv")
 
 

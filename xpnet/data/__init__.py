@@ -124,7 +124,7 @@ def load_dataset(
     if os.path.exists(os.path.expanduser(name)):  # noqa: PTH110, PTH111
         return load_folder(name, **table_options)
     raise DataError(
-        f"there is no data set {shown(os.fspath(name))}, nor such a path: give one of "
+        f"there is no data set {shown(os.fspath(name))}: give one of "
         f"{', '.join(DATASETS)}, or the path of a file, a folder or an archive"
         + did_you_mean(os.fspath(name), DATASETS)
     )

@@ -48,6 +48,16 @@ def npz_sources(place: Place, only: str | None = None) -> list[Source]:
     return sources
 
 
+def kinds_at(place: Place, depth: int) -> list[str]:
+    """Of which kinds files of one array each lie so deep, whether or not they are complete."""
+    kinds = {"IDX files": idx_sources, ".npy files": npy_sources}
+    return [
+        kind
+        for kind, sources in kinds.items()
+        if any(depth_of(s.group[0]) == depth and s.role.part for s in sources(place))
+    ]
+
+
 def find_idx(place: Place, only: str | None) -> Found | None:
     """IDX files, such as MNIST's four."""
     return _found("IDX files", idx_sources(place), place, only, convert=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.data.dataset import Dataset
-from xpnet.data.forms.array_files import find_idx, find_npy, find_npz
+from xpnet.data.forms.array_files import find_idx, find_npy, find_npz, kinds_at
 from xpnet.data.forms.class_folders import find_pictures, why_no_pictures
 from xpnet.data.forms.kinds import (
     HEAD,
@@ -143,8 +143,11 @@ def _found(place: Place, only: str | None) -> Found | None:
         others = [one for form in FORMS if form.alone and (one := form.find(place, only))]
         found = others or found
     first = [one for one in found if one.depth == min(each.depth for each in found)]
-    if len(first) > 1:
-        said = " and ".join(one.what.partition(":")[0] for one in first)
+    kinds = [one.what.partition(":")[0] for one in first]
+    if len(kinds) == 1 and only is None:  # also a file or two that are left of another set
+        kinds += [kind for kind in kinds_at(place, first[0].depth) if kind not in kinds]
+    if len(kinds) > 1:
+        said = " and ".join(kinds)
         raise DataError(
             f"{place.path}: found {said}: leave one kind of them there, or give the file that is "
             f"meant"
@@ -182,7 +185,8 @@ def _listing(place: Place) -> str:
         return (
             what if isinstance(place, Folder) else "an archive without files (links are no files)"
         )
-    kinds = {kind for name in names[:_SHOWN] if (kind := kind_of_file(place, name)) is not None}
+    strange = [name for name in names[:_SHOWN] if role_of(name.rpartition("/")[2]) is None]
+    kinds = {kind for name in strange if (kind := kind_of_file(place, name)) is not None}
     kind = kind_of_archive(place) or (kinds.pop() if len(kinds) == 1 else None)
     return _some(names) + (f" ({kind})" if kind else "")
 

@@ -71,8 +71,8 @@ _KINDS = (
     Kind("a .npy file of Python objects, which may run any program when it is read, and never is: "
          f"if you know where it comes from, open it with numpy.load(..., allow_pickle=True) "
          f"yourself, and {CONVERT}", rb"\x93NUMPY[^}]*'descr': '\|O"),
-    Kind("a .npy file whose name does not say what is in it: call the files x_train.npy and "
-         "y_train.npy, x_test.npy and y_test.npy", rb"\x93NUMPY"),
+    Kind("a .npy file whose name does not say what is in it, or that has no partner: call the "
+         "files x_train.npy and y_train.npy, x_test.npy and y_test.npy", rb"\x93NUMPY"),
     Kind("an IDX file whose name does not say what is in it, or that has no partner: call the "
          "files train-images-idx3-ubyte, train-labels-idx1-ubyte and so on",
          rb"\0\0[\x08-\x0e][\0-\x20]"),

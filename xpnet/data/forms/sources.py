@@ -135,10 +135,12 @@ def _parts(group: Group, best: dict[tuple[str, str], Source]) -> Parts | None:
         if len(both) == 2:
             pairs[part] = (both[0], both[1])
         elif both and part == "test" and "train" in pairs:
+            names = "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte"
+            if ".np" in both[0].shown:
+                names = "test-images.npy and test-labels.npy"
             raise DataError(
-                f"{both[0].shown}: a test set needs both, samples and labels, such as "
-                f"t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte; found only one of them: add "
-                f"the other, or take this one away"
+                f"{both[0].shown}: a test set needs both {names}, or what else they are called; "
+                f"found only one of them: add the other, or take this one away"
             )
     train = pairs.pop("train", None) or pairs.pop("", None)
     if train is None:
