@@ -112,7 +112,7 @@ def open_picture(path: str | os.PathLike[str], *, invert: bool | None = None) ->
         raise DataError("reading pictures needs Pillow: pip install 'xpnet[image]'") from error
     try:
         with Path(path).open("rb") as file:
-            return _read(_open(file), invert)
+            return _read(open_format(file), invert)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except MemoryError as error:
@@ -146,7 +146,7 @@ def check_picture_shape(shape: Shape | None) -> None:
         )
 
 
-def _open(file: IO[bytes]) -> "Image":
+def open_format(file: IO[bytes]) -> "Image":
     """The picture, not decoded yet, if it is of one of the formats and not too large."""
     from importlib import import_module
 

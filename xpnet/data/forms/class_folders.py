@@ -17,7 +17,7 @@ from xpnet.data.forms.build import in_order
 from xpnet.data.forms.places import Place
 from xpnet.data.forms.roles import PART_OF, words_of
 from xpnet.data.forms.sources import Found, depth_of
-from xpnet.data.image import _open as open_format
+from xpnet.data.pictures import open_format
 from xpnet.errors import DataError, one_line, reason_of
 from xpnet.random import stream
 from xpnet.typing import HostArray
