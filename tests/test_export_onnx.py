@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 import sys
 
@@ -208,6 +209,7 @@ def test_metadata(digits):
     assert "integers are divided by 16 in the graph" in model.doc_string
     assert {p.key: p.value for p in model.metadata_props} == {
         "target_kind": "classes", "output": "logits",
+        "class_names": json.dumps([str(digit) for digit in range(10)]),
     }  # fmt: skip
     assert (model.ir_version, model.opset_import[0].version) == (8, 17)
 

@@ -164,7 +164,8 @@ def test_npz_has_all_that_is_needed(dtype, tmp_path):
     assert described == {
         "xpnet": xpnet.__version__, "dtype": dtype, "sample_shape": [8, 8],
         "input_dtype": "uint8", "pixel_maximum": 16.0, "target_kind": "classes",
-        "classes": None, "target_shape": [],
+        "classes": None, "target_shape": [], "class_names": [str(digit) for digit in range(10)],
+        "framing": data.framing.to_dict(),
     }  # fmt: skip
 
 

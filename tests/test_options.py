@@ -284,7 +284,8 @@ def test_parity_uses_the_options_that_it_takes():
         config = RunConfig(**given)
         return repr((config.model(data), config.fit_options()))
 
-    for name in taken - {"dataset", "limit", "data_dir", "dtype"}:
+    of_data = {"dataset", "limit", "data_dir", *RunConfig().table_options()}
+    for name in taken - of_data - {"dtype"}:
         one, chosen = OPTIONS[name], {}
         if one.of:
             word = next(iter(defaults_of_classes(one)))

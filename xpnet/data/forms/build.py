@@ -6,7 +6,7 @@ from xpnet.data.dataset import Dataset, Split
 from xpnet.data.forms.pixels import labels_of, pictures_of, scaled
 from xpnet.data.forms.sources import Parts, numbered
 from xpnet.data.known import Known, known_by_files
-from xpnet.errors import DataError, one_line
+from xpnet.errors import DataError, counted, one_line
 from xpnet.typing import HostArray
 
 _MOST_SPARSE = 1 << 16  # so many classes there may be also where most have no sample
@@ -98,7 +98,8 @@ def _count_classes(where: str, labels: HostArray) -> int:
         seen = np.unique(labels).size
         if n_classes > max(_MOST_SPARSE, _PER_SEEN * seen):
             raise DataError(
-                f"{where}: a label is {n_classes - 1}, among {labels.size} labels, of which {seen} "
-                f"differ: number the classes from 0, for a network has an output for each"
+                f"{where}: a label is {n_classes - 1}, among {counted(labels.size, 'label')}, of "
+                f"which {seen} differ{'s' * (seen == 1)}: number the classes from 0, for a network "
+                "has an output for each"
             )
     return n_classes
