@@ -169,7 +169,7 @@ def _images(place: Place, names: list[str], size: tuple[int, int] | None) -> Hos
     images: HostArray | None = None
     for row, name in enumerate(names):
         with _opened(place, name) as picture:
-            grey = _grey(_upright(picture))
+            grey = _grey(_upright(picture), picture.format)
             if images is None:
                 images = _room(place, len(names), size or (grey.height, grey.width))
             if size is None and grey.size != (images.shape[2], images.shape[1]):
@@ -223,16 +223,16 @@ def _upright(picture: "Image") -> "Image":
     return ImageOps.exif_transpose(picture)
 
 
-def _grey(picture: "Image") -> "Image":
-    """A picture in 8 bits of grey; what is transparent is what the rest is not."""
+def _grey(picture: "Image", kind: str | None) -> "Image":
+    """A picture of a format in 8 bits of grey; what is transparent is what the rest is not."""
     from PIL import Image
 
     if picture.mode == "L":
         return picture
-    if picture.mode.startswith("I;16"):  # which Pillow would cut off at 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
+    if picture.mode == "F" or (picture.mode == "I" and kind == "TIFF"):
         raise DataError(f"cannot be read as a picture ({picture.mode}: values without a white)")
+    if picture.mode.startswith("I"):  # of 16 bits, which Pillow would cut off at 255
+        return Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
     if "A" not in picture.getbands() and "transparency" not in picture.info:
         return picture.convert("L")
     coloured = picture.convert("RGBA")
