@@ -203,6 +203,7 @@ def test_damaged_files_of_arrow(tmp_path, ending):
         ("a,a,y\n1,2,3\n", "of these there are several: 'a'"),
         (gzip.compress(text().encode())[:-20], "the gzip stream is damaged"),
     ],
+    ids=["empty", "a head alone", "html", "pdf", "a name twice", "cut off"],  # gzip has the time
 )
 def test_what_is_no_table(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
