@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from commands import xp
 from conftest import require
 from safetensors.numpy import load_file
 
@@ -47,16 +48,6 @@ def read_json(path):
 
 def read_rows(path):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-
-
-def xp(*arguments, code=0):
-    """Run the command; check its exit code and that no traceback was printed."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + repr(result.exception)
-    assert "Traceback" not in result.output
-    if not isinstance(result.exception, SystemExit | None):
-        raise result.exception
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import xp
 
 import xpnet
-from xpnet.cli import main
 from xpnet.data import load_digits
 
 pytest.importorskip("pyarrow", reason="tables need pip install 'xpnet[table]'")
@@ -32,16 +31,6 @@ def _without_pictures(monkeypatch, request):
     """Drawing takes longer than training, and is looked at where it matters."""
     if "pictures" not in request.keywords:
         monkeypatch.setattr("xpnet.cli.training.draw_pictures", lambda *arguments: True)
-
-
-def xp(*arguments, code=0):
-    """Run the command; check its exit code and that no traceback was printed."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + repr(result.exception)
-    assert "Traceback" not in result.output
-    if not isinstance(result.exception, SystemExit | None):
-        raise result.exception
-    return result
 
 
 def write_shop(name, n=80, seed=0, *, leave_out=(), end=""):

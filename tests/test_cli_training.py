@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import xp
 
 import xpnet
 from xpnet.cli import main
@@ -39,16 +39,6 @@ WHOLE_KIT = [
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("XPNET_DATA_DIR", raising=False)
-
-
-def xp(*arguments, code=0):
-    """Run the command; check its exit code and that no traceback was printed."""
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + repr(result.exception)
-    assert "Traceback" not in result.output
-    if not isinstance(result.exception, SystemExit | None):
-        raise result.exception
-    return result
 
 
 def train(*arguments, code=0):
