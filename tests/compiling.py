@@ -6,7 +6,7 @@ import pytest
 
 from xpnet.backends.numpy import compiler
 from xpnet.backends.numpy.compiler import CannotCompile, compiled
-from xpnet.backends.numpy.library import Libraries
+from xpnet.backends.numpy.shared_library import Libraries
 
 
 def _has_compiler():

@@ -20,7 +20,7 @@ from compiling import forget_all, needs_compiler
 
 from xpnet.backends.numpy import compiler, running, scratch
 from xpnet.backends.numpy.compiler import CannotCompile, NotNow, compiled, find_compiler
-from xpnet.backends.numpy.library import Libraries, NotALibraryError, load, take
+from xpnet.backends.numpy.shared_library import Libraries, NotALibraryError, load, take
 
 pytestmark = [
     pytest.mark.compiler,

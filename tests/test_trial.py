@@ -16,8 +16,8 @@ from compiling import forget_all, needs_compiler
 
 from xpnet.backends.numpy import compiler, running
 from xpnet.backends.numpy.compiler import CannotCompile, compiled, find_compiler
-from xpnet.backends.numpy.library import NotALibraryError, load, take
 from xpnet.backends.numpy.running import MisbehavesError
+from xpnet.backends.numpy.shared_library import NotALibraryError, load, take
 from xpnet.backends.numpy.source import Arguments
 from xpnet.backends.numpy.trial import find_python, try_out
 

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from xpnet.backends.numpy.library import (
+from xpnet.backends.numpy.running import MisbehavesError, Stopped, must_stop, run, signals_noted
+from xpnet.backends.numpy.scratch import scratch_folder
+from xpnet.backends.numpy.shared_library import (
     Libraries,
     Library,
     NotALibraryError,
@@ -13,8 +15,6 @@ from xpnet.backends.numpy.library import (
     take,
     version_in,
 )
-from xpnet.backends.numpy.running import MisbehavesError, Stopped, must_stop, run, signals_noted
-from xpnet.backends.numpy.scratch import scratch_folder
 from xpnet.backends.numpy.trial import find_python, try_out
 
 FLAGS = (

@@ -11,9 +11,9 @@ from typing import Any
 from numpy.lib.array_utils import byte_bounds
 
 from xpnet.backends.language import PREAMBLE, TYPES
-from xpnet.backends.numpy.library import MARK
 from xpnet.backends.numpy.loops import FusedLoop, Operand, ShiftCount, Span, Statement, may_alias
 from xpnet.backends.numpy.products import Product
+from xpnet.backends.numpy.shared_library import MARK
 from xpnet.typing import HostArray, Shape
 
 HEAD = f"""#include <tgmath.h>

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from xpnet.backends.numpy.library import NotALibraryError
 from xpnet.backends.numpy.running import MisbehavesError, run
+from xpnet.backends.numpy.shared_library import NotALibraryError
 
 _WELL = "loaded, called and unloaded"
 """What the trial says last if all is well; a library may end the process with any code."""
