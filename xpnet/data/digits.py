@@ -9,9 +9,8 @@ The split into 1,438 training and 359 test images is fixed and stratified: of ea
 fifths and one fifth in an order drawn once.
 """
 
-import numpy as np
-
 from xpnet.data.dataset import DatasetWithTest, Split
+from xpnet.data.npy import read_npz
 
 PIXEL_MAXIMUM = 16.0
 
@@ -20,8 +19,9 @@ def load_digits() -> DatasetWithTest:
     """The 8 x 8 digits, from the package itself: needs no network and no further library."""
     from importlib.resources import files
 
-    with (files("xpnet.data") / "digits.npz").open("rb") as file, np.load(file) as arrays:
-        images, labels, is_test = arrays["images"], arrays["labels"], arrays["is_test"]
+    with (files("xpnet.data") / "digits.npz").open("rb") as file:
+        arrays = read_npz("digits.npz", file)
+    images, labels, is_test = arrays["images"], arrays["labels"], arrays["is_test"]
     train = Split(images[~is_test], labels[~is_test])
     test = Split(images[is_test], labels[is_test])
     return DatasetWithTest(
