@@ -44,6 +44,10 @@ class AddressError(XpnetError, OSError):
     """A host or a port that nothing can be served at; the message names both."""
 
 
+class GroupError(XpnetError, RuntimeError):
+    """Ranks that cannot train together, or of which one has failed; the message names the rank."""
+
+
 class TrainingDiverged(XpnetError, ArithmeticError):  # noqa: N818 - a state of the training
     """The loss became infinite or not a number."""
 

@@ -233,6 +233,16 @@ class Backend:
         """
         return one_by_one(step)
 
+    def repeat_in_turn(
+        self, first: Callable[..., Any], second: Callable[..., Any], *, pure: bool = True
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Both halves of a step that is interrupted in its middle, each as `repeat` makes a step.
+
+        They are called in turn, each with the state that the other has given. What is changed of
+        that between them is arrays in its entries.
+        """
+        return self.repeat(first, pure=pure), self.repeat(second, pure=pure)
+
     def choose_steps(self, steps: str) -> None:
         """Choose how training steps are taken, wherever they can be taken so.
 

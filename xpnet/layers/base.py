@@ -1,6 +1,6 @@
 """The contract of a layer: a frozen description, pure functions, an explicit cache."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from xpnet.descriptions import build_from_fields, describe_fields
@@ -9,6 +9,10 @@ from xpnet.layers.constraints import Constraint
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.random import Seed, keep_mask, layer_key
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
+
+Total = Callable[[Namespace, Array], Array]
+"""`total(xp, part) -> whole`: the sum over all parts of a batch of an array that each has; all get
+the same. Consumes `part`."""
 
 
 class Context(NamedTuple):
@@ -29,6 +33,9 @@ class Context(NamedTuple):
     present
         Which samples of the batch are there for what is computed of all of them: an array (B,) of
         1, and of 0 for samples of weight 0; None for all.
+    total
+        Where this is a part of a batch: what makes the sum over the whole batch of one over this
+        part; None for a whole batch.
     """
 
     training: bool = False
@@ -37,11 +44,11 @@ class Context(NamedTuple):
     row_offset: Array | int = 0
     path: tuple[str, ...] = ()
     present: Array | None = None
+    total: Total | None = None
 
     def inside(self, name: str) -> "Context":
         """The context of a layer of this name."""
-        path = (*self.path, name)
-        return Context(self.training, self.seed, self.step, self.row_offset, path, self.present)
+        return self._replace(path=(*self.path, name))
 
     def keep_mask(self, xp: Namespace, x: Array, rate: float) -> Array:
         """Which elements of `x` dropout keeps in this layer and step; see `random.keep_mask`.
@@ -82,6 +89,11 @@ class Layer(Checked):
     `torch` are needed where networks with the layer are exported.
     `xpnet.testing.check_layer` checks a layer of one's own.
     """
+
+    takes_totals: ClassVar[bool] = False
+    """Whether what it computes of a batch as a whole goes through `Context.total`, so that it may be
+    given parts of one, as where several processes train. A layer that computes each sample by
+    itself is not asked."""
 
     gives_probabilities: ClassVar[bool] = False
     """Whether the output is probabilities, which a loss that takes logits would take for them."""

@@ -34,7 +34,9 @@ class BatchNorm(Layer):
     variance of the batch, v B / (B - 1). This is what `torch.nn.BatchNorm1d` does.
 
     Samples of weight 0 are not there (`Context.present`): m, v and B are of the others, as with a
-    mask in Keras. Where there are fewer than two others the running ones stay.
+    mask in Keras. Where there are fewer than two others the running ones stay. Of a part of a batch
+    all sums are those over the whole batch (`Context.total`): first that for the mean, and then
+    that of the squared deviations from it.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ class BatchNorm(Layer):
     covariate shift", 2015, https://arxiv.org/abs/1502.03167
     """
 
+    takes_totals = True
+
     n_features: int = field(metadata=checked_by(positive_integer))
     momentum: float = field(default=0.1, metadata=checked_by(_momentum, in_dtype=True))
     # With 0 the quotient of a column that is constant would be 0 / 0.
@@ -86,7 +90,7 @@ class BatchNorm(Layer):
         normal, _, mean, variance, *masked = cache
         momentum: Any = self.momentum
         if masked:
-            _, count = masked
+            _, count, _ = masked
             unbiased = count / xp.maximum(count - 1, 1.0)
             momentum = xp.astype(count > 1, count.dtype) * momentum
         else:
@@ -116,7 +120,8 @@ class BatchNorm(Layer):
             inverse = 1 / xp.sqrt(params["variance"] + self.epsilon)
             normal = (x - params["mean"]) * inverse
             return normal * params["scale"] + params["bias"], (normal, inverse)
-        if x.shape[0] < 2:
+        total = ctx.total
+        if x.shape[0] < 2 and total is None:
             raise ValueError(
                 "BatchNorm: a batch of one sample has no variance to train with; take a batch "
                 "size that leaves no last batch of one sample"
@@ -127,13 +132,19 @@ class BatchNorm(Layer):
             normal = x - mean
             variance = xp.mean(normal * normal, axis=0)
         else:
-            present, count = ctx.present[:, None], xp.maximum(xp.sum(ctx.present), 1.0)
-            mean = xp.sum(x * present, axis=0) / count
+            present = ctx.present[:, None]
+            sums, count = xp.sum(x * present, axis=0), xp.sum(ctx.present)
+            if total is not None:
+                whole = total(xp, xp.concat([sums, count[None]]))
+                sums, count = whole[:-1], whole[-1]
+            count = xp.maximum(count, 1.0)
+            mean = sums / count
             normal = x - mean
             # Before the square, which may be infinite of a sample that is not there.
             counted = normal * present
-            variance = xp.sum(counted * counted, axis=0) / count
-            masked = (present, count)
+            squares = xp.sum(counted * counted, axis=0)
+            variance = (squares if total is None else total(xp, squares)) / count
+            masked = (present, count, total)
         inverse = 1 / xp.sqrt(variance + self.epsilon)
         normal *= inverse
         y = normal * params["scale"]
@@ -151,9 +162,13 @@ class BatchNorm(Layer):
         if not batch:  # of an evaluation
             return dy * factor, grads
         if len(cache) > _ORDINARY:
-            present, count = cache[_ORDINARY:]
-            dx = dy - present * (grads["bias"] / count)
-            dx -= present * normal * (grads["scale"] / count)
+            present, count, total = cache[_ORDINARY:]
+            scale, bias = grads["scale"], grads["bias"]
+            if total is not None:
+                whole = total(xp, xp.concat([scale, bias]))
+                scale, bias = whole[: self.n_features], whole[self.n_features :]
+            dx = dy - present * (bias / count)
+            dx -= present * normal * (scale / count)
         else:
             count = normal.shape[0]
             dx = dy - grads["bias"] / count

@@ -1,11 +1,13 @@
 """Loss, accuracy and predictions over many samples, in chunks of bounded memory."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.data import Preparation
+from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import counted
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.weighted import Weighted, rows_of
@@ -59,13 +61,15 @@ def make_evaluator(
     *,
     pixel_maximum: float = 1.0,
     kind: str | None = None,
+    group: Group = ALONE,
 ) -> Evaluator:
     """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
 
     `params` has the parameters and the buffers of the model by name, as `Network.arrays` has.
     The sums stay on the device and are read once. `y` may be a pair `Weighted(targets, weights)`.
     `kind` is the kind of the targets, by which is decided what an error is; that of the loss if
-    None, and classes for a function that does not say.
+    None, and classes for a function that does not say. Of several ranks, which all call it, each
+    takes some of the chunks; their sums are added in the order of the chunks, as on one.
     """
     xp = backend.xp
     prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
@@ -87,10 +91,13 @@ def make_evaluator(
 
     def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
         count = x.shape[0]
+        all_rows = list(chunks(count, chunk_rows(backend, model, x)))
         sums = [
             chunk(params, x[rows, ...], rows_of(y, (rows, ...)))
-            for rows in chunks(count, chunk_rows(backend, model, x))
+            for rows in all_rows[group.rank :: group.size]
         ]
+        if group.size > 1:
+            sums = _of_all_ranks(backend, group, sums, len(all_rows))
         total = float(backend.to_numpy(sum(loss_sum for loss_sum, _ in sums)))
         if count_right is None:
             return Evaluation(total / count, None, None, count)
@@ -101,6 +108,19 @@ def make_evaluator(
         return Evaluation(total / count, right / entries, entries - right, count, n_labels)
 
     return evaluate
+
+
+def _of_all_ranks(
+    backend: Backend, group: Group, sums: list[tuple[Array, Array | None]], n_chunks: int
+) -> list[tuple[Array, Array | None]]:
+    """The sums of all chunks, in their order, of those of each rank."""
+
+    def bring(values: Iterable[Array | None], to: Callable[[Array], Array]) -> tuple[Any, ...]:
+        return tuple(None if value is None else to(value) for value in values)
+
+    each = group.gather([bring(pair, backend.to_numpy) for pair in sums])
+    in_order = (each[number % group.size][number // group.size] for number in range(n_chunks))
+    return [bring(pair, backend.asarray) for pair in in_order]
 
 
 def chunk_rows(backend: Backend, model: Layer, x: Array) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 from xpnet.backends import Backend, open_backend
 from xpnet.callbacks.base import Callback, CallbackList
 from xpnet.data import Dataset
+from xpnet.distributed.group import Group, agreed, ending_all
+from xpnet.distributed.reduction import Reduction
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.batches import check_batch_size
 from xpnet.inputs.samples import home_backend
@@ -25,6 +27,7 @@ from xpnet.streams import log_info
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop
 from xpnet.training.memory import telling_of_memory
+from xpnet.training.ranks import settle_for_ranks
 from xpnet.training.rates import start_plateau
 from xpnet.training.resume import open_resume, settle_as_before
 from xpnet.training.setup import Plan, Setup
@@ -55,6 +58,9 @@ def fit(
     start: Network | None = None,
     freeze: Iterable[str] | None = None,
     fresh: Iterable[str] | None = None,
+    group: Group | None = None,
+    reduction: str = "fast",
+    shards: int | None = None,
 ) -> Network:
     """Train a network.
 
@@ -136,6 +142,17 @@ def fit(
     fresh
         The names of layers that do not begin as those of `start`, such as a new last layer. If
         given, layers of `start` that the model has not are left out.
+    group
+        The ranks that train together, such as `xpnet.distributed.mpi_group()`; this process alone
+        if None. All of them call `fit` with the same arguments. `batch_size` is that of the whole
+        batch, of which each rank takes its part, and the result is that of one process: in the last
+        digits, or to the bit (`reduction`). Callbacks are told on rank 0 alone, which may stop all.
+    reduction
+        How the gradients of the parts are added up. `"fast"`: a part for each rank, in the order
+        that the engine takes. `"exact"`: so many parts whatever the number of ranks, in one fixed
+        order: the same bits for any number of ranks.
+    shards
+        The number of parts where the reduction is exact: a power of two, 8 if None.
 
     Returns
     -------
@@ -155,6 +172,8 @@ def fit(
         last batch is too small for a layer (`BatchNorm`), or none is left.
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
+    GroupError
+        If ranks have not the same network after an epoch, or another one has failed.
     TrainingDiverged
         If the loss is not finite after an epoch.
     OutOfMemory
@@ -176,37 +195,48 @@ def fit(
     >>> network.history[-1].test_accuracy > 0.9
     True
     """
-    plan = Plan.of(
-        epochs=epochs, batch_size=batch_size, seed=seed, stop_after=stop_after,
-        train_metrics=train_metrics, drop_last=drop_last,
-    )  # fmt: skip
-    freeze, fresh = names_given("freeze", freeze), names_given("fresh", fresh)
-    given = given_samples(data, test, validation, sample_weight)
-    callbacks = _check_options(model, optimizer, loss, callbacks)
-    given = read_as_by(given, start, model, fresh)
-    warn_of_other_table(given, start, model, fresh, stacklevel=2)
-    _check_weights_are_taken(given, loss)
-    check_monitors(callbacks, given, train_metrics)
-    plateau = start_plateau(optimizer, given.missing, train_metrics)
-    saved = open_resume(resume)
-    opened = _open(backend, device, dtype, given.train[0], saved)
-    check_numbers(opened.dtype_name, model, loss, optimizer)
-    with telling_of_memory(opened, batch_size):
-        begin = start_from(
-            opened, model, optimizer, plan.seed, start,
-            freeze=freeze, fresh=fresh, resumed=saved is not None,
-        )  # fmt: skip
-    setup = Setup(model, loss, optimizer, plan, begin, callbacks, plateau, saved)
-
+    ranks = Reduction.of(group, reduction, shards)
     with ExitStack() as stack:
         # The first to be entered is the last to be left: a signal ends the process after all else.
         interrupts = stack.enter_context(Interrupts())
+        stack.enter_context(ending_all(ranks.group))
+        saved = agreed(ranks.group, lambda: open_resume(resume), first_alone=True)
+
+        def check() -> tuple[Given, Setup, Backend]:
+            plan = Plan.of(
+                epochs=epochs, batch_size=batch_size, seed=seed, stop_after=stop_after,
+                train_metrics=train_metrics, drop_last=drop_last,
+            )  # fmt: skip
+            names = names_given("freeze", freeze), names_given("fresh", fresh)
+            given = given_samples(data, test, validation, sample_weight)
+            told = _check_options(model, optimizer, loss, callbacks)
+            given = read_as_by(given, start, model, names[1])
+            warn_of_other_table(given, start, model, names[1], stacklevel=4)
+            _check_weights_are_taken(given, loss)
+            check_monitors(told, given, train_metrics)
+            plateau = start_plateau(optimizer, given.missing, train_metrics)
+            opened = _open(backend, device, dtype, given.train[0], saved, ranks)
+            check_numbers(opened.dtype_name, model, loss, optimizer)
+            with telling_of_memory(opened, batch_size):
+                begin = start_from(
+                    opened, model, optimizer, plan.seed, start,
+                    freeze=names[0], fresh=names[1], resumed=saved is not None,
+                )  # fmt: skip
+            told = told if ranks.group.rank == 0 else CallbackList()
+            setup = Setup(model, loss, optimizer, plan, begin, told, plateau, saved, ranks)
+            return given, setup, opened
+
+        given, setup, opened = agreed(ranks.group, check)
         stack.enter_context(telling_of_memory(opened, batch_size))
         stack.enter_context(opened.scope())
-        sets = load_sets(opened, model, given, plan.seed, loss)
-        check_batch_size(begin.model, sets.n_samples, plan.batch_size, drop_last=drop_last)
-        check_accuracy(callbacks, optimizer, sets.kind)
-        loop = Loop(setup, opened, sets)
+
+        def load() -> Loop:
+            sets = load_sets(opened, model, given, setup.plan.seed, loss)
+            check_batch_size(setup.start.model, sets.n_samples, batch_size, drop_last=drop_last)
+            check_accuracy(setup.callbacks, optimizer, sets.kind)
+            return Loop(setup, opened, sets)
+
+        loop = agreed(ranks.group, load)
         loop.run(stack, interrupts)
     return loop.network
 
@@ -243,9 +273,11 @@ def _check_options(
 
 
 def _open(
-    backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None
-) -> Backend:
+    backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None,
+    ranks: Reduction,
+) -> Backend:  # fmt: skip
     opened = home_backend(backend, device, dtype, x) or open_backend(backend, device, dtype)
+    settle_for_ranks(opened, ranks)
     reason = opened.reason and f": {opened.reason}"
     log_info("training on %r%s", opened, reason)
     if saved is not None:

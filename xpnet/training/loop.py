@@ -2,14 +2,17 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.callbacks.base import overrides, saves
+from xpnet.distributed.group import Group, check_same, on_all_ranks
 from xpnet.errors import CheckpointError, TrainingDiverged, one_line
 from xpnet.history import EpochRecord, History
 from xpnet.inputs.samples import dtype_name
@@ -30,8 +33,9 @@ from xpnet.training.resume import (
     load_state,
 )
 from xpnet.training.setup import Setup
-from xpnet.training.step import LOSS_SUM, Step, initial_state, is_pure, make_step
-from xpnet.typing import Array, HostArray, State
+from xpnet.training.step import LOSS_SUM, initial_state, is_pure, make_step
+from xpnet.training.summed import SummedSteps
+from xpnet.typing import HostArray, State
 
 
 class Loop:
@@ -59,15 +63,22 @@ class Loop:
         self._stopped = False
         self._interrupts: Interrupts | None = None
         self._steps_per_call = self._allowed_per_call()
+        self._group = setup.reduction.group
+        self._summed = None if setup.reduction.is_whole else self._summed_steps()
+        self._first_not_finite = ""  # the step, where the loss of a part was not finite
+        self._group.where = self._at
 
     def _describe(self) -> dict[str, Any]:
         """What the training is, where that is saved or compared with what was."""
         saved = self.setup.saved
-        if saved is None and not any(map(saves, self.callbacks)):
+        group = self.setup.reduction.group
+        if saved is None and group.size == 1 and not any(map(saves, self.callbacks)):
             return {}
         training = describe_training(self.backend, self.setup, self.sets)
         if saved is not None:
             kept = keepers(self.callbacks, self.setup.plateau)
+            if group.rank > 0:
+                kept = saved.callbacks  # they are with rank 0
             check_same_training(saved, training, self.setup.model, kept)
             left_out = self.sets.counts is not None
             check_place(saved, self.plan.epochs, self._planned, left_out=left_out)
@@ -124,32 +135,61 @@ class Loop:
         self.callbacks.start(stack, self.network, epochs=plan.epochs, steps=self._planned)
         if saved is not None:
             self._go_on_from(saved)
-        if any(overrides(callback, "on_interrupt") for callback in self.callbacks):
+        group = self._group
+        check_same(group, "the training", self._training, "give all ranks the same arguments")
+        if group.share(any(overrides(callback, "on_interrupt") for callback in self.callbacks)):
             self._interrupts = interrupts
             interrupts.watch()
-        run, evaluate, after_steps = self._steps(), self._evaluator(), self._hooks()
+        take, evaluate, after_steps = self._steps(), self._evaluator(), self._hooks()
         self._save_where_wanted()
         while self.epoch < plan.last_epoch and not self._stopped:
-            self._take_steps(run, after_steps)
+            self._take_steps(take, after_steps)
             self._finish_epoch(evaluate)
         if self._stopped or self.epoch >= plan.epochs:
             self.callbacks.finish(self.network)
+            _share_arrays(group, self.network)
 
-    def _steps(self) -> Step:
-        """What takes some steps in one call."""
+    def _steps(self) -> Callable[..., Iterator[tuple[State, int]]]:
+        """What takes the steps of an epoch: `take(state, x, y, epoch, skip=)`."""
+        if self._summed is not None:
+            return partial(self._summed.take, stop=self._is_interrupted)
         setup = self.setup
         step = make_step(
-            self.backend, setup.start.model, setup.loss, setup.optimizer,
-            pixel_maximum=self.sets.pixel_maximum, seed=self.plan.seed,
-            sum_losses=self.plan.train_metrics == "running",
-        )  # fmt: skip
+            self.backend, setup.start.model, setup.loss, setup.optimizer, **self._step_options()
+        )
         pure = is_pure(setup.model, setup.loss, setup.optimizer)
-        return self.backend.repeat(step, pure=pure)
+        run = self.backend.repeat(step, pure=pure)
+        return partial(
+            take_steps, self.backend, self.network.model, run, per_call=self._steps_per_call
+        )
+
+    def _summed_steps(self) -> SummedSteps:
+        setup = self.setup
+        return SummedSteps(
+            self.backend, setup.reduction, setup.start.model, setup.loss, setup.optimizer,
+            **self._step_options(),
+        )  # fmt: skip
+
+    def _step_options(self) -> dict[str, Any]:
+        return {
+            "pixel_maximum": self.sets.pixel_maximum,
+            "seed": self.plan.seed,
+            "sum_losses": self.plan.train_metrics == "running",
+        }
+
+    def _is_interrupted(self) -> bool:
+        """Whether this rank has been asked to stop."""
+        return self._interrupts is not None and self._interrupts.number is not None
 
     def _evaluator(self) -> Evaluator:
         maximum, kind = self.sets.pixel_maximum, self.sets.kind
         return make_evaluator(
-            self.backend, self.setup.model, self.setup.loss, pixel_maximum=maximum, kind=kind
+            self.backend,
+            self.setup.model,
+            self.setup.loss,
+            pixel_maximum=maximum,
+            kind=kind,
+            group=self._group,
         )
 
     def _go_on_from(self, snapshot: Snapshot) -> None:
@@ -170,13 +210,13 @@ class Loop:
     def _hooks(self) -> list[Callable[[State, int], None]]:
         """What is done after each call that takes steps."""
         hooks = self.callbacks.step_hooks()
-        if any(map(saves, self.callbacks)):
+        if self._group.share(any(map(saves, self.callbacks))) or self._summed is not None:
             hooks.append(self._count_and_save)
         return hooks
 
     def _take_steps(
         self,
-        run: Callable[[State, Array, Array, Array], State],
+        take: Callable[..., Iterator[tuple[State, int]]],
         after_steps: list[Callable[[State, int], None]],
     ) -> None:
         """The steps of the next epoch, or those of them that have not been taken yet."""
@@ -187,10 +227,7 @@ class Loop:
             visited=plan.visited(sets.n_samples), rows=sets.rows, counts=sets.counts,
         )  # fmt: skip
         self._n_steps = epoch.n_steps
-        steps = take_steps(
-            self.backend, self.network.model, run, state, sets.x, sets.y, epoch,
-            per_call=self._steps_per_call, skip=self.step,
-        )  # fmt: skip
+        steps = take(state, sets.x, sets.y, epoch, skip=self.step)
         for state, count in steps:
             for hook in after_steps:
                 hook(state, count)
@@ -199,11 +236,15 @@ class Loop:
 
     def _count_and_save(self, state: State, count: int) -> None:
         self.step += count
+        summed = self._summed
+        if summed is not None and summed.not_finite and not self._first_not_finite:
+            self._first_not_finite = f"step {self.step} of epoch {self.epoch + 1}"
         if self.step == self._n_steps:
             return  # the end of the epoch, which has its own place
         self.state = state
         self._save_where_wanted()
-        self._leave_if_interrupted()
+        asked = self._is_interrupted() if summed is None else summed.asked_to_stop > 0
+        self._leave_if(asked)
 
     def _finish_epoch(self, evaluate: Evaluator) -> None:
         """All that happens between the last step of an epoch and the first of the next, in order.
@@ -218,9 +259,9 @@ class Loop:
         self.epoch, self.step, self._seconds = self.epoch + 1, 0, 0.0
         if self.setup.plateau is not None:
             follow_plateau(self.backend, self.setup.plateau, self.state, record)
-        self._stopped = self.callbacks.epoch(self.network, record)
+        self._stopped = self._group.share(self.callbacks.epoch(self.network, record))
         self._save_where_wanted()
-        self._leave_if_interrupted()
+        self._leave_if(self._compare_ranks())
 
     def _evaluate(self, evaluate: Evaluator) -> EpochRecord:
         trained = time.perf_counter()
@@ -264,11 +305,13 @@ class Loop:
         before = self.epoch * self._planned
         rate = _shortest(last_rate(self.backend, self.state))
         steps = f"steps {before + 1} to {before + step}" if step > 1 else f"step {before + 1}"
-        return TrainingDiverged(
-            f"{what} in epoch {self.epoch + 1} ({steps}) with "
+        first = self._first_not_finite and f", first in {self._first_not_finite}"
+        error = TrainingDiverged(
+            f"{what} in epoch {self.epoch + 1} ({steps}{first}) with "
             f"learning rate {rate:g}: most often the learning rate is too high; try a tenth of it"
             f"{self._where_saved()}"
         )
+        return on_all_ranks(self._group, error)
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -284,8 +327,32 @@ class Loop:
             for callback in wanting:
                 callback.on_snapshot(snapshot)
 
-    def _leave_if_interrupted(self) -> None:
-        if self._interrupts is None or self._interrupts.number is None:
+    def _compare_ranks(self) -> bool:
+        """After an epoch: whether a rank has been asked to stop.
+
+        Raises
+        ------
+        GroupError
+            If the parameters are not the same on all ranks.
+        """
+        group, backend = self._group, self.backend
+        if group.size == 1:
+            return self._is_interrupted()
+        digest = sha256()
+        for name, value in sorted(self.network.arrays.items()):
+            digest.update(name.encode() + np.ascontiguousarray(backend.to_numpy(value)).tobytes())
+        check_same(
+            group,
+            f"after epoch {self.epoch} the network",
+            digest.hexdigest(),
+            "its numbers are to be the same on all; are machine, library versions and numbers of "
+            "threads the same?" + self._where_saved(),
+        )
+        return any(group.gather(self._is_interrupted()))
+
+    def _leave_if(self, asked: bool) -> None:
+        """Leave the training, after all that has to be saved, where a rank was asked to stop."""
+        if self._interrupts is None or not asked:
             return
         self._interrupts.answered = True
         snapshot = self._snapshot()
@@ -295,7 +362,16 @@ class Loop:
         where = within if self.step else f"after epoch {self.epoch}"
         saving = next((callback for callback in self.callbacks if callback.saved_to), None)
         how = f", for {saving.resume_with}" if saving else ""
-        raise KeyboardInterrupt(f"{where} of {self.plan.epochs}{self._where_saved()}{how}")
+        text = f"{where} of {self.plan.epochs}{self._where_saved()}{how}"
+        # Shared: a rank that ends by a signal would end rank 0 before it has saved.
+        raise on_all_ranks(self._group, KeyboardInterrupt(self._group.share(text)))
+
+    def _at(self) -> str:
+        """Where the training is, for a rank that waits in vain."""
+        return (
+            f"after step {self.step} of {self._n_steps} in epoch {self.epoch + 1}"
+            f"{self._where_saved()}"
+        )
 
     def _where_saved(self) -> str:
         files = [callback.saved_to for callback in self.callbacks if callback.saved_to]
@@ -325,6 +401,17 @@ class Loop:
         if name is not None:
             raise self._diverged(f"{name} became infinite or not a number", self.step)
         return snapshot
+
+
+def _share_arrays(group: Group, network: Network) -> None:
+    """Give all ranks the network of rank 0, which its callbacks may have changed."""
+    if group.size == 1:
+        return
+    backend = network.backend
+    for arrays in (network.params, network.buffers):
+        host = {name: np.array(backend.to_numpy(value)) for name, value in arrays.items()}
+        for name, value in group.share(host).items():
+            arrays[name] = backend.asarray(value, copy=True)
 
 
 def _shortest(x: HostArray) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from xpnet.callbacks.base import CallbackList
 from xpnet.checks import is_one_of, positive_integer
+from xpnet.distributed.reduction import WHOLE, Reduction
 from xpnet.history import UNMEASURED
 from xpnet.inputs.batches import visited_samples
 from xpnet.layers import Layer
@@ -102,6 +103,8 @@ class Setup:
         What watches it for a `ReduceOnPlateau`; None without.
     saved
         The snapshot that it goes on from; None if it begins.
+    reduction
+        Which ranks train, and how a batch is divided among them.
     """
 
     model: Layer
@@ -112,3 +115,4 @@ class Setup:
     callbacks: CallbackList
     plateau: Plateau | None = None
     saved: Snapshot | None = None
+    reduction: Reduction = WHOLE

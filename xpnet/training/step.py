@@ -1,7 +1,7 @@
 """One training step: the only function that changes a network."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import CONSTRAINTS, LAYERS, Context, Layer
+from xpnet.layers.base import Total
 from xpnet.layers.constraints import constrained
 from xpnet.layers.container import check_constraints, inner_layers
 from xpnet.layers.frozen import Frozen
@@ -22,12 +23,17 @@ from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.random import Seed, derive
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.rates import schedule_table, scheduled_rate
-from xpnet.typing import Array, HostArray, Namespace, Params, State
+from xpnet.typing import Array, Grads, HostArray, Namespace, Params, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
 LOSS_SUM = "loss_sum"
 """The entry of a state with the sum of the losses of samples, where that is asked for."""
+
+FIRST_ROW, FRACTION, COUNT = "part/first_row", "part/fraction", "part/count"
+"""What a state says where the rows of a step are a part of a batch: the number of the first of them
+in the batch, int32; the fraction of the batch that they are, which is 0 of a row that stands for no
+part; and the number of samples of the batch. All of shape ()."""
 
 Penalty = Callable[..., tuple[Array, Mapping[str, Array]]]
 """`penalty(xp, params, weight) -> (value, grads)`: what is added to the loss of a batch, and its
@@ -139,44 +145,120 @@ def make_step(
     TypeError
         If the constraints of the model are no functions by name.
     """
+    gradients, update = make_halves(
+        backend, model, loss, optimizer,
+        pixel_maximum=pixel_maximum, seed=seed, sum_losses=sum_losses, penalty=penalty,
+    )  # fmt: skip
+
+    def step(state: State, x: Array, y: Array, rows: Array) -> State:
+        """Consumes `state`: forward, loss, backward, update."""
+        return update(state, gradients(state, x, y, rows))
+
+    return backend.compile(step, consumes=True)
+
+
+class Gradients(NamedTuple):
+    """What a mini-batch comes to.
+
+    Attributes
+    ----------
+    loss
+        The mean loss, of shape ().
+    grads
+        Its gradients by parameter.
+    buffers
+        The buffers as they are after it.
+    count
+        The number of samples.
+    weight
+        What they count for: their number, or the sum of their weights, of shape ().
+    """
+
+    loss: Array
+    grads: Grads
+    buffers: Params
+    count: Array | int
+    weight: Array | int
+
+
+def make_halves(
+    backend: Backend,
+    model: Layer,
+    loss: LossFunction,
+    optimizer: Optimizer,
+    *,
+    pixel_maximum: float = 1.0,
+    seed: Seed = 0,
+    sum_losses: bool = False,
+    penalty: Penalty | None = None,
+    total: Total | None = None,
+) -> tuple[Callable[..., Gradients], Callable[[State, Gradients], State]]:
+    """The two halves of a step: `gradients(state, x, y, rows)` and `update(state, gradients)`.
+
+    Parameters
+    ----------
+    backend, model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty
+        As in `make_step`; neither half is compiled yet.
+    total
+        Where the rows are a part of a batch: what makes a sum over the whole batch of one over a
+        part (see `Context.total`). The state then has `FIRST_ROW`, `FRACTION` and `COUNT`, and loss
+        and gradients are the part's share in those of the batch: they add up. None for whole
+        batches.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `make_step`.
+    """
     check_constraints(model)
     xp = backend.xp
     dropout_seed = derive(seed, "dropout")
     batch_loss = _make_batch_loss(backend, model, loss, pixel_maximum)
-    # A penalty, and layers of one's own, look at gradients.
-    unseen = optimizer.takes_unmade and penalty is None and _are_own(*_parts(model))
-    backward_xp = with_overrides(xp, unmade_gradient=Unmade) if unseen else xp
+    # A penalty, layers of one's own, and a sum over the parts of a batch look at gradients.
+    unseen = optimizer.takes_unmade and penalty is None and total is None
+    unmade = unseen and _are_own(*_parts(model))
+    backward_xp = with_overrides(xp, unmade_gradient=Unmade) if unmade else xp
     averaged, constraints = optimizer.ema is not None, model.constraints()
 
-    def step(state: State, x: Array, y: Array, rows: Array) -> State:
-        """Consumes `state`: forward, loss, backward, update."""
+    def gradients(state: State, x: Array, y: Array, rows: Array) -> Gradients:
         params, buffers = select(state, "param/"), select(state, "buffer/")
-        arrays, slots = {**params, **buffers}, select(state, "opt/")
+        arrays = {**params, **buffers}
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
-        value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx)
+        fraction = None
+        if total is not None:
+            ctx, fraction = ctx._replace(row_offset=state[FIRST_ROW], total=total), state[FRACTION]
+        value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx, fraction)
         _, grads = model.backward(backward_xp, arrays, cache, d_output, need_dx=False)
+        if buffers:
+            buffers = model.update_buffers(xp, buffers, cache)
+        count = rows.shape[0]
+        return Gradients(value, grads, buffers, count, count if weight is None else xp.sum(weight))
+
+    def update(state: State, of: Gradients) -> State:
+        """Consumes `state` and the gradients."""
+        params, slots = select(state, "param/"), select(state, "opt/")
+        value, grads = of.loss, of.grads
         if penalty is not None:
-            counts = rows.shape[0] if weight is None else xp.sum(weight)
-            value, grads = penalized(xp, penalty, params, counts, value, grads)
+            value, grads = penalized(xp, penalty, params, of.weight, value, grads)
         params, slots = optimizer.update(xp, params, grads, slots, scheduled_rate(xp, state))
         if constraints:
             params = constrained(xp, constraints, params)
-        if buffers:
-            buffers = model.update_buffers(xp, buffers, cache)
         after = {**state, "step": state["step"] + 1, "loss": value}
+        if sum_losses:
+            after[LOSS_SUM] = state[LOSS_SUM] + value * of.count
         if averaged:
             averages, slots = optimizer.average(select(state, "ema/"), params, slots)
             put(after, "ema/", averages)
-        for prefix, arrays in (("param/", params), ("buffer/", buffers), ("opt/", slots)):
+        for prefix, arrays in (("param/", params), ("buffer/", of.buffers), ("opt/", slots)):
             put(after, prefix, arrays)
         return after
 
-    return backend.compile(_summing(step) if sum_losses else step, consumes=True)
+    return gradients, update
 
 
 def _make_batch_loss(
     backend: Backend, model: Layer, loss: LossFunction, pixel_maximum: float
-) -> Callable[[Params, Array, Any, Array, Context], Any]:
+) -> Callable[..., Any]:
     """The function that gives, of a batch, its loss, the gradient of that by the output, the cache
     of the forward pass, and the weights of the samples, if they have any."""
     xp, dtype = backend.xp, backend.dtype
@@ -187,33 +269,28 @@ def _make_batch_loss(
     looks_at_batch = model.smallest_batch() > 1
     smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
 
-    def batch_loss(arrays: Params, x: Array, y: Any, rows: Array, ctx: Context) -> Any:
+    def batch_loss(
+        arrays: Params, x: Array, y: Any, rows: Array, ctx: Context, fraction: Array | None
+    ) -> Any:
         batch = prepare(xp, xp.take(x, rows, axis=0))
-        if not isinstance(y, Weighted):
-            output, cache = model.forward(xp, arrays, batch, ctx)
-            value, d_output = loss(xp, output, xp.take(y, rows, axis=0))
-            return value, d_output, cache, None
-        weight = xp.take(y.weight, rows, axis=0)
+        target, options = y, {}
+        weight = present = None
+        if isinstance(y, Weighted):
+            target = y.target
+            weight = options["weight"] = xp.take(y.weight, rows, axis=0)
+            present = xp.astype(weight >= smallest, dtype)
+        if fraction is not None:
+            there = xp.astype(fraction > 0, dtype)
+            present = there * (xp.ones_like(batch[:, 0]) if present is None else present)
         if looks_at_batch:
-            ctx = ctx._replace(present=xp.astype(weight >= smallest, dtype))
+            ctx = ctx._replace(present=present)
         output, cache = model.forward(xp, arrays, batch, ctx)
-        value, d_output = loss(xp, output, xp.take(y.target, rows, axis=0), weight=weight)
+        value, d_output = loss(xp, output, xp.take(target, rows, axis=0), **options)
+        if fraction is not None:
+            value, d_output = value * fraction, d_output * fraction
         return value, d_output, cache, weight
 
     return batch_loss
-
-
-def _summing(step: Step) -> Step:
-    """The step, and the losses of its samples added to those of the steps before."""
-
-    def summing_step(state: State, x: Array, y: Array, rows: Array) -> State:
-        """Consumes `state`."""
-        before = state[LOSS_SUM]
-        after = step(state, x, y, rows)
-        after[LOSS_SUM] = before + after["loss"] * rows.shape[0]
-        return after
-
-    return summing_step
 
 
 def penalized(

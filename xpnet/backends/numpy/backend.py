@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
-from xpnet.backends.base import Backend, Status, quiet_numpy, with_overrides
+from xpnet.backends.base import Backend, Status, one_by_one, quiet_numpy, with_overrides
 from xpnet.backends.numpy.compiler import CannotCompile, usable_compiler
 from xpnet.backends.numpy.functions import FUNCTIONS
 from xpnet.backends.numpy.openblas import find_subtract_product
@@ -65,6 +65,16 @@ class NumpyBackend(Backend):
         if self.steps != CALLED:
             counts.reason = "not recorded: they are not known to be pure"
         return counts.counting(super().repeat(step))
+
+    def repeat_in_turn(
+        self, first: Callable[..., Any], second: Callable[..., Any], *, pure: bool = True
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        if self.steps == CALLED or not pure:
+            return self.repeat(first, pure=pure), one_by_one(second)
+        recorded = Replayer.in_turn(
+            (first, second), self.step_counts, compiles=self.steps == COMPILED
+        )
+        return recorded[0], recorded[1]
 
     def planned_steps(self) -> str:
         if self.steps != COMPILED:

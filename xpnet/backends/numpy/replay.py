@@ -91,6 +91,16 @@ class _Tape:
             call()
 
 
+class _Memory:
+    """Where the arrays of a state lie that recorded steps read and write; `{}` if nowhere yet.
+
+    What was recorded with other arrays than these is of no use any more.
+    """
+
+    def __init__(self) -> None:
+        self.state: State = {}
+
+
 class Replayer:
     """`run(state, x, y, groups)` of `Backend.repeat`, by recorded steps.
 
@@ -103,6 +113,8 @@ class Replayer:
         Where to count how steps were taken; to be forgotten if None.
     compiles
         Whether what is recorded is compiled as well, once that pays.
+    memory
+        Where the state lies, if another has it as well: see `in_turn`.
 
     Attributes
     ----------
@@ -116,19 +128,41 @@ class Replayer:
         counts: StepCounts | None = None,
         *,
         compiles: bool = True,
+        memory: _Memory | None = None,
     ) -> None:
         self.reason = ""
         self._step = step
         self._counts = StepCounts() if counts is None else counts
         self._compiles = compiles
         self._samples: tuple[Any, Any] | None = None
-        # The arrays that all recorded steps read and write.
-        self._state: State = {}
+        self._memory = _Memory() if memory is None else memory
+        self._recorded_in: State = self._memory.state
         self._tapes: dict[Hashable, _Tape] = {}
         self._seen: dict[Hashable, int] = {}
         self._changes = 0
 
+    @classmethod
+    def in_turn(
+        cls, steps: tuple[Callable[..., State], ...], counts: StepCounts, *, compiles: bool = True
+    ) -> tuple["Replayer", ...]:
+        """The parts of a step, called in turn: all in the memory of one state, of which nothing is
+        copied between them. The first of them counts the steps."""
+        memory = _Memory()
+        each = [counts, *(StepCounts() for _ in steps[1:])]
+        return tuple(
+            cls(step, counts, compiles=compiles, memory=memory)
+            for step, counts in zip(steps, each, strict=True)
+        )
+
+    @property
+    def _state(self) -> State:
+        """The arrays that all recorded steps read and write."""
+        return self._memory.state
+
     def __call__(self, state: State, x: HostArray, y: Any, groups: HostArray) -> State:
+        if self._recorded_in is not self._memory.state:
+            self._tapes.clear()
+            self._recorded_in = self._memory.state
         known = self._are_known(x, y)
         self._leave_to_other_training(state)
         if not _are_in_range(groups, x, y):
@@ -153,8 +187,8 @@ class Replayer:
 
     def forget(self) -> None:
         """Let go of the samples, and of the recorded steps, which read them where they lie."""
-        self._samples, self._state = None, {}
-        self._tapes.clear()
+        self._samples = None
+        self._leave_memory()
 
     def _play(self, tape: _Tape, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
@@ -225,11 +259,15 @@ class Replayer:
         own = self._state
         if not own or any(value is own.get(name) for name, value in state.items()):
             return
-        self._state = {}
-        self._tapes.clear()
+        self._leave_memory()
         self._changes += 1
         if self._changes > MOST_CHANGES:
             self._refuse("the states of several trainings come in turn")
+
+    def _leave_memory(self, state: State | None = None) -> None:
+        """Have the state elsewhere from now on."""
+        self._memory.state = self._recorded_in = {} if state is None else state
+        self._tapes.clear()
 
     def _refuse(self, reason: str) -> None:
         """Take all further steps as they are written."""
@@ -271,9 +309,8 @@ class Replayer:
         It is recorded from the state after and for other rows, so that nothing that should have
         been computed again has the right value by chance.
         """
-        if not self._tapes or not self._adopt(after):
-            self._tapes.clear()
-            self._state = {name: value.copy() for name, value in after.items()}
+        if not self._state or not self._adopt(after):
+            self._leave_memory({name: value.copy() for name, value in after.items()})
         own = self._state
         other_rows = (rows + 1) % x.shape[0]
         inputs = {name: recording.input(value) for name, value in own.items()}

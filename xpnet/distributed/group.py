@@ -1,0 +1,165 @@
+"""A group of ranks that train one network together: what each must be able to do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from xpnet.errors import GroupError, counted
+from xpnet.typing import HostArray
+
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+
+class Group:
+    """Ranks that train one network; this one, of a process by itself, and the base of all kinds.
+
+    All ranks call `sum`, `gather` and `share` in the same order, each with its own value, and wait
+    in them for one another.
+
+    Attributes
+    ----------
+    rank, size
+        The number of this rank, from 0, and how many there are.
+    local_rank, local_size
+        The same among the ranks on this machine, by which a GPU is chosen and cores are shared.
+    engine
+        What carries values from rank to rank, as a person would name it.
+    where
+        Gives, in a few words, where the training is: for the message of a rank that waits in vain.
+    error
+        The error that all ranks have raised at the same place, where there is one: then none waits
+        for another.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    engine: str = "one process"
+    where: Callable[[], str] | None = None
+    error: BaseException | None = None
+
+    def sum(self, buffer: HostArray) -> None:
+        """The sum over all ranks, in place, in a C-ordered host array.
+
+        All ranks have the same shape and dtype, and get the same bits. In which order is added is
+        the engine's choice.
+        """
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all ranks, in their order, on each of them. What can be pickled."""
+        return [value]
+
+    def share(self, value: Any) -> Any:
+        """The value of rank 0, on all ranks."""
+        return value
+
+    def abort(self, status: int = 1, reason: str = "") -> None:
+        """End the work of all ranks, since this one cannot go on.
+
+        Parameters
+        ----------
+        status
+            What the processes end with.
+        reason
+            Why, for the other ranks where they can be told.
+        """
+
+    @property
+    def name(self) -> str:
+        """This rank as a message names it: `rank 1 of 4`, from 0."""
+        return f"rank {self.rank} of {self.size}"
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, {self.engine}>"
+
+
+ALONE = Group()
+"""A process by itself."""
+
+
+def agreed(group: Group, do: Callable[[], T], *, first_alone: bool = False) -> T:
+    """What `do()` gives on this rank, if it has failed on no rank; else its error, on every rank.
+
+    So what is wrong on one rank, such as a file that only it cannot read, leaves no other waiting.
+
+    Parameters
+    ----------
+    group
+        The ranks; all of them call this.
+    do
+        What is tried.
+    first_alone
+        Whether rank 0 does it for all, and the others get what it gave.
+
+    Raises
+    ------
+    Exception
+        What `do` has raised. Where it was not the same on all ranks, the message of the first one
+        that failed, which it names.
+    """
+    if group.size == 1:
+        return do()
+    result: Any = None
+    error: Exception | None = None
+    if group.rank == 0 or not first_alone:
+        try:
+            result = do()
+        except Exception as raised:
+            error = raised
+    failures = group.gather(error and (type(error), str(error)))
+    if not any(failures):
+        return group.share(result) if first_alone else result
+    if error is None or not all(failure == failures[0] for failure in failures):
+        rank = next(rank for rank, failure in enumerate(failures) if failure)
+        kind, text = failures[rank]
+        cause, error = error, _again(kind, f"{text} (on rank {rank} of {group.size})")
+        error.__cause__ = cause
+    raise on_all_ranks(group, error)
+
+
+def on_all_ranks(group: Group, error: E) -> E:
+    """The error, which every rank raises at this place: so none has to be ended because of it."""
+    group.error = error
+    return error
+
+
+@contextmanager
+def ending_all(group: Group) -> Iterator[None]:
+    """A scope in which an error of one rank ends the others too, which would wait for it."""
+    try:
+        yield
+    except BaseException as error:
+        if group.size > 1 and error is not group.error:
+            group.abort(1, f"{group.name} has failed: {error or type(error).__name__}")
+            error.add_note(f"on {group.name}")
+        raise
+
+
+def _again(kind: type[Exception], text: str) -> Exception:
+    """The error of another rank: of its class where that is made of a text."""
+    try:
+        error = kind(text)
+    except Exception:
+        return GroupError(f"{kind.__name__}: {text}")
+    return error if text in str(error) else GroupError(f"{kind.__name__}: {text}")
+
+
+def check_same(group: Group, what: str, value: Any, fix: str) -> None:
+    """Check that all ranks have the same value.
+
+    Raises
+    ------
+    GroupError
+        On all ranks, naming the first that has another than rank 0.
+    """
+    values = group.gather(value)
+    others = [rank for rank, other in enumerate(values) if other != values[0]]
+    if others:
+        ranks = counted(len(others), "rank")
+        message = (
+            f"{what} of rank {others[0]} {'is' if len(others) == 1 else 'and others are'} not "
+            f"that of rank 0 ({ranks} of {group.size} with another): {fix}"
+        )
+        raise on_all_ranks(group, GroupError(message))

@@ -1,0 +1,125 @@
+"""Ranks as processes of MPI, by mpi4py."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from xpnet.distributed.group import Group
+from xpnet.distributed.launch import launched_size, launcher
+from xpnet.errors import GroupError, one_line
+from xpnet.streams import log_warning
+from xpnet.typing import HostArray
+
+TIMEOUT = 600.0
+"""Seconds that a rank waits for the others before it ends all."""
+
+STUCK = 75
+"""The status that all end with where one has waited in vain: that of a failure for the moment."""
+
+
+def mpi_group(*, timeout: float = TIMEOUT) -> Group:
+    """The processes that MPI has started with this one, for `fit(..., group=)`.
+
+    Start the program by `mpiexec -n 4 python my_training.py`, or `srun`. Alone, it is a group of
+    one.
+
+    Parameters
+    ----------
+    timeout
+        How many seconds a rank waits for the others in one step before it ends all, with what is
+        known. Longer than the longest work that one rank does while others wait, such as saving.
+
+    Raises
+    ------
+    GroupError
+        If mpi4py is missing, or is that of another MPI than has started the processes, so that each
+        would train by itself.
+    """
+    launched = launched_size()
+    by = launcher()
+    try:
+        from mpi4py import MPI, run
+    except ImportError as error:
+        alone = f", and {by} has started {launched} processes" if launched else ""
+        raise GroupError(
+            f"mpi4py cannot be imported ({one_line(error)}){alone}: pip install 'xpnet[mpi]'"
+        ) from error
+    size = MPI.COMM_WORLD.Get_size()
+    if launched is not None and launched != size:
+        raise GroupError(
+            f"{by} has started {launched} processes, but the MPI of mpi4py "
+            f"({_library(MPI)}) says that there {'is' if size == 1 else 'are'} {size}: take the "
+            f"mpiexec of that MPI (python -m mpi4py --mpi-library names it), or install mpi4py for "
+            f"this one"
+        )
+    return MpiGroup(MPI, run.set_abort_status, timeout)
+
+
+class MpiGroup(Group):
+    """The processes of MPI's world. Values travel by way of the host: an MPI from a wheel must
+    never be given memory of a device."""
+
+    def __init__(self, mpi: Any, set_abort_status: Any, timeout: float) -> None:
+        self._mpi, self._world = mpi, mpi.COMM_WORLD
+        self._set_abort_status = set_abort_status
+        self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
+        here = self._world.Split_type(mpi.COMM_TYPE_SHARED)
+        self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
+        here.Free()
+        self.engine = f"MPI ({_library(mpi)})"
+        self.timeout = timeout
+        self._since: float | None = None
+        if self.size > 1:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def sum(self, buffer: HostArray) -> None:
+        with self._waiting():
+            self._world.Allreduce(self._mpi.IN_PLACE, buffer)
+
+    def gather(self, value: Any) -> list[Any]:
+        with self._waiting():
+            values: list[Any] = self._world.allgather(value)
+        return values
+
+    def share(self, value: Any) -> Any:
+        with self._waiting():
+            return self._world.bcast(value if self.rank == 0 else None)
+
+    def abort(self, status: int = 1, reason: str = "") -> None:
+        """When this process ends, which it should do soon, MPI ends the others as well."""
+        if self.size > 1:
+            self._set_abort_status(SystemExit(status))
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+
+    def _watch(self) -> None:
+        """In a thread: end all where this rank has waited too long."""
+        while True:
+            since = self._since
+            left = self.timeout if since is None else since + self.timeout - time.monotonic()
+            if left <= 0:
+                break
+            time.sleep(min(max(left, 0.05), 1.0))
+        where = f" {self.where()}" if self.where else ""
+        log_warning(
+            "%s has waited %g s for the others%s: one of them is stuck, or needs longer "
+            "(--timeout, mpi_group(timeout=)); all are ended",
+            self.name, self.timeout, where,
+        )  # fmt: skip
+        if self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE:
+            self._world.Abort(STUCK)
+        os._exit(STUCK)
+
+
+def _library(mpi: Any) -> str:
+    name, version = mpi.get_vendor()
+    return f"{name} {'.'.join(map(str, version))}"

@@ -1,0 +1,152 @@
+"""How a batch is divided among ranks, and how what they make of its parts is added up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xpnet.checks import is_one_of, positive_integer
+from xpnet.distributed.group import ALONE, Group
+from xpnet.errors import shown
+from xpnet.typing import HostArray
+
+REDUCTIONS = ("fast", "exact")
+"""`"fast"`: a part for each rank, and sums by the engine. `"exact"`: so many parts whatever the
+number of ranks, summed in one fixed order."""
+
+SHARDS = 8
+"""How many parts a batch is cut into where the reduction is exact, unless it is said."""
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The parts of a batch, which rank has which of them, and the sum of what comes of them.
+
+    Attributes
+    ----------
+    group
+        The ranks.
+    shards
+        The number of parts, a power of two, of an exact reduction; None for a part for each rank.
+    """
+
+    group: Group = field(default=ALONE)
+    shards: int | None = None
+
+    @classmethod
+    def of(cls, group: Group | None, reduction: str, shards: int | None) -> "Reduction":
+        """Check what `fit` is given.
+
+        Raises
+        ------
+        TypeError
+            If the group is none.
+        ValueError
+            If there is no such reduction, or the number of shards is not a power of two, is below
+            the number of ranks, or is given where there are none.
+        """
+        group = ALONE if group is None else group
+        if not isinstance(group, Group):
+            raise TypeError(f"group must be one such as mpi_group(), got {shown(group)}")
+        if not is_one_of(REDUCTIONS, reduction):
+            raise ValueError(
+                f"reduction must be one of {', '.join(REDUCTIONS)}; got {shown(reduction)}"
+            )
+        if reduction == "fast":
+            if shards is not None:
+                raise ValueError(
+                    f"shards={shown(shards)} means nothing where the reduction is fast, which has "
+                    f"a part for each rank: leave it out, or take reduction='exact'"
+                )
+            return cls(group)
+        shards = positive_integer("shards", SHARDS if shards is None else shards)
+        if shards & (shards - 1):
+            raise ValueError(f"shards must be a power of two, got {shards}")
+        if shards < group.size:
+            raise ValueError(
+                f"shards must be at least the number of ranks, {group.size}, so that each has one; "
+                f"got {shards}"
+            )
+        return cls(group, shards)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a batch is one part, and there is nothing to add."""
+        return self.shards is None and self.group.size == 1
+
+    @property
+    def n_parts(self) -> int:
+        """How many parts a batch has."""
+        return self.group.size if self.shards is None else self.shards
+
+    @property
+    def own(self) -> range:
+        """The numbers of the parts that this rank has."""
+        group, n = self.group, self.n_parts
+        return range(n * group.rank // group.size, n * (group.rank + 1) // group.size)
+
+    def rows(self, part: int, n_samples: int) -> slice:
+        """The samples of a part, among the so many of a batch; none where there are fewer samples
+        than parts."""
+        n = self.n_parts
+        return slice(n_samples * part // n, n_samples * (part + 1) // n)
+
+    def total(self, of_parts: Sequence[HostArray]) -> HostArray:
+        """Consumes `of_parts`: the sum over all parts of all ranks, on each of them.
+
+        Parameters
+        ----------
+        of_parts
+            An array for each part of this rank, in their order; all of one shape and dtype.
+        """
+        if self.shards is None:
+            (buffer,) = of_parts
+            self.group.sum(buffer)
+            return buffer
+        own = dict(zip(self.own, of_parts, strict=True))
+        # The largest subtrees that lie within this rank.
+        mine = dict(_subtrees(own.__getitem__, range(self.shards), self.own))
+        known = {
+            span: value for values in self.group.gather(mine) for span, value in values.items()
+        }
+        return _sum_of_tree(known, range(self.shards))
+
+
+WHOLE = Reduction()
+"""A batch as it is, on one rank."""
+
+Span = tuple[int, int]
+
+
+def _subtrees(
+    leaf: Callable[[int], HostArray], span: range, own: range
+) -> list[tuple[Span, HostArray]]:
+    """The sums of the largest subtrees of a binary tree whose leaves are all ours."""
+    if span.start >= own.stop or span.stop <= own.start:
+        return []
+    left, right = _halves(span)
+    if span.start < own.start or span.stop > own.stop:
+        return _subtrees(leaf, left, own) + _subtrees(leaf, right, own)
+    return [((span.start, span.stop), _sum_of_leaves(leaf, span))]
+
+
+def _sum_of_leaves(leaf: Callable[[int], HostArray], span: range) -> HostArray:
+    """Consumes the leaves."""
+    if len(span) == 1:
+        return leaf(span.start)
+    left, right = (_sum_of_leaves(leaf, half) for half in _halves(span))
+    return np.add(left, right, out=left)
+
+
+def _sum_of_tree(known: dict[Span, HostArray], span: range) -> HostArray:
+    """The sum over a binary tree, of some of whose nodes it is known."""
+    value = known.get((span.start, span.stop))
+    if value is not None:
+        return value
+    left, right = (_sum_of_tree(known, half) for half in _halves(span))
+    return left + right
+
+
+def _halves(span: range) -> tuple[range, range]:
+    middle = (span.start + span.stop) // 2
+    return range(span.start, middle), range(middle, span.stop)
