@@ -289,6 +289,13 @@ class Backend:
         happens where the number has been chosen already, or the library has no such trouble.
         """
 
+    def device_of_rank(self, local_rank: int) -> str | None:
+        """The device for one of several processes on a machine, by its number there.
+
+        None where all take the same. Where there are fewer devices than processes they share them.
+        """
+        return None
+
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""
         return nullcontext()

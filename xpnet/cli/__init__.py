@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -32,6 +32,9 @@ from xpnet.suggestions import did_you_mean
 
 _CODES = {BackendUnavailable: 2, AddressError: 2, TrainingDiverged: 3, OutOfMemory: 4}
 """The exit codes of errors other than 1, of which the documentation has a table."""
+
+TYPED, GROUP = "xpnet.typed", "xpnet.group"
+"""Entries of click's `meta`: what was typed, and the ranks of which this process is one."""
 
 COMMANDS = {
     "train": ("training", "Train a network on DATASET, and write a run folder."),
@@ -93,29 +96,45 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def make_context(self, *args: Any, **options: Any) -> click.Context:
+    def make_context(
+        self, info_name: str | None, args: list[str], *others: Any, **options: Any
+    ) -> click.Context:
+        typed = list(args)  # which click takes apart
         with _short_mistakes():
-            return super().make_context(*args, **options)
+            context = super().make_context(info_name, args, *others, **options)
+        context.meta[TYPED] = typed
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _short_mistakes():
                 return super().invoke(ctx)
         except XpnetError as error:
-            tell(f"error: {shortened(str(error))}", err=True)
-            ctx.exit(next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1))
+            code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
+            _end(ctx, error, f"error: {shortened(str(error))}", code)
         except KeyboardInterrupt as error:
-            tell(f"interrupted{': ' * bool(error.args)}{shortened(str(error))}", err=True)
-            ctx.exit(130)
+            _end(ctx, error, f"interrupted{': ' * bool(error.args)}{shortened(str(error))}", 130)
         except BrokenPipeError:
             raise  # click ends quietly where the reader of a pipe has gone
         except OSError as error:
             message = f"error: {error.filename or 'output'}: {reason_of(error)}"
-            tell(shortened(message), err=True)
-            ctx.exit(1)
+            _end(ctx, error, shortened(message), 1)
         except MemoryError as error:
-            tell(f"error: not enough memory ({one_line(error)}): use smaller layers", err=True)
-            ctx.exit(_CODES[OutOfMemory])
+            message = f"error: not enough memory ({one_line(error)}): use smaller layers"
+            _end(ctx, error, message, _CODES[OutOfMemory])
+
+
+def _end(context: click.Context, error: BaseException, message: str, code: int) -> NoReturn:
+    """End with a message and a code: of several ranks that fail alike rank 0 says it."""
+    group = context.meta.get(GROUP)
+    if group is not None and group.size > 1:
+        if error is not group.error:
+            group.abort(code)
+            message = f"{group.name}: {message}"
+        elif group.rank > 0:
+            context.exit(code)
+    tell(message, err=True)
+    context.exit(code)
 
 
 @contextmanager
@@ -132,6 +151,10 @@ def _short_mistakes() -> Iterator[None]:
 
 def _if_heard(show: Callable[..., None], *args: Any) -> None:
     """Show a mistake where standard error takes it; the exit code says that there was one."""
+    from xpnet.distributed.launch import launched_rank  # late: it loads NumPy
+
+    if launched_rank() > 0:
+        return  # of several ranks, which were all typed the same
     with suppress(Exception):
         show(*args)
 

@@ -9,13 +9,15 @@ from typing import Any, TypeVar
 
 import click
 
-from xpnet.backends import Backend, open_backend
+from xpnet.backends import Backend
 from xpnet.cli.help import SectionedOption
 from xpnet.cli.types import FILE, FOLDER, Words, expanded
 from xpnet.data import DATASETS
+from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import XpnetError, shown
 from xpnet.runs.config import RunConfig, defaults_of_classes
 from xpnet.runs.options import Option, OptionError, Section, options_of
+from xpnet.training.ranks import open_for_rank
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -173,10 +175,11 @@ def open_with_options(
     threads: int | None = None,
     steps: str | None = None,
     tf32: bool = False,
+    group: Group = ALONE,
 ) -> Backend:
     """The backend that the options ask for; what means nothing there is a mistake of usage."""
     with usage_errors("--tf32"):
-        opened = open_backend(backend, device, dtype, tf32=tf32)
+        opened = open_for_rank(group, backend, device, dtype, tf32=tf32)
     if threads is not None:
         with usage_errors("--threads"):
             opened.limit_threads(threads)

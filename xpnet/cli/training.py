@@ -1,8 +1,9 @@
 """The command that trains a network: a new one, or one whose training goes on."""
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +21,12 @@ from xpnet.cli.options import (
     usage_errors,
 )
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, verdict
+from xpnet.cli.ranks import describe_ranks, join_ranks, rank_options
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE
 from xpnet.data import DATASETS, Dataset, TablePreparation, load_dataset
+from xpnet.distributed.group import Group, agreed, ending_all
+from xpnet.distributed.reduction import Reduction
 from xpnet.errors import counted, one_line, readable
 from xpnet.network import Network, load
 from xpnet.optimizers import SGD
@@ -61,6 +65,7 @@ def _folder_option(*names: str, **options: Any) -> Callable[[_F], _F]:
     help="Stop after N epochs, to go on later; what follows from --epochs stays as it is.",
 )
 @_folder_option("--resume", type=FILE, metavar="RUN", help="Go on with this run.")
+@rank_options
 @click.option("--quiet", is_flag=True, help="Print the final summary only.")
 def train(
     dataset: str | None,
@@ -70,6 +75,8 @@ def train(
     stop_after: int | None,
     resume: Path | None,
     quiet: bool,
+    ranks: int | None,
+    timeout: float,
     **options: Any,
 ) -> None:
     """Train a network on DATASET: digits (the default, embedded), mnist, fashion-mnist and
@@ -80,48 +87,81 @@ def train(
     repeat the run, and three pictures.
     """
     started = time.perf_counter()
-    given = given_options(dataset, options)
-    saved: Snapshot | None = None
-    if resume is None:
-        with usage_errors():
-            config = placed(read_options(given, config_file))
-    else:
-        config, saved = _resumed(resume, given, stop_after, config_file or out or force)
-        if saved is not None and is_finished(resume, config, saved):
-            tell(f"nothing is left to do: {what_next(resume, config, saved)}")
+    group = join_ranks(ranks, timeout)
+    asked = _Asked(given_options(dataset, options), config_file, out, force, stop_after, resume)
+    with ending_all(group), ExitStack() as stack:
+        config, saved, finished = agreed(group, asked.read, first_alone=True)
+        if finished:
+            if group.rank == 0:
+                tell(f"nothing is left to do: {finished}")
             return
-    opened = open_with_options(
-        config.backend, config.device, config.dtype,
-        threads=config.threads, steps=config.steps, tf32=config.tf32,
-    )  # fmt: skip
-    config = replace(config, backend=opened.name)
-    # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
-    data_dir = config.data_dir if resume is None else still_there(config.data_dir)
-    began = _table_of_start(config, resume if saved else None)
-    data = load_dataset(config.dataset, data_dir=data_dir, table=began, **config.table_options())
-    if resume is None:
-        config = _fitting_optimizer(config, data, given, config_file)
-    folder = _open_folder(config, data, resume, out, force)
-    if not quiet:
-        _describe(config, opened, data, saved)
-        if resume is not None and saved is None:
-            tell("begins anew: it was ended before its first checkpoint")
-    callbacks = (folder,) if quiet else (folder, ProgressBar())
-    with folder:
+        config, opened, data = agreed(group, lambda: asked.prepare(config, saved, group))
+        folder: RunFolder | None = None  # which rank 0 alone has
+
+        def open_folder() -> None:
+            nonlocal folder
+            folder = _open_folder(config, data, resume, out, force)
+            if not quiet:
+                _describe(config, opened, data, saved, group)
+                if resume is not None and saved is None:
+                    tell("begins anew: it was ended before its first checkpoint")
+            stack.enter_context(folder)
+
+        agreed(group, open_folder, first_alone=True)
+        callbacks = [] if folder is None else [folder, *([] if quiet else [ProgressBar()])]
         try:
-            with usage_errors():
-                network = config.fit(data, opened, callbacks, resume=saved, stop_after=stop_after)
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(*(error.args or _where_saved(folder))) from None
-        if not quiet:
-            tell(f"taken:   {opened.taken_steps()}")
-        if folder.finished:
-            _finish(config, folder, network, data, started)
-        else:
-            tell(
-                f"stopped after epoch {len(network.history)} of {config.epochs}; "
-                f"go on with: {readable(folder.resume_with)}"
+            network = config.fit(
+                data, opened, tuple(callbacks), resume=saved, stop_after=stop_after, group=group
             )
+        except KeyboardInterrupt as error:
+            error.args = error.args or _where_saved(folder)
+            raise
+        if folder is not None:
+            _finish(config, folder, network, data, started, taken=None if quiet else opened)
+        group.rest()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for: the options of a run that were given, and what becomes of its folder."""
+
+    given: Mapping[str, Any]
+    config_file: Path | None
+    out: Path | None
+    force: bool
+    stop_after: int | None
+    resume: Path | None
+
+    def read(self) -> tuple[RunConfig, Snapshot | None, str]:
+        """The run, what it goes on from, and what is to be said where nothing is left of it."""
+        if self.resume is None:
+            with usage_errors():
+                return placed(read_options(self.given, self.config_file)), None, ""
+        others = self.config_file or self.out or self.force
+        config, saved = _resumed(self.resume, self.given, self.stop_after, others)
+        if saved is None or not is_finished(self.resume, config, saved):
+            return config, saved, ""
+        return config, saved, what_next(self.resume, config, saved)
+
+    def prepare(
+        self, config: RunConfig, saved: Snapshot | None, group: Group
+    ) -> tuple[RunConfig, Backend, Dataset]:
+        """The run as it is on this machine, its backend and its data."""
+        opened = open_with_options(
+            config.backend, config.device, config.dtype,
+            threads=config.threads, steps=config.steps, tf32=config.tf32, group=group,
+        )  # fmt: skip
+        config = replace(config, backend=opened.name)
+        # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
+        data_dir = config.data_dir if self.resume is None else still_there(config.data_dir)
+        table = _table_of_start(config, self.resume if saved else None)
+        options = config.table_options()
+        data = load_dataset(config.dataset, data_dir=data_dir, table=table, **options)
+        if self.resume is None:
+            config = _fitting_optimizer(config, data, self.given, self.config_file)
+        with usage_errors():
+            config.fit_options(data.target_kind)  # what does not go with the data
+        return config, opened, data
 
 
 def _table_of_start(config: RunConfig, run: Path | None) -> TablePreparation | None:
@@ -138,7 +178,7 @@ def _table_of_start(config: RunConfig, run: Path | None) -> TablePreparation | N
 
 
 def _fitting_optimizer(
-    config: RunConfig, data: Dataset, given: dict[str, Any], config_file: Path | None
+    config: RunConfig, data: Dataset, given: Mapping[str, Any], config_file: Path | None
 ) -> RunConfig:
     """Adam where numbers are predicted, if nothing was said of the optimizer.
 
@@ -156,7 +196,7 @@ def _fitting_optimizer(
 
 
 def _resumed(
-    run: Path, given: dict[str, Any], stop_after: int | None, others: Any
+    run: Path, given: Mapping[str, Any], stop_after: int | None, others: Any
 ) -> tuple[RunConfig, Snapshot | None]:
     """A run that goes on: its configuration, and where it is; None where it begins anew."""
     if others:
@@ -191,8 +231,13 @@ def _open_folder(
         raise click.BadParameter(str(error), param_hint="'--tensorboard'") from error
 
 
-def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None) -> None:
+def _describe(
+    config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot | None, group: Group
+) -> None:
     tell(f"backend: {describe_backend(opened, steps=True)}")
+    reduction = Reduction.of(group, config.reduction, config.shards)
+    if not reduction.is_whole:
+        tell(f"ranks:   {describe_ranks(reduction, config.batch_size)}")
     found, *notes = data.notes or ("",)
     if config.dataset not in DATASETS:  # of a path: what it is taken for
         tell(f"data:    {one_line(found, _LONGEST_NOTE)}")
@@ -212,17 +257,26 @@ def _describe(config: RunConfig, opened: Backend, data: Dataset, saved: Snapshot
         tell(f"goes on: after epoch {saved.epoch} of {config.epochs}{within}")
 
 
-def _where_saved(folder: RunFolder) -> tuple[str, ...]:
+def _where_saved(folder: RunFolder | None) -> tuple[str, ...]:
     """Of a training that was interrupted at once, with no word on what is left of it."""
-    if folder.saved_to is None:
+    if folder is None or folder.saved_to is None:
         return ()
     return (f"what was trained before is in {folder.saved_to}, for {folder.resume_with}",)
 
 
 def _finish(
-    config: RunConfig, folder: RunFolder, network: Network, data: Dataset, started: float
-) -> None:
-    """The summary, the pictures and the last line."""
+    config: RunConfig, folder: RunFolder, network: Network, data: Dataset, started: float,
+    *, taken: Backend | None,
+) -> None:  # fmt: skip
+    """The summary, the pictures and the last line; with `taken`, how its steps were taken."""
+    if taken is not None:
+        tell(f"taken:   {taken.taken_steps()}")
+    if not folder.finished:
+        tell(
+            f"stopped after epoch {len(network.history)} of {config.epochs}; "
+            f"go on with: {readable(folder.resume_with)}"
+        )
+        return
     which, split = judged_on(data)
     counts = count_confusions(network, split)
 

@@ -66,6 +66,9 @@ class Group:
             Why, for the other ranks where they can be told.
         """
 
+    def rest(self) -> None:
+        """Wait until all ranks have come to their end, and leave the cores to those that work."""
+
     @property
     def name(self) -> str:
         """This rank as a message names it: `rank 1 of 4`, from 0."""
@@ -111,10 +114,12 @@ def agreed(group: Group, do: Callable[[], T], *, first_alone: bool = False) -> T
     failures = group.gather(error and (type(error), str(error)))
     if not any(failures):
         return group.share(result) if first_alone else result
-    if error is None or not all(failure == failures[0] for failure in failures):
-        rank = next(rank for rank, failure in enumerate(failures) if failure)
-        kind, text = failures[rank]
-        cause, error = error, _again(kind, f"{text} (on rank {rank} of {group.size})")
+    first = next(rank for rank, failure in enumerate(failures) if failure)
+    if error is None or (
+        (first > 0 or group.rank > 0) and failures.count(failures[0]) < group.size
+    ):
+        kind, text = failures[first]
+        cause, error = error, _again(kind, f"{text} (on rank {first} of {group.size})")
         error.__cause__ = cause
     raise on_all_ranks(group, error)
 

@@ -17,11 +17,21 @@ _SIZES = {
 """The variable in which each launcher says how many processes it has started."""
 
 
+_RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+
+
 def launched_size(environment: Mapping[str, str] | None = None) -> int | None:
     """How many processes the launcher of this one has started; None if there is no launcher."""
     environment = os.environ if environment is None else environment
     sizes = [environment[name] for name in _SIZES if name in environment]
     return next((int(size) for size in sizes if size.isdecimal()), None)
+
+
+def launched_rank(environment: Mapping[str, str] | None = None) -> int:
+    """The number that the launcher has given to this process; 0 without one."""
+    environment = os.environ if environment is None else environment
+    ranks = [environment[name] for name in _RANKS if name in environment]
+    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
 
 
 def launcher(environment: Mapping[str, str] | None = None) -> str:

@@ -93,6 +93,11 @@ class MpiGroup(Group):
         if self.size > 1:
             self._set_abort_status(SystemExit(status))
 
+    def rest(self) -> None:
+        request = self._world.Ibarrier()
+        while not request.Test():
+            time.sleep(0.01)  # MPI's own waiting takes a core
+
     @contextmanager
     def _waiting(self) -> Iterator[None]:
         self._since = time.monotonic()

@@ -55,8 +55,8 @@ class Reduction:
         if reduction == "fast":
             if shards is not None:
                 raise ValueError(
-                    f"shards={shown(shards)} means nothing where the reduction is fast, which has "
-                    f"a part for each rank: leave it out, or take reduction='exact'"
+                    f"shards means nothing where the reduction is fast, with a part for each rank: "
+                    f"leave it out, or take the reduction exact; got {shown(shards)}"
                 )
             return cls(group)
         shards = positive_integer("shards", SHARDS if shards is None else shards)

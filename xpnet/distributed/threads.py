@@ -23,7 +23,7 @@ class _Meeting:
         self.size, self.timeout = size, timeout
         self.barrier = threading.Barrier(size)
         self.values: list[Any] = [None] * size
-        self.total: HostArray | None = None
+        self.total: HostArray = np.zeros(())
         self.reason = ""
 
     def wait(self) -> None:

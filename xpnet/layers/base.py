@@ -91,8 +91,8 @@ class Layer(Checked):
     """
 
     takes_totals: ClassVar[bool] = False
-    """Whether what it computes of a batch as a whole goes through `Context.total`, so that it may be
-    given parts of one, as where several processes train. A layer that computes each sample by
+    """Whether what it computes of a batch as a whole goes through `Context.total`, so that it may
+    be given parts of one, as where several processes train. A layer that computes each sample by
     itself is not asked."""
 
     gives_probabilities: ClassVar[bool] = False

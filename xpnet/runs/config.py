@@ -11,6 +11,8 @@ from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
 from xpnet.data import DATASETS, Dataset
+from xpnet.distributed.group import Group
+from xpnet.distributed.reduction import REDUCTIONS, Reduction
 from xpnet.dtype_limits import names_in_dtype, problem_in
 from xpnet.errors import counted, one_line, shown
 from xpnet.fields import range_of
@@ -233,6 +235,15 @@ class RunConfig:
         "the same bits; with CuPy recorded or called.",
         section=Section.COMPUTING, choices=STEPS, may_change=True,
     )
+    reduction: str = option(
+        "fast", "How gradients of several ranks are added up: in the order that is fastest, or "
+        "exact, the same bits for any number of ranks.",
+        section=Section.RANKS, choices=REDUCTIONS,
+    )
+    shards: int | None = option(
+        None, "With exact: the parts of a batch, a power of two; 8 if not given.",
+        section=Section.RANKS, at_least=1,
+    )
     data_dir: str | None = option(
         None, "Where to look for data files first; then in $XPNET_DATA_DIR and the user's cache.",
         section=Section.DATA, path="folder", may_change=True,
@@ -281,6 +292,10 @@ class RunConfig:
                 "none leaves the schedule plateau nothing to follow: give validation as well, such "
                 "as 0.1, or take running",
             )
+        try:
+            Reduction.of(None, self.reduction, self.shards)
+        except ValueError as error:
+            raise OptionError("shards", str(error).removeprefix("shards ")) from error
         if self.patience is not None and self.validation is None:
             raise OptionError(
                 "patience", "needs a validation set: give validation as well, such as 0.1"
@@ -389,6 +404,7 @@ class RunConfig:
         *,
         resume: Snapshot | None = None,
         stop_after: int | None = None,
+        group: Group | None = None,
     ) -> Network:
         """Train on a data set; see `xpnet.fit`. What goes on needs no file of `start` any more.
 
@@ -405,6 +421,9 @@ class RunConfig:
             callbacks=(*self.own_callbacks(), *callbacks),
             resume=resume,
             stop_after=stop_after,
+            group=group,
+            reduction=self.reduction,
+            shards=self.shards,
             start=start,
             freeze=self.freeze,
             fresh=self.fresh,

@@ -45,6 +45,7 @@ class Section(StrEnum):
     EARLY_STOPPING = "Early stopping"
     FINE_TUNING = "Fine-tuning"
     COMPUTING = "Computing"
+    RANKS = "More than one process"
     RUN_FOLDER = "Run folder"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
-from xpnet.backends import Backend, open_backend
+from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback, CallbackList
 from xpnet.data import Dataset
 from xpnet.distributed.group import Group, agreed, ending_all
@@ -27,7 +27,7 @@ from xpnet.streams import log_info
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop
 from xpnet.training.memory import telling_of_memory
-from xpnet.training.ranks import settle_for_ranks
+from xpnet.training.ranks import open_for_rank, settle_for_ranks
 from xpnet.training.rates import start_plateau
 from xpnet.training.resume import open_resume, settle_as_before
 from xpnet.training.setup import Plan, Setup
@@ -276,7 +276,8 @@ def _open(
     backend: str | Backend, device: str | None, dtype: str | None, x: Any, saved: Snapshot | None,
     ranks: Reduction,
 ) -> Backend:  # fmt: skip
-    opened = home_backend(backend, device, dtype, x) or open_backend(backend, device, dtype)
+    opened = home_backend(backend, device, dtype, x)
+    opened = opened or open_for_rank(ranks.group, backend, device, dtype)
     settle_for_ranks(opened, ranks)
     reason = opened.reason and f": {opened.reason}"
     log_info("training on %r%s", opened, reason)

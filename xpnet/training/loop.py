@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
@@ -76,9 +76,9 @@ class Loop:
             return {}
         training = describe_training(self.backend, self.setup, self.sets)
         if saved is not None:
-            kept = keepers(self.callbacks, self.setup.plateau)
+            kept: Collection[str] = keepers(self.callbacks, self.setup.plateau)
             if group.rank > 0:
-                kept = saved.callbacks  # they are with rank 0
+                kept = saved.callbacks  # those that keep them are with rank 0
             check_same_training(saved, training, self.setup.model, kept)
             left_out = self.sets.counts is not None
             check_place(saved, self.plan.epochs, self._planned, left_out=left_out)

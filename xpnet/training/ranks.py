@@ -2,8 +2,29 @@
 
 import os
 
-from xpnet.backends import Backend
+from xpnet.backends import Backend, open_backend
+from xpnet.distributed.group import Group
 from xpnet.distributed.reduction import Reduction
+
+
+def open_for_rank(
+    group: Group,
+    name: str | Backend,
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    tf32: bool = False,
+) -> Backend:
+    """As `open_backend`, with a device for each rank of a machine where it is not said which."""
+    opened = open_backend(name, device, dtype, tf32=tf32)
+    if group.size == 1 or device is not None or isinstance(name, Backend):
+        return opened
+    own = opened.device_of_rank(group.local_rank)
+    if own is None:
+        return opened
+    reason, opened = opened.reason, open_backend(opened.name, own, dtype, tf32=tf32)
+    opened.reason = reason
+    return opened
 
 
 def settle_for_ranks(backend: Backend, reduction: Reduction) -> None:

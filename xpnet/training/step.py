@@ -168,8 +168,8 @@ class Gradients(NamedTuple):
         Its gradients by parameter.
     buffers
         The buffers as they are after it.
-    count
-        The number of samples.
+    n_samples
+        How many samples it has.
     weight
         What they count for: their number, or the sum of their weights, of shape ().
     """
@@ -177,7 +177,7 @@ class Gradients(NamedTuple):
     loss: Array
     grads: Grads
     buffers: Params
-    count: Array | int
+    n_samples: Array | int
     weight: Array | int
 
 
@@ -245,7 +245,7 @@ def make_halves(
             params = constrained(xp, constraints, params)
         after = {**state, "step": state["step"] + 1, "loss": value}
         if sum_losses:
-            after[LOSS_SUM] = state[LOSS_SUM] + value * of.count
+            after[LOSS_SUM] = state[LOSS_SUM] + value * of.n_samples
         if averaged:
             averages, slots = optimizer.average(select(state, "ema/"), params, slots)
             put(after, "ema/", averages)

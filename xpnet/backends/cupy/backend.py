@@ -198,6 +198,9 @@ class CupyBackend(Backend):
     def synchronize(self, *arrays: Array) -> None:
         self.device.synchronize()
 
+    def device_of_rank(self, local_rank: int) -> str | None:
+        return f"cuda:{local_rank % self._cupy.cuda.runtime.getDeviceCount()}"
+
     def scope(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self.device
         return device

@@ -1,0 +1,69 @@
+"""Commands on several ranks: started, joined, and speaking with one voice."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from xpnet.cli import GROUP, TYPED
+from xpnet.cli.help import SectionedOption
+from xpnet.distributed import Group, mpi_group
+from xpnet.distributed.group import ALONE
+from xpnet.distributed.launch import launched_size, launcher, start_ranks
+from xpnet.distributed.mpi import TIMEOUT
+from xpnet.distributed.reduction import Reduction
+from xpnet.errors import counted
+from xpnet.runs.options import Section
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_MOST_RANKS = 1 << 20
+
+
+def join_ranks(ranks: int | None, timeout: float) -> Group:
+    """The group that this process is one of; or as many ranks are started in its place.
+
+    Raises
+    ------
+    GroupError
+        If they cannot be started, or mpi4py is missing or of another MPI.
+    UsageError
+        If a launcher has started another number.
+    """
+    context = click.get_current_context()
+    launched = launched_size()
+    if launched is None and (ranks or 1) > 1:
+        context.exit(start_ranks(ranks or 1, context.meta[TYPED]))
+    if launched is None or (launched == 1 and ranks in (None, 1)):
+        return ALONE
+    if ranks not in (None, launched):
+        raise click.UsageError(
+            f"--ranks {ranks} does not go with {launcher()}, which has started "
+            f"{counted(launched, 'process')}: leave it out, or start xpnet without {launcher()}"
+        )
+    context.meta[GROUP] = group = mpi_group(timeout=timeout)
+    return group
+
+
+def describe_ranks(reduction: Reduction, batch_size: int) -> str:
+    """Which ranks there are, and what each of them computes, in a line."""
+    group = reduction.group
+    rows = reduction.rows(reduction.own[0], batch_size)
+    parts = counted(len(reduction.own), "part")
+    each = f"each {parts} of {rows.stop - rows.start} of a batch's {counted(batch_size, 'sample')}"
+    how = "added up exactly" if reduction.shards else "added up by the engine"
+    return f"{counted(group.size, 'rank')}, {group.engine}: {each}; {how}"
+
+
+def rank_options(function: _F) -> _F:
+    """The options `--ranks` and `--timeout` for a command: how it is started."""
+    own: dict[str, Any] = {"cls": SectionedOption, "section": Section.RANKS}
+    timeout = click.option(
+        "--timeout", type=click.FloatRange(0, min_open=True), default=TIMEOUT, metavar="SECONDS",
+        show_default=True, help="How long a rank waits for the others before it ends all.", **own,
+    )  # fmt: skip
+    ranks = click.option(
+        "--ranks", type=click.IntRange(1, _MOST_RANKS), metavar="N",
+        help="Start N processes, by mpiexec; or start them yourself, by mpiexec or srun.", **own,
+    )  # fmt: skip
+    return ranks(timeout(function))
