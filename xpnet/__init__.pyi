@@ -25,6 +25,7 @@ from xpnet.errors import BackendUnavailable as BackendUnavailable
 from xpnet.errors import CheckpointError as CheckpointError
 from xpnet.errors import DataError as DataError
 from xpnet.errors import DataWarning as DataWarning
+from xpnet.errors import GroupError as GroupError
 from xpnet.errors import OutOfMemory as OutOfMemory
 from xpnet.errors import RunError as RunError
 from xpnet.errors import TrainingDiverged as TrainingDiverged
