@@ -212,7 +212,7 @@ def full(lane: Lane, result: Result, whole: bool) -> None:
         where = "from xpnet.data.named import cache_folder; print(cache_folder())"
         data = subprocess.check_output([python, "-c", where], cwd=ROOT, text=True).strip()
     install_browser()
-    required = "torch,jax,array_api_strict,mnist,browser"
+    required = "torch,jax,array_api_strict,mnist,browser,mpi"
     needed = {"XPNET_DATA_DIR": data, "XPNET_REQUIRE": required}
     with reported(lane, result, True) as options:
         call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment(**needed))
@@ -402,7 +402,7 @@ def find_python(version: str) -> str | None:
 
 LANES = [
     Lane("bare", "README's test command, and nothing but what it installs", bare),
-    Lane("full", "format, types, docs, speed; with torch, JAX, MNIST, a browser required", full),
+    Lane("full", "format, types, docs, speed; with torch, JAX, MPI, MNIST, a browser required", full),
     Lane("oldest", "every lower bound of pyproject.toml at once", oldest, "libraries", 3),
     Lane("wheel", "the installed wheel, an ordinary user, an odd path", wheel, "installed", 2),
     Lane("no-compiler", "an empty PATH but for Python", no_compiler, "compiler", 2),

@@ -32,7 +32,7 @@ settings.register_profile("xpnet", deadline=None, derandomize=True)
 settings.load_profile("xpnet")
 
 REQUIRED = {name for name in os.environ.get("XPNET_REQUIRE", "").split(",") if name}
-"""Backends, `mnist` and `browser`, whose absence is a failure and not a reason to skip."""
+"""Backends, `mnist`, `browser` and `mpi`, whose absence is a failure and not a reason to skip."""
 
 
 @dataclass(frozen=True)

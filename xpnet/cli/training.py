@@ -161,6 +161,8 @@ class _Asked:
             config = _fitting_optimizer(config, data, self.given, self.config_file)
         with usage_errors():
             config.fit_options(data.target_kind)  # what does not go with the data
+        with usage_errors("--shards"):
+            Reduction.of(group, config.reduction, config.shards)
         return config, opened, data
 
 

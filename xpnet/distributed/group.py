@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from xpnet.errors import GroupError, counted
+from xpnet.streams import log_warning
 from xpnet.typing import HostArray
 
 T = TypeVar("T")
@@ -137,9 +138,15 @@ def ending_all(group: Group) -> Iterator[None]:
         yield
     except BaseException as error:
         if group.size > 1 and error is not group.error:
-            group.abort(1, f"{group.name} has failed: {error or type(error).__name__}")
+            status = 1
+            if isinstance(error, SystemExit):  # which Python says nothing of
+                status = error.code if isinstance(error.code, int) else status
+                log_warning("%s has ended by sys.exit(%s)", group.name, error.code)
+            group.abort(status, f"{group.name} has failed: {error or type(error).__name__}")
             error.add_note(f"on {group.name}")
         raise
+    finally:
+        group.where = None
 
 
 def _again(kind: type[Exception], text: str) -> Exception:

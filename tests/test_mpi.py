@@ -1,0 +1,280 @@
+"""One training on several processes of MPI: the command line, and what happens when one fails."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from commands import xp
+from conftest import REQUIRED
+
+from xpnet import read_snapshot
+from xpnet.distributed.launch import launched_rank, launched_size
+
+LIMIT = 60
+"""Seconds in which each of these must be over, on a machine that does much else."""
+
+TRAIN = ["train", "--backend", "numpy", "--limit", "300", "--hidden", "16", "--batch-size", "60"]
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="signals as POSIX has them")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XPNET_DATA_DIR", raising=False)
+
+
+@pytest.fixture
+def mpiexec():
+    """The `mpiexec` beside this Python; skips, or fails if required, where there is no MPI."""
+    found = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+    try:
+        import mpi4py.MPI  # noqa: F401 - it loads the library
+    except (ImportError, RuntimeError) as error:
+        found, reason = None, f"mpi4py: {error}"
+    else:
+        reason = "there is no mpiexec beside this Python: pip install 'xpnet[mpi]'"
+    if found is None:
+        if "mpi" in REQUIRED:
+            pytest.fail(f"XPNET_REQUIRE asks for mpi, but: {reason}")
+        pytest.skip(reason)
+    return found
+
+
+def started(mpiexec, size, *command, **options):
+    """Processes under way."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "MPI"))}
+    return subprocess.Popen(
+        [mpiexec, "-n", str(size), sys.executable, *map(str, command)],
+        env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def run(mpiexec, size, *command, code=0):
+    """What processes have printed, which end with this code."""
+    process = started(mpiexec, size, *command)
+    try:
+        out, err = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"not over after {LIMIT} s: {process.communicate()}")
+    assert process.returncode == code, (process.returncode, out, err)
+    return out, err
+
+
+def history(folder):
+    rows = [json.loads(line) for line in Path(folder, "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if not k.endswith("_seconds")} for row in rows]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(tmp_path):
+    """No process of the test is alive at its end, and no file that was being written."""
+    yield
+    if Path("/proc").is_dir():
+        ours = os.fsencode(tmp_path)
+        for _ in range(50):
+            alive = [p for p in Path("/proc").glob("[0-9]*/environ") if ours in _read(p)]
+            if not [p for p in alive if p.parent.name != str(os.getpid())]:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail(f"still alive: {[_read(p.parent / 'cmdline') for p in alive]}")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_on_two_ranks_is_that_on_one(mpiexec):
+    options = [*TRAIN, "--dtype", "float64", "--epochs", "3", "--dropout", "0.2"]
+    xp(*options, "--out", "one")
+    out, err = run(mpiexec, 1, "-m", "xpnet", *options, "--out", "alone", "--quiet")
+    command = [sys.executable, "-m", "xpnet", *options, "--out", "two", "--ranks", "2"]
+    both = subprocess.run(
+        command, text=True, capture_output=True, timeout=LIMIT, check=False
+    )  # the command starts mpiexec itself
+    assert both.returncode == 0, both
+    assert "ranks:   2 ranks, MPI" in both.stdout
+    assert "30 of a batch's 60 samples" in both.stdout
+    assert both.stdout.count("run folder: two") == 1
+    assert history("alone") == history("one")
+    for one, two in zip(history("one"), history("two"), strict=True):
+        assert one.keys() == two.keys()
+        assert two == pytest.approx(one, abs=1e-12)
+    assert not re.search("rror", err + both.stderr)
+    assert sorted(p.name for p in Path("two").iterdir()) == sorted(
+        p.name for p in Path("one").iterdir()
+    )
+
+
+def test_an_exact_run_is_the_same_file_on_1_2_and_4_ranks_and_going_on_from_4_to_2_to_1(mpiexec):
+    options = [*TRAIN, "--epochs", "3", "--reduction", "exact", "--shards", "4", "--quiet"]
+    xp(*options, "--out", "one")
+    expected = Path("one", "model.safetensors").read_bytes()
+    run(mpiexec, 2, "-m", "xpnet", *options, "--out", "two")
+    assert Path("two", "model.safetensors").read_bytes() == expected
+    run(mpiexec, 4, "-m", "xpnet", *options, "--out", "on", "--stop-after", "1")
+    run(mpiexec, 2, "-m", "xpnet", "train", "--resume", "on", "--quiet", "--stop-after", "2")
+    xp("train", "--resume", "on", "--quiet")
+    assert Path("on", "model.safetensors").read_bytes() == expected
+    assert history("on") == history("one")
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_ranks_with_one_checkpoint(mpiexec, number):
+    options = [*TRAIN, "--epochs", "100000", "--out", "x", "--reduction", "exact"]
+    process = started(mpiexec, 2, "-m", "xpnet", *options)
+    deadline = time.monotonic() + LIMIT
+    while not Path("x", "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    asked = time.monotonic()
+    out, err = process.communicate(timeout=LIMIT)
+    assert time.monotonic() - asked < 5, (out, err)
+    assert process.returncode != 0
+    if number == signal.SIGINT:
+        assert err.count("interrupted: after") == 1, err
+        assert "xpnet train --resume x" in err
+    epochs = len(history("x"))
+    run(mpiexec, 2, "-m", "xpnet", "train", "--resume", "x", "--stop-after", epochs + 2, "--quiet")
+    # What was saved in the middle of an epoch goes on as if nothing had been.
+    xp(*options[:-4], "--out", "y", "--reduction", "exact", "--stop-after", epochs + 2, "--quiet")
+    assert history("x") == history("y")
+
+
+# -- failures -------------------------------------------------------------------------------------
+
+SCRIPT = """
+    import os, signal, sys, time
+    import numpy as np
+    from xpnet import Callback, Checkpoint, fit, load_dataset, mlp
+    from xpnet.distributed import mpi_group
+    from xpnet.losses import softmax_cross_entropy
+
+    group = mpi_group(timeout=2.0)
+    how, steps = sys.argv[1], 0
+
+    class Failing(Callback):
+        def on_epoch(self, network, record):
+            if record.epoch == 2 and how == "full":
+                failed()
+                raise OSError(28, "No space left on device")
+
+    def failed():
+        with open("failed", "w") as file:
+            file.write(repr(time.time()))
+
+    def loss(xp, output, target, **options):
+        global steps
+        steps += 1
+        if group.rank == 1 and steps == 30 and how != "full":
+            failed()
+            if how == "raise": raise RuntimeError("the loss is broken")
+            if how == "exit": sys.exit(3)
+            if how == "memory": raise MemoryError("all is used up")
+            if how == "kill": os.kill(os.getpid(), signal.SIGKILL)
+            if how == "stuck": time.sleep(1000)
+        return softmax_cross_entropy(xp, output, target, **options)
+
+    loss.target_kind = "classes"
+    data = load_dataset("digits").limited(300)
+    fit(mlp(64, 8, 10), data, epochs=20, loss=loss, backend="numpy", group=group,
+        callbacks=[Checkpoint("x.safetensors"), Failing()])
+"""
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("how", "words", "codes"),
+    [
+        ("raise", ["RuntimeError: the loss is broken", "on rank 1 of 3"], {1}),
+        ("exit", ["rank 1 of 3 has ended by sys.exit(3)"], {3}),
+        ("memory", ["OutOfMemory", "on rank 1 of 3"], {1}),
+        ("kill", ["signal 9"], {9, 137}),
+        ("stuck", ["has waited 2 s for the others after step", "what was trained before"], {75}),
+        ("full", ["No space left on device", "on rank 0 of 3"], {1}),
+    ],
+)
+def test_a_rank_that_fails_ends_all_within_5_s_and_what_was_saved_goes_on(
+    mpiexec, tmp_path, how, words, codes
+):
+    Path("script.py").write_text(textwrap.dedent(SCRIPT))
+    process = started(mpiexec, 3, "script.py", how)
+    out, err = process.communicate(timeout=LIMIT)
+    ended = time.time() - float(Path("failed").read_text())
+    assert ended < 5 + 2 * (how == "stuck"), (ended, out, err)
+    assert process.returncode in codes, (process.returncode, out, err)
+    for word in words:
+        assert word in out + err, (word, out, err)
+    assert read_snapshot("x.safetensors").epoch >= 1  # what was saved is whole
+
+
+def test_what_is_typed_wrong_is_said_once(mpiexec):
+    for arguments, code in (
+        (["train", "--epochs", "x"], 2),
+        (["train", "nothing-like-that"], 1),
+        (["train", "--reduction", "exact", "--shards", "1"], 2),
+        (["train", "--ranks", "3"], 2),
+    ):
+        _, err = run(mpiexec, 2, "-m", "xpnet", *arguments, code=code)
+        assert len(re.findall("^[Ee]rror: ", err, re.MULTILINE)) == 1, err
+        assert "Traceback" not in err
+
+
+# -- launchers ------------------------------------------------------------------------------------
+
+
+def test_the_size_and_the_rank_are_those_that_a_launcher_has_said():
+    assert launched_size({}) is None
+    assert launched_rank({}) == 0
+    for size, rank in (
+        ("PMI_SIZE", "PMI_RANK"),
+        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ):
+        assert launched_size({size: "4"}) == 4
+        assert launched_rank({rank: "3"}) == 3
+
+
+def test_without_mpi4py_no_rank_trains_alone(tmp_path):
+    Path("mpi4py.py").write_text("raise ImportError('no mpi4py here')")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}" + os.pathsep.join(sys.path)}
+    environment["PMI_SIZE"] = "4"
+    found = subprocess.run(
+        [sys.executable, "-m", "xpnet", *TRAIN, "--out", "x"],
+        env=environment, text=True, capture_output=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert found.returncode == 6, found
+    assert "no mpi4py here" in found.stderr
+    assert "pip install 'xpnet[mpi]'" in found.stderr
+    assert not Path("x").exists()
+
+
+def test_an_mpi_that_knows_of_one_process_alone_is_refused(mpiexec):
+    """As where mpi4py is that of another MPI than mpiexec."""
+    found = subprocess.run(
+        [sys.executable, "-m", "xpnet", *TRAIN, "--out", "x"],
+        env=os.environ | {"OMPI_COMM_WORLD_SIZE": "4"},
+        text=True, capture_output=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert found.returncode == 6, found
+    assert "mpiexec of Open MPI has started 4 processes" in found.stderr
+    assert "there is 1" in found.stderr
+    assert not Path("x").exists()
