@@ -402,7 +402,9 @@ def find_python(version: str) -> str | None:
 
 LANES = [
     Lane("bare", "README's test command, and nothing but what it installs", bare),
-    Lane("full", "format, types, docs, speed; with torch, JAX, MPI, MNIST, a browser required", full),
+    Lane(
+        "full", "format, types, docs, speed; with torch, JAX, MPI, MNIST, a browser required", full
+    ),
     Lane("oldest", "every lower bound of pyproject.toml at once", oldest, "libraries", 3),
     Lane("wheel", "the installed wheel, an ordinary user, an odd path", wheel, "installed", 2),
     Lane("no-compiler", "an empty PATH but for Python", no_compiler, "compiler", 2),

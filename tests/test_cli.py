@@ -89,6 +89,7 @@ def test_train_writes_a_run_folder(tmp_path):
         "schedule_patience": None, "patience": None, "start": None, "freeze": None, "fresh": None,
          "backend": "numpy", "device": None,
         "dtype": "float32", "tf32": False, "threads": None, "steps": None, "data_dir": None,
+        "reduction": "fast", "shards": None,
         "checkpoint_every": 1, "tensorboard": False,
     }  # fmt: skip
     assert summary["backend"] == "numpy"
@@ -225,7 +226,7 @@ def test_a_backend_that_cannot_be_used(monkeypatch):
 
 def test_backends_lists_them_all():
     lines = xp("backends").output.splitlines()
-    assert [line.split()[0] for line in lines] == list(xpnet.BACKENDS)
+    assert [line.split()[0] for line in lines] == [*xpnet.BACKENDS, "mpi"]
     assert f"numpy             usable      {np.__version__}" in lines[0]
 
 

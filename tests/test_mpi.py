@@ -104,7 +104,7 @@ def _read(path):
 def test_the_command_on_two_ranks_is_that_on_one(mpiexec):
     options = [*TRAIN, "--dtype", "float64", "--epochs", "3", "--dropout", "0.2"]
     xp(*options, "--out", "one")
-    out, err = run(mpiexec, 1, "-m", "xpnet", *options, "--out", "alone", "--quiet")
+    _, err = run(mpiexec, 1, "-m", "xpnet", *options, "--out", "alone", "--quiet")
     command = [sys.executable, "-m", "xpnet", *options, "--out", "two", "--ranks", "2"]
     both = subprocess.run(
         command, text=True, capture_output=True, timeout=LIMIT, check=False

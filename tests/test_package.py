@@ -21,7 +21,7 @@ LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
     {"checks", "descriptions", "files"},
     {"backends", "fields", "history", "random", "operations"},
-    {"initializers", "data", "saving", "schedules"},
+    {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},
     {"dtype_limits", "metrics"},

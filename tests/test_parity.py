@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from commands import xp
 from conftest import TRAINING_TARGETS, require
 
 from xpnet import fit, load_dataset, mlp, open_backend, softmax_cross_entropy
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.cli import main
 from xpnet.history import EpochRecord
-from xpnet.parity import (
+from xpnet.parity.backends import (
     TOLERANCES,
     ParityReport,
     ParityRow,
@@ -201,11 +202,11 @@ def test_the_command_exits_with_1_where_the_runs_differ(monkeypatch):
         factor = 1.0 if xp.__name__.endswith("numpy") else 1.001
         return loss * factor, d_output
 
-    import xpnet.parity
+    from xpnet.parity import backends
 
-    real_fit = xpnet.parity.fit
+    real_fit = backends.fit
     monkeypatch.setattr(
-        xpnet.parity, "fit", lambda *args, **options: real_fit(*args, **{**options, "loss": wrong})
+        backends, "fit", lambda *args, **options: real_fit(*args, **{**options, "loss": wrong})
     )
     result = run("--backends", "numpy,array_api_strict", "--epochs", 1, "--limit", 100, code=1)
     assert "FAILS: array_api_strict: the batch loss of one of the first 100 steps" in result.output
@@ -264,3 +265,45 @@ def test_cupy_gives_numpys_run_on_larger_batches(dtype):
         mlp(64, 256, 256, 10, dropout=0.5), load_dataset("digits"), backends, dtype=dtype, epochs=5
     )
     assert report.holds, report
+
+
+# -- ranks ----------------------------------------------------------------------------------------
+
+
+def test_ranks_are_compared_with_one_process(tmp_path):
+    options = ["--limit", "300", "--epochs", "1", "--dtype", "float64", "--dropout", "0.2"]
+    result = xp("parity", "--ranks", "1,3", "--shards", "4", *options, "--json", tmp_path / "x")
+    assert "holds on numpy in float64: the losses of one process within 1e-12" in result.output
+    report = json.loads((tmp_path / "x").read_text())
+    fast, exact = report["rows"][:2], report["rows"][2:]
+    assert [row["ranks"] for row in report["rows"]] == [1, 3, 1, 3]
+    assert fast[0]["loss_difference"] == fast[0]["parameter_difference"] == 0
+    assert fast[0]["digest"] != fast[1]["digest"]
+    assert exact[0]["digest"] == exact[1]["digest"]
+
+
+def test_ranks_that_give_another_run_do_not_hold(monkeypatch):
+    from xpnet.parity import ranks
+
+    def wrong(*arguments, group=None, **options):
+        seed = 0 if group is None or group.size == 1 else 1
+        return fit(*arguments, group=group, **options | {"seed": seed})
+
+    monkeypatch.setattr(ranks, "fit", wrong)
+    report = ranks.compare_ranks(mlp(64, 10), DIGITS, [1, 2], epochs=1, shards=2)
+    assert not report.holds
+    assert "2 ranks, fast: a loss differs by" in str(report)
+    assert "2 ranks, exact: other bytes than on 1" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--ranks", "0"], "comma list of integers"),
+        (["--ranks", "3", "--shards", "2"], "at least the number of ranks, 3"),
+        (["--shards", "2"], "is for --ranks"),
+        (["--ranks", "2", "--plot", "x.png"], "leave it out with --ranks"),
+    ],
+)
+def test_ranks_that_cannot_be_compared_are_refused(arguments, words):
+    assert words in xp("parity", "--limit", "100", "--epochs", "1", *arguments, code=2).stderr

@@ -31,7 +31,13 @@ from xpnet.errors import (
 )
 from xpnet.suggestions import did_you_mean
 
-_CODES = {BackendUnavailable: 2, AddressError: 2, TrainingDiverged: 3, OutOfMemory: 4, GroupError: 6}
+_CODES = {
+    BackendUnavailable: 2,
+    AddressError: 2,
+    TrainingDiverged: 3,
+    OutOfMemory: 4,
+    GroupError: 6,
+}
 """The exit codes of errors other than 1, of which the documentation has a table."""
 
 TYPED, GROUP = "xpnet.typed", "xpnet.group"

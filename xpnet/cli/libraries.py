@@ -13,10 +13,12 @@ import click
 
 from xpnet.backends import BACKENDS, DTYPES, backend_class, open_backend, probe_backends
 from xpnet.cli.help import SectionedCommand
-from xpnet.cli.options import given_options, run_option, run_options, usage_errors
+from xpnet.cli.options import given_options, run_option, run_options, sizes, usage_errors
 from xpnet.cli.streams import show
 from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
+from xpnet.distributed.mpi import probe_mpi
+from xpnet.distributed.reduction import SHARDS
 from xpnet.drawing import figure_class
 from xpnet.errors import readable
 from xpnet.files import write_atomically, writing
@@ -26,8 +28,8 @@ from xpnet.runs.options import Section
 
 @click.command()
 def backends() -> None:
-    """List the array libraries: usable here or not, version, device, and why not."""
-    for name, status in probe_backends().items():
+    """List the array libraries, and MPI: usable here or not, version, device, and why not."""
+    for name, status in {**probe_backends(), "mpi": probe_mpi()}.items():
         usable = "usable" if status.usable else "not usable"
         detail = status.device if status.usable else status.reason
         show(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")
@@ -41,6 +43,19 @@ def backends() -> None:
     default=",".join(name for name in BACKENDS if not backend_class(name).needs_gpu),
     show_default=True,
     help="The backends to compare with the first one, separated by commas.",
+)
+@click.option(
+    "--ranks",
+    callback=sizes,
+    metavar="N,N,...",
+    help="Compare so many ranks, as threads, with one process instead: on the first backend.",
+)
+@click.option(
+    "--shards",
+    "n_shards",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --ranks: the parts of a batch, a power of two, where the reduction is exact.",
 )
 @run_option("dtype")
 @run_options(
@@ -56,20 +71,28 @@ def backends() -> None:
 def parity(
     dataset: str | None,
     names: str,
+    ranks: tuple[int, ...] | None,
+    n_shards: int | None,
     dtype: str,
     json_file: Path | None,
     plot_file: Path | None,
     **options: Any,
 ) -> None:
-    """Train the same network on DATASET (digits) on several backends, and compare them.
+    """Train the same network on DATASET (digits) on several backends, and compare them; or, with
+    --ranks, on several ranks.
 
     Exit code 0: the same run on all of them. 1: it is not. 2: a backend cannot be used.
     """
-    from xpnet.parity import compare_backends  # late: the other commands start sooner
+    # Late: the other commands start sooner.
+    from xpnet.parity import ParityReport, RankReport, compare_backends, compare_ranks
 
     with usage_errors():
         config = RunConfig(**given_options(dataset, options), dtype=dtype)
         fit_options = config.fit_options()
+    if ranks is not None and plot_file is not None:
+        raise click.UsageError("--plot draws backends: leave it out with --ranks")
+    if ranks is None and n_shards is not None:
+        raise click.UsageError("--shards is for --ranks: give such as --ranks 1,2,4")
     _check_folders(json_file, plot_file)
     if plot_file is not None:
         _check_plots()
@@ -77,22 +100,32 @@ def parity(
     for name in filter(None, (part.strip() for part in names.split(","))):
         with usage_errors("--backends"):
             opened.append(open_backend(name, None, dtype))
-    if len({backend.name for backend in opened}) < max(2, len(opened)):
+    few = 2 if ranks is None else 1
+    if len({backend.name for backend in opened}) < max(few, len(opened)):
         raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
     data = load_dataset(config.dataset, data_dir=config.data_dir, **config.table_options())
     data = data.limited(config.limit)
-    if data.target_kind == "values":
+    if ranks is not None:
+        fit_options = config.fit_options(data.target_kind)
+    elif data.target_kind == "values":
         raise click.UsageError(
             "backends are compared by the classes that their networks take for others; "
             f"{readable(data.name)} has numbers to predict"
         )
     show(f"data:  {readable(data.describe())}")
     show(f"model: {config.describe(data)}, {dtype}")
+    report: ParityReport | RankReport
     with usage_errors():
-        report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)
+        if ranks is None:
+            report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)
+        else:
+            report = compare_ranks(
+                config.model(data), data, ranks, backend=opened[0], dtype=dtype,
+                shards=SHARDS if n_shards is None else n_shards, **fit_options,
+            )  # fmt: skip
     if json_file is not None:
         _write_json(json_file, report.to_dict())
-    if plot_file is not None:
+    if plot_file is not None and not isinstance(report, RankReport):
         from xpnet import plots
         from xpnet.figures import save_figure
 

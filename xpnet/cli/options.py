@@ -24,7 +24,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTIONS = options_of(RunConfig)
 
 
-def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+def sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
     """Parse a comma list of positive integers; an empty one is no size at all."""
     if value is None:
         return None
@@ -51,7 +51,7 @@ _OF_KINDS: dict[Any, dict[str, Any]] = {
     int: {"type": int, "metavar": "N"},
     float: {"type": float, "metavar": "X"},
     str: {},
-    tuple[int, ...]: {"callback": _sizes, "metavar": "N,N,..."},
+    tuple[int, ...]: {"callback": sizes, "metavar": "N,N,..."},
     tuple[str, ...]: {"callback": _names, "metavar": "NAME,..."},
 }
 """How an option of each kind is read, and what the help has in the place of its value."""

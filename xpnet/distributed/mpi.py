@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from xpnet.backends.base import Status
 from xpnet.distributed.group import Group
 from xpnet.distributed.launch import launched_size, launcher
 from xpnet.errors import GroupError, one_line
@@ -42,11 +43,13 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
     by = launcher()
     try:
         from mpi4py import MPI, run
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter where there is no MPI
         alone = f", and {by} has started {launched} processes" if launched else ""
         raise GroupError(
             f"mpi4py cannot be imported ({one_line(error)}){alone}: pip install 'xpnet[mpi]'"
         ) from error
+    if not MPI.Is_initialized():  # after `probe_mpi`
+        MPI.Init()
     size = MPI.COMM_WORLD.Get_size()
     if launched is not None and launched != size:
         raise GroupError(
@@ -56,6 +59,29 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
             f"this one"
         )
     return MpiGroup(MPI, run.set_abort_status, timeout)
+
+
+def probe_mpi() -> Status:
+    """Whether processes of MPI can be trained on, of which MPI; without starting it."""
+    try:
+        import mpi4py
+
+        version = str(mpi4py.__version__)
+        mpi4py.rc.initialize = False  # from here on the program may do so itself
+        from mpi4py import MPI
+
+        return Status(usable=True, version=version, device=_library(MPI))
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "mpi4py"
+        why = (
+            "mpi4py is not installed"
+            if missing
+            else f"mpi4py cannot be imported: {one_line(error)}"
+        )
+        return Status(usable=False, reason=f"mpi4py {why}: pip install 'xpnet[mpi]'")
+    except RuntimeError as error:
+        why = f"mpi4py finds no MPI ({one_line(error)})"
+        return Status(usable=False, reason=f"{why}: pip install 'xpnet[mpi]'")
 
 
 class MpiGroup(Group):
