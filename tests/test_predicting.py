@@ -215,7 +215,7 @@ def test_integers_and_values_and_labels(data, photo):
 def test_a_network_that_takes_no_pictures(data, photo):
     x, y = data
     rows = fit(mlp(400, 3), (x.reshape(len(x), -1), y), epochs=1, backend="numpy")
-    with pytest.raises(DataError, match="not pictures of one grey value"):
+    with pytest.raises(DataError, match="not pictures in grey or in three colours"):
         rows.predict_pictures(photo("seven"))
 
 

@@ -11,7 +11,7 @@ from xpnet.cli.tables import predict_tables
 from xpnet.cli.terminal import side_by_side
 from xpnet.cli.types import FILE
 from xpnet.data import fit_picture, is_table, read_picture
-from xpnet.data.pictures import check_picture_shape
+from xpnet.data.picture_shape import PictureShape
 from xpnet.data.prepared import brightness
 from xpnet.drawing import figure_class
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
@@ -94,7 +94,7 @@ def _predict_pictures(
     out: Path | None,
 ) -> None:
     try:
-        check_picture_shape(network.sample_shape)
+        PictureShape.of(network.sample_shape)
     except DataError as error:
         raise DataError(f"{run}: {error}") from error
     if network.framing is None and not as_is:
@@ -163,8 +163,9 @@ def _called(network: Network, number: int) -> str:
 def _shown(answer: Answer) -> str:
     """The whole picture beside what the network saw, in characters."""
     seen = answer.prepared.sample
-    whole = fit_picture(brightness(read_picture(answer.path)), seen.shape)
-    return side_by_side([whole, seen], ["the picture", "as the network sees it"])
+    picture = brightness(read_picture(answer.path, colour=seen.ndim == 3))
+    pictures = [fit_picture(picture, seen.shape[:2]), seen]
+    return side_by_side(pictures, ["the picture", "as the network sees it"])
 
 
 def _check_matplotlib() -> None:
