@@ -1,6 +1,8 @@
 """The command that asks a network about pictures and tables: predict."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -26,6 +28,24 @@ _NO_ANSWER = 5
 """The exit code where a picture has no clear figure, and there was no other mistake."""
 
 
+@dataclass(frozen=True)
+class Request:
+    """What `xpnet predict` is asked, as it is typed."""
+
+    run: Path
+    files: tuple[Path, ...]
+    as_is: bool
+    invert: bool | None
+    several: bool
+    shown: bool
+    out: Path | None
+
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether an option is given that there is for pictures alone."""
+        return self.as_is or self.several or self.shown or self.invert is not None
+
+
 @click.command()
 @click.argument("run", type=FILE)
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
@@ -43,15 +63,7 @@ _NO_ANSWER = 5
     help="Draw the pictures, and what the network saw of them (.png); or write the table of "
     "predictions for tables here (.csv, .parquet).",
 )
-def predict(
-    run: Path,
-    files: tuple[Path, ...],
-    as_is: bool,
-    invert: bool | None,
-    several: bool,
-    shown: bool,
-    out: Path | None,
-) -> None:
+def predict(**given: Any) -> None:
     """Say what the network of RUN sees in each picture, or gives for each row of a table.
 
     Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size: a figure is found, and
@@ -61,43 +73,35 @@ def predict(
     A table (CSV, Parquet, Arrow, Feather, ARFF) is answered by a table, with the prediction for
     each row and the probabilities of the classes: CSV, or the file that --out names.
     """
-    if as_is and several:
+    request = Request(**given)
+    if request.as_is and request.several:
         raise click.UsageError("--as-is takes the whole picture: leave out --several")
-    tables = [path for path in files if is_table(path)]
-    if tables and len(tables) < len(files):
-        other = next(path for path in files if path not in tables)
+    tables = [path for path in request.files if is_table(path)]
+    if tables and len(tables) < len(request.files):
+        other = next(path for path in request.files if path not in tables)
         raise click.UsageError(
             f"give tables or pictures, not both: {readable(str(other))} is no table"
         )
-    if out is not None and not tables:
+    if request.out is not None and not tables:
         _check_matplotlib()
-    network = load(run)
-    if tables or network.table is not None:
-        if as_is or several or shown or invert is not None:
-            raise click.UsageError(
-                "--as-is, --invert, --several and --show are for pictures: leave them out"
-            )
-        with asked(run):
-            predict_tables(network, files, out)
+    network = load(request.run)
+    if not tables and network.table is None:
+        _predict_pictures(network, request)
         return
-    _predict_pictures(run, network, files, as_is, invert, several, shown, out)
+    if request.is_of_pictures:
+        raise click.UsageError(
+            "--as-is, --invert, --several and --show are for pictures: leave them out"
+        )
+    with asked(request.run):
+        predict_tables(network, request.files, request.out)
 
 
-def _predict_pictures(
-    run: Path,
-    network: Network,
-    pictures: tuple[Path, ...],
-    as_is: bool,
-    invert: bool | None,
-    several: bool,
-    shown: bool,
-    out: Path | None,
-) -> None:
+def _predict_pictures(network: Network, request: Request) -> None:
     try:
         PictureShape.of(network.sample_shape)
     except DataError as error:
-        raise DataError(f"{run}: {error}") from error
-    if network.framing is None and not as_is:
+        raise DataError(f"{request.run}: {error}") from error
+    if network.framing is None and not request.as_is:
         tell(
             "the network does not say how figures lie in its pictures: the whole picture is "
             "fitted, as with --as-is",
@@ -105,21 +109,23 @@ def _predict_pictures(
         )
     answers: list[Answer] = []
     failed = False
-    for path in pictures:
+    for path in request.files:
         try:
-            with asked(run), np.errstate(all="ignore"):
-                found = network.predict_pictures(path, as_is=as_is, invert=invert, several=several)
+            with asked(request.run), np.errstate(all="ignore"):
+                found = network.predict_pictures(
+                    path, as_is=request.as_is, invert=request.invert, several=request.several
+                )
         except (DataError, RunError) as error:
             tell(f"error: {shortened(str(error))}", err=True)
             failed = True
             continue
         for answer in found:
-            _say(network, answer, several)
-            if shown:
+            _say(network, answer, request.several)
+            if request.shown:
                 show(_shown(answer))
         answers += found
-    if out is not None and answers:
-        _draw(out, network, answers)
+    if request.out is not None and answers:
+        _draw(request.out, network, answers)
     if failed:
         raise SystemExit(1)
     if any(answer.problem for answer in answers):
