@@ -376,5 +376,5 @@ def test_pictures_that_cannot_be_read(tmp_path):
     pytest.importorskip("PIL.Image")
     frame = arrow.table({"image": [b"no picture"], "label": [1]})
     parquet.write_table(frame, tmp_path / "d.parquet")
-    with pytest.raises(DataError, match="the picture in row 1 cannot be read"):
+    with pytest.raises(DataError, match="the picture in row 1: cannot be read as a picture"):
         load_dataset(tmp_path / "d.parquet")

@@ -38,6 +38,7 @@ def open_format(file: IO[bytes]) -> "Image":
 
     if not file.seekable():
         file = io.BytesIO(file.read(_LARGEST_PIPED))
+    file.seek(0)  # as Pillow does
     prefix = file.read(16)
     # Not Image.open, which would ask all formats that the program has loaded, and warn of a large
     # picture by a global limit, of all threads.

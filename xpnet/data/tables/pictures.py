@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from xpnet.data.dataset import Dataset, Split
+from xpnet.data.picture_shape import PictureShape
 from xpnet.data.splitting import split_rows
 from xpnet.data.tables.arrow import table_of
 from xpnet.data.tables.columns import Column, Table, number_column
-from xpnet.data.tables.encoded import encoded_column, read_encoded
+from xpnet.data.tables.encoded import decode_pictures, encoded_column, read_encoded
 from xpnet.data.tables.files import TableFile
 from xpnet.data.tables.names import listed
 from xpnet.data.tables.pixels import (
@@ -40,12 +41,15 @@ class PictureTable:
         That column.
     names
         The names of the classes, where the file has them.
+    note
+        What is to be said of the size of the pictures, if anything is.
     """
 
     images: HostArray
     label: str | None
     labels: Column | None
     names: tuple[str, ...] | None = None
+    note: str = ""
 
 
 def picture_dataset(
@@ -84,7 +88,8 @@ def picture_dataset(
         )
     names = found.names or class_names(found.labels)
     numbers = class_numbers(str(file.path), found.label, found.labels, names)
-    train, tested, notes = Split(found.images, numbers), None, []
+    train, tested = Split(found.images, numbers), None
+    notes = [found.note] if found.note else []
     if label is None:
         notes.append(f"label: {'' if file.named else 'column '}{readable(found.label)}")
     if test is not None:
@@ -142,9 +147,11 @@ def read_pictures(
     """
     if file.frame is not None and encoded_column(file.frame) is not None:
         label = None if like is not None and label not in file.frame.column_names else label
-        images, label, names = read_encoded(str(file.path), file.frame, label)
-        column = None if label is None else table_of(file.frame.select([label]), label)[label]
-        return PictureTable(images, label, column, names)
+        shape = None if like is None else like.images.shape[1:]
+        encoded = read_encoded(str(file.path), file.frame, label, shape)
+        name = encoded.label
+        column = None if name is None else table_of(file.frame.select([name]), name)[name]
+        return PictureTable(encoded.images, name, column, encoded.names, encoded.note)
     names, named, rows = file.names, file.named, file.first_rows()
     if like is not None:
         unlabelled = label not in names if named else len(names) == like.images[0].size
@@ -174,6 +181,8 @@ def read_pictures(
 def read_unlabelled(file: TableFile, shape: Shape | None) -> HostArray:
     """The pictures of a table for a network that takes such, without their labels if there are any.
 
+    Encoded ones are fitted to the size of those that it takes.
+
     Parameters
     ----------
     file
@@ -186,6 +195,10 @@ def read_unlabelled(file: TableFile, shape: Shape | None) -> HostArray:
     DataError
         If it is not a table of such pictures.
     """
+    if shape is not None and file.frame is not None and encoded_column(file.frame) is not None:
+        pictures = PictureShape.of(shape)
+        wanted = (*pictures.size, 3) if pictures.in_colour else pictures.size
+        return pictures.samples(decode_pictures(str(file.path), file.frame, wanted)[0])
     size = math.prod(shape or ())
     found = None
     if shape is not None:
