@@ -212,6 +212,17 @@ def test_integers_and_values_and_labels(data, photo):
     assert np.shape(one.predict_pictures(path)[0].prediction) == ()
 
 
+@pytest.mark.parametrize("axis", [1, 3])
+def test_samples_with_an_axis_of_one_colour(data, network, photo, axis):
+    x, y = data
+    made = fit(mlp(400, 32, 3), (np.expand_dims(x, axis), y), epochs=15, backend="numpy")
+    for name in NAMES:
+        path = photo(name)
+        (found,), (expected,) = (each.predict_pictures(path) for each in (made, network))
+        assert (found.prediction, found.box) == (name, expected.box)
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+
+
 def test_a_network_that_takes_no_pictures(data, photo):
     x, y = data
     rows = fit(mlp(400, 3), (x.reshape(len(x), -1), y), epochs=1, backend="numpy")

@@ -79,3 +79,10 @@ class PictureShape:
             pictures = np.expand_dims(pictures, -1)
         pictures = np.moveaxis(pictures, -1, 1 + self.axis)
         return np.broadcast_to(pictures, (len(pictures), *self.shape))
+
+
+def without_one_colour(shape: Shape) -> Shape:
+    """The shape of samples without their axis of one colour, if they have one: it is all grey."""
+    axes = (axis for axis in (2, 0) if len(shape) == 3 and shape[axis] == 1)
+    axis = next(axes, len(shape))
+    return (*shape[:axis], *shape[axis + 1 :])
