@@ -1,12 +1,15 @@
 """Pictures of a data set: read as one that a network is asked about, wherever they lie."""
 
+import csv
 import io
 import zipfile
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from xpnet import load_dataset
+from xpnet import fit, load_dataset, mlp
+from xpnet.cli import main
 from xpnet.data import fit_picture, read_picture
 from xpnet.data import pictures as pictures_module
 from xpnet.data import stacking as module
@@ -221,3 +224,24 @@ def test_pictures_of_several_sizes_in_a_table_are_fitted(tmp_path):
     np.testing.assert_array_equal(
         data.test.images, [np.rint(255 * fit_picture(whole, SIZE)).astype(np.uint8)] * 2
     )
+
+
+def test_a_table_to_predict_is_fitted_to_what_the_network_takes(tmp_path):
+    """As the same pictures in files are, whatever their size and the order of the axes."""
+    contents = [encoded("colours.png"), encoded("turned.jpg"), encoded("drawing.webp")]
+    parquet_of(tmp_path / "new.parquet", contents)
+    for i, content in enumerate(contents):
+        (tmp_path / f"{i}.png").write_bytes(content)
+    for shape in [(8, 6, 3), (3, 8, 6), (8, 6)]:
+        x = np.random.default_rng(0).integers(0, 256, (60, *shape), dtype=np.uint8)
+        network = fit(mlp(x[0].size, 3), (x, np.arange(60) % 3), epochs=1, backend="numpy")
+        network.save(tmp_path / "net.safetensors")
+        result = CliRunner().invoke(
+            main, ["predict", str(tmp_path / "net.safetensors"), str(tmp_path / "new.parquet")]
+        )
+        rows = list(csv.DictReader(result.stdout.splitlines()))
+        answers = network.predict_pictures([tmp_path / f"{i}.png" for i in range(3)])
+        for row, answer in zip(rows, answers, strict=True):
+            found = [float(row[f"probability {i}"]) for i in range(3)]
+            np.testing.assert_allclose(found, answer.probabilities, atol=0.02)
+            assert row["label"] == str(np.argmax(found))

@@ -84,8 +84,7 @@ def stack_pictures(
         if images is not None:
             return images, note
         size, note = _usual_size(sources)
-    _check_room(what, len(sources), size, colour)
-    images = _empty(len(sources), size, colour)
+    images = _room(what, len(sources), size, colour)
     for row, source in enumerate(sources):
         images[row] = fitted(source.read(colour), size)
     return images, note
@@ -104,13 +103,11 @@ def _of_one_size(what: str, sources: Sequence[PictureSource], colour: bool) -> H
     size = first.size
     if first.pixels.shape[:2] != size:
         return None
-    try:
-        _check_room(what, len(sources), size, colour)
-    except DataError:
-        if any(source.head().size != size for source in sources):
-            return None
-        raise
-    images = _empty(len(sources), size, colour)
+    # Where they take too much memory, sizes may differ all the same, and they are made smaller.
+    too_large = _bytes_of(len(sources), size, colour) > _MOST_BYTES
+    if too_large and any(source.head().size != size for source in sources):
+        return None
+    images = _room(what, len(sources), size, colour)
     images[0] = first.in_bytes
     for row, source in enumerate(sources[1:], start=1):
         picture = source.read(colour)
@@ -131,14 +128,15 @@ def _usual_size(sources: Sequence[PictureSource]) -> tuple[tuple[int, int], str]
     return size, f"pictures of {of} are fitted to {size[0]} x {size[1]} pixels"
 
 
-def _check_room(what: str, count: int, size: tuple[int, int], colour: bool) -> None:
-    total = count * math.prod(size) * (3 if colour else 1)
+def _bytes_of(count: int, size: tuple[int, int], colour: bool) -> int:
+    return count * math.prod(size) * (3 if colour else 1)
+
+
+def _room(what: str, count: int, size: tuple[int, int], colour: bool) -> HostArray:
+    total = _bytes_of(count, size, colour)
     if total > _MOST_BYTES:
         raise DataError(
             f"{what}: {count:,} pictures of {size[0]} x {size[1]} pixels take {total:,} "
             f"bytes of memory: make them smaller, such as 64 x 64"
         )
-
-
-def _empty(count: int, size: tuple[int, int], colour: bool) -> HostArray:
     return np.empty((count, *size, 3) if colour else (count, *size), dtype=np.uint8)
