@@ -67,8 +67,9 @@ def predict(**given: Any) -> None:
     """Say what the network of RUN sees in each picture, or gives for each row of a table.
 
     Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size: a figure is found, and
-    prepared as those that the network was trained on. Of a network of several labels those are said
-    that hold, of one that gives values the values.
+    prepared as those that the network was trained on; a network for colours is given the whole
+    picture. Of a network of several labels those are said that hold, of one that gives values the
+    values.
 
     A table (CSV, Parquet, Arrow, Feather, ARFF) is answered by a table, with the prediction for
     each row and the probabilities of the classes: CSV, or the file that --out names.
