@@ -528,7 +528,10 @@ def test_control_c_ends_it_as_soon_as_its_address_is_said():
     def say(line):
         raise KeyboardInterrupt
 
-    page.serve(digits_network(), browser=False, say=say)
+    try:
+        page.serve(digits_network(), browser=False, say=say)
+    except KeyboardInterrupt:  # which would end all tests
+        pytest.fail("it went on")
 
 
 def test_a_browser_that_cannot_be_opened_is_none(monkeypatch):

@@ -15,7 +15,7 @@ from xpnet.dtype_limits import check_numbers
 from xpnet.errors import ExportError, RunError, counted, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.export.layers import checked_dtype, host_arrays
-from xpnet.files import is_device, write_atomically, writing
+from xpnet.files import is_device, is_one_of, write_atomically, writing
 from xpnet.network import Network, load
 from xpnet.suggestions import did_you_mean
 
@@ -147,9 +147,7 @@ def _check_file(run: Path, file: Path, force: bool) -> None:
     if not os.path.lexists(file) or is_device(file):
         return
     sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]
-    # Of a link to nowhere there is nothing to compare.
-    there = [path for path in (file, *sources) if os.path.exists(path)]  # noqa: PTH110
-    if file in there and any(os.path.samefile(path, file) for path in there[1:]):  # noqa: PTH121
+    if is_one_of(file, sources):
         raise click.UsageError(f"{file}: is the network itself; give another name")
     if not force:
         raise RunError(f"{file}: is there already; give another name, or --force to replace it")

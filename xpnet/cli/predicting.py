@@ -1,5 +1,6 @@
 """The command that asks a network about pictures and tables: predict."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from xpnet.data.prepared import brightness
 from xpnet.drawing import figure_class
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
 from xpnet.figures import save_figure
+from xpnet.files import is_device, is_one_of
 from xpnet.network import Network, load
 from xpnet.network.pictures import Answer
 
@@ -69,8 +71,10 @@ def predict(
         raise click.UsageError(
             f"give tables or pictures, not both: {readable(str(other))} is no table"
         )
+    if out is not None:
+        _check_not_read(out, (run, *files))
     if out is not None and not tables:
-        _check_matplotlib()
+        _check_sheet(out)
     network = load(run)
     if tables or network.table is not None:
         if as_is or several or shown or invert is not None:
@@ -167,14 +171,34 @@ def _shown(answer: Answer) -> str:
     return side_by_side([whole, seen], ["the picture", "as the network sees it"])
 
 
-def _check_matplotlib() -> None:
-    """Before anything is asked: else it would be in vain.
+def _check_not_read(out: Path, files: Iterable[Path]) -> None:
+    """Refuse to write over what is read.
 
     Raises
     ------
-    click.UsageError
-        If matplotlib is not installed.
+    click.BadParameter
+        If the file is one of these.
     """
+    if is_one_of(out, files) and not is_device(out):
+        raise click.BadParameter(
+            f"{readable(str(out))} is read by this command: give another file",
+            param_hint="'--out'",
+        )
+
+
+def _check_sheet(out: Path) -> None:
+    """Find out before anything is asked that no sheet can be drawn: else it would be in vain.
+
+    Raises
+    ------
+    click.BadParameter
+        If the name is that of another form than PNG, or matplotlib is not installed.
+    """
+    if out.suffix.lower() not in (".png", ""):
+        raise click.BadParameter(
+            f"{readable(str(out))}: what is drawn is written as PNG: give a name that ends in .png",
+            param_hint="'--out'",
+        )
     try:
         figure_class()
     except ImportError as error:
