@@ -327,8 +327,9 @@ def test_a_sheet_that_cannot_be_drawn_is_refused_before_the_work(
     assert "pip install 'xpnet[plot]'" in found.stderr
     assert not found.stdout
     monkeypatch.undo()
-    found = predict(saved, photo("seven"), "--out", tmp_path / "none" / "a.png", code=1)
-    assert "seven" in found.stdout
+    found = predict(saved, photo("seven"), "--out", tmp_path / "none" / "a.png", code=2)
+    assert "the folder is not there" in found.stderr
+    assert not found.stdout
 
 
 @pytest.mark.parametrize("out", ["sheet.jpg", "sheet.csv", "sheet.pdf"])
@@ -345,7 +346,7 @@ def test_a_sheet_is_not_written_over_a_picture(saved, photo, tmp_path, monkeypat
     if name == "link.png":
         Path("link.png").hardlink_to("seven.png")
     found = predict(saved, "seven.png", "--out", name, code=2)
-    assert "is read by this command: give another file" in " ".join(found.stderr.split())
+    assert "is read by this command; give another name" in " ".join(found.stderr.split())
     assert Path("seven.png").read_bytes() == before
 
 

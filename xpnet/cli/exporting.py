@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from xpnet.backends import DTYPES, open_backend
+from xpnet.cli.outputs import check_place
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE, Words
 from xpnet.dtype_limits import check_numbers
@@ -139,11 +140,7 @@ def _format_to_write(file: Path) -> str:
 
 def _check_file(run: Path, file: Path, force: bool) -> None:
     """Find out before the work, and not after it, that the file cannot be written."""
-    # os.path: unlike Path's methods it is silent about names that cannot be.
-    if not os.path.isdir(file.absolute().parent):  # noqa: PTH112
-        raise click.UsageError(f"{file}: the folder is not there")
-    if os.path.isdir(file):  # noqa: PTH112
-        raise click.UsageError(f"{file}: is a folder")
+    check_place(file)
     if not os.path.lexists(file) or is_device(file):
         return
     sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]

@@ -1,12 +1,12 @@
 """The command that asks a network about pictures and tables: predict."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 import numpy as np
 
 from xpnet.cli.asking import asked
+from xpnet.cli.outputs import check_drawing, check_not_read, check_place
 from xpnet.cli.streams import show, tell
 from xpnet.cli.tables import predict_tables
 from xpnet.cli.terminal import side_by_side
@@ -14,10 +14,8 @@ from xpnet.cli.types import FILE
 from xpnet.data import fit_picture, is_table, read_picture
 from xpnet.data.pictures import check_picture_shape
 from xpnet.data.prepared import brightness
-from xpnet.drawing import figure_class
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
 from xpnet.figures import save_figure
-from xpnet.files import is_device, is_one_of
 from xpnet.network import Network, load
 from xpnet.network.pictures import Answer
 
@@ -72,9 +70,10 @@ def predict(
             f"give tables or pictures, not both: {readable(str(other))} is no table"
         )
     if out is not None:
-        _check_not_read(out, (run, *files))
+        check_place(out)
+        check_not_read(out, (run, *files))
     if out is not None and not tables:
-        _check_sheet(out)
+        check_drawing(out, "--out")
     network = load(run)
     if tables or network.table is not None:
         if as_is or several or shown or invert is not None:
@@ -169,40 +168,6 @@ def _shown(answer: Answer) -> str:
     seen = answer.prepared.sample
     whole = fit_picture(brightness(read_picture(answer.path)), seen.shape)
     return side_by_side([whole, seen], ["the picture", "as the network sees it"])
-
-
-def _check_not_read(out: Path, files: Iterable[Path]) -> None:
-    """Refuse to write over what is read.
-
-    Raises
-    ------
-    click.BadParameter
-        If the file is one of these.
-    """
-    if is_one_of(out, files) and not is_device(out):
-        raise click.BadParameter(
-            f"{readable(str(out))} is read by this command: give another file",
-            param_hint="'--out'",
-        )
-
-
-def _check_sheet(out: Path) -> None:
-    """Find out before anything is asked that no sheet can be drawn: else it would be in vain.
-
-    Raises
-    ------
-    click.BadParameter
-        If the name is that of another form than PNG, or matplotlib is not installed.
-    """
-    if out.suffix.lower() not in (".png", ""):
-        raise click.BadParameter(
-            f"{readable(str(out))}: what is drawn is written as PNG: give a name that ends in .png",
-            param_hint="'--out'",
-        )
-    try:
-        figure_class()
-    except ImportError as error:
-        raise click.BadParameter(str(error), param_hint="'--out'") from error
 
 
 def _draw(path: Path, network: Network, answers: list[Answer]) -> None:
