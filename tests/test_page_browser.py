@@ -385,9 +385,7 @@ def test_the_layers_are_shown_with_their_strongest_units(server, open_page):
         f"Hidden layer fc1, act1 48 units, {active} above zero"
     )
     captions = layers.first.locator(".unit").all_inner_texts()
-    assert [int(text.partition(":")[0]) for text in captions] == [
-        unit["number"] for unit in hidden["strongest"]
-    ]
+    assert captions == [f"unit {unit['number']}" for unit in hidden["strongest"]]
     colours = """(canvas) => new Set(new Uint32Array(canvas.getContext("2d")
         .getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
     for canvas in page.locator("#seen, .layer canvas").all():
@@ -579,10 +577,13 @@ def test_networks_of_labels_and_values_and_colours(open_page):
     with served(network((12, 12), 2, "values")) as server:
         page = open_page(server)
         draw(page, SEVEN)
-        is_answered(page, "^$")
+        is_answered(page, r"^-?\d[\d.e-]*, -?\d[\d.e-]*$")
         shown = [float(text) for text in page.locator("#outputs .value").all_inner_texts()]
         values = [output["value"] for output in server.said[-1]["outputs"]]
         np.testing.assert_allclose(shown, values, rtol=0.01)
+        np.testing.assert_allclose(
+            [float(text) for text in page.locator("#answer").inner_text().split(",")], shown
+        )
         page.close()
     with served(network((20, 40, 3), 4)) as server:
         page = open_page(server)
