@@ -284,7 +284,7 @@ const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseco
 
 // Ask until the newest picture is answered: of two answers the second is that of the later picture.
 async function ask() {
-  if (question || later) return; // what is running comes to this picture too
+  if (question || (later && strokes.length > 0)) return; // what runs comes to this picture too
   while (answered !== version) {
     question = new AbortController();
     const { signal } = question;
@@ -295,6 +295,10 @@ async function ask() {
       asked = version;
       const found = strokes.length > 0 ? await answerOf(greys(), signal) : null;
       if (signal.aborted) continue;
+      if (found && found.server !== network.server) {
+        await meet(); // another one answers there now
+        continue;
+      }
       show(found);
       answered = asked;
     } catch (error) {
@@ -304,7 +308,8 @@ async function ask() {
         later = setTimeout(askAgain, LATER);
         return;
       }
-      answered = asked; // to the same question the server would say the same
+      answered = asked; // to the same question the same server would say the same
+      await meet().catch(() => {});
     } finally {
       question = null;
       clearTimeout(slow);
@@ -313,7 +318,6 @@ async function ask() {
   }
 }
 
-// Another server may be there now, and have another network.
 async function askAgain() {
   try {
     await meet();
@@ -559,13 +563,10 @@ function announce(text) {
 
 // -- the beginning -------------------------------------------------------------------------------
 
-let description; // of the network, as it was sent
-
 // Learn what the network is. What was drawn stays, if another one has a field of the same size.
 async function meet() {
   const found = await contentOf("network");
-  if (JSON.stringify(found) === description) return;
-  description = JSON.stringify(found);
+  if (found.server === network?.server) return;
   network = found;
   const { height, width } = network.sheet;
   if (sheet.height !== height || sheet.width !== width) {
