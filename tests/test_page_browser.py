@@ -368,6 +368,41 @@ def test_a_seven_is_drawn_with_the_keys(server, open_page):
     assert painted(page) == pytest.approx(drawn, rel=0.05)  # without the pen's cross
 
 
+def test_strokes_that_are_finished_are_painted_once(server, open_page):
+    """However many there are; and they are the same pixels as if all were painted anew."""
+    page = open_page(server)
+    page.evaluate("""() => {
+        for (let i = 0; i < 40; i += 1) {
+            penDown({ ...pointAt((i * 7 % 90) / 100, (i * 13 % 90) / 100), width: 5 });
+            penTo([{ ...pointAt((i * 11 % 97) / 100, (i * 17 % 97) / 100), width: 5 }]);
+            if (i % 10 === 0) greys();
+        }
+    }""")
+    same = """() => {
+        const painted = () => {
+            paintField();
+            return field.getContext("2d").getImageData(0, 0, field.width, field.height).data;
+        };
+        const all = () => JSON.stringify([greys(), Array.from(painted())]);
+        const kept = all();
+        finished.clear();
+        return all() === kept;
+    }"""
+    for _ in range(2):
+        assert page.evaluate(same)
+        page.keyboard.press("Control+z")
+    strokes = """() => {
+        const dots = [], { fill } = CanvasRenderingContext2D.prototype;
+        CanvasRenderingContext2D.prototype.fill = () => dots.push(1);  // one for each stroke
+        penDown(pointAt(0.5, 0.5));
+        for (let i = 0; i < 10; i += 1) greys();
+        CanvasRenderingContext2D.prototype.fill = fill;
+        return dots.length;
+    }"""
+    page.evaluate("greys()")
+    assert page.evaluate(strokes) == 10
+
+
 def test_a_key_that_is_held_down_is_pressed_once(server, open_page):
     page = open_page(server)
     page.locator("#field").focus()

@@ -65,23 +65,50 @@ function pointAt(across, down) {
   return { x: network.margin + across * fieldWidth(), y: network.margin + down * fieldHeight() };
 }
 
-// Every stroke in one colour, on the sheet or in whatever size the field has on the screen.
+// Every stroke in one colour, on the sheet or in whatever size the field has on the screen. Those
+// that are finished are painted once, on a canvas beside: there may be a thousand.
 function paint(canvas, colour) {
-  const margin = canvas === sheet ? 0 : network.margin;
-  const scale = canvas.width / (sheet.width - 2 * margin);
-  const context = canvas.getContext("2d", { willReadFrequently: canvas === sheet });
-  context.setTransform(1, 0, 0, 1, 0, 0);
+  const done = stroke ? strokes.slice(0, -1) : strokes;
+  const form = `${canvas.width} x ${canvas.height} ${colour}`;
+  let beside = finished.get(canvas);
+  if (beside?.form !== form || beside.strokes.some((points, i) => points !== done[i])) {
+    const { width, height } = canvas;
+    beside = { form, strokes: [], canvas: document.createElement("canvas") };
+    Object.assign(beside.canvas, { width, height });
+    finished.set(canvas, beside);
+  }
+  paintStrokes(contextOf(beside.canvas, canvas), done.slice(beside.strokes.length), colour);
+  beside.strokes = done;
+  const context = contextOf(canvas, canvas);
+  context.save();
+  context.resetTransform();
   context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(beside.canvas, 0, 0);
+  context.restore();
+  paintStrokes(context, stroke ? [stroke] : [], colour);
+  return context;
+}
+
+const finished = new Map(); // for each canvas: its finished strokes, and what they are painted on
+
+// For the pixels of a canvas, which is that of the sheet or of the field, or one beside it.
+function contextOf(canvas, whose) {
+  const margin = whose === sheet ? 0 : network.margin;
+  const scale = canvas.width / (sheet.width - 2 * margin);
+  const context = canvas.getContext("2d", { willReadFrequently: whose === sheet });
   context.setTransform(scale, 0, 0, scale, -margin * scale, -margin * scale);
+  return context;
+}
+
+function paintStrokes(context, those, colour) {
   context.strokeStyle = context.fillStyle = colour;
   context.lineCap = context.lineJoin = "round";
   context.save();
   context.beginPath();
   context.rect(network.margin, network.margin, fieldWidth(), fieldHeight());
   context.clip();
-  strokes.forEach((points) => paintStroke(context, points));
+  those.forEach((points) => paintStroke(context, points));
   context.restore();
-  return context;
 }
 
 function paintStroke(context, [first, ...rest]) {
@@ -135,8 +162,8 @@ function paintCursor(context) {
 
 // As many pixels as the screen has there: what is drawn is sharp. At once: a new size is blank.
 function fit() {
-  field.width = Math.round(field.clientWidth * devicePixelRatio);
-  field.height = Math.round((field.width * fieldHeight()) / fieldWidth());
+  field.width = Math.max(1, Math.round(field.clientWidth * devicePixelRatio));
+  field.height = Math.max(1, Math.round((field.width * fieldHeight()) / fieldWidth()));
   paintField();
 }
 
@@ -567,14 +594,14 @@ function announce(text) {
 async function meet() {
   const found = await contentOf("network");
   if (found.server === network?.server) return;
-  network = found;
-  const { height, width } = network.sheet;
-  if (sheet.height !== height || sheet.width !== width) {
+  const size = ({ sheet, margin }) => `${sheet.width} x ${sheet.height}, ${margin}`;
+  if (network && size(found) !== size(network)) {
     penUp();
     strokes = [];
     past.length = 0;
   }
-  Object.assign(sheet, { height, width });
+  network = found;
+  Object.assign(sheet, network.sheet);
   root.style.setProperty("--ratio", fieldWidth() / fieldHeight());
   document.title = `Draw: ${network.title}`;
   element("title").textContent = network.title;
