@@ -128,6 +128,12 @@ def test_predictions_are_written_to_a_file():
         "by the name of the file"
         in xp("predict", "run", "new.csv", "--out", "a.xlsx", code=1).output
     )
+    before = Path("new.csv").read_bytes()
+    assert (
+        "is read by this command"
+        in xp("predict", "run", "new.csv", "--out", "./new.csv", code=2).output
+    )
+    assert Path("new.csv").read_bytes() == before
 
 
 def test_what_is_odd_in_a_table_to_predict_is_said():

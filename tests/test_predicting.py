@@ -1,6 +1,7 @@
 """A network asked about pictures in files, from Python and from the command line."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,8 +338,27 @@ def test_a_sheet_that_cannot_be_drawn_is_refused_before_the_work(
     assert "pip install 'xpnet[plot]'" in found.stderr
     assert not found.stdout
     monkeypatch.undo()
-    found = predict(saved, photo("seven"), "--out", tmp_path / "none" / "a.png", code=1)
-    assert "seven" in found.stdout
+    found = predict(saved, photo("seven"), "--out", tmp_path / "none" / "a.png", code=2)
+    assert "the folder is not there" in found.stderr
+    assert not found.stdout
+
+
+@pytest.mark.parametrize("out", ["sheet.jpg", "sheet.csv", "sheet.pdf"])
+def test_a_sheet_of_another_form_is_refused(saved, photo, tmp_path, out):
+    found = predict(saved, photo("seven"), "--out", tmp_path / out, code=2)
+    assert "give a name that ends in .png" in " ".join(found.stderr.split())
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("name", ["seven.png", "./seven.png", "link.png"])
+def test_a_sheet_is_not_written_over_a_picture(saved, photo, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    before = photo("seven", "seven.png").read_bytes()
+    if name == "link.png":
+        Path("link.png").hardlink_to("seven.png")
+    found = predict(saved, "seven.png", "--out", name, code=2)
+    assert "is read by this command; give another name" in " ".join(found.stderr.split())
+    assert Path("seven.png").read_bytes() == before
 
 
 def test_without_scipy_pictures_are_fitted_as_they_are(saved, photo, monkeypatch):

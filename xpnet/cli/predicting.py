@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from xpnet.cli.asking import asked
+from xpnet.cli.outputs import check_drawing, check_not_read, check_place
 from xpnet.cli.streams import show, tell
 from xpnet.cli.tables import predict_tables
 from xpnet.cli.terminal import side_by_side
@@ -15,7 +16,6 @@ from xpnet.cli.types import FILE
 from xpnet.data import fit_picture, is_table, read_picture
 from xpnet.data.picture_shape import PictureShape
 from xpnet.data.prepared import brightness
-from xpnet.drawing import figure_class
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
 from xpnet.figures import save_figure
 from xpnet.network import Network, load
@@ -83,8 +83,11 @@ def predict(**given: Any) -> None:
         raise click.UsageError(
             f"give tables or pictures, not both: {readable(str(other))} is no table"
         )
+    if request.out is not None:
+        check_place(request.out)
+        check_not_read(request.out, (request.run, *request.files))
     if request.out is not None and not tables:
-        _check_matplotlib()
+        check_drawing(request.out, "--out")
     network = load(request.run)
     if not tables and network.table is None:
         _predict_pictures(network, request)
@@ -173,20 +176,6 @@ def _shown(answer: Answer) -> str:
     picture = brightness(read_picture(answer.path, colour=seen.ndim == 3))
     pictures = [fit_picture(picture, seen.shape[:2]), seen]
     return side_by_side(pictures, ["the picture", "as the network sees it"])
-
-
-def _check_matplotlib() -> None:
-    """Before anything is asked: else it would be in vain.
-
-    Raises
-    ------
-    click.UsageError
-        If matplotlib is not installed.
-    """
-    try:
-        figure_class()
-    except ImportError as error:
-        raise click.BadParameter(str(error), param_hint="'--out'") from error
 
 
 def _draw(path: Path, network: Network, answers: list[Answer]) -> None:

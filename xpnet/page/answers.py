@@ -2,6 +2,7 @@
 
 import base64
 import math
+import secrets
 import threading
 from typing import Any
 
@@ -58,6 +59,8 @@ class Answers:
         self._samples = PictureShape.of(network.sample_shape)
         self._shape = self._samples.size
         self._lock = threading.Lock()
+        # By which a page that is open knows that there is another network now, at the same port.
+        self._server = secrets.token_hex(8)
         side = max(self._shape)
         longer = max(_FIELD, min(_FINER * side, _LARGEST_FIELD))
         # Where the figure is looked for, it is easier found with paper around it. Where the whole
@@ -100,6 +103,7 @@ class Answers:
             prepared = prepare_picture(grey, self._shape, self._network.framing)
             seen = _reduced(255 * prepared.sample.clip(0, 1), _SEEN)
             answer = {
+                "server": self._server,
                 "problem": prepared.problem,
                 "seen": {**_size(seen), "pixels": _encoded(seen, np.uint8)},
             }
@@ -151,6 +155,7 @@ class Answers:
         backend = network.backend
         outputs = [self._name(i) for i in range(min(self._count, _OUTPUTS))]
         return {
+            "server": self._server,
             "title": one_line(title),
             "summary": (
                 f"Pictures of {shape}, {count:,} parameters; "
