@@ -1,5 +1,6 @@
 """A network asked about pictures in files, from Python and from the command line."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -270,6 +271,8 @@ def test_several_are_said_with_their_boxes(network, saved, tmp_path):
         assert line.startswith(f"{path}: {answer.prediction}  (")
         assert line.endswith(f"at {left},{top} to {right},{bottom}")
     assert "--several" in predict(saved, path, "--several", "--as-is", code=2).stderr
+    shown = predict(saved, path, "--several", "--show").stdout
+    assert (shown.count("the picture"), shown.count("as the network sees it")) == (1, len(answers))
 
 
 @pytest.mark.parametrize("option", ["--invert", "--no-invert"])
@@ -377,3 +380,10 @@ def test_the_framing_of_a_data_set_is_that_of_its_network(data, photo):
     made = Dataset("figures", Split(x, numbers), None, n_classes=3)
     assert fit(mlp(400, 3), made, epochs=1, backend="numpy").framing == made.framing
     assert made.framing.box[0] == 14
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX: pipes")
+def test_a_pipe_is_not_waited_for(saved, tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    found = predict(saved, tmp_path / "x.png", code=1).stderr
+    assert "x.png: cannot be read as a picture (it is a pipe or a device, and no file)" in found

@@ -126,7 +126,7 @@ def _predict_pictures(network: Network, request: Request) -> None:
         for answer in found:
             _say(network, answer, request.several)
             if request.shown:
-                show(_shown(answer))
+                show(_shown(answer, whole=answer is found[0]))
         answers += found
     if request.out is not None and answers:
         _draw(request.out, network, answers)
@@ -170,9 +170,11 @@ def _called(network: Network, number: int) -> str:
     return str(number) if network.names is None else one_line(network.names[number])
 
 
-def _shown(answer: Answer) -> str:
-    """The whole picture beside what the network saw, in characters."""
+def _shown(answer: Answer, *, whole: bool) -> str:
+    """What the network saw, in characters; of the first answer beside the whole picture."""
     seen = answer.prepared.sample
+    if not whole:
+        return side_by_side([seen], ["as the network sees it"])
     picture = brightness(read_picture(answer.path, colour=seen.ndim == 3))
     pictures = [fit_picture(picture, seen.shape[:2]), seen]
     return side_by_side(pictures, ["the picture", "as the network sees it"])

@@ -16,6 +16,7 @@ import numpy as np
 
 from xpnet.data.picture_formats import open_format
 from xpnet.errors import DataError, one_line, reason_of
+from xpnet.files import check_file
 from xpnet.typing import HostArray
 
 if TYPE_CHECKING:
@@ -187,7 +188,10 @@ def _name_of(source: PictureFile) -> str:
 
 def _file(source: PictureFile) -> AbstractContextManager[IO[bytes]]:
     """The file; one that is open already is left so."""
-    return Path(source).open("rb") if isinstance(source, str | os.PathLike) else nullcontext(source)
+    if not isinstance(source, str | os.PathLike):
+        return nullcontext(source)
+    check_file(source)
+    return Path(source).open("rb")
 
 
 def _read(picture: "Image", invert: bool | None, colour: bool) -> Picture:
