@@ -130,6 +130,33 @@ def test_predictions_are_written_to_a_file():
     )
 
 
+def test_the_numbers_of_rows_are_written_as_they_are_there():
+    """Also those that no float holds, that are texts, or missing."""
+    write_shop("shop.csv", leave_out=("price",))
+    xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")
+    for numbers in (["1234567890123456789", "7"], ["A17", "007"], ["", "3"], ["007", "8"]):
+        rows = "".join(f"{number},1.5,red\n" for number in numbers)
+        Path("new.csv").write_text(f"nr,size,colour\n{rows}", encoding="utf-8")
+        assert [row["nr"] for row in answers(xp("predict", "run", "new.csv").stdout)] == numbers
+    from pyarrow import parquet, table
+
+    parquet.write_table(table({"nr": [2**62 + 1, None], "size": [1.0, 2], "colour": ["red"] * 2}),
+                        "new.parquet")  # fmt: skip
+    found = answers(xp("predict", "run", "new.parquet").stdout)
+    assert [row["nr"] for row in found] == [str(2**62 + 1), ""]
+
+
+def test_what_is_asked_about_is_not_written_over():
+    write_shop("shop.csv")
+    xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")
+    before = Path("shop.csv").read_bytes()
+    Path("link.csv").symlink_to("shop.csv")
+    for out in ("shop.csv", "./shop.csv", "link.csv"):
+        said = xp("predict", "run", "shop.csv", "--out", out, code=2).output
+        assert "is one of the files that are asked about, and would be lost: name another" in said
+    assert Path("shop.csv").read_bytes() == before
+
+
 def test_what_is_odd_in_a_table_to_predict_is_said():
     write_shop("shop.csv")
     xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")

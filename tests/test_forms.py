@@ -306,6 +306,29 @@ def test_a_list_of_the_pictures_is_no_table_to_train_on(tmp_path):
     assert "left out: the validation set" in data.notes
 
 
+def parts_of(*names):
+    return [(name, X[:20], Y[:20]) for name in names]
+
+
+def test_pictures_of_two_data_sets_are_not_guessed_at(tmp_path):
+    for name in ("images", "annotations"):
+        pictures(tmp_path / name, parts_of("train", "test"))
+    with pytest.raises(DataError, match=r"pictures of 2 data sets.*\(annotations, images\)"):
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path / "images").n_classes == 10
+
+
+def test_pictures_that_are_not_taken_are_counted(tmp_path):
+    pictures(tmp_path, parts_of("train", "val", "test"))
+    picture = next((tmp_path / "test").rglob("*.png"))
+    for place in ("overview.png", "train/3/more/a.png", "test/b.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        shutil.copy(picture, tmp_path / place)
+    data = load_dataset(tmp_path)
+    assert "left out: the validation set" in data.notes
+    assert "left out: 3 pictures in no folder of a class" in data.notes
+
+
 def test_a_class_of_the_test_alone_is_refused(tmp_path):
     folder = pictures(tmp_path, [("train", X[:9], Y[:9]), ("test", X[:1], ["other"])])
     with pytest.raises(DataError, match=r"test set has folders of classes .* has not: other"):
@@ -560,6 +583,8 @@ def test_each_form_trains_the_same_network(tmp_path):
 
 def test_the_command_says_what_it_took(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # Drawing takes longer than all else here.
+    monkeypatch.setattr("xpnet.cli.training.draw_pictures", lambda *arguments: True)
     pack(tmp_path / "mine.zip", write_files(tmp_path / "d"))
     quick = ["--epochs", "1", "--hidden", "4", "--backend", "numpy"]
     told = CliRunner().invoke(main, ["train", "mine.zip", *quick])

@@ -58,6 +58,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         raise
 
 
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two paths lead to one file that is there, perhaps by links."""
+    try:
+        # os.path: silent where Path's methods raise, for want of permission.
+        return os.path.isfile(path) and os.path.samefile(path, other)  # noqa: PTH113, PTH121
+    except (OSError, ValueError):
+        return False
+
+
 def is_device(path: Path) -> bool:
     """Whether it is a device or a pipe: what is written there replaces nothing."""
     try:

@@ -16,6 +16,7 @@ from xpnet.data.prepared import brightness
 from xpnet.drawing import figure_class
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
 from xpnet.figures import save_figure
+from xpnet.files import is_same_file
 from xpnet.network import Network, load
 from xpnet.network.pictures import Answer
 
@@ -69,6 +70,12 @@ def predict(
         raise click.UsageError(
             f"give tables or pictures, not both: {readable(str(other))} is no table"
         )
+    for path in files:
+        if out is not None and is_same_file(path, out):
+            raise click.UsageError(
+                f"--out: {readable(str(out))} is one of the files that are asked about, and would "
+                f"be lost: name another"
+            )
     if out is not None and not tables:
         _check_matplotlib()
     network = load(run)

@@ -3,22 +3,39 @@
 pyarrow is imported here alone, when a table is read.
 """
 
+import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.tables.columns import Column, Table, as_numbers, as_text, number_column
-from xpnet.data.tables.names import refuse_twice
-from xpnet.data.tables.text import MISSING, Dialect, opened, text_of, words_of
+from xpnet.data.tables.arff import dense_rows
+from xpnet.data.tables.columns import (
+    Column,
+    Table,
+    as_numbers,
+    as_text,
+    dates_in,
+    is_date,
+    number_column,
+)
+from xpnet.data.tables.dialect import Dialect, fields_of
+from xpnet.data.tables.names import listed, refuse_twice
+from xpnet.data.tables.text import MISSING, opened, text_of
 from xpnet.errors import DataError, one_line, shown
 from xpnet.typing import HostArray
 
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 _NUMBERS_AMONG = 0.95
 """A column of a text file is of numbers with some that are missing, if so much of it is numbers."""
+_WITH_WORDS, _WORDS = 0.5, 3
+"""Or so much, where the rest is of a few different words, such as `-` or `unknown`."""
+_DIFFERENT = 20
+"""Which are more than these: codes of a few categories may be digits as well."""
+_BLOCKS = (1 << 20, 1 << 25, 1 << 29)
+"""Bytes that are read at once, among which a row has to end: more only where it does not."""
 
 
 def arrow() -> Any:
@@ -56,26 +73,36 @@ def read_text_table(path: Path, dialect: Dialect, texts: Collection[str] = ()) -
     DataError
         If rows are of different length, or it cannot be read.
     """
+    texts = {*texts, *dialect.texts}
     for encoding in (dialect.encoding, "cp1252", "latin-1"):
-        try:
-            with opened(path) as file:
-                for _ in range(dialect.skip):
-                    file.readline()
-                return _read_text(path, file, dialect, {*texts, *dialect.texts}, encoding)
-        except UnicodeError:  # behind the beginning, by which the encoding was chosen
-            continue
+        for block in _BLOCKS:
+            try:
+                with opened(path) as file:
+                    file.read(dialect.start)
+                    return _read_text(path, file, dialect, texts, encoding, block)
+            except UnicodeError:  # behind the beginning, by which the encoding was chosen
+                break
+            except _LongRowError:
+                continue
+        else:
+            raise DataError(f"{path}: has a row of more than {_BLOCKS[-1]:,} bytes")
     raise DataError(f"{path}: the text is in no encoding that is known here; write it as UTF-8")
 
 
+class _LongRowError(Exception):
+    """A row is longer than the part of the file that is read at once."""
+
+
 def _read_text(
-    path: Path, file: Any, dialect: Dialect, texts: Collection[str], encoding: str
+    path: Path, file: Any, dialect: Dialect, texts: Collection[str], encoding: str, block: int
 ) -> Table:
     pa = arrow()
-    from pyarrow import csv
+    from pyarrow import csv as arrow_csv
 
-    delimiter = dialect.delimiter
-    if delimiter == " ":
-        file, delimiter, encoding = _tabbed(file, encoding), "\t", "utf-8"
+    delimiter, quote = dialect.delimiter, dialect.quote
+    if delimiter == " " or dialect.spaced or dialect.omitted:
+        file, delimiter, quote = _written_anew(path, file, dialect, encoding), "\t", '"'
+        encoding = "utf-8"
     ragged: list[Any] = []
 
     def refuse(row: Any) -> str:
@@ -85,23 +112,23 @@ def _read_text(
         return "error"
 
     try:
-        table = csv.read_csv(
+        table = arrow_csv.read_csv(
             file,
             # In one thread rows have numbers, by which a ragged one is found.
-            read_options=csv.ReadOptions(
+            read_options=arrow_csv.ReadOptions(
                 use_threads=False,
                 column_names=list(dialect.names),
-                skip_rows_after_names=int(dialect.header),
-                encoding="utf8" if encoding.startswith("utf-8") else encoding,
+                encoding="utf8" if encoding == "utf-8" else encoding,
+                block_size=block,
             ),
-            parse_options=csv.ParseOptions(
+            parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter,
-                quote_char=dialect.quote,
-                escape_char="\\" if dialect.quote == "'" else False,
+                quote_char=quote,
+                escape_char="\\" if quote == "'" else False,
                 newlines_in_values=True,
                 invalid_row_handler=refuse,
             ),
-            convert_options=csv.ConvertOptions(
+            convert_options=arrow_csv.ConvertOptions(
                 null_values=sorted(MISSING),
                 strings_can_be_null=True,
                 decimal_point=dialect.decimal,
@@ -114,15 +141,20 @@ def _read_text(
         if "UTF8" in str(error):
             raise UnicodeError("not UTF-8") from error
         if ragged:
-            raise _ragged(path, ragged[0]) from error
+            raise _ragged(path, ragged[0], dialect) from error
+        if "straddl" in str(error):
+            raise _LongRowError from error
+        if "Empty CSV" in str(error):
+            raise DataError(f"{path}: there are no rows in this table") from error
         raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise UnicodeError("not UTF-8")
-    return table_of(table, str(path), numbers_in_text=True, texts=texts)
+    return table_of(table, str(path), decimal=dialect.decimal, texts=texts)
 
 
-def _ragged(path: Path, row: Any) -> DataError:
-    where = "a row" if row.number is None else f"row {row.number}"
+def _ragged(path: Path, row: Any, dialect: Dialect) -> DataError:
+    header = dialect.named and not dialect.comment
+    where = "a row" if row.number is None else f"row {row.number + header}"
     return DataError(
         f"{path}: {where} has {row.actual_columns} fields where the first has "
         f"{row.expected_columns}: {shown(row.text, 80)}; each row needs one for each column (what "
@@ -130,21 +162,51 @@ def _ragged(path: Path, row: Any) -> DataError:
     )
 
 
-def _tabbed(file: Any, encoding: str) -> io.BytesIO:
-    """A table of words with spaces between them, with tabs."""
-    with text_of(file, encoding) as text:
-        lines = ("\t".join(words) for words in words_of(text))
-        return io.BytesIO("\n".join(lines).encode())
+def _written_anew(path: Path, file: Any, dialect: Dialect, encoding: str) -> io.BytesIO:
+    """A table as pyarrow reads it, with tabs."""
+    content = io.StringIO(newline="")
+    try:
+        with text_of(file, encoding) as text:
+            rows = dense_rows(text, dialect.omitted) if dialect.omitted else None
+            rows = rows or fields_of(text, dialect)
+            csv.writer(content, delimiter="\t", lineterminator="\n").writerows(rows)
+    except UnicodeError:
+        raise
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from error
+    return io.BytesIO(content.getvalue().encode())
 
 
-def read_binary_table(path: Path, ending: str) -> Any:
-    """The table of pyarrow in a Parquet, Feather or Arrow file, plain or gzipped.
+def read_binary_tables(paths: Sequence[Path], ending: str) -> Any:
+    """The table of pyarrow in Parquet, Feather or Arrow files, plain or gzipped.
+
+    Several are pieces of one table.
 
     Raises
     ------
     DataError
-        If it cannot be read.
+        If one cannot be read, or they have other columns.
     """
+    tables = [_read_binary_table(path, ending) for path in paths]
+    names = tables[0].column_names
+    for path, table in zip(paths, tables, strict=True):
+        if table.column_names != names:
+            raise DataError(
+                f"{path}: has the columns {listed(table.column_names)}, and the first piece of the "
+                f"table, {paths[0].name}, {listed(names)}"
+            )
+    pa = arrow()
+    try:
+        return (
+            tables[0]
+            if len(tables) == 1
+            else pa.concat_tables(tables, promote_options="permissive")
+        )
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"{paths[0]}: does not fit the other pieces ({one_line(error)})") from error
+
+
+def _read_binary_table(path: Path, ending: str) -> Any:
     pa = arrow()
     try:
         with opened(path) as file:
@@ -177,9 +239,7 @@ def _read_binary(content: Any, ending: str) -> Any:
     return pa.ipc.open_stream(content).read_all()
 
 
-def table_of(
-    frame: Any, what: str, *, numbers_in_text: bool = False, texts: Collection[str] = ()
-) -> Table:
+def table_of(frame: Any, what: str, *, decimal: str = "", texts: Collection[str] = ()) -> Table:
     """The columns of a frame.
 
     Parameters
@@ -189,8 +249,8 @@ def table_of(
         anything that Arrow's PyCapsule interface gives.
     what
         What it is called in messages.
-    numbers_in_text
-        Whether texts that are numbers are such, as in a text file.
+    decimal
+        The decimal sign of numbers in texts, which then are such, as in a text file.
     texts
         The columns in which they are not.
 
@@ -205,8 +265,8 @@ def table_of(
     found = {}
     for name, values in zip(names, table.columns, strict=True):
         column = _column(what, name, values)
-        if numbers_in_text and name not in texts:
-            column = _numbers_in(column)
+        if decimal and name not in texts:
+            column = _numbers_in(column, decimal)
         found[name] = column
     return found
 
@@ -300,13 +360,19 @@ def _text_column(values: Any) -> Column:
     return Column("text", places[codes], tuple(texts[i] for i in order))
 
 
-def _numbers_in(column: Column) -> Column:
-    """A column of a text file whose texts are numbers, but for a few, as numbers."""
+def _numbers_in(column: Column, decimal: str) -> Column:
+    """A column of a text file whose texts are numbers, but for a few, as numbers; or dates."""
     if column.kind != "text" or not column.texts:
         return column
-    numbers, odd = as_numbers(column)
-    if odd is None:
-        return numbers
-    present, found = ~column.missing, ~np.isnan(numbers.values)
-    few = found.sum() >= _NUMBERS_AMONG * present.sum() and len(np.unique(numbers.values)) > 20
-    return numbers if few else column
+    if all(map(is_date, column.texts)):
+        return dates_in(column)[0]
+    both = [as_numbers(column, sign) for sign in (decimal, "," if decimal == "." else ".")]
+    for numbers, odd in both:
+        if odd is None:
+            return numbers
+    numbers = max((numbers for numbers, _ in both), key=lambda n: int((~n.missing).sum()))
+    present, found = column.values[~column.missing], ~numbers.missing
+    words = len(np.unique(column.values[~column.missing & ~found]))
+    share = found.sum() / len(present)
+    few = share >= _NUMBERS_AMONG or (share >= _WITH_WORDS and words <= _WORDS)
+    return numbers if few and len(np.unique(numbers.values[found])) > _DIFFERENT else column

@@ -6,6 +6,7 @@ As a well-known hub of data sets has them in Parquet: `image`, a struct of `byte
 
 import io
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -57,17 +58,16 @@ def read_encoded(
     name = encoded_column(frame)
     others = [other for other in frame.column_names if other != name]
     label = _label_of(what, others, label)
-    column = frame.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    if pa.types.is_struct(column.type):
-        column = column.field("bytes")
-    images = decode_pictures(what, column.to_pylist())
+    column = frame.column(name)
+    nested = pa.types.is_struct(column.type)
+    chunks = (chunk.field("bytes") if nested else chunk for chunk in column.chunks)
+    contents = (content for chunk in chunks for content in chunk.to_pylist())
+    images = decode_pictures(what, contents, len(column))
     return images, label, None if label is None else _names_of(frame.schema, label)
 
 
-def decode_pictures(what: str, contents: list[bytes | None]) -> HostArray:
-    """Encoded pictures as one array, uint8, shape (N, height, width) or (N, height, width, 3)."""
+def decode_pictures(what: str, contents: Iterable[bytes | None], count: int) -> HostArray:
+    """So many encoded pictures as an array, uint8, shape (N, height, width), or of RGB (..., 3)."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
@@ -79,7 +79,7 @@ def decode_pictures(what: str, contents: list[bytes | None]) -> HostArray:
                 raise DataError(f"{what}: there is no picture in row {row}")
             with Image.open(io.BytesIO(content)) as picture:
                 if images is None:
-                    images = _room(what, len(contents), picture)
+                    images = _room(what, count, picture)
                 height, width = images.shape[1:3]
                 if picture.size != (width, height):
                     raise DataError(

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet.data.tables.arff import dense_rows
 from xpnet.data.tables.columns import Column, Table, as_text, number_of_rows
+from xpnet.data.tables.dialect import Dialect, is_number
 from xpnet.data.tables.names import column_number, listed
-from xpnet.data.tables.text import Dialect, is_number, opened, text_of
+from xpnet.data.tables.text import opened, text_of
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray, Shape
 
@@ -104,17 +106,17 @@ def read_pixels(path: Path, dialect: Dialect) -> HostArray | None:
     DataError
         If it cannot be read.
     """
-    with opened(path) as file, text_of(file, dialect.encoding) as text:
-        for _ in range(dialect.skip):
-            text.readline()
+    with opened(path) as file:
+        file.read(dialect.start)
+        text = text_of(file, dialect.encoding)
+        rows = dense_rows(text, dialect.omitted)
         try:
             with np.errstate(all="ignore"):
                 return np.loadtxt(
-                    text,
+                    map(dialect.delimiter.join, rows) if dialect.omitted else text,
                     dtype=np.uint8,
                     comments=dialect.comment or None,
                     delimiter=None if dialect.delimiter == " " else dialect.delimiter,
-                    skiprows=int(dialect.header),
                     quotechar=dialect.quote,
                     ndmin=2,
                 )
