@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,29 @@ def test_a_network_for_pictures_answers_tables_of_pixels():
     assert str(network.evaluate(images, labels)) in found
     write_shop("shop.csv")
     assert "expected a table of pictures (8 x 8)" in xp("predict", "run", "shop.csv", code=1).output
+
+
+def test_a_network_for_pictures_is_evaluated_on_all_of_a_table():
+    data = load_digits()
+    for name, split in (("train", data.train), ("test", data.test)):
+        rows = np.c_[split.labels, split.images.reshape(len(split), -1)]
+        np.savetxt(f"digits_{name}.csv", rows, fmt="%d", delimiter=",")
+    xp("train", "digits_train.csv", *QUICK, "--out", "run")
+    for dataset in ("digits_test.csv", "digits"):
+        assert "errors in 359)" in xp("evaluate", "run", dataset).stdout
+    assert "has no test set: take --split train" in xp("evaluate", "run", code=1).output
+
+
+def test_a_table_is_evaluated_in_an_archive_and_no_other_data_is():
+    write_shop("shop.csv")
+    xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")
+    with zipfile.ZipFile("new.zip", "w") as archive:
+        archive.write("shop.csv", "folder/shop.csv")
+    assert "errors in 80)" in xp("evaluate", "run", "new.zip").stdout
+    np.savez("arrays.npz", x=np.zeros((4, 8, 8)), y=np.arange(4))
+    for dataset in ("digits", "arrays.npz"):
+        said = xp("evaluate", "run", dataset, code=1).output
+        assert f"{dataset}: the network was trained on a table, and this is none" in said
 
 
 def test_options_of_tables_are_for_tables():

@@ -481,6 +481,8 @@ WRONG = {
     "matlab": (b"MATLAB 5.0 MAT-file", "MATLAB.*scipy"),
     "network": (struct.pack("<Q", 30) + b'{"__metadata__":{}}', "a saved network"),
     "7z": (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    "gzipped twice": (gzip.compress(gzip.compress(idx_bytes(Y))), "gzipped twice: unpack it"),
+    "old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel.*save its sheet as CSV"),
     "rar": (b"Rar!\x1a\x07", "a RAR archive: unpack it"),
     "picture": (b"\x89PNG\r\n\x1a\n", "a picture"),
 }
@@ -522,6 +524,29 @@ def test_no_pickle_is_opened(tmp_path, protocol):
     for name in ("a.pkl", "b.pkl.gz", "x_train.npy", "c.npz"):
         with pytest.raises(DataError, match="pickle"):
             load_dataset(tmp_path / name)
+
+
+def test_what_an_archive_is_that_holds_no_data(tmp_path):
+    for name, inside, match in (
+        ("a.ods", "content.xml", "LibreOffice: save its sheet as CSV"),
+        ("a.xlsx", "xl/workbook.xml", "Excel: save its sheet as CSV"),
+        ("a.pt", "a/data.pkl", "a file of PyTorch.*weights_only"),
+        ("a.zip", "inner.zip", "archives: unpack them"),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(inside, b"x")
+        with pytest.raises(DataError, match=f"no training data: .*{match}"):
+            load_dataset(tmp_path / name)
+    (tmp_path / "processed").mkdir()
+    shutil.copy(tmp_path / "a.pt", tmp_path / "processed" / "training.pt")
+    with pytest.raises(DataError, match=r"found training\.pt \(a file of PyTorch"):
+        load_dataset(tmp_path / "processed")
+
+
+def test_a_table_is_called_by_its_name_and_not_by_its_folder(tmp_path):
+    pytest.importorskip("pyarrow")
+    write(tmp_path / "labels.data", b"1.5,2,p\n2.5,3,q\n" * 20)
+    assert load_dataset(tmp_path / "labels.data", label="-1").name == "labels"
 
 
 def test_a_cut_off_gzip_is_called_that(tmp_path):

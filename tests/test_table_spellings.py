@@ -190,6 +190,16 @@ def test_rows_may_be_long(tmp_path):
     assert len(data.train) == 60
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_wide_letters(tmp_path, encoding):
+    expected = load_table(write(tmp_path / "plain.csv", PLAIN))
+    path = write(tmp_path / "x.csv", PLAIN, encoding)
+    np.testing.assert_array_equal(load_table(path).train.images, expected.train.images)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="the text is cut off or damaged"):
+        load_table(path)
+
+
 @pytest.mark.parametrize("content", ["a,b,label", "a,b,label\n", "sep=;\na;b;label\n"])
 def test_a_header_alone(tmp_path, content):
     with pytest.raises(DataError, match=r"x\.csv: there are no rows in this table"):

@@ -2,6 +2,7 @@
 
 import posixpath
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -101,7 +102,8 @@ def _on_disk(place: Place, name: str, scratch: str) -> Path:
         with plain_stream(place, name) as content:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.read())
+                with path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
             except OSError as error:
                 raise DataError(
                     f"{place.shown(name)}: cannot be unpacked to {scratch} ({reason_of(error)})"

@@ -24,7 +24,7 @@ from xpnet.data.tables.columns import (
 from xpnet.data.tables.dialect import Dialect, fields_of
 from xpnet.data.tables.names import listed, refuse_twice
 from xpnet.data.tables.text import MISSING, opened, text_of
-from xpnet.errors import DataError, one_line, shown
+from xpnet.errors import DataError, counted, one_line, shown
 from xpnet.typing import HostArray
 
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -74,7 +74,10 @@ def read_text_table(path: Path, dialect: Dialect, texts: Collection[str] = ()) -
         If rows are of different length, or it cannot be read.
     """
     texts = {*texts, *dialect.texts}
-    for encoding in (dialect.encoding, "cp1252", "latin-1"):
+    # What is no UTF-8 is text of a byte for each letter; what is damaged UTF-16 is nothing else.
+    others = ("cp1252", "latin-1") if dialect.encoding == "utf-8" else ("latin-1",)
+    wide = dialect.encoding.startswith(("utf-16", "utf-32"))
+    for encoding in (dialect.encoding, *(() if wide else others)):
         for block in _BLOCKS:
             try:
                 with opened(path) as file:
@@ -86,7 +89,10 @@ def read_text_table(path: Path, dialect: Dialect, texts: Collection[str] = ()) -
                 continue
         else:
             raise DataError(f"{path}: has a row of more than {_BLOCKS[-1]:,} bytes")
-    raise DataError(f"{path}: the text is in no encoding that is known here; write it as UTF-8")
+    raise DataError(
+        f"{path}: the text is cut off or damaged, or in no encoding that is known here (it begins "
+        f"as {dialect.encoding}); write it as UTF-8"
+    )
 
 
 class _LongRowError(Exception):
@@ -156,7 +162,7 @@ def _ragged(path: Path, row: Any, dialect: Dialect) -> DataError:
     header = dialect.named and not dialect.comment
     where = "a row" if row.number is None else f"row {row.number + header}"
     return DataError(
-        f"{path}: {where} has {row.actual_columns} fields where the first has "
+        f"{path}: {where} has {counted(row.actual_columns, 'field')} where the first has "
         f"{row.expected_columns}: {shown(row.text, 80)}; each row needs one for each column (what "
         f"has the separator in it stands in quotes)"
     )
@@ -264,7 +270,10 @@ def table_of(frame: Any, what: str, *, decimal: str = "", texts: Collection[str]
     refuse_twice(what, names)
     found = {}
     for name, values in zip(names, table.columns, strict=True):
-        column = _column(what, name, values)
+        try:
+            column = _column(what, name, values)
+        except arrow().ArrowException as error:
+            raise _no_column(what, name, values.type) from error
         if decimal and name not in texts:
             column = _numbers_in(column, decimal)
         found[name] = column
@@ -287,7 +296,7 @@ def _arrow_table(frame: Any, what: str) -> Any:
             raise DataError(f"{what}: a LazyFrame has no values yet: give x.collect()")
         if hasattr(frame, "to_arrow"):  # of Polars, of which old ones know no other way
             return frame.to_arrow()
-        if hasattr(frame, "iloc"):
+        if hasattr(frame, "iloc") and hasattr(frame, "columns"):
             return pa.Table.from_pandas(frame, preserve_index=False)
         if isinstance(frame, Mapping):
             return pa.table({str(name): _listed(values) for name, values in frame.items()})
@@ -295,7 +304,10 @@ def _arrow_table(frame: Any, what: str) -> Any:
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{what}: cannot be read as a table ({one_line(error)})") from error
+        raise DataError(
+            f"{what}: cannot be read as a table ({one_line(error)}); a table has columns by their "
+            f"names, each of numbers, texts, Booleans or dates alone"
+        ) from error
 
 
 def _listed(values: Any) -> Any:
@@ -318,7 +330,11 @@ def _column(what: str, name: str, values: Any) -> Column:
         return number_column(_floats(values))
     if types.is_temporal(kind) and not types.is_interval(kind):
         return number_column(_days(values, kind), "date")
-    raise DataError(
+    raise _no_column(what, name, kind)
+
+
+def _no_column(what: str, name: str, kind: Any) -> DataError:
+    return DataError(
         f"{what}: column {shown(name)} is of the type {one_line(kind)}; columns are of numbers, "
         f"texts, Booleans or dates: leave it out, or make such columns of it"
     )

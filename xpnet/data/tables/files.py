@@ -21,7 +21,7 @@ from xpnet.data.tables.folders import (
 from xpnet.data.tables.names import numbered
 from xpnet.data.tables.preparation import TablePreparation
 from xpnet.data.tables.text import read_head
-from xpnet.errors import DataError, reason_of, shown
+from xpnet.errors import DataError, one_line, reason_of, shown
 
 TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".data")
 
@@ -186,6 +186,11 @@ def check_no_table(name: str | os.PathLike[str], table_options: Mapping[str, Any
     DataError
         If there is any.
     """
+    if table_options.get("table") is not None:
+        raise DataError(
+            f"{one_line(os.fspath(name))}: the network was trained on a table, and this is none: "
+            f"name a file that has its columns"
+        )
     for option, value in table_options.items():
         if value is not None and option not in ("validation", "seed"):
             raise DataError(

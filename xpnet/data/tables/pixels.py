@@ -27,6 +27,8 @@ _NUMBERED = re.compile(r"[a-z]?_?\d+", re.IGNORECASE)
 _FEWEST = 64
 """Columns that are not called pixels are taken for them from so many on, if they are a square."""
 
+_MOST_CLASSES = 1 << 16
+
 LARGEST = 255
 """Pixels are whole numbers from 0 to this."""
 
@@ -164,11 +166,12 @@ def class_names(column: Column) -> tuple[str, ...] | None:
     """The names of the classes of pictures; None where labels are the numbers of the classes.
 
     They are these if they are whole numbers from 0, or if some between them are left out. Texts,
-    and numbers from another one on, are names.
+    and numbers from another one on or of 65,536 and more, are names.
     """
     if column.kind == "number" and column.whole and len(column):
         low, high = float(column.values.min()), float(column.values.max())
-        if low == 0 or (low > 0 and high - low + 1 > len(np.unique(column.values))):
+        holes = low > 0 and high - low + 1 > len(np.unique(column.values))
+        if (low == 0 or holes) and high < _MOST_CLASSES:
             return None
     return tuple(sorted(as_text(column).texts, key=_by_number))
 

@@ -25,7 +25,11 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_EXPANSION, _SMALL = 100, 64 * 2**20
 _HEAD, _LONGEST_HEAD = 1 << 18, 1 << 24
 _FEWEST_LINES = 8
-_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+# Those of UTF-32 first: one of them begins as one of UTF-16.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32-le", b"\0\0\xfe\xff": "utf-32-be", b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be",
+}  # fmt: skip
 
 
 class Head(NamedTuple):
