@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.data.tables.arff import read_arff_dialect
-from xpnet.data.tables.arrow import read_binary_tables, read_text_table, table_of
+from xpnet.data.tables.arrow import table_of
 from xpnet.data.tables.columns import Table, as_text
 from xpnet.data.tables.dialect import Dialect, find_dialect
 from xpnet.data.tables.folders import (
@@ -20,6 +20,7 @@ from xpnet.data.tables.folders import (
 )
 from xpnet.data.tables.names import numbered
 from xpnet.data.tables.preparation import TablePreparation
+from xpnet.data.tables.reading import read_binary_tables, read_text_table
 from xpnet.data.tables.text import read_head
 from xpnet.errors import DataError, one_line, reason_of, shown
 
