@@ -299,6 +299,17 @@ def test_the_label_is_what_the_other_table_has_not(tmp_path):
     assert len(data.test) == 12  # a fifth of the rows, since the other table tests nothing
 
 
+def test_a_parquet_file_that_fills_the_memory(tmp_path, monkeypatch):
+    from pyarrow import parquet
+
+    table = arrow.table({"a": np.zeros(100_000), "label": np.arange(100_000) % 2})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    monkeypatch.setattr("xpnet.data.tables.reading._SMALL", 1 << 16)
+    monkeypatch.setattr("xpnet.data.tables.reading._MOST_EXPANSION", 2)
+    with pytest.raises(DataError, match="100,000 rows of 2 columns, 1,600,000 bytes in memory"):
+        load_dataset(tmp_path / "x.parquet")
+
+
 # -- pixels ---------------------------------------------------------------------------------------
 
 
@@ -368,6 +379,26 @@ def test_the_label_of_pixels_by_its_name_and_as_text(tmp_path):
     data = load_dataset(path)
     assert data.class_names == tuple(map(str, range(1, 11)))
     np.testing.assert_array_equal(data.train.labels, labels)
+
+
+def test_pixels_with_holes(tmp_path):
+    """A picture without a label is left out; without a pixel they are columns as any others."""
+    images, labels = digits()
+    lines = pixel_table(images, labels, header=True).splitlines()
+    first, _, rest = lines[100].partition(",")
+    path = write(tmp_path / "d.csv", "\n".join([*lines[:100], f",{rest}", *lines[101:]]))
+    data = load_dataset(path, test=path)
+    np.testing.assert_array_equal(data.train.images, np.delete(images, 99, axis=0))
+    np.testing.assert_array_equal(data.test.labels, np.delete(labels, 99))
+    assert "left out, without the label label: 1 row" in data.notes
+    assert "test: left out, without the label label: 1 row" in data.notes
+    hole = f"{first},{rest.replace('0', '', 1)}"
+    data = load_dataset(write(path, "\n".join([*lines[:100], hole, *lines[101:]])))
+    assert data.table is not None
+    assert any(note.startswith("no pixels, as the first rows are") for note in data.notes)
+    write(path, "\n".join([lines[0], *(f",{line.partition(',')[2]}" for line in lines[1:])]))
+    with pytest.raises(DataError, match="the label label is missing in all rows"):
+        load_dataset(path)
 
 
 def test_few_columns_of_numbers_are_no_pixels(tmp_path):

@@ -9,7 +9,7 @@ from xpnet.data.tables.files import TableFile, expanded, open_table, tables_of
 from xpnet.data.tables.folders import ending_of, stem_of
 from xpnet.data.tables.frames import TEST_FRACTION, Parts, make_dataset
 from xpnet.data.tables.measure import TargetKind
-from xpnet.data.tables.pictures import picture_dataset
+from xpnet.data.tables.pictures import looks_like_pixels, picture_dataset
 from xpnet.data.tables.preparation import TablePreparation
 
 
@@ -121,6 +121,11 @@ def load_tables(
         fraction = test_fraction or None
         data = picture_dataset(paths.name, file, label, test_file, fraction=fraction)
     if data is None:
+        if table is None and looks_like_pixels(file, label):
+            said.append(
+                "no pixels, as the first rows are, but columns of numbers: not all values are "
+                "whole numbers from 0 to 255"
+            )
         data = _of_columns(
             paths.name,
             file if table is None else file.named_like(table),

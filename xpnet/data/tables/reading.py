@@ -14,6 +14,8 @@ from xpnet.data.tables.names import listed
 from xpnet.data.tables.text import MISSING, opened, text_of
 from xpnet.errors import DataError, counted, one_line, shown
 
+# Values that repeat take next to nothing in a Parquet file; in memory each takes eight bytes.
+_VALUE, _SMALL, _MOST_EXPANSION = 8, 1 << 30, 1000
 _BLOCKS = (1 << 20, 1 << 25, 1 << 29)
 """Bytes that are read at once, among which a row has to end: more only where it does not."""
 
@@ -179,7 +181,7 @@ def _read_binary_table(path: Path, ending: str) -> Any:
     try:
         with opened(path) as file:
             content = pa.BufferReader(file.read())
-        table = _read_binary(content, ending)
+        table = _read_binary(path, content, ending)
         # A file says where its texts are, and is believed unless it is looked through.
         table.validate(full=True)
         return table
@@ -192,11 +194,20 @@ def _read_binary_table(path: Path, ending: str) -> Any:
         ) from error
 
 
-def _read_binary(content: Any, ending: str) -> Any:
+def _read_binary(path: Path, content: Any, ending: str) -> Any:
     pa = arrow()
     if ending in (".parquet", ".pq"):
         from pyarrow import parquet
 
+        told = parquet.ParquetFile(content).metadata
+        size, needed = content.size(), _VALUE * told.num_rows * told.num_columns
+        if needed > max(_SMALL, _MOST_EXPANSION * size):
+            raise DataError(
+                f"{path}: its {size:,} bytes hold {told.num_rows:,} rows of {told.num_columns:,} "
+                f"columns, {needed:,} bytes in memory, over {_MOST_EXPANSION} times as many: it is "
+                f"damaged, or made to fill the memory"
+            )
+        content.seek(0)
         return parquet.read_table(content)
     magic = content.read(6)
     content.seek(0)
