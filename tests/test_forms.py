@@ -237,6 +237,29 @@ def test_what_pixels_are_divided_by(dtype, low, high, maximum):
     assert scale_of(np.dtype(dtype), low, high) == maximum
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("float32", "float64"), ("uint8", "int64"), ("int32", "uint8")]
+)
+def test_parts_in_different_types_have_one_scale(tmp_path, train, test):
+    np.savez(tmp_path / "d.npz", x_train=X.astype(train), y_train=Y, x_test=X_TEST.astype(test),
+             y_test=Y_TEST)  # fmt: skip
+    is_the_same(load_dataset(tmp_path / "d.npz"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_parts_in_different_scales_are_refused(tmp_path, dtype):
+    train = (X > 127).astype(dtype)
+    np.savez(tmp_path / "d.npz", x_train=train, y_train=Y, x_test=X.astype(dtype), y_test=Y)
+    with pytest.raises(DataError, match=r"go from 0 to 1, and those for the test to 255: write"):
+        load_dataset(tmp_path / "d.npz")
+
+
+def test_samples_are_no_text(tmp_path):
+    np.savez(tmp_path / "d.npz", x_train=X.astype(str), y_train=Y)
+    with pytest.raises(DataError, match=r"x_train: samples are numbers, .*; found text"):
+        load_dataset(tmp_path / "d.npz")
+
+
 def test_what_is_no_pixel_is_refused_and_what_is_dark_is_said(tmp_path):
     np.savez(tmp_path / "d.npz", x_train=X.astype(int) * 1000, y_train=Y)
     with pytest.raises(DataError, match=r"from 0 to 255000 are no pixels, .* write them as uint8"):

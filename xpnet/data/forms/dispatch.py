@@ -173,7 +173,10 @@ def _kind_of_one(place: Place, name: str) -> str:
         inner.close()
         if "xpnet" in names:
             return "a saved network and no data to train on: give it to xpnet evaluate"
-        return f"a .npz file with the arrays {_some(names)}, whose names are none of the usual"
+        return (
+            f"a .npz file with the arrays {_some(names)}, whose names are none of the usual, or "
+            f"which lack their labels"
+        )
     return kind_of(head) or f"a file that begins with {shown(head[:8])}"
 
 
