@@ -254,6 +254,16 @@ def test_parts_in_different_scales_are_refused(tmp_path, dtype):
         load_dataset(tmp_path / "d.npz")
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (-128, 127), (0, 1e6)])
+def test_floats_that_are_not_divided_and_far_from_one_are_said(tmp_path, low, high):
+    images = (low + X / 255 * (high - low)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x_train=images, y_train=Y)
+    said = f"pixels of float32 from {low:g} to {high:g} are taken as they are: networks train well"
+    assert any(note.startswith(said) for note in load_dataset(tmp_path / "d.npz").notes)
+    np.savez(tmp_path / "e.npz", x_train=X.astype(np.float32) / 64 - 2, y_train=Y)
+    assert len(load_dataset(tmp_path / "e.npz").notes) == 1
+
+
 def test_samples_are_no_text(tmp_path):
     np.savez(tmp_path / "d.npz", x_train=X.astype(str), y_train=Y)
     with pytest.raises(DataError, match=r"x_train: samples are numbers, .*; found text"):

@@ -11,6 +11,8 @@ from xpnet.typing import HostArray
 _FEWEST = 64
 """Rows of so many values or more are taken for pictures, if they are the square of a number."""
 _SAMPLED = 1 << 12
+_FAR = 16
+"""Floating-point numbers beyond this, which are no pixels of a known scale, are far from 1."""
 _MOST_FEATURES = 1 << 12
 
 
@@ -151,7 +153,9 @@ def _fits_bytes(array: HostArray) -> bool:
 def _said(dtype: np.dtype, low: float, high: float, maximum: float) -> tuple[str, ...]:
     span = f"pixels of {dtype} from {low:g} to {high:g}"
     if maximum == 1:
-        return () if dtype.kind == "f" else (f"{span} are taken as they are",)
+        far = max(-low, high) > _FAR
+        why = ": networks train well on numbers around 1, so divide them before" if far else ""
+        return () if dtype.kind == "f" and not far else (f"{span} are taken as they are{why}",)
     dark = ""
     if high < maximum / 8:
         dark = (
