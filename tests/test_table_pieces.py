@@ -75,6 +75,27 @@ def test_folders_for_training_and_test(tmp_path):
         assert "train/data-00000-of-00001.arrow, test/data" in data.notes[0]
 
 
+def test_a_table_in_an_archive_leaves_nothing_behind(tmp_path, monkeypatch):
+    import tempfile
+    import zipfile
+
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    (tmp_path / "d.csv").write_text("a,label\n" + "1,x\n2,y\n" * 20)
+    for name, content in (("good.zip", "a,label\n" + "1,x\n2,y\n" * 20), ("bad.zip", "a,b\n1\n")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("folder/d.csv", content)
+    assert load_dataset(tmp_path / "good.zip").table is not None
+    with pytest.raises(DataError, match=r"bad\.zip/folder/d\.csv: row 2 has 1 field where"):
+        load_dataset(tmp_path / "bad.zip")
+    assert list(scratch.iterdir()) == []
+    scratch.rmdir()
+    assert load_dataset(tmp_path / "d.csv").table is not None  # for which none is wanted
+    with pytest.raises(DataError, match=r"temporary folder, and there can be none .*unpack it"):
+        load_dataset(tmp_path / "good.zip")
+
+
 def test_pieces_of_pictures(tmp_path):
     Image = pytest.importorskip("PIL.Image")
     pixels = np.random.default_rng(0).integers(0, 256, (9, 5, 4), dtype=np.uint8)

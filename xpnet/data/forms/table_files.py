@@ -4,7 +4,8 @@ import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,7 +81,7 @@ def _read(place: Place, tables: Tables, name: str, **options: Any) -> Dataset:
         kind = kind_of_file(place, file)
         if kind is not None and not _is_compressed(kind):
             raise DataError(f"{place.shown(file)}: expected a table, found {kind}")
-    with tempfile.TemporaryDirectory(prefix="xpnet-table-") as scratch:
+    with _scratch(any(place.file(file) is None for file in tables.names)) as scratch:
         train, test = (
             tuple(_on_disk(place, file, scratch) for file in files)
             for files in (tables.train, tables.test)
@@ -90,8 +91,27 @@ def _read(place: Place, tables: Tables, name: str, **options: Any) -> Dataset:
         try:
             data = load_tables(paths, parts=parts, **options)
         except DataError as error:
+            if not scratch:
+                raise
             raise DataError(str(error).replace(f"{scratch}/", place.shown(""))) from None
     return _upright(data, tables.names)
+
+
+@contextmanager
+def _scratch(wanted: bool) -> Iterator[str]:
+    """A folder for what is unpacked, which is deleted then; none if none is wanted."""
+    if not wanted:
+        yield ""
+        return
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="xpnet-table-")
+    except OSError as error:
+        raise DataError(
+            f"a table in an archive is unpacked into a temporary folder, and there can be none "
+            f"({reason_of(error)}): unpack it, and give the file"
+        ) from error
+    with folder:
+        yield folder.name
 
 
 def _on_disk(place: Place, name: str, scratch: str) -> Path:
