@@ -17,6 +17,7 @@ from xpnet.data.tables.columns import (
     is_date,
     number_column,
 )
+from xpnet.data.tables.dialect import is_number
 from xpnet.data.tables.names import refuse_twice
 from xpnet.data.tables.text import MISSING
 from xpnet.errors import DataError, one_line, shown
@@ -27,6 +28,8 @@ _NUMBERS_AMONG = 0.95
 """A column of a text file is of numbers with some that are missing, if so much of it is numbers."""
 _WITH_WORDS, _WORDS = 0.5, 3
 """Or so much, where the rest is of a few different words, such as `-` or `unknown`."""
+_LOOKED_AT = 1000
+"""Of so many different texts one at least is a number, where a column may be of numbers."""
 _DIFFERENT = 20
 """Which are more than these: codes of a few categories may be digits as well."""
 
@@ -186,6 +189,9 @@ def _numbers_in(column: Column, decimal: str) -> Column:
         return column
     if all(map(is_date, column.texts)):
         return dates_in(column)[0]
+    some = column.texts[:: max(1, len(column.texts) // _LOOKED_AT)]
+    if not any(map(is_number, some)):
+        return column
     both = [as_numbers(column, sign) for sign in (decimal, "," if decimal == "." else ".")]
     for numbers, odd in both:
         if odd is None:
