@@ -16,7 +16,7 @@ from xpnet.data.forms.roles import PART_OF, words_of
 from xpnet.data.forms.sources import Found, depth_of
 from xpnet.data.pictures import check_pillow
 from xpnet.data.stacking import PictureSource, stack_pictures
-from xpnet.errors import DataError, one_line
+from xpnet.errors import DataError, counted, one_line
 from xpnet.random import stream
 
 _ENDINGS = (
@@ -38,12 +38,12 @@ class PictureFolders:
     parts
         Those for `"train"`, and perhaps for `"test"`.
     left_out
-        Another part that is there and is not taken.
+        What else is there and is not taken, in words.
     """
 
     base: str
     parts: dict[str, Classes]
-    left_out: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,14 +83,32 @@ def _folders_of(place: Place) -> PictureFolders | None:
         part = _part_of(above[-1]) if above else None
         base = "/".join(above[:-1] if part else above)
         bases.setdefault(base, {}).setdefault(part or "", {}).setdefault(last, []).append(name)
-    for base in sorted(bases, key=lambda base: (depth_of(base), base)):
-        parts = bases[base]
-        train = parts.get("train") or parts.get("")
-        if train is not None and len(train) > 1:
-            test = parts.get("test") or parts.get("validation")
-            left = "validation" if "test" in parts and "validation" in parts else ""
-            return PictureFolders(base, {"train": train, **({"test": test} if test else {})}, left)
-    return None
+    found = [
+        base for base, parts in bases.items() if len(parts.get("train") or parts.get("") or ()) > 1
+    ]
+    if not found:
+        return None
+    depth = min(map(depth_of, found))
+    base, *others = sorted(base for base in found if depth_of(base) == depth)
+    if others:
+        raise DataError(
+            f"{place.path}: holds pictures of {1 + len(others)} data sets, each with a folder for "
+            f"each class ({one_line(', '.join((base, *others)))}): give the folder of one of them"
+        )
+    parts = bases[base]
+    train, test = parts.get("train") or parts.get(""), parts.get("test") or parts.get("validation")
+    taken = {"train": train or {}, **({"test": test} if test else {})}
+    left = ["the validation set"] if "test" in parts and "validation" in parts else []
+    known = {id(classes) for classes in taken.values()} | {id(parts.get("validation"))}
+    count = sum(map(_is_picture, place.sizes)) - sum(
+        len(names)
+        for classes in parts.values()
+        if id(classes) in known
+        for names in classes.values()
+    )
+    if count:
+        left.append(f"{counted(count, 'picture')} in no folder of a class")
+    return PictureFolders(base, taken, tuple(left))
 
 
 def _part_of(folder: str) -> str | None:
@@ -101,7 +119,7 @@ def _part_of(folder: str) -> str | None:
 def _read(place: Place, found: PictureFolders, name: str) -> Dataset:
     check_pillow(str(place.path))
     names, splits = found.classes, {}
-    notes = [f"left out: the {found.left_out} set"] if found.left_out else []
+    notes = [f"left out: {what}" for what in found.left_out]
     size: tuple[int, int] | None = None
     for part, classes in found.parts.items():
         unknown = sorted(set(classes) - set(names))

@@ -6,6 +6,7 @@ As a well-known hub of data sets has them in Parquet: `image`, a struct of `byte
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -97,16 +98,13 @@ def decode_pictures(what: str, frame: Any, shape: Shape | None) -> tuple[HostArr
     return stack_pictures(what, sources, size=(shape[0], shape[1]), colour=len(shape) == 3)
 
 
-def _contents(frame: Any) -> list[bytes | None]:
+def _contents(frame: Any) -> Iterator[bytes | None]:
     """The files in the column of pictures."""
     pa = arrow()
-    column = frame.column(encoded_column(frame)).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    if pa.types.is_struct(column.type):
-        column = column.field("bytes")
-    contents: list[bytes | None] = column.to_pylist()
-    return contents
+    column = frame.column(encoded_column(frame))
+    nested = pa.types.is_struct(column.type)
+    for chunk in column.chunks:  # together they may be more than one array can hold
+        yield from (chunk.field("bytes") if nested else chunk).to_pylist()
 
 
 def _label_of(what: str, names: list[str], label: str | None) -> str | None:
