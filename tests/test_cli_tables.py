@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,39 @@ def test_predictions_are_written_to_a_file():
         "by the name of the file"
         in xp("predict", "run", "new.csv", "--out", "a.xlsx", code=1).output
     )
+    before = Path("new.csv").read_bytes()
+    assert (
+        "is read by this command"
+        in xp("predict", "run", "new.csv", "--out", "./new.csv", code=2).output
+    )
+    assert Path("new.csv").read_bytes() == before
+
+
+def test_the_numbers_of_rows_are_written_as_they_are_there():
+    """Also those that no float holds, that are texts, or missing."""
+    write_shop("shop.csv", leave_out=("price",))
+    xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")
+    for numbers in (["1234567890123456789", "7"], ["A17", "007"], ["", "3"], ["007", "8"]):
+        rows = "".join(f"{number},1.5,red\n" for number in numbers)
+        Path("new.csv").write_text(f"nr,size,colour\n{rows}", encoding="utf-8")
+        assert [row["nr"] for row in answers(xp("predict", "run", "new.csv").stdout)] == numbers
+    from pyarrow import parquet, table
+
+    parquet.write_table(table({"nr": [2**62 + 1, None], "size": [1.0, 2], "colour": ["red"] * 2}),
+                        "new.parquet")  # fmt: skip
+    found = answers(xp("predict", "run", "new.parquet").stdout)
+    assert [row["nr"] for row in found] == [str(2**62 + 1), ""]
+
+
+def test_what_is_asked_about_is_not_written_over():
+    write_shop("shop.csv")
+    xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")
+    before = Path("shop.csv").read_bytes()
+    os.link("shop.csv", "other name.csv")
+    for out in ("shop.csv", "./shop.csv", "other name.csv"):
+        said = xp("predict", "run", "shop.csv", "--out", out, code=2).output
+        assert "is read by this command; give another name" in said
+    assert Path("shop.csv").read_bytes() == before
 
 
 def test_what_is_odd_in_a_table_to_predict_is_said():
@@ -216,6 +251,29 @@ def test_a_network_for_pictures_answers_tables_of_pixels():
     assert str(network.evaluate(images, labels)) in found
     write_shop("shop.csv")
     assert "expected a table of pictures (8 x 8)" in xp("predict", "run", "shop.csv", code=1).output
+
+
+def test_a_network_for_pictures_is_evaluated_on_all_of_a_table():
+    data = load_digits()
+    for name, split in (("train", data.train), ("test", data.test)):
+        rows = np.c_[split.labels, split.images.reshape(len(split), -1)]
+        np.savetxt(f"digits_{name}.csv", rows, fmt="%d", delimiter=",")
+    xp("train", "digits_train.csv", *QUICK, "--out", "run")
+    for dataset in ("digits_test.csv", "digits"):
+        assert "errors in 359)" in xp("evaluate", "run", dataset).stdout
+    assert "has no test set: take --split train" in xp("evaluate", "run", code=1).output
+
+
+def test_a_table_is_evaluated_in_an_archive_and_no_other_data_is():
+    write_shop("shop.csv")
+    xp("train", "shop.csv", "--label", "buys", *QUICK, "--out", "run")
+    with zipfile.ZipFile("new.zip", "w") as archive:
+        archive.write("shop.csv", "folder/shop.csv")
+    assert "errors in 80)" in xp("evaluate", "run", "new.zip").stdout
+    np.savez("arrays.npz", x=np.zeros((4, 8, 8)), y=np.arange(4))
+    for dataset in ("digits", "arrays.npz"):
+        said = xp("evaluate", "run", dataset, code=1).output
+        assert f"{dataset}: the network was trained on a table, and this is none" in said
 
 
 def test_options_of_tables_are_for_tables():

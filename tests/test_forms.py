@@ -237,6 +237,39 @@ def test_what_pixels_are_divided_by(dtype, low, high, maximum):
     assert scale_of(np.dtype(dtype), low, high) == maximum
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("float32", "float64"), ("uint8", "int64"), ("int32", "uint8")]
+)
+def test_parts_in_different_types_have_one_scale(tmp_path, train, test):
+    np.savez(tmp_path / "d.npz", x_train=X.astype(train), y_train=Y, x_test=X_TEST.astype(test),
+             y_test=Y_TEST)  # fmt: skip
+    is_the_same(load_dataset(tmp_path / "d.npz"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_parts_in_different_scales_are_refused(tmp_path, dtype):
+    train = (X > 127).astype(dtype)
+    np.savez(tmp_path / "d.npz", x_train=train, y_train=Y, x_test=X.astype(dtype), y_test=Y)
+    with pytest.raises(DataError, match=r"go from 0 to 1, and those for the test to 255: write"):
+        load_dataset(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (-128, 127), (0, 1e6)])
+def test_floats_that_are_not_divided_and_far_from_one_are_said(tmp_path, low, high):
+    images = (low + X / 255 * (high - low)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x_train=images, y_train=Y)
+    said = f"pixels of float32 from {low:g} to {high:g} are taken as they are: networks train well"
+    assert any(note.startswith(said) for note in load_dataset(tmp_path / "d.npz").notes)
+    np.savez(tmp_path / "e.npz", x_train=X.astype(np.float32) / 64 - 2, y_train=Y)
+    assert len(load_dataset(tmp_path / "e.npz").notes) == 1
+
+
+def test_samples_are_no_text(tmp_path):
+    np.savez(tmp_path / "d.npz", x_train=X.astype(str), y_train=Y)
+    with pytest.raises(DataError, match=r"x_train: samples are numbers, .*; found text"):
+        load_dataset(tmp_path / "d.npz")
+
+
 def test_what_is_no_pixel_is_refused_and_what_is_dark_is_said(tmp_path):
     np.savez(tmp_path / "d.npz", x_train=X.astype(int) * 1000, y_train=Y)
     with pytest.raises(DataError, match=r"from 0 to 255000 are no pixels, .* write them as uint8"):
@@ -304,6 +337,29 @@ def test_a_list_of_the_pictures_is_no_table_to_train_on(tmp_path):
     data = load_dataset(folder)
     assert (len(data.train), len(data.test)) == (9, 6)
     assert "left out: the validation set" in data.notes
+
+
+def parts_of(*names):
+    return [(name, X[:20], Y[:20]) for name in names]
+
+
+def test_pictures_of_two_data_sets_are_not_guessed_at(tmp_path):
+    for name in ("images", "annotations"):
+        pictures(tmp_path / name, parts_of("train", "test"))
+    with pytest.raises(DataError, match=r"pictures of 2 data sets.*\(annotations, images\)"):
+        load_dataset(tmp_path)
+    assert load_dataset(tmp_path / "images").n_classes == 10
+
+
+def test_pictures_that_are_not_taken_are_counted(tmp_path):
+    pictures(tmp_path, parts_of("train", "val", "test"))
+    picture = next((tmp_path / "test").rglob("*.png"))
+    for place in ("overview.png", "train/3/more/a.png", "test/b.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        shutil.copy(picture, tmp_path / place)
+    data = load_dataset(tmp_path)
+    assert "left out: the validation set" in data.notes
+    assert "left out: 3 pictures in no folder of a class" in data.notes
 
 
 def test_a_class_of_the_test_alone_is_refused(tmp_path):
@@ -458,6 +514,8 @@ WRONG = {
     "matlab": (b"MATLAB 5.0 MAT-file", "MATLAB.*scipy"),
     "network": (struct.pack("<Q", 30) + b'{"__metadata__":{}}', "a saved network"),
     "7z": (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    "gzipped twice": (gzip.compress(gzip.compress(idx_bytes(Y))), "gzipped twice: unpack it"),
+    "old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Excel.*save its sheet as CSV"),
     "rar": (b"Rar!\x1a\x07", "a RAR archive: unpack it"),
     "picture": (b"\x89PNG\r\n\x1a\n", "a picture"),
 }
@@ -499,6 +557,29 @@ def test_no_pickle_is_opened(tmp_path, protocol):
     for name in ("a.pkl", "b.pkl.gz", "x_train.npy", "c.npz"):
         with pytest.raises(DataError, match="pickle"):
             load_dataset(tmp_path / name)
+
+
+def test_what_an_archive_is_that_holds_no_data(tmp_path):
+    for name, inside, match in (
+        ("a.ods", "content.xml", "LibreOffice: save its sheet as CSV"),
+        ("a.xlsx", "xl/workbook.xml", "Excel: save its sheet as CSV"),
+        ("a.pt", "a/data.pkl", "a file of PyTorch.*weights_only"),
+        ("a.zip", "inner.zip", "archives: unpack them"),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(inside, b"x")
+        with pytest.raises(DataError, match=f"no training data: .*{match}"):
+            load_dataset(tmp_path / name)
+    (tmp_path / "processed").mkdir()
+    shutil.copy(tmp_path / "a.pt", tmp_path / "processed" / "training.pt")
+    with pytest.raises(DataError, match=r"found training\.pt \(a file of PyTorch"):
+        load_dataset(tmp_path / "processed")
+
+
+def test_a_table_is_called_by_its_name_and_not_by_its_folder(tmp_path):
+    pytest.importorskip("pyarrow")
+    write(tmp_path / "labels.data", b"1.5,2,p\n2.5,3,q\n" * 20)
+    assert load_dataset(tmp_path / "labels.data", label="-1").name == "labels"
 
 
 def test_a_cut_off_gzip_is_called_that(tmp_path):
@@ -560,6 +641,8 @@ def test_each_form_trains_the_same_network(tmp_path):
 
 def test_the_command_says_what_it_took(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # Drawing takes longer than all else here.
+    monkeypatch.setattr("xpnet.cli.training.draw_pictures", lambda *arguments: True)
     pack(tmp_path / "mine.zip", write_files(tmp_path / "d"))
     quick = ["--epochs", "1", "--hidden", "4", "--backend", "numpy"]
     told = CliRunner().invoke(main, ["train", "mine.zip", *quick])

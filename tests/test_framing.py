@@ -74,10 +74,22 @@ def anywhere():
         np.full((10, 8, 8), np.nan),
         np.zeros((10, 64)),
         RNG.random((10, 8, 8, 3)),
+        np.stack([pictures("box")] * 3, axis=3),
         RNG.random((10, 2, 2)),
         np.concatenate([np.zeros((50, SIDE, SIDE)), pictures("box", n=50)]),
     ],
-    ids=["noise", "bytes", "anywhere", "empty", "none", "rows", "colour", "tiny", "half empty"],
+    ids=[
+        "noise",
+        "bytes",
+        "anywhere",
+        "empty",
+        "none",
+        "rows",
+        "colour",
+        "figures in colour",
+        "tiny",
+        "half empty",
+    ],
 )
 def test_where_there_is_no_rule_there_is_none(x):
     assert measure_framing(x, 255.0) is None
@@ -131,6 +143,16 @@ def test_fit_measures_arrays_and_takes_that_of_a_data_set():
     assert trained((X / 255, Y)).framing == expected
     assert trained(Dataset("crosses", Split(X, Y), None, n_classes=3)).framing == expected
     assert trained((X.reshape(200, -1), Y)).framing is None
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_an_axis_of_one_colour_changes_nothing(axis, tmp_path, training_backend):
+    expected, x = measure_framing(X, 255.0), np.expand_dims(X, axis)
+    assert measure_framing(x, 255.0) == expected
+    network = trained((training_backend.asarray(x), Y), backend=training_backend)
+    assert network.framing == expected
+    network.save(tmp_path / "a")
+    assert xpnet.load(tmp_path / "a", backend="numpy").framing == expected
 
 
 def test_it_is_measured_where_the_samples_live(training_backend):

@@ -247,6 +247,15 @@ def test_content_that_is_not_known_is_refused(places):
         load_dataset("fashion-mnist", data_dir=places)
 
 
+@pytest.mark.parametrize("name", ["kmnist", "emnist-letters"])
+def test_labels_of_more_classes_are_not_those_of_the_name(places, name):
+    row = KNOWN[name]
+    labels = published(row, places)[1]
+    write_idx(places / f"{row.files[1]}.gz", np.full(len(labels), 99, np.uint8))
+    with pytest.raises(DataError, match=rf"labels go up to 9[89], and {name} has \d\d classes"):
+        load_dataset(name, data_dir=places)
+
+
 # -- downloading ----------------------------------------------------------------------------------
 
 

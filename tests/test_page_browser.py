@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -56,29 +57,56 @@ def server():
         yield running
 
 
-@pytest.fixture
-def open_page(chromium):
-    """Opens the page of a server, and looks at the end whether anything went wrong on it."""
-    contexts, wrong = [], []
+@pytest.fixture(scope="module")
+def window(chromium):
+    """A page for each kind of screen: to open one takes longer than most of what is done there."""
+    kept, wrong, now = {}, [], {"url": "", "may_fail": False}
 
-    def opened(server, viewport=WIDE, *, may_fail=False, **options):
-        context = chromium.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-        page = context.new_page()
+    def watch(page):
         # A request that fails is told there by the browser itself.
-        if not may_fail:
-            page.on("console", lambda said: wrong.append(f"{said.type}: {said.text}"))
+        page.on("console", lambda said: now["may_fail"]
+                or wrong.append(f"{said.type}: {said.text}"))  # fmt: skip
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith((server.url, "blob:"))
+        page.on("request", lambda asked: asked.url.startswith((now["url"], "blob:", "about:"))
                 or wrong.append(f"asks {asked.url}"))  # fmt: skip
+
+    def page_of(**screen):
+        key = repr(sorted(screen.items()))
+        if key not in kept:
+            context = chromium.new_context(viewport=WIDE, **screen)
+            context.set_default_timeout(20_000)
+            kept[key] = context.new_page()
+            watch(kept[key])
+        return kept[key]
+
+    yield page_of, wrong, now
+    for page in kept.values():
+        page.context.close()
+
+
+@pytest.fixture
+def open_page(window):
+    """Opens the page of a server, and looks at the end whether anything went wrong on it."""
+    page_of, wrong, now = window
+    used = []
+    wrong.clear()
+
+    def opened(server, viewport=WIDE, *, may_fail=False, color_scheme="light", **screen):
+        page = page_of(**screen)
+        used.append(page)
+        now.update(url=server.url, may_fail=may_fail)
+        page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme, forced_colors="none")
         page.goto(server.url)
-        page.get_by_text("The field is blank").first.wait_for()
+        note = "() => document.querySelector('#note').innerText.startsWith('The field is blank')"
+        assert comes_true(page, note)
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in used:
+        page.unroute_all(behavior="ignoreErrors")
+        if now["may_fail"]:
+            page.goto("about:blank")  # so that it asks no more
     assert not wrong
 
 
@@ -88,7 +116,7 @@ def draw(page, *lines, press=True, lift=True):
     for points in lines:
         for i, (x, y) in enumerate(points):
             at = (box["x"] + x * box["width"], box["y"] + y * box["height"])
-            page.mouse.move(*at, steps=8 if i else 1)
+            page.mouse.move(*at)
             if i == 0 and press:
                 page.mouse.down()
         if lift:
@@ -109,12 +137,31 @@ def painted(page):
     return page.evaluate(count)
 
 
+def comes_true(page, holds, arg=None):
+    """Whether a function of the page comes true: looked at with each picture of the screen.
+
+    Playwright's own `wait_for_function` evaluates a text in the page, which that forbids.
+    """
+    look = """const look = () => holds(arg) || performance.now() > end
+        ? done(holds(arg)) : requestAnimationFrame(look);"""
+    return page.evaluate(
+        f"""(arg) => new Promise((done) => {{
+            const holds = {holds}, end = performance.now() + 20000;
+            {look}
+            look();
+        }})""",
+        arg,
+    )
+
+
 def is_answered(page, text):
     """Wait until what is drawn is answered, and so."""
-    from playwright.sync_api import expect
-
-    expect(page.locator("#answers")).to_have_attribute("aria-busy", "false")
-    expect(page.locator("#answer")).to_have_text(re.compile(text))
+    answered = """(text) => {
+        const [whole, answer] = ["#answers", "#answer"].map((id) => document.querySelector(id));
+        return whole.getAttribute("aria-busy") === "false"
+            && new RegExp(text).test(answer.innerText.replace(/\\s+/g, " ").trim());
+    }"""
+    assert comes_true(page, answered, text), page.locator("#answers").inner_text()
 
 
 def until(page, holds):
@@ -230,6 +277,28 @@ def test_a_pen_that_is_pressed_harder_draws_thicker(server, open_page):
     assert inked[1] > 1.5 * inked[0] > 0
 
 
+def test_what_is_drawn_beyond_the_field_is_no_ink(server, open_page, monkeypatch):
+    """Nor does a line go along the edge, while the pointer is outside."""
+    page, sent = open_page(server), []
+    answer = server.answers.answer
+    monkeypatch.setattr(
+        server.answers, "answer", lambda drawing: sent.append(drawing) or answer(drawing)
+    )
+    page.get_by_label("Thickness").fill("16")
+    draw(page, [(0.5, 0.5), (1.2, 0.5)])
+    straight = painted(page)
+    page.get_by_role("button", name="Clear").click()
+    draw(page, [(0.5, 0.5), (1.2, 0.5), (1.2, 1.1), (0.5, 1.2)])
+    assert painted(page) == pytest.approx(straight, rel=0.01)
+    is_answered(page, "^")
+    until(page, lambda: sent)
+    height, width = server.answers.size
+    margin = server.answers.margin
+    drawing = np.frombuffer(sent[-1], np.uint8).reshape(height, width)
+    assert drawing[margin:-margin, -margin - 1].max() == 255
+    assert drawing[:, -margin:].max() == 0
+
+
 # -- what was drawn is taken back -----------------------------------------------------------------
 
 
@@ -321,6 +390,53 @@ def test_a_seven_is_drawn_with_the_keys(server, open_page):
     assert painted(page) == pytest.approx(drawn, rel=0.05)  # without the pen's cross
 
 
+def test_strokes_that_are_finished_are_painted_once(server, open_page):
+    """However many there are; and they are the same pixels as if all were painted anew."""
+    page = open_page(server)
+    page.evaluate("""() => {
+        for (let i = 0; i < 40; i += 1) {
+            penDown({ ...pointAt((i * 7 % 90) / 100, (i * 13 % 90) / 100), width: 5 });
+            penTo([{ ...pointAt((i * 11 % 97) / 100, (i * 17 % 97) / 100), width: 5 }]);
+            if (i % 10 === 0) greys();
+        }
+    }""")
+    same = """() => {
+        const painted = () => {
+            paintField();
+            return field.getContext("2d").getImageData(0, 0, field.width, field.height).data;
+        };
+        const all = () => JSON.stringify([greys(), Array.from(painted())]);
+        const kept = all();
+        finished.clear();
+        return all() === kept;
+    }"""
+    for _ in range(2):
+        assert page.evaluate(same)
+        page.keyboard.press("Control+z")
+    strokes = """() => {
+        const dots = [], { fill } = CanvasRenderingContext2D.prototype;
+        CanvasRenderingContext2D.prototype.fill = () => dots.push(1);  // one for each stroke
+        penDown(pointAt(0.5, 0.5));
+        for (let i = 0; i < 10; i += 1) greys();
+        CanvasRenderingContext2D.prototype.fill = fill;
+        return dots.length;
+    }"""
+    page.evaluate("greys()")
+    assert page.evaluate(strokes) == 10
+
+
+def test_a_key_that_is_held_down_is_pressed_once(server, open_page):
+    page = open_page(server)
+    page.locator("#field").focus()
+    for _ in range(3):
+        page.keyboard.down(" ")  # again without an up: as the system repeats it
+    page.keyboard.press("Shift+ArrowRight")
+    line = painted(page)
+    page.keyboard.up(" ")
+    page.keyboard.press("Control+Shift+z")  # brings back, elsewhere: here there is nothing to bring
+    assert painted(page) == line > 10
+
+
 def test_everything_is_reached_and_named(server, open_page):
     from playwright.sync_api import expect
 
@@ -385,9 +501,7 @@ def test_the_layers_are_shown_with_their_strongest_units(server, open_page):
         f"Hidden layer fc1, act1 48 units, {active} above zero"
     )
     captions = layers.first.locator(".unit").all_inner_texts()
-    assert [int(text.partition(":")[0]) for text in captions] == [
-        unit["number"] for unit in hidden["strongest"]
-    ]
+    assert captions == [f"unit {unit['number']}" for unit in hidden["strongest"]]
     colours = """(canvas) => new Set(new Uint32Array(canvas.getContext("2d")
         .getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
     for canvas in page.locator("#seen, .layer canvas").all():
@@ -439,7 +553,8 @@ def test_what_is_no_clear_figure_is_told_and_not_answered(server, open_page, mon
     page = open_page(server)
     draw(page, SEVEN)
     is_answered(page, "^7")
-    found = {"problem": "no clear figure", "seen": server.said[-1]["seen"]}
+    found = {key: server.said[-1][key] for key in ("server", "seen")}
+    found["problem"] = "no clear figure"
     monkeypatch.setattr(server.answers, "answer", lambda drawing: found)
     draw(page, [(0.1, 0.1), (0.9, 0.9)])
     expect(page.locator("#note")).to_have_text("no clear figure")
@@ -451,19 +566,79 @@ def test_what_is_no_clear_figure_is_told_and_not_answered(server, open_page, mon
 def test_a_server_that_is_gone_is_told_and_asked_again(server, open_page):
     from playwright.sync_api import expect
 
-    page = open_page(server, may_fail=True)
-    page.route("**/answer", lambda route: route.abort())
+    page, asked = open_page(server, may_fail=True), []
     draw(page, SEVEN)
-    expect(page.locator("#note")).to_have_text("No answer: is xpnet draw still running?")
+    is_answered(page, "^7")
+    page.route("**/answer", lambda route: (asked.append(route), route.abort()))
+    began = time.monotonic()
+    draw(page, [(0.2 + 0.05 * i, 0.9) for i in range(12)])
+    gone = "No answer: is xpnet draw still running?"
+    expect(page.locator("#note")).to_have_text(gone)
+    expect(page.locator("#answer")).to_have_text("")  # that of the drawing before is none now
+    expect(page.get_by_role("status")).to_have_text(gone)
+    assert page.locator("#answers").get_attribute("aria-busy") == "true"
+    # Each two seconds, however much is drawn.
+    assert len(asked) <= 2 + (time.monotonic() - began) / 2
     page.unroute("**/answer")
+    page.get_by_role("button", name="Undo").click()
     is_answered(page, "^7")
     assert page.locator("#note").inner_text() == ""
+
+
+def test_an_error_is_told_and_the_next_drawing_asked_about(server, open_page):
+    from playwright.sync_api import expect
+
+    page = open_page(server, may_fail=True)
     page.route(
         "**/answer",
         lambda route: route.fulfill(status=500, json={"error": "the network is tired"}),
     )
-    draw(page, SEVEN)
+    draw(page, SEVEN[:2])
     expect(page.locator("#note")).to_have_text("No answer: the network is tired")
+    page.unroute("**/answer")
+    draw(page, SEVEN[1:])
+    is_answered(page, "^7")
+
+
+def test_another_network_at_the_same_port_is_met(server, open_page):
+    """What was drawn is asked about again, where the field has the same size."""
+    from playwright.sync_api import expect
+    from test_page_answers import network
+
+    from xpnet.page import Answers
+
+    with served(digits_network(), "the first") as ours:
+        page = open_page(ours, may_fail=True)
+        draw(page, SEVEN)
+        is_answered(page, "^7")
+        other = network((8, 8), 3, classes=["ant", "bee", "cow"], framing=digits_network().framing)
+        ours.answers = Answers(other, "the second")
+        draw(page, [(0.2, 0.9), (0.8, 0.9)])
+        is_answered(page, "^(ant|bee|cow)")
+        assert page.title() == "Draw: the second"
+        assert painted(page) > 0
+        ours.answers = Answers(network((20, 40), 2), "the third")
+        draw(page, SEVEN)
+        expect(page.locator("#title")).to_have_text("the third")
+        is_blank(page)
+        draw(page, SEVEN)
+        is_answered(page, "^[01]")
+
+
+def test_an_answer_that_takes_long_is_seen_to(server, open_page, monkeypatch):
+    """That which is on the page fades, since it is that of another drawing."""
+    from playwright.sync_api import expect
+
+    page, gate = open_page(server), threading.Event()
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    answer = server.answers.answer
+    monkeypatch.setattr(server.answers, "answer", lambda drawing: gate.wait(60) and answer(drawing))
+    draw(page, [(0.2, 0.9), (0.8, 0.9)])
+    expect(page.locator(".verdict")).to_have_css("opacity", "0.4")
+    gate.set()
+    is_answered(page, r"^\d")
+    expect(page.locator(".verdict")).to_have_css("opacity", "1")
 
 
 # -- how it looks ---------------------------------------------------------------------------------
@@ -535,6 +710,17 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
+def test_what_colours_tell_is_told_where_colours_are_forced(server, open_page):
+    page = open_page(server)
+    page.emulate_media(forced_colors="active")
+    draw(page, SEVEN)
+    is_answered(page, "^7")
+    colour = "(element) => getComputedStyle(element).backgroundColor"
+    assert page.locator(".best .bar span").evaluate(colour) == "rgb(213, 94, 0)"
+    swatches = [swatch.evaluate(colour) for swatch in page.locator(".swatch").all()]
+    assert len(set(swatches)) == 3
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_its_text_can_be_read(server, open_page, scheme):
     page = open_page(server, color_scheme=scheme)
@@ -544,7 +730,8 @@ def test_its_text_can_be_read(server, open_page, scheme):
     for text, ground in [
         ("h1", "body"), ("header p", "body"), (".legend", "body"), (".thickness", "body"),
         ("#answer", ".answer"), ("#answer small", ".answer"), ("#outputs .value", ".answer"),
-        ("figcaption", ".answer"), (".unit", ".layer"), ("h3 small", ".layer"), ("#undo", "#undo"),
+        ("figcaption", ".answer"), (".unit", ".layer"), (".strength", ".layer"),
+        ("h3 small", ".layer"), ("#undo", "#undo"),
     ]:  # fmt: skip
         colour = page.locator(text).first.evaluate(f"{of}.color")
         behind = page.locator(ground).first.evaluate(f"{of}.backgroundColor")
@@ -565,7 +752,6 @@ def test_long_names_and_many_outputs_fit(open_page):
             assert page.locator("img").count() == 0  # names are texts, whatever is in them
             assert page.locator("#title").inner_text() == markup
             assert page.evaluate("() => document.documentElement.scrollWidth") <= viewport["width"]
-            page.close()
 
 
 def test_networks_of_labels_and_values_and_colours(open_page):
@@ -575,15 +761,31 @@ def test_networks_of_labels_and_values_and_colours(open_page):
         page = open_page(server)
         draw(page, SEVEN)
         is_answered(page, r"^(none|\d(, \d)*)$")
-        page.close()
     with served(network((12, 12), 2, "values")) as server:
         page = open_page(server)
         draw(page, SEVEN)
-        is_answered(page, "^$")
+        is_answered(page, r"^-?\d[\d.e-]*, -?\d[\d.e-]*$")
         shown = [float(text) for text in page.locator("#outputs .value").all_inner_texts()]
         values = [output["value"] for output in server.said[-1]["outputs"]]
         np.testing.assert_allclose(shown, values, rtol=0.01)
-        page.close()
+        np.testing.assert_allclose(
+            [float(text) for text in page.locator("#answer").inner_text().split(",")], shown
+        )
+    with served(network((12, 12), 1, "values")) as server:
+        page = open_page(server)
+        draw(page, SEVEN)
+        is_answered(page, r"^-?\d[\d.e-]*$")
+        (value,) = [output["value"] for output in server.said[-1]["outputs"]]
+        assert float(page.locator("#answer").inner_text()) == pytest.approx(value, rel=0.01)
+        assert not page.locator("#outputs").is_visible()  # a bar of one value says nothing
+        assert page.locator("h3").last.inner_text().startswith("Output fc2 1 unit, ")
+    with served(network((120, 10), 4)) as server:
+        page = open_page(server)
+        draw(page, SEVEN)
+        is_answered(page, r"^\d")
+        for box in boxes(page, "#field", "#seen", ".units canvas"):
+            assert 0 < box["height"] <= 600  # of a screen
+            assert box["height"] == pytest.approx(12 * box["width"], rel=0.1)
     with served(network((20, 40, 3), 4)) as server:
         page = open_page(server)
         draw(page, SEVEN)
@@ -591,4 +793,3 @@ def test_networks_of_labels_and_values_and_colours(open_page):
         field, unit = boxes(page, "#field", ".units canvas")
         assert field["width"] == pytest.approx(2 * field["height"], rel=0.03)
         assert unit["width"] == pytest.approx(2 * unit["height"], rel=0.05)
-        page.close()

@@ -20,7 +20,7 @@ import xpnet
 from xpnet import page
 from xpnet.cli import main
 from xpnet.errors import AddressError, DataError
-from xpnet.page import Answers, PageServer
+from xpnet.page import Answers, PageServer, serving
 from xpnet.page import server as server_module
 
 pytestmark = [pytest.mark.installed, pytest.mark.libraries]
@@ -217,7 +217,7 @@ def test_methods_and_versions_that_there_are_not(server, seven):
         b"a b c d",
     ):
         reply = raw(server, line + b"\r\nHost: localhost\r\n\r\n")
-        assert b" 200 " not in reply.partition(b"\r\n")[0]
+        assert re.match(rb"HTTP/1.0 [45]\d\d ", reply)  # also to what names no version
     assert raw(server, b"", end=True) == raw(server, b"\r\n\r\n", end=True) == b""
     assert still_answers(server, seven)
 
@@ -267,10 +267,14 @@ def test_a_length_that_is_none(server, seven, length):
     assert still_answers(server, seven)
 
 
-def test_a_body_without_a_length(server):
-    headers = {**PICTURE, "Transfer-Encoding": "chunked"}
-    status, _, _ = ask(server, "POST", "/answer", iter([b"abc"]), headers, encode_chunked=True)
+@pytest.mark.parametrize("more", [{}, {"Content-Length": "112896"}], ids=["alone", "with-a-length"])
+def test_a_body_in_chunks(server, more):
+    headers = {**PICTURE, "Transfer-Encoding": "chunked", **more}
+    status, _, content = ask(
+        server, "POST", "/answer", iter([b"abc"]), headers, encode_chunked=True
+    )
     assert status == 411
+    assert "no Transfer-Encoding" in json.loads(content)["error"]
 
 
 def test_a_body_of_which_terabytes_are_promised_is_not_waited_for(server, seven):
@@ -362,6 +366,13 @@ def test_an_error_of_the_network_is_a_reply(server, seven, monkeypatch, caplog):
         patched.setattr(server.answers, "answer", refuse)
         status, _, content = ask(server, "POST", "/answer", seven, PICTURE)
         assert (status, json.loads(content)["error"][:15]) == (422, "the network giv")
+
+        def lost(drawing):
+            raise FileNotFoundError("no such file: kernel.cu")  # which is no broken connection
+
+        patched.setattr(server.answers, "answer", lost)
+        status, _, content = ask(server, "POST", "/answer", seven, PICTURE)
+        assert (status, "kernel.cu" in json.loads(content)["error"]) == (500, True)
     assert still_answers(server, seven)
 
 
@@ -377,6 +388,9 @@ def test_it_is_reached_from_this_machine_alone_unless_others_are_let_in():
     with PageServer(answers, "0.0.0.0") as server:
         assert not server.is_local
         assert urlsplit(server.url).hostname == "127.0.0.1"
+        others = urlsplit(server.url_for_others)
+        assert others.port == server.server_port
+        assert server.is_named(others.netloc)
         assert server.is_named("192.0.2.1:80")
         assert server.is_named(socket.gethostname())
         assert not server.is_named("evil.example")
@@ -400,8 +414,13 @@ def test_an_address_that_cannot_be_used():
         port = server.server_port
     with PageServer(answers, port=port) as again:  # free again at once
         assert again.server_port == port
-    for host in ("no-such-host.invalid", "192.0.2.1", "a" * 300, "\ud800"):
-        with pytest.raises(AddressError):
+    for host, why in [
+        ("no-such-host.invalid", "no host that is known"),
+        ("203.0.113.1", "another machine's"),
+        ("a" * 300, "no host that is known"),
+        ("\ud800", "no host that is known"),
+    ]:
+        with pytest.raises(AddressError, match=why):
             PageServer(answers, host)
     for port in (-1, 70_000, "80"):
         with pytest.raises(ValueError, match="port must be an integer from 0 to 65535"):
@@ -441,7 +460,7 @@ def test_the_command_opens_a_browser_where_there_is_one(model, monkeypatch, disp
     for name in ("WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DISPLAY", display)
-    monkeypatch.setattr(server_module.webbrowser, "open", lambda url: tried.set())
+    monkeypatch.setattr(serving.webbrowser, "open", lambda url: tried.set())
     monkeypatch.setattr(PageServer, "serve_forever", serve)
     code, output = xp("draw", model, "--backend", "numpy", *flags)
     assert code == 0
@@ -502,4 +521,35 @@ def test_serve_is_the_same_from_python(monkeypatch):
     monkeypatch.setattr(PageServer, "serve_forever", lambda server: None)
     page.serve(digits_network(), host="0.0.0.0", browser=False, say=said.append)
     assert said[0].startswith("draw on http://127.0.0.1:")
-    assert said[1].startswith("all who reach this machine can open it too")
+    assert re.match(r"all who reach this machine can open it too: http://\S+:\d+/$", said[1])
+
+
+def test_control_c_ends_it_as_soon_as_its_address_is_said():
+    def say(line):
+        raise KeyboardInterrupt
+
+    try:
+        page.serve(digits_network(), browser=False, say=say)
+    except KeyboardInterrupt:  # which would end all tests
+        pytest.fail("it went on")
+
+
+def test_a_browser_that_cannot_be_opened_is_none(monkeypatch):
+    """Such as one that BROWSER names with a quotation mark too many."""
+    before, tried, wrong = set(threading.enumerate()), [], []
+
+    def fail(url):
+        tried.append(url)
+        raise ValueError("No closing quotation")
+
+    def serve_forever(server):
+        for thread in set(threading.enumerate()) - before:
+            thread.join(20)
+
+    monkeypatch.setenv("BROWSER", "'browser %s")
+    monkeypatch.setattr(threading, "excepthook", wrong.append)
+    monkeypatch.setattr(serving.webbrowser, "open", fail)
+    monkeypatch.setattr(PageServer, "serve_forever", serve_forever)
+    page.serve(digits_network(), say=lambda line: None)
+    assert len(tried) == 1
+    assert not wrong

@@ -1,6 +1,8 @@
 """A network asked about pictures in files, from Python and from the command line."""
 
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,10 +214,21 @@ def test_integers_and_values_and_labels(data, photo):
     assert np.shape(one.predict_pictures(path)[0].prediction) == ()
 
 
+@pytest.mark.parametrize("axis", [1, 3])
+def test_samples_with_an_axis_of_one_colour(data, network, photo, axis):
+    x, y = data
+    made = fit(mlp(400, 32, 3), (np.expand_dims(x, axis), y), epochs=15, backend="numpy")
+    for name in NAMES:
+        path = photo(name)
+        (found,), (expected,) = (each.predict_pictures(path) for each in (made, network))
+        assert (found.prediction, found.box) == (name, expected.box)
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+
+
 def test_a_network_that_takes_no_pictures(data, photo):
     x, y = data
     rows = fit(mlp(400, 3), (x.reshape(len(x), -1), y), epochs=1, backend="numpy")
-    with pytest.raises(DataError, match="not pictures of one grey value"):
+    with pytest.raises(DataError, match="not pictures in grey or in three colours"):
         rows.predict_pictures(photo("seven"))
 
 
@@ -258,6 +271,8 @@ def test_several_are_said_with_their_boxes(network, saved, tmp_path):
         assert line.startswith(f"{path}: {answer.prediction}  (")
         assert line.endswith(f"at {left},{top} to {right},{bottom}")
     assert "--several" in predict(saved, path, "--several", "--as-is", code=2).stderr
+    shown = predict(saved, path, "--several", "--show").stdout
+    assert (shown.count("the picture"), shown.count("as the network sees it")) == (1, len(answers))
 
 
 @pytest.mark.parametrize("option", ["--invert", "--no-invert"])
@@ -326,8 +341,27 @@ def test_a_sheet_that_cannot_be_drawn_is_refused_before_the_work(
     assert "pip install 'xpnet[plot]'" in found.stderr
     assert not found.stdout
     monkeypatch.undo()
-    found = predict(saved, photo("seven"), "--out", tmp_path / "none" / "a.png", code=1)
-    assert "seven" in found.stdout
+    found = predict(saved, photo("seven"), "--out", tmp_path / "none" / "a.png", code=2)
+    assert "the folder is not there" in found.stderr
+    assert not found.stdout
+
+
+@pytest.mark.parametrize("out", ["sheet.jpg", "sheet.csv", "sheet.pdf"])
+def test_a_sheet_of_another_form_is_refused(saved, photo, tmp_path, out):
+    found = predict(saved, photo("seven"), "--out", tmp_path / out, code=2)
+    assert "give a name that ends in .png" in " ".join(found.stderr.split())
+    assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("name", ["seven.png", "./seven.png", "link.png"])
+def test_a_sheet_is_not_written_over_a_picture(saved, photo, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    before = photo("seven", "seven.png").read_bytes()
+    if name == "link.png":
+        Path("link.png").hardlink_to("seven.png")
+    found = predict(saved, "seven.png", "--out", name, code=2)
+    assert "is read by this command; give another name" in " ".join(found.stderr.split())
+    assert Path("seven.png").read_bytes() == before
 
 
 def test_without_scipy_pictures_are_fitted_as_they_are(saved, photo, monkeypatch):
@@ -346,3 +380,10 @@ def test_the_framing_of_a_data_set_is_that_of_its_network(data, photo):
     made = Dataset("figures", Split(x, numbers), None, n_classes=3)
     assert fit(mlp(400, 3), made, epochs=1, backend="numpy").framing == made.framing
     assert made.framing.box[0] == 14
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX: pipes")
+def test_a_pipe_is_not_waited_for(saved, tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    found = predict(saved, tmp_path / "x.png", code=1).stderr
+    assert "x.png: cannot be read as a picture (it is a pipe or a device, and no file)" in found

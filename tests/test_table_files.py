@@ -157,9 +157,56 @@ def test_what_is_no_arff(tmp_path, content):
         load_table(write(tmp_path / "x.arff", content))
 
 
-def test_sparse_arff_is_refused_with_a_way_out(tmp_path):
-    with pytest.raises(DataError, match="SparseToNonSparse"):
-        load_table(write(tmp_path / "x.arff", ARFF + "{1 3, 3 ja}\n"))
+SPARSE = """@relation x
+@attribute a real
+@attribute 'b c' {none, 'o, n\\'e', many}
+@attribute d integer
+@attribute class {p, q}
+@data
+"""
+
+
+def test_sparse_arff_is_as_the_dense_one(tmp_path):
+    """Weka's book: of what a row does not name, a number is 0 and a category is the first."""
+    rows = [
+        (i % 7 - 1.5, ("none", r"'o, n\'e'", "many")[i % 3], i % 4, "pq"[i % 2]) for i in range(60)
+    ]
+    omitted = (0, "none", 0, "p")
+    sparse = "".join(
+        "{" + ", ".join(f"{i} {v}" for i, v in enumerate(row) if v != omitted[i]) + "}\n"
+        for row in rows
+    )
+    dense = "".join(",".join(map(str, row)) + "\n" for row in rows)
+    expected = load_table(write(tmp_path / "dense.arff", SPARSE + dense))
+    for encoding in ("utf-8", "utf-16"):
+        data = load_table(write(tmp_path / "sparse.arff", (SPARSE + sparse).encode(encoding)))
+        assert data.table == expected.table
+        np.testing.assert_array_equal(data.train.images, expected.train.images)
+        np.testing.assert_array_equal(data.test.labels, expected.test.labels)
+    categories = data.table.columns[1].categories
+    assert categories == ("many", "none", "o, n'e")
+
+
+def test_sparse_arff_of_pixels(tmp_path):
+    images, labels = digits()
+    head = "".join(f"@attribute pixel{i} real\n" for i in range(64))
+    head += f"@attribute class {{{','.join(map(str, range(10)))}}}\n@data\n"
+    rows = (
+        ",".join(f"{i} {v}" for i, v in enumerate([*image.reshape(-1).tolist(), label]) if v)
+        for image, label in zip(images, labels.tolist(), strict=True)
+    )
+    data = load_table(write(tmp_path / "x.arff", head + "".join(f"{{{row}}}\n" for row in rows)))
+    np.testing.assert_array_equal(data.train.images, images)
+    np.testing.assert_array_equal(data.train.labels, labels)
+
+
+@pytest.mark.parametrize("row", ["{0 1, 9 2}", "{0 1, x 2}", "0,none,0,p", "{0 1"])
+@pytest.mark.parametrize("place", [0, 70])
+def test_rows_that_are_no_sparse_arff(tmp_path, row, place):
+    rows = ["{0 1, 3 q}", "{0 2}"] * 60
+    rows[place + 1] = row
+    with pytest.raises(DataError, match=r"cannot be read as .*a row"):
+        load_table(write(tmp_path / "x.arff", SPARSE + "\n".join(rows)))
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow", ".parquet.gz"])
@@ -252,6 +299,17 @@ def test_the_label_is_what_the_other_table_has_not(tmp_path):
     assert len(data.test) == 12  # a fifth of the rows, since the other table tests nothing
 
 
+def test_a_parquet_file_that_fills_the_memory(tmp_path, monkeypatch):
+    from pyarrow import parquet
+
+    table = arrow.table({"a": np.zeros(100_000), "label": np.arange(100_000) % 2})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    monkeypatch.setattr("xpnet.data.tables.reading._SMALL", 1 << 16)
+    monkeypatch.setattr("xpnet.data.tables.reading._MOST_EXPANSION", 2)
+    with pytest.raises(DataError, match="100,000 rows of 2 columns, 1,600,000 bytes in memory"):
+        load_dataset(tmp_path / "x.parquet")
+
+
 # -- pixels ---------------------------------------------------------------------------------------
 
 
@@ -323,6 +381,26 @@ def test_the_label_of_pixels_by_its_name_and_as_text(tmp_path):
     np.testing.assert_array_equal(data.train.labels, labels)
 
 
+def test_pixels_with_holes(tmp_path):
+    """A picture without a label is left out; without a pixel they are columns as any others."""
+    images, labels = digits()
+    lines = pixel_table(images, labels, header=True).splitlines()
+    first, _, rest = lines[100].partition(",")
+    path = write(tmp_path / "d.csv", "\n".join([*lines[:100], f",{rest}", *lines[101:]]))
+    data = load_dataset(path, test=path)
+    np.testing.assert_array_equal(data.train.images, np.delete(images, 99, axis=0))
+    np.testing.assert_array_equal(data.test.labels, np.delete(labels, 99))
+    assert "left out, without the label label: 1 row" in data.notes
+    assert "test: left out, without the label label: 1 row" in data.notes
+    hole = f"{first},{rest.replace('0', '', 1)}"
+    data = load_dataset(write(path, "\n".join([*lines[:100], hole, *lines[101:]])))
+    assert data.table is not None
+    assert any(note.startswith("no pixels, as the first rows are") for note in data.notes)
+    write(path, "\n".join([lines[0], *(f",{line.partition(',')[2]}" for line in lines[1:])]))
+    with pytest.raises(DataError, match="the label label is missing in all rows"):
+        load_dataset(path)
+
+
 def test_few_columns_of_numbers_are_no_pixels(tmp_path):
     lines = ["a,b,c,d,y", *(f"{i % 5},{i % 3},{i % 7},{i % 11},{i % 2}" for i in range(50))]
     assert load_table(write(tmp_path / "a.csv", "\n".join(lines))).table is not None
@@ -376,5 +454,5 @@ def test_pictures_that_cannot_be_read(tmp_path):
     pytest.importorskip("PIL.Image")
     frame = arrow.table({"image": [b"no picture"], "label": [1]})
     parquet.write_table(frame, tmp_path / "d.parquet")
-    with pytest.raises(DataError, match="the picture in row 1 cannot be read"):
+    with pytest.raises(DataError, match="the picture in row 1: cannot be read as a picture"):
         load_dataset(tmp_path / "d.parquet")

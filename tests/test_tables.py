@@ -7,6 +7,7 @@ import pytest
 
 from xpnet import fit, load, mlp
 from xpnet.data import TablePreparation, table_dataset
+from xpnet.data.tables.arrow import table_of
 from xpnet.errors import CheckpointError, DataError, DataWarning
 from xpnet.losses import binary_cross_entropy, mean_squared_error
 
@@ -196,7 +197,8 @@ def test_a_frame_of_any_library(library):
     new = as_frame(library, without(some(people(seed=1), slice(0, 9)), "class"))
     with pytest.warns(DataWarning, match="missing in 'age'"):
         probabilities = network.predict_proba(new)
-    predicted = network.predict(new)
+    with pytest.warns(DataWarning, match="predict: .* missing in 'age'"):
+        predicted = network.predict(new)
     names = np.asarray(["poor", "rich"])
     assert predicted.tolist() == names[probabilities.argmax(axis=1)].tolist()
 
@@ -242,6 +244,8 @@ def test_categories_that_are_new_are_said():
     network = trained(table_dataset({"c": ["a", "b"] * 9, "y": [0, 1] * 9}, label="y", test=None))
     with pytest.warns(DataWarning, match="2 in 'c' of categories .*: 'neu', 'x'"):
         network.predict_proba({"c": ["a", "x", "neu"]})
+    with pytest.warns(DataWarning, match="predict: 1 in 'c' of .*: 'x'; not looked at, .*'d'"):
+        network.predict({"c": ["x"], "d": [1]})
     answers = network.predict_table({"c": ["x"]})
     outputs = network.predict_proba(np.zeros((1, 2), dtype=np.float32))
     np.testing.assert_allclose(answers.probabilities, outputs, rtol=1e-6)
@@ -398,6 +402,26 @@ def test_a_description_in_a_file_is_not_believed(tmp_path, path, value):
 def test_what_is_no_table_to_learn_from(table, options, message):
     with pytest.raises(DataError, match=message):
         table_dataset(table, **{"test": None, **options})
+
+
+def test_what_a_frame_of_pandas_may_be():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({0: [1.5, 2, 3, 4] * 5, 1: list("pq") * 10})
+    assert table_dataset(frame, label=1).table.label.name == "1"
+    with pytest.raises(DataError, match=r"a table has columns by their names"):
+        table_dataset(frame[0], label=1)
+    frame[2] = pandas.cut(frame[0], 3)  # intervals
+    with pytest.raises(DataError, match=r"column '2' is of the type .*interval.*: leave it out"):
+        table_dataset(frame, label=1)
+    with pytest.raises(DataError, match=r"each of numbers, texts, Booleans or dates alone"):
+        table_dataset(pandas.DataFrame({"a": [1, "x"], "label": [0, 1]}), label="label")
+
+
+def test_a_boolean_is_true_or_false():
+    data = table_dataset({"b": [True, False] * 9, "y": [0, 1] * 9}, label="y", test=None)
+    rows, said = data.table.rows("x", table_of({"b": [1, 7, 0]}, "x"))
+    assert said == ["'b' is of Booleans, and '7' is none", "1 missing in 'b'"]
+    np.testing.assert_allclose(rows[:, 0], [1, 0, -1], atol=1e-6)
 
 
 def test_fractions_have_their_range():

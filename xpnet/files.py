@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,6 +65,13 @@ def is_device(path: Path) -> bool:
     except (OSError, ValueError):  # not there, a link to nowhere, or a name that cannot be
         return False
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+
+
+def is_one_of(path: Path, others: Iterable[Path]) -> bool:
+    """Whether a path is that of one of other files, be it by another name, such as a link."""
+    # os.path: unlike Path's methods it is silent about names that cannot be.
+    there = [other for other in others if os.path.exists(other)]  # noqa: PTH110
+    return os.path.exists(path) and any(os.path.samefile(path, other) for other in there)  # noqa: PTH110, PTH121
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

@@ -74,13 +74,12 @@ def plot_answers(answers: Sequence[Answer], said: Sequence[str], *, title: str =
 def _draw_card(axes: "Axes", card: list[tuple[Answer, str]], left: float, top: float) -> None:
     """A picture on the left, and on the right what was seen: of one figure or of several."""
     path = card[0][0].path
-    picture = open_picture(path)
+    picture = open_picture(path, colour=card[0][0].prepared.sample.ndim == 3)
     height, width = picture.size
     scale = 1 / max(height, width)
     x, y = left + (1 - scale * width) / 2, top + (1 - scale * height) / 2
     extent = x, x + scale * width, y + scale * height, y
-    axes.imshow(picture.grey, "gray", vmin=0, extent=extent,
-                vmax=255 if picture.grey.dtype.itemsize == 1 else 65535)  # fmt: skip
+    axes.imshow(picture.in_bytes, "gray", vmin=0, vmax=255, extent=extent)
     _text(axes, x, y - 0.03, _short(Path(path).name, 30), size=6.5)
     side = math.ceil(math.sqrt(min(len(card), _MOST_SEEN)))
     for i, (answer, said) in enumerate(card):
@@ -96,7 +95,7 @@ def _draw_card(axes: "Axes", card: list[tuple[Answer, str]], left: float, top: f
             _text(axes, at_x, at_y + 0.5, textwrap.fill(said, 28), size=6.5, color=_MARK)
             continue
         seen = answer.prepared.sample
-        fit = shown / max(seen.shape)
+        fit = shown / max(seen.shape[:2])
         box = at_x, at_x + fit * seen.shape[1], at_y + fit * seen.shape[0], at_y
         axes.imshow(seen, "gray", vmin=0, vmax=1, interpolation="nearest", extent=box)
         words = said if len(card) == 1 else f"{i + 1}: {said.partition('  ')[0]}"

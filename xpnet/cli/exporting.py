@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from xpnet.backends import DTYPES, open_backend
+from xpnet.cli.outputs import check_place
 from xpnet.cli.streams import tell
 from xpnet.cli.types import FILE, Words
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import ExportError, RunError, counted, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.export.layers import checked_dtype, host_arrays
-from xpnet.files import is_device, write_atomically, writing
+from xpnet.files import is_device, is_one_of, write_atomically, writing
 from xpnet.network import Network, load
 from xpnet.suggestions import did_you_mean
 
@@ -139,17 +140,11 @@ def _format_to_write(file: Path) -> str:
 
 def _check_file(run: Path, file: Path, force: bool) -> None:
     """Find out before the work, and not after it, that the file cannot be written."""
-    # os.path: unlike Path's methods it is silent about names that cannot be.
-    if not os.path.isdir(file.absolute().parent):  # noqa: PTH112
-        raise click.UsageError(f"{file}: the folder is not there")
-    if os.path.isdir(file):  # noqa: PTH112
-        raise click.UsageError(f"{file}: is a folder")
+    check_place(file)
     if not os.path.lexists(file) or is_device(file):
         return
     sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]
-    # Of a link to nowhere there is nothing to compare.
-    there = [path for path in (file, *sources) if os.path.exists(path)]  # noqa: PTH110
-    if file in there and any(os.path.samefile(path, file) for path in there[1:]):  # noqa: PTH121
+    if is_one_of(file, sources):
         raise click.UsageError(f"{file}: is the network itself; give another name")
     if not force:
         raise RunError(f"{file}: is there already; give another name, or --force to replace it")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +13,12 @@ import click
 from xpnet.backends import BACKENDS, DTYPES, backend_class, open_backend, probe_backends
 from xpnet.cli.help import SectionedCommand
 from xpnet.cli.options import given_options, run_option, run_options, sizes, usage_errors
+from xpnet.cli.outputs import check_drawing, check_place
 from xpnet.cli.streams import show
 from xpnet.cli.types import FILE, Words
 from xpnet.data import load_dataset
 from xpnet.distributed.mpi import probe_mpi
 from xpnet.distributed.reduction import SHARDS
-from xpnet.drawing import figure_class
 from xpnet.errors import readable
 from xpnet.files import write_atomically, writing
 from xpnet.runs.config import RunConfig
@@ -93,9 +92,10 @@ def parity(
         raise click.UsageError("--plot draws backends: leave it out with --ranks")
     if ranks is None and n_shards is not None:
         raise click.UsageError("--shards is for --ranks: give such as --ranks 1,2,4")
-    _check_folders(json_file, plot_file)
+    for file in filter(None, (json_file, plot_file)):
+        check_place(file)
     if plot_file is not None:
-        _check_plots()
+        check_drawing(plot_file, "--plot")
     opened = []
     for name in filter(None, (part.strip() for part in names.split(","))):
         with usage_errors("--backends"):
@@ -167,7 +167,8 @@ def conformance(
         show("arrays:    " + ", ".join(needed_operators()))
         show("dtypes:    " + ", ".join(needed_dtypes()))
         return
-    _check_folders(json_file)
+    if json_file is not None:
+        check_place(json_file)
     if namespace is None:
         raise click.UsageError("give a NAMESPACE, such as array_api_strict or dask.array")
     with _current_folder():
@@ -195,25 +196,6 @@ def _current_folder() -> Iterator[None]:
     finally:
         with suppress(ValueError):  # the module may do what it likes with the list
             sys.path.remove("")
-
-
-def _check_folders(*files: Path | None) -> None:
-    """Find out before the work, and not after it, that a file could not be written."""
-    for file in files:
-        if file is None:
-            continue
-        # os.path: unlike Path's methods it is silent about names that cannot be.
-        if os.path.isdir(file):  # noqa: PTH112
-            raise click.UsageError(f"{file}: is a folder")
-        if not os.path.isdir(file.absolute().parent):  # noqa: PTH112
-            raise click.UsageError(f"{file}: the folder is not there")
-
-
-def _check_plots() -> None:
-    try:
-        figure_class()
-    except ImportError as error:
-        raise click.BadParameter(str(error), param_hint="'--plot'") from error
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -80,17 +80,14 @@ def _load_data(
 ) -> tuple[Dataset, Split | None]:
     """The data set that is named, or the one that the run was trained on; and its test set.
 
-    A table that is named is prepared as that of the training was, and all of it is the test.
+    A table that is named is prepared as that of the training was, and all of it is the test, if it
+    has no part for it.
     """
     if dataset is not None:
         if network.table is None:
             data = load_dataset(dataset, data_dir=data_dir).numbered_by(network.class_names)
-            return data, data.test
-        if dataset in DATASETS or not is_table(dataset):
-            raise DataError(
-                f"{one_line(dataset)}: the network was trained on a table, and this is none: name "
-                f"a file that has its columns"
-            )
+            whole = dataset not in DATASETS and is_table(dataset)
+            return data, data.test or (data.train if whole else None)
         data = load_dataset(dataset, data_dir=data_dir, table=network.table, test_fraction=0)
         return data, data.test or data.train
     config = trained_on(run.parent if os.path.isfile(run) else run)  # noqa: PTH113

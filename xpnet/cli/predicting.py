@@ -1,19 +1,21 @@
 """The command that asks a network about pictures and tables: predict."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
 from xpnet.cli.asking import asked
+from xpnet.cli.outputs import check_drawing, check_not_read, check_place
 from xpnet.cli.streams import show, tell
 from xpnet.cli.tables import predict_tables
 from xpnet.cli.terminal import side_by_side
 from xpnet.cli.types import FILE
 from xpnet.data import fit_picture, is_table, read_picture
-from xpnet.data.pictures import check_picture_shape
+from xpnet.data.picture_shape import PictureShape
 from xpnet.data.prepared import brightness
-from xpnet.drawing import figure_class
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
 from xpnet.figures import save_figure
 from xpnet.network import Network, load
@@ -24,6 +26,24 @@ _MOST_SAID = 1000
 
 _NO_ANSWER = 5
 """The exit code where a picture has no clear figure, and there was no other mistake."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `xpnet predict` is asked, as it is typed."""
+
+    run: Path
+    files: tuple[Path, ...]
+    as_is: bool
+    invert: bool | None
+    several: bool
+    shown: bool
+    out: Path | None
+
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether an option is given that there is for pictures alone."""
+        return self.as_is or self.several or self.shown or self.invert is not None
 
 
 @click.command()
@@ -43,61 +63,49 @@ _NO_ANSWER = 5
     help="Draw the pictures, and what the network saw of them (.png); or write the table of "
     "predictions for tables here (.csv, .parquet).",
 )
-def predict(
-    run: Path,
-    files: tuple[Path, ...],
-    as_is: bool,
-    invert: bool | None,
-    several: bool,
-    shown: bool,
-    out: Path | None,
-) -> None:
+def predict(**given: Any) -> None:
     """Say what the network of RUN sees in each picture, or gives for each row of a table.
 
     Pictures (PNG, JPEG, GIF, BMP, PPM, WebP, TIFF) may be of any size: a figure is found, and
-    prepared as those that the network was trained on. Of a network of several labels those are said
-    that hold, of one that gives values the values.
+    prepared as those that the network was trained on; a network for colours is given the whole
+    picture. Of a network of several labels those are said that hold, of one that gives values the
+    values.
 
     A table (CSV, Parquet, Arrow, Feather, ARFF) is answered by a table, with the prediction for
     each row and the probabilities of the classes: CSV, or the file that --out names.
     """
-    if as_is and several:
+    request = Request(**given)
+    if request.as_is and request.several:
         raise click.UsageError("--as-is takes the whole picture: leave out --several")
-    tables = [path for path in files if is_table(path)]
-    if tables and len(tables) < len(files):
-        other = next(path for path in files if path not in tables)
+    tables = [path for path in request.files if is_table(path)]
+    if tables and len(tables) < len(request.files):
+        other = next(path for path in request.files if path not in tables)
         raise click.UsageError(
             f"give tables or pictures, not both: {readable(str(other))} is no table"
         )
-    if out is not None and not tables:
-        _check_matplotlib()
-    network = load(run)
-    if tables or network.table is not None:
-        if as_is or several or shown or invert is not None:
-            raise click.UsageError(
-                "--as-is, --invert, --several and --show are for pictures: leave them out"
-            )
-        with asked(run):
-            predict_tables(network, files, out)
+    if request.out is not None:
+        check_place(request.out)
+        check_not_read(request.out, (request.run, *request.files))
+    if request.out is not None and not tables:
+        check_drawing(request.out, "--out")
+    network = load(request.run)
+    if not tables and network.table is None:
+        _predict_pictures(network, request)
         return
-    _predict_pictures(run, network, files, as_is, invert, several, shown, out)
+    if request.is_of_pictures:
+        raise click.UsageError(
+            "--as-is, --invert, --several and --show are for pictures: leave them out"
+        )
+    with asked(request.run):
+        predict_tables(network, request.files, request.out)
 
 
-def _predict_pictures(
-    run: Path,
-    network: Network,
-    pictures: tuple[Path, ...],
-    as_is: bool,
-    invert: bool | None,
-    several: bool,
-    shown: bool,
-    out: Path | None,
-) -> None:
+def _predict_pictures(network: Network, request: Request) -> None:
     try:
-        check_picture_shape(network.sample_shape)
+        PictureShape.of(network.sample_shape)
     except DataError as error:
-        raise DataError(f"{run}: {error}") from error
-    if network.framing is None and not as_is:
+        raise DataError(f"{request.run}: {error}") from error
+    if network.framing is None and not request.as_is:
         tell(
             "the network does not say how figures lie in its pictures: the whole picture is "
             "fitted, as with --as-is",
@@ -105,21 +113,23 @@ def _predict_pictures(
         )
     answers: list[Answer] = []
     failed = False
-    for path in pictures:
+    for path in request.files:
         try:
-            with asked(run), np.errstate(all="ignore"):
-                found = network.predict_pictures(path, as_is=as_is, invert=invert, several=several)
+            with asked(request.run), np.errstate(all="ignore"):
+                found = network.predict_pictures(
+                    path, as_is=request.as_is, invert=request.invert, several=request.several
+                )
         except (DataError, RunError) as error:
             tell(f"error: {shortened(str(error))}", err=True)
             failed = True
             continue
         for answer in found:
-            _say(network, answer, several)
-            if shown:
-                show(_shown(answer))
+            _say(network, answer, request.several)
+            if request.shown:
+                show(_shown(answer, whole=answer is found[0]))
         answers += found
-    if out is not None and answers:
-        _draw(out, network, answers)
+    if request.out is not None and answers:
+        _draw(request.out, network, answers)
     if failed:
         raise SystemExit(1)
     if any(answer.problem for answer in answers):
@@ -160,25 +170,14 @@ def _called(network: Network, number: int) -> str:
     return str(number) if network.names is None else one_line(network.names[number])
 
 
-def _shown(answer: Answer) -> str:
-    """The whole picture beside what the network saw, in characters."""
+def _shown(answer: Answer, *, whole: bool) -> str:
+    """What the network saw, in characters; of the first answer beside the whole picture."""
     seen = answer.prepared.sample
-    whole = fit_picture(brightness(read_picture(answer.path)), seen.shape)
-    return side_by_side([whole, seen], ["the picture", "as the network sees it"])
-
-
-def _check_matplotlib() -> None:
-    """Before anything is asked: else it would be in vain.
-
-    Raises
-    ------
-    click.UsageError
-        If matplotlib is not installed.
-    """
-    try:
-        figure_class()
-    except ImportError as error:
-        raise click.BadParameter(str(error), param_hint="'--out'") from error
+    if not whole:
+        return side_by_side([seen], ["as the network sees it"])
+    picture = brightness(read_picture(answer.path, colour=seen.ndim == 3))
+    pictures = [fit_picture(picture, seen.shape[:2]), seen]
+    return side_by_side(pictures, ["the picture", "as the network sees it"])
 
 
 def _draw(path: Path, network: Network, answers: list[Answer]) -> None:

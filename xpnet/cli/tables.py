@@ -10,10 +10,11 @@ import numpy as np
 
 from xpnet.cli.streams import show, tell
 from xpnet.data.tables.arrow import arrow
-from xpnet.data.tables.files import ending_of, open_table
+from xpnet.data.tables.files import open_table
+from xpnet.data.tables.folders import ending_of
 from xpnet.data.tables.label import written
 from xpnet.data.tables.pictures import read_unlabelled
-from xpnet.errors import DataError, one_line, readable
+from xpnet.errors import DataError, counted, one_line, readable
 from xpnet.files import cannot_write, write_atomically
 from xpnet.network import Network
 from xpnet.network.tabular import answers_for
@@ -68,26 +69,23 @@ def predict_tables(network: Network, paths: Sequence[Path], out: Path | None) ->
     except OSError as error:
         raise cannot_write(out, error) from error
     count = len(next(iter(columns.values())))
-    tell(f"{count:,} predictions: {readable(str(out))}")
+    tell(f"{counted(count, 'prediction')}: {readable(str(out))}")
 
 
 def _predicted(network: Network, path: Path) -> Columns:
-    """The columns that are written of one table."""
+    """The columns that are written of one table: those that number its rows as they are there."""
     prepared, file = network.table, open_table(path)
     if prepared is not None:
         file = file.named_like(prepared)
     else:
         images = read_unlabelled(file, network.sample_shape)
         return _of_pictures(network, images)
-    table = file.table(prepared.text_columns)
+    numbering = [name for name, why in prepared.left_out if "each row" in why]
+    table = file.table((*prepared.text_columns, *numbering))
     answers = answers_for(network, str(path), table)
     for note in answers.notes:
         tell(f"note: {path.name}: {one_line(note, 500)}", err=True)
-    numbering = [name for name, why in prepared.left_out if "each row" in why and name in table]
-    columns: dict[str, Sequence[Any]] = {}
-    for name in numbering:
-        values = table[name].values
-        columns[name] = [int(v) if v == int(v) else v for v in values.tolist()]
+    columns = {name: file.values_of(name, table) for name in numbering if name in table}
     predictions = answers.predictions.tolist()
     if prepared.label.classes is None:
         predictions = _digits(predictions)
@@ -124,13 +122,14 @@ def _as_csv(columns: Columns) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(
-        [written(value) for value in row] for row in zip(*columns.values(), strict=True)
+        ["" if value is None else written(value) for value in row]
+        for row in zip(*columns.values(), strict=True)
     )
     return text.getvalue()
 
 
 def _encoded(out: Path, columns: Columns) -> bytes:
-    if ending_of(out) == ".csv":
+    if ending_of(out.name) == ".csv":
         return _as_csv(columns).encode()
     pa = arrow()
     from pyarrow import parquet

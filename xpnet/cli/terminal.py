@@ -9,6 +9,8 @@ from xpnet.typing import HostArray
 
 _WIDEST = 36
 _SHADES, _PLAIN = " ░▒▓█", " .:*#"
+_LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue count for in grey (ITU-R BT.601)."""
 
 
 def side_by_side(pictures: Sequence[HostArray], titles: Sequence[str]) -> str:
@@ -17,12 +19,13 @@ def side_by_side(pictures: Sequence[HostArray], titles: Sequence[str]) -> str:
     Parameters
     ----------
     pictures
-        Of one shape (height, width).
+        Of one shape: (height, width), or (height, width, 3), which are shown in grey.
     titles
         What is written above each.
     """
     shades = _SHADES if _can_print(_SHADES) else _PLAIN
-    blocks = [_as_lines(picture, shades) for picture in pictures]
+    in_grey = (picture if picture.ndim == 2 else picture @ _LUMA for picture in pictures)
+    blocks = [_as_lines(picture, shades) for picture in in_grey]
     width = max(len(line) for block in blocks for line in block)
     lines = ["   ".join(f"{title:{width}}" for title in titles)]
     lines += ["   ".join(parts) for parts in zip(*blocks, strict=True)]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.checks import finite_number, positive_integer
+from xpnet.data.picture_shape import without_one_colour
 from xpnet.errors import shown
 from xpnet.typing import HostArray, Shape
 
@@ -102,13 +103,14 @@ class Framing:
             object.__setattr__(self, name, value)
 
     def check_fits(self, shape: Shape) -> None:
-        """Check that the figures lie within pictures of a shape.
+        """Check that the figures lie within pictures of a shape, which may have one colour.
 
         Raises
         ------
         ValueError
             If they do not.
         """
+        shape = without_one_colour(shape)
         fits = len(shape) == 2 and all(
             side <= n and 0 <= at <= n
             for side, at, n in zip(self.box, self.centre, shape, strict=True)
@@ -181,7 +183,7 @@ def measure_framing(images: HostArray, maximum: float) -> Framing | None:
     Parameters
     ----------
     images
-        Shape (N, height, width).
+        Shape (N, height, width), perhaps with an axis of one colour, last or before these.
     maximum
         What integers are divided by.
 
@@ -191,6 +193,7 @@ def measure_framing(images: HostArray, maximum: float) -> Framing | None:
         None where there is no such rule: samples are no pictures in grey, the paper is not of one
         brightness, or sizes and places differ, as those of figures in photographs do.
     """
+    images = images.reshape(len(images), *without_one_colour(images.shape[1:]))
     if images.ndim != 3 or min(images.shape[1:]) < _LEAST_SIDE:
         return None
     values = np.asarray(images[looked_at(images.shape)])

@@ -165,6 +165,12 @@ def _in_place(row: Known, place: "Place", called: str) -> Iterator[DatasetWithTe
             data = build(row.name, parts, known=row)
             if data.test is None:
                 continue
+            if data.class_names != row.class_names:
+                raise DataError(
+                    f"{parts.train[1].shown}: labels go up to {data.n_classes - 1}, and {row.name} "
+                    f"has {len(row.class_names)} classes; for another data set give its folder as "
+                    f"the data set"
+                )
             told = f"found in {place.path}"
             yield DatasetWithTest(
                 row.name, data.train, data.test, n_classes=data.n_classes,

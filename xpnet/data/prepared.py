@@ -21,7 +21,8 @@ class Prepared:
     Attributes
     ----------
     sample
-        Brightness from 0, black, to 1, white, float64, of the shape that was asked for.
+        Brightness from 0, black, to 1, white, float64: the (height, width) that was asked for,
+        with the three colours last of a picture that has them.
     box
         Where in the picture the figure is, (top, left, bottom, right); None if none was looked for,
         or found.
@@ -50,7 +51,7 @@ def prepare_picture(
     ----------
     grey
         Shape (height, width): integers or Booleans of which the largest of the dtype is white, or
-        floating point from 0 to 1.
+        floating point from 0 to 1. Without a framing also one in colour, (height, width, 3).
     shape
         The wanted (height, width).
     framing
@@ -90,6 +91,8 @@ def _prepared(
     bright: HostArray, shape: Shape, framing: Framing, invert: bool | None, *, several: bool
 ) -> list[Prepared]:
     framing.check_fits(shape)
+    if bright.ndim != 2:
+        raise DataError(f"figures are found in pictures in grey, got one of shape {bright.shape}")
     left_alone = _as_it_is(bright, shape, framing, invert)
     if left_alone is not None:
         return [left_alone]
@@ -241,31 +244,36 @@ def fit_picture(bright: HostArray, shape: Shape, *, invert: bool = False) -> Hos
     Parameters
     ----------
     bright
-        Brightness from 0 to 1, shape (height, width).
+        Brightness from 0 to 1, shape (height, width), or (height, width, 3) in colour.
     shape
         The wanted (height, width).
     invert
-        Whether to swap black and white.
+        Whether to swap black and white, in each colour.
 
     Returns
     -------
     sample
-        Brightness from 0 to 1, float64.
+        Brightness from 0 to 1, float64, in grey or in colour as the picture.
     """
-    height, width = bright.shape
-    scale = min(shape[0] / height, shape[1] / width)
-    size = tuple(
-        min(n, max(1, round(scale * side))) for n, side in zip(shape, bright.shape, strict=True)
-    )
+    found = bright.shape[:2]
+    scale = min(n / side for n, side in zip(shape, found, strict=True))
+    size = tuple(min(n, max(1, round(scale * side))) for n, side in zip(shape, found, strict=True))
     scaled = bright
-    if size != bright.shape:
-        Image = _pillow()
-        picture = Image.fromarray(bright.astype(np.float32, copy=False))
-        scaled = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS)).clip(0, 1)
-    fitted = np.full(shape, float(np.median(_edges(bright))))
+    if size != found:
+        scaled = _resized(bright.astype(np.float32, copy=False), size)
+    fitted = np.empty((*shape, *bright.shape[2:]))
+    fitted[...] = np.median(_edges(bright), axis=0)
     top, left = ((n - side) // 2 for n, side in zip(shape, size, strict=True))
     fitted[top : top + size[0], left : left + size[1]] = scaled
     return 1 - fitted if invert else fitted
+
+
+def _resized(bright: HostArray, size: Shape) -> HostArray:
+    if bright.ndim == 3:  # Pillow has no floating point in colour
+        return np.stack([_resized(bright[..., i], size) for i in range(bright.shape[2])], axis=2)
+    Image = _pillow()
+    picture = Image.fromarray(np.ascontiguousarray(bright))
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS)).clip(0, 1)
 
 
 def _pillow() -> Any:
@@ -279,17 +287,20 @@ def _pillow() -> Any:
     return Image
 
 
-def brightness(grey: HostArray) -> HostArray:
-    """A picture as floating point from 0 to 1.
+def brightness(pixels: HostArray) -> HostArray:
+    """A picture, in grey or in three colours, as floating point from 0 to 1.
 
     Raises
     ------
     DataError
-        If it is no picture in grey, or has numbers that are none or not from 0 to 1.
+        If it is no picture, or has numbers that are none or not from 0 to 1.
     """
-    values = np.asarray(grey)
-    if values.ndim != 2 or not values.size:
-        raise DataError(f"a picture in grey has the shape (height, width), got {values.shape}")
+    values = np.asarray(pixels)
+    if (values.ndim != 2 and values.shape[2:] != (3,)) or not values.size:
+        raise DataError(
+            f"a picture has the shape (height, width), or (height, width, 3) in colour; got "
+            f"{values.shape}"
+        )
     if values.dtype.kind == "b":
         return values.astype(np.float64)
     if values.dtype.kind in "ui":

@@ -2,6 +2,7 @@
 
 from xpnet.backends import Backend
 from xpnet.data.framing import Framing, looked_at, measure_framing
+from xpnet.data.picture_shape import without_one_colour
 from xpnet.inputs.validation import Rows
 from xpnet.typing import Array
 
@@ -18,7 +19,7 @@ def framing_of(backend: Backend, x: Array, maximum: float) -> Framing | None:
     maximum
         What integers are divided by.
     """
-    if len(x.shape) != 3:
+    if len(without_one_colour(tuple(x.shape[1:]))) != 2:
         return None
     some = Rows(backend, x, looked_at(tuple(x.shape)))[:]
     return measure_framing(backend.to_numpy(some), maximum)

@@ -33,7 +33,7 @@ from xpnet.network.report import (
     report_on_values,
 )
 from xpnet.network.state import load_array
-from xpnet.network.tabular import Tabular, in_units, pair_of, samples_of
+from xpnet.network.tabular import Tabular, in_units, pair_of, predictions_for, samples_of
 from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
@@ -165,7 +165,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
             If the shape does not fit, or a value is not finite, missing or masked.
         """
         if self.table is not None and is_frame(x):
-            return self.predict_table(x).predictions
+            return predictions_for(self, "predict", x)
         backend, predicted = self._map(x, PREDICTIONS[self.target_kind])
         with backend.scope():
             return decode(backend, self.classes, predicted)

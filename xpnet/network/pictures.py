@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.data.framing import Box, Framing
-from xpnet.data.pictures import Picture, check_picture_shape, open_picture
+from xpnet.data.picture_shape import PictureShape
+from xpnet.data.pictures import Picture, open_picture
 from xpnet.data.prepared import (
     Prepared,
     brightness,
@@ -37,7 +38,8 @@ class Answer:
         Where in the picture the figure is, (top, left, bottom, right) in its pixels, upright; None
         if none was looked for, or found.
     prepared
-        What the network was given.
+        What the network was given, as brightness: shape (height, width), or (height, width, 3)
+        where it takes three colours.
     """
 
     path: str
@@ -69,6 +71,9 @@ class Pictures:
     ) -> list[Answer]:
         """What the network says of pictures in files, prepared as those that it was trained on.
 
+        A network for colours, samples of shape (height, width, 3) or (3, height, width), is given
+        the whole picture in colour, as numbers from 0 to 1.
+
         Parameters
         ----------
         paths
@@ -93,27 +98,25 @@ class Pictures:
         DataError
             If the network takes no pictures, or a file cannot be read as one.
         """
-        check_picture_shape(self.sample_shape)
+        shape = PictureShape.of(self.sample_shape)
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         answers: list[Answer] = []
         for path in paths:
-            picture = open_picture(path, invert=invert)
+            picture = open_picture(path, invert=invert, colour=shape.in_colour)
             found = prepare_for(
-                picture,
-                self.sample_shape,
-                self.framing,
-                invert=invert,
-                as_is=as_is,
-                several=several,
+                picture, shape.size, self.framing, invert=invert, as_is=as_is, several=several
             )
-            answers += self._answer(os.fspath(path), picture, found)
+            answers += self._answer(os.fspath(path), picture, found, shape)
         return answers
 
-    def _answer(self: Any, path: str, picture: Picture, found: list[Prepared]) -> list[Answer]:
+    def _answer(
+        self: Any, path: str, picture: Picture, found: list[Prepared], shape: PictureShape
+    ) -> list[Answer]:
         asked = np.stack([prepared.sample for prepared in found])
         if self.framing is not None:
             asked = self.framing.as_samples(asked)
+        asked = shape.samples(asked)
         said = self.predict(asked)
         has_probabilities = self.target_kind != "values"
         probabilities = self.predict_proba(asked) if has_probabilities else said
@@ -136,29 +139,29 @@ class Pictures:
 
 def prepare_for(
     picture: Picture,
-    shape: Shape,
+    size: tuple[int, int],
     framing: Framing | None,
     *,
     invert: bool | None,
     as_is: bool,
     several: bool,
 ) -> list[Prepared]:
-    """What of a picture a network of this shape and framing is to see."""
+    """What of a picture a network of this (height, width) and framing is to see."""
     if as_is or framing is None:
         if several:
             reason = "as_is takes the whole picture" if as_is else "there is no rule of the framing"
             raise DataError(f"several figures cannot be told apart: {reason}")
-        sample = fit_picture(brightness(picture.grey), shape, invert=bool(invert))
+        sample = fit_picture(brightness(picture.pixels), size, invert=bool(invert))
         return [Prepared(sample, None, bool(invert))]
     if several:
-        return find_figures(picture.grey, shape, framing, invert=invert)
-    return [prepare_picture(picture.grey, shape, framing, invert=invert)]
+        return find_figures(picture.pixels, size, framing, invert=invert)
+    return [prepare_picture(picture.pixels, size, framing, invert=invert)]
 
 
 def in_file(box: Box | None, picture: Picture) -> Box | None:
     """A box in the pixels of the file, whose picture may have been made smaller."""
     if box is None:
         return None
-    down, across = (n / m for n, m in zip(picture.size, picture.grey.shape, strict=True))
+    down, across = (n / m for n, m in zip(picture.size, picture.pixels.shape[:2], strict=True))
     top, left, bottom, right = box
     return round(top * down), round(left * across), round(bottom * down), round(right * across)

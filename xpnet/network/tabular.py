@@ -1,5 +1,6 @@
 """What a network says of the rows of tables, which it prepares as those that it was trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,19 @@ def answers_for(network: Any, what: str, columns: Table) -> TableAnswers:
     return TableAnswers(names[best], probabilities, prepared.label.classes, tuple(notes))
 
 
+def predictions_for(network: Any, what: str, frame: Any) -> Any:
+    """The predictions for the rows of a table.
+
+    Warns
+    -----
+    DataWarning
+        If values are missing, or categories or columns were not in the training.
+    """
+    answers = answers_for(network, what, table_of(frame, what))
+    _say(what, answers.notes)
+    return answers.predictions
+
+
 def samples_of(table: TablePreparation | None, what: str, x: Any) -> Any:
     """The rows of a table as the network takes them; what is no table, or is prepared, as it is.
 
@@ -130,7 +144,7 @@ def pair_of(table: TablePreparation | None, what: str, x: Any, y: Any) -> tuple[
     return rows, numbers
 
 
-def _say(what: str, said: list[str]) -> None:
+def _say(what: str, said: Sequence[str]) -> None:
     if said:
         # Shown at the line that calls the method of the network.
         warn(f"{what}: {'; '.join(said)}", DataWarning, stacklevel=4)

@@ -6,6 +6,7 @@ JavaScript in the files beside this one.
 
 from xpnet.page.answers import Answers
 from xpnet.page.insight import Insight, Unit, look_inside
-from xpnet.page.server import PageServer, serve
+from xpnet.page.server import PageServer
+from xpnet.page.serving import serve
 
 __all__ = ["Answers", "Insight", "PageServer", "Unit", "look_inside", "serve"]

@@ -2,17 +2,18 @@
 
 import base64
 import math
+import secrets
 import threading
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.pictures import check_picture_shape
+from xpnet.data.picture_shape import PictureShape
 from xpnet.data.prepared import prepare_picture
 from xpnet.errors import DataError, one_line
 from xpnet.network import Network
 from xpnet.page.insight import Insight, look_inside
-from xpnet.typing import HostArray, Shape
+from xpnet.typing import HostArray
 
 _FIELD = 280
 """The longer side of a drawing has so many pixels at least, ten times those of MNIST."""
@@ -55,9 +56,11 @@ class Answers:
 
     def __init__(self, network: Network, title: str = "") -> None:
         self._network = network
-        self._colours = _axis_of_colours(network.sample_shape)
-        self._shape = _in_grey(network.sample_shape, self._colours)
+        self._samples = PictureShape.of(network.sample_shape)
+        self._shape = self._samples.size
         self._lock = threading.Lock()
+        # By which a page that is open knows that there is another network now, at the same port.
+        self._server = secrets.token_hex(8)
         side = max(self._shape)
         longer = max(_FIELD, min(_FINER * side, _LARGEST_FIELD))
         # Where the figure is looked for, it is easier found with paper around it. Where the whole
@@ -100,6 +103,7 @@ class Answers:
             prepared = prepare_picture(grey, self._shape, self._network.framing)
             seen = _reduced(255 * prepared.sample.clip(0, 1), _SEEN)
             answer = {
+                "server": self._server,
                 "problem": prepared.problem,
                 "seen": {**_size(seen), "pixels": _encoded(seen, np.uint8)},
             }
@@ -138,12 +142,10 @@ class Answers:
 
     def _sample(self, brightness: HostArray) -> HostArray:
         """Brightness from 0 to 1 as a sample of the training: a grey is the same in each colour."""
-        framing, shape = self._network.framing, self._network.sample_shape or ()
+        framing = self._network.framing
         if framing is not None:
             brightness = framing.as_samples(brightness)
-        if self._colours is None:
-            return brightness
-        return np.broadcast_to(np.expand_dims(brightness, self._colours), shape)
+        return self._samples.samples(brightness[None])[0]
 
     # -- as the page shows it -------------------------------------------------------------------
 
@@ -153,6 +155,7 @@ class Answers:
         backend = network.backend
         outputs = [self._name(i) for i in range(min(self._count, _OUTPUTS))]
         return {
+            "server": self._server,
             "title": one_line(title),
             "summary": (
                 f"Pictures of {shape}, {count:,} parameters; "
@@ -193,31 +196,8 @@ class Answers:
 
     def _weights(self, weights: HostArray) -> HostArray:
         """What the pixels count for, with the colours last."""
-        return _reduced(
-            weights if self._colours is None else np.moveaxis(weights, self._colours, -1), _WEIGHTS
-        )
-
-
-def _axis_of_colours(shape: Shape | None) -> int | None:
-    """The axis of three colours, or of one, in samples that have such an axis."""
-    if shape is None or len(shape) != 3:
-        return None
-    return next((axis for axis in (2, 0) if shape[axis] in (1, 3)), None)
-
-
-def _in_grey(shape: Shape | None, colours: int | None) -> Shape:
-    """The (height, width) of samples.
-
-    Raises
-    ------
-    DataError
-        If they are no pictures.
-    """
-    if shape is not None and colours is not None:
-        shape = tuple(n for axis, n in enumerate(shape) if axis != colours)
-    check_picture_shape(shape)
-    assert shape is not None
-    return shape
+        axis = self._samples.axis
+        return _reduced(weights if axis is None else np.moveaxis(weights, axis, -1), _WEIGHTS)
 
 
 def _best(kind: str, numbers: HostArray) -> list[int]:

@@ -56,30 +56,59 @@ function changed() {
 // -- the field -----------------------------------------------------------------------------------
 
 // The field is the sheet without its margins, which are always blank: so it can be told what is
-// ink and what is paper, however much of the field is drawn on.
+// ink and what is paper, however much of the field is drawn on. What is drawn beyond it is not ink.
 const fieldWidth = () => sheet.width - 2 * network.margin;
 const fieldHeight = () => sheet.height - 2 * network.margin;
 
-// The point of the sheet at these parts of the field's width and height, or the nearest there is.
+// The point of the sheet at these parts of the field's width and height.
 function pointAt(across, down) {
-  return {
-    x: network.margin + Math.min(1, Math.max(0, across)) * fieldWidth(),
-    y: network.margin + Math.min(1, Math.max(0, down)) * fieldHeight(),
-  };
+  return { x: network.margin + across * fieldWidth(), y: network.margin + down * fieldHeight() };
 }
 
-// Every stroke in one colour, on the sheet or in whatever size the field has on the screen.
+// Every stroke in one colour, on the sheet or in whatever size the field has on the screen. Those
+// that are finished are painted once, on a canvas beside: there may be a thousand.
 function paint(canvas, colour) {
-  const margin = canvas === sheet ? 0 : network.margin;
-  const scale = canvas.width / (sheet.width - 2 * margin);
-  const context = canvas.getContext("2d", { willReadFrequently: canvas === sheet });
-  context.setTransform(1, 0, 0, 1, 0, 0);
+  const done = stroke ? strokes.slice(0, -1) : strokes;
+  const form = `${canvas.width} x ${canvas.height} ${colour}`;
+  let beside = finished.get(canvas);
+  if (beside?.form !== form || beside.strokes.some((points, i) => points !== done[i])) {
+    const { width, height } = canvas;
+    beside = { form, strokes: [], canvas: document.createElement("canvas") };
+    Object.assign(beside.canvas, { width, height });
+    finished.set(canvas, beside);
+  }
+  paintStrokes(contextOf(beside.canvas, canvas), done.slice(beside.strokes.length), colour);
+  beside.strokes = done;
+  const context = contextOf(canvas, canvas);
+  context.save();
+  context.resetTransform();
   context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(beside.canvas, 0, 0);
+  context.restore();
+  paintStrokes(context, stroke ? [stroke] : [], colour);
+  return context;
+}
+
+const finished = new Map(); // for each canvas: its finished strokes, and what they are painted on
+
+// For the pixels of a canvas, which is that of the sheet or of the field, or one beside it.
+function contextOf(canvas, whose) {
+  const margin = whose === sheet ? 0 : network.margin;
+  const scale = canvas.width / (sheet.width - 2 * margin);
+  const context = canvas.getContext("2d", { willReadFrequently: whose === sheet });
   context.setTransform(scale, 0, 0, scale, -margin * scale, -margin * scale);
+  return context;
+}
+
+function paintStrokes(context, those, colour) {
   context.strokeStyle = context.fillStyle = colour;
   context.lineCap = context.lineJoin = "round";
-  strokes.forEach((points) => paintStroke(context, points));
-  return context;
+  context.save();
+  context.beginPath();
+  context.rect(network.margin, network.margin, fieldWidth(), fieldHeight());
+  context.clip();
+  those.forEach((points) => paintStroke(context, points));
+  context.restore();
 }
 
 function paintStroke(context, [first, ...rest]) {
@@ -133,8 +162,8 @@ function paintCursor(context) {
 
 // As many pixels as the screen has there: what is drawn is sharp. At once: a new size is blank.
 function fit() {
-  field.width = Math.round(field.clientWidth * devicePixelRatio);
-  field.height = Math.round((field.width * fieldHeight()) / fieldWidth());
+  field.width = Math.max(1, Math.round(field.clientWidth * devicePixelRatio));
+  field.height = Math.max(1, Math.round((field.width * fieldHeight()) / fieldWidth()));
   paintField();
 }
 
@@ -225,7 +254,7 @@ function useKeys() {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const thicker = { "+": 1, "=": 1, "-": -1, "−": -1 }[event.key];
     if (event.key in ARROWS) moveCursor(...ARROWS[event.key], event.shiftKey ? 4 : 1);
-    else if (event.key === " ") togglePen();
+    else if (event.key === " ") event.repeat || togglePen(); // held down it is one press
     else if (event.key === "Escape") penUp();
     else if (thicker) element("thickness").valueAsNumber += thicker;
     else return;
@@ -239,7 +268,7 @@ function useKeys() {
   });
   document.addEventListener("keydown", (event) => {
     const command = event.ctrlKey || event.metaKey;
-    if (command && event.key.toLowerCase() === "z") undo();
+    if (command && !event.shiftKey && event.key.toLowerCase() === "z") undo();
     else if (!command && ["Delete", "Backspace"].includes(event.key)) clear();
     else return;
     event.preventDefault();
@@ -249,10 +278,11 @@ function useKeys() {
 function moveCursor(right, down, steps) {
   const { x, y } = cursor ?? pointAt(0.5, 0.5);
   const step = (steps * fieldWidth()) / 40;
-  cursor = pointAt(
-    (x + right * step - network.margin) / fieldWidth(),
-    (y + down * step - network.margin) / fieldHeight(),
-  );
+  const [least, most] = [pointAt(0, 0), pointAt(1, 1)];
+  cursor = {
+    x: Math.min(most.x, Math.max(least.x, x + right * step)),
+    y: Math.min(most.y, Math.max(least.y, y + down * step)),
+  };
   element("invitation").hidden = true;
   if (stroke) penTo([{ ...cursor, width: thickness() }]);
 }
@@ -267,46 +297,79 @@ function togglePen() {
 // -- asking --------------------------------------------------------------------------------------
 
 const PAUSE = 30; // milliseconds in which changes are gathered before they are asked about
-const LATER = 2000; // until the server is asked again, where it gave no answer
+const SLOW = 1000; // until an answer that is still on the page is said to be an old one
+const LATER = 2000; // until the server is asked again, where it was not reached
 
 let question = null; // what can be aborted, while the server is asked
+let later = null; // the timer after which it is asked again
 let answered = 0; // the version of the picture that the answer on the page is about
 let answer = null; // what was answered; null to a blank field
+
+class Lost extends Error {} // the server was not reached
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 // Ask until the newest picture is answered: of two answers the second is that of the later picture.
 async function ask() {
-  if (question) return; // the loop that is running comes to this picture too
+  if (question || (later && strokes.length > 0)) return; // what runs comes to this picture too
   while (answered !== version) {
     question = new AbortController();
     const { signal } = question;
+    const slow = setTimeout(() => element("answers").classList.add("slow"), SLOW);
+    let asked = version;
     try {
       if (strokes.length > 0) await pause(PAUSE);
-      const asked = version;
+      asked = version;
       const found = strokes.length > 0 ? await answerOf(greys(), signal) : null;
       if (signal.aborted) continue;
+      if (found && found.server !== network.server) {
+        await meet(); // another one answers there now
+        continue;
+      }
       show(found);
       answered = asked;
-      showBusy();
     } catch (error) {
       if (signal.aborted) continue;
-      fail(error);
-      setTimeout(ask, LATER);
-      return;
+      show(null, `No answer: ${error.message}`);
+      if (error instanceof Lost) {
+        later = setTimeout(askAgain, LATER);
+        return;
+      }
+      answered = asked; // to the same question the same server would say the same
+      await meet().catch(() => {});
     } finally {
       question = null;
+      clearTimeout(slow);
     }
+    showBusy();
   }
 }
 
-async function answerOf(body, signal) {
-  const headers = { "Content-Type": "application/octet-stream" };
-  return contentOf(await fetch("answer", { method: "POST", headers, body, signal }));
+async function askAgain() {
+  try {
+    await meet();
+    later = null;
+    ask();
+  } catch {
+    later = setTimeout(askAgain, LATER);
+  }
 }
 
-async function contentOf(response) {
-  const content = await response.json();
+function answerOf(body, signal) {
+  const headers = { "Content-Type": "application/octet-stream" };
+  return contentOf("answer", { method: "POST", headers, body, signal });
+}
+
+async function contentOf(path, options) {
+  let response;
+  let text;
+  try {
+    response = await fetch(path, options);
+    text = await response.text();
+  } catch {
+    throw new Lost("is xpnet draw still running?");
+  }
+  const content = JSON.parse(text);
   if (!response.ok) throw new Error(content.error);
   return content;
 }
@@ -315,14 +378,17 @@ async function contentOf(response) {
 
 const BLANK = "The field is blank: draw on it, and the network says here what it sees.";
 
-function show(found) {
+// An answer, or null; and what is said beside it, or instead of it.
+function show(found, note = found ? (found.problem ?? "") : BLANK) {
+  const isNew = found !== null || note !== element("note").textContent;
   answer = found;
-  element("note").textContent = found ? (found.problem ?? "") : BLANK;
+  element("answers").classList.remove("slow");
+  element("note").textContent = note;
   showVerdict();
   showSeen(found?.seen);
   showOutputs(found?.outputs ?? network.outputs.map((name) => ({ name, value: null })));
   showLayers();
-  announceAtRest();
+  if (isNew) announceAtRest();
 }
 
 // Whether what is answered is what is drawn: for those who have the page read to them, or test it.
@@ -330,21 +396,20 @@ function showBusy() {
   element("answers").setAttribute("aria-busy", answered !== version);
 }
 
-function fail(error) {
-  const lost = error instanceof TypeError; // of fetch: nothing was reached
-  element("note").textContent = lost
-    ? "No answer: is xpnet draw still running?"
-    : `No answer: ${error.message}`;
-}
-
 function best() {
   return (answer?.best ?? []).map((i) => answer.outputs[i]);
 }
 
+function verdict() {
+  if (!answer?.outputs) return "";
+  if (network.kind !== "values") return best().map(({ name }) => name).join(", ") || "none";
+  const values = answer.outputs.map(({ value }) => shown(value));
+  return values.length > 3 ? "" : values.join(", ");
+}
+
 function showVerdict() {
-  const named = best().map(({ name }) => name).join(", ");
-  const text = named || (answer?.outputs && network.kind === "multilabel" ? "none" : "");
-  const detail = network.kind === "classes" && best().length > 0 ? shown(best()[0].value) : "";
+  const text = verdict();
+  const detail = network.kind === "classes" && text ? shown(best()[0].value) : "";
   element("answer").replaceChildren(text, made("small", detail));
   element("answer").classList.toggle("words", text.length > 3);
 }
@@ -371,17 +436,20 @@ function showOutputs(outputs) {
   const rows = itemsOf(list, outputs.length, "output-template");
   list.classList.toggle("few", outputs.length <= 12);
   const longest = Math.max(...outputs.map(({ name }) => name.length));
-  list.style.setProperty("--name", `${Math.min(16, longest + 1)}ch`); // so that all bars are aligned
+  list.style.setProperty("--name", `${Math.min(16, longest + 1)}ch`); // so all bars are aligned
   list.tabIndex = outputs.length <= 12 ? -1 : 0; // where it is scrolled, also by keys
   const largest = Math.max(...outputs.map(({ value }) => Math.abs(value)), Number.MIN_VALUE);
-  const whole = network.kind === "values" ? largest : 1;
+  const isValue = network.kind === "values";
+  list.hidden = isValue && outputs.length === 1; // it is the answer itself
   outputs.forEach(({ name, value }, i) => {
+    const isBest = answer?.best?.includes(i) ?? false;
     const [label, bar, number] = rows[i].children;
     label.textContent = label.title = name;
-    bar.firstElementChild.style.width = `${(100 * Math.abs(value)) / whole}%`;
+    bar.firstElementChild.style.width = `${(100 * Math.abs(value)) / (isValue ? largest : 1)}%`;
+    bar.firstElementChild.className = isBest || (isValue && value > 0) ? "above" : "below";
     number.textContent = shown(value);
     number.title = value ?? "";
-    rows[i].classList.toggle("best", answer?.best?.includes(i) ?? false);
+    rows[i].classList.toggle("best", isBest);
   });
 }
 
@@ -394,34 +462,46 @@ function showLayer(article, layer, found) {
   const heading = article.querySelector("h3");
   const kind = layer.output ? "Output" : "Hidden layer";
   const above = found ? `, ${found.values.filter((value) => value > 0).length} above zero` : "";
-  heading.replaceChildren(`${kind} ${layer.names} `, made("small", `${layer.units} units${above}`));
+  const units = layer.units === 1 ? "1 unit" : `${layer.units} units`;
+  heading.replaceChildren(`${kind} ${layer.names} `, made("small", `${units}${above}`));
   showActivations(article.querySelector(".activations"), heading.textContent, layer, found);
-  const units = itemsOf(article.querySelector(".units"), layer.pictures, "unit-template");
-  units.forEach((item, i) => showUnit(item, layer, found?.strongest[i]));
+  const strongest = itemsOf(article.querySelector(".units"), layer.pictures, "unit-template");
+  strongest.forEach((item, i) => showUnit(item, layer, found?.strongest[i]));
 }
+
+const WIDEST = 200; // pixels of the page: so wide is a map at the most
+const LARGEST = 32; // and so large a unit in it
 
 function showActivations(canvas, label, layer, found) {
   const values = found?.values ?? new Array(layer.shown).fill(0);
   const columns = columnsOf(values.length);
-  Object.assign(canvas, { width: columns, height: Math.ceil(values.length / columns) });
-  canvas.style.width = `min(100%, ${(8 * columns) / canvas.height}rem)`;
+  const rows = Math.ceil(values.length / columns);
+  const size = Math.max(1, Math.min(LARGEST, Math.floor(WIDEST / columns)));
+  const gap = size < 6 ? 0 : 1; // so that units that are alike are told apart
+  Object.assign(canvas, { width: columns * size - gap, height: rows * size - gap });
+  const context = canvas.getContext("2d");
   const largest = Math.max(...values.map(Math.abs), Number.MIN_VALUE);
   const { mixed } = colours();
-  paintPixels(canvas, values, (value) => mixed(value / largest));
+  values.forEach((value, unit) => {
+    context.fillStyle = `rgb(${mixed(value / largest).map(Math.round)})`;
+    const [x, y] = [size * (unit % columns), size * Math.floor(unit / columns)];
+    context.fillRect(x, y, size - gap, size - gap);
+  });
   canvas.setAttribute("aria-label", `Activations of ${label}`);
   canvas.onpointermove = ({ offsetX, offsetY }) => {
-    const size = canvas.clientWidth / columns;
-    const unit = Math.floor(offsetY / size) * columns + Math.floor(offsetX / size);
+    const [column, row] = [offsetX, offsetY].map((at) => Math.floor(at / size));
+    const unit = row * columns + column;
     canvas.title = unit < values.length ? `${unitName(layer, unit)}: ${short(values[unit])}` : "";
   };
 }
 
 function showUnit(item, layer, unit) {
-  const [canvas, caption] = item.children;
+  const [canvas, caption, number] = item.children;
   const { height, width, channels } = network.weights;
   Object.assign(canvas, { height, width });
   const name = unit && unitName(layer, unit.number);
-  caption.textContent = unit ? `${name.replace("unit ", "")}: ${short(unit.value)}` : "\u00a0";
+  caption.textContent = caption.title = name ?? "\u00a0"; // which keeps the line
+  number.textContent = unit ? short(unit.value) : "\u00a0";
   canvas.setAttribute("aria-label", unit ? `Weights of ${name}` : "Weights of a strong unit");
   if (!unit) return;
   const { mixed } = colours();
@@ -510,25 +590,41 @@ function announce(text) {
 
 // -- the beginning -------------------------------------------------------------------------------
 
-async function begin() {
-  try {
-    network = await contentOf(await fetch("network"));
-  } catch (error) {
-    fail(error);
-    return;
+// Learn what the network is. What was drawn stays, if another one has a field of the same size.
+async function meet() {
+  const found = await contentOf("network");
+  if (found.server === network?.server) return;
+  const size = ({ sheet, margin }) => `${sheet.width} x ${sheet.height}, ${margin}`;
+  if (network && size(found) !== size(network)) {
+    penUp();
+    strokes = [];
+    past.length = 0;
   }
+  network = found;
   Object.assign(sheet, network.sheet);
+  root.style.setProperty("--ratio", fieldWidth() / fieldHeight());
   document.title = `Draw: ${network.title}`;
   element("title").textContent = network.title;
   element("summary").textContent = network.summary;
+  fit();
+  changed();
+}
+
+async function begin() {
+  while (!network) {
+    try {
+      await meet();
+    } catch (error) {
+      element("note").textContent = `No answer: ${error.message}`;
+      await pause(LATER);
+    }
+  }
   element("undo").onclick = undo;
   element("clear").onclick = clear;
   element("save").onclick = save;
   usePointer();
   useKeys();
   new ResizeObserver(fit).observe(field);
-  fit();
-  show(null);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     repaint();
     showLayers();

@@ -11,11 +11,7 @@ import json
 import os
 import re
 import socket
-import sys
-import threading
 import time
-import webbrowser
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +20,6 @@ from socketserver import TCPServer
 from typing import Any
 
 from xpnet.errors import AddressError, XpnetError, one_line, reason_of, shown
-from xpnet.network import Network
 from xpnet.page.answers import Answers
 from xpnet.streams import log_warning
 
@@ -112,11 +107,18 @@ class PageServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Where the page is, as a browser on this machine finds it."""
-        address = self.address
-        if address.is_unspecified:  # it listens at all that the machine has
-            address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
-        host = f"[{address}]" if address.version == 6 else str(address)
-        return f"http://{host}:{self.server_port}/"
+        loopback = "127.0.0.1" if self.address.version == 4 else "::1"
+        return self._url(loopback if self.address.is_unspecified else str(self.address))
+
+    @property
+    def url_for_others(self) -> str:
+        """Where the page is, as other machines find it, where they are let in."""
+        if not self.address.is_unspecified:
+            return self.url
+        return self._url(_own_address(self.address_family) or socket.gethostname())
+
+    def _url(self, host: str) -> str:
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.server_port}/"
 
     def is_named(self, host: str) -> bool:
         """Whether a `Host` header names this server.
@@ -178,6 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     timeout = _SECONDS
     unread = 0
+    default_request_version = "HTTP/1.0"  # what names none is replied to with a status as well
 
     def version_string(self) -> str:
         return "xpnet"
@@ -194,8 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply_error(refused.status, str(refused), **refused.headers)
         except XpnetError as error:
             self._reply_error(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-        except OSError:
-            raise  # the connection broke off, or nothing has come for too long
+        except (ConnectionError, TimeoutError):
+            raise  # it broke off, or nothing has come for too long
         except Exception as error:
             why = f"{type(error).__name__}: {one_line(error)}"
             log_warning("the page: %s", why)
@@ -254,8 +257,11 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.server.answers.size
         if self.headers.get("Content-Type") != _PICTURE:
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a picture comes as {_PICTURE}")
-        if self.headers.get("Content-Length") is None:
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "Content-Length must be given")
+        if "Content-Length" not in self.headers or "Transfer-Encoding" in self.headers:
+            raise _Refused(
+                HTTPStatus.LENGTH_REQUIRED,
+                "Content-Length must be given, and no Transfer-Encoding",
+            )
         size = wanted[0] * wanted[1]
         if self.unread != size:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
@@ -302,67 +308,29 @@ class _Handler(BaseHTTPRequestHandler):
         super().finish()
 
 
-def serve(
-    network: Network,
-    *,
-    title: str = "",
-    host: str = "127.0.0.1",
-    port: int = 0,
-    browser: bool = True,
-    say: Callable[[str], None] = print,
-) -> None:
-    """Serve a page on which a network answers to what is drawn, until Ctrl-C.
-
-    Parameters
-    ----------
-    network
-        A network for pictures, on any backend.
-    title
-        What the network is called on the page.
-    host, port
-        Where the page is: see `PageServer`.
-    browser
-        Whether to open the page in a browser, where there is one with a window.
-    say
-        Is told the address of the page.
-
-    Raises
-    ------
-    DataError
-        If the network does not take pictures.
-    AddressError
-        If the page cannot be there.
-    ValueError
-        If the port is not from 0 to 65535.
-    """
-    with PageServer(Answers(network, title), host, port) as server:
-        say(f"draw on {server.url} (Ctrl-C ends it)")
-        if not server.is_local:
-            say(f"all who reach this machine can open it too, at port {server.server_port}")
-        if browser and _has_windows():
-            # In a thread of its own: some browsers are waited for.
-            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-
-
-def _has_windows() -> bool:
-    """Whether a browser would have a window: one in a terminal would take that over."""
-    if os.name == "nt" or sys.platform == "darwin":
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-
-
 def _json(content: Any) -> tuple[str, bytes]:
     return "application/json", json.dumps(content, allow_nan=False).encode()
 
 
 def _why_not(host: str, port: int, error: Exception) -> str:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"{shown(host)} is no host that is known here: give an address of this machine"
+    if isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
+        return f"{one_line(host)} is another machine's: give an address of this one"
     where = f"port {port} of {one_line(host)}"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return f"{where} is taken: give another port, or none for one that is free"
     if isinstance(error, OSError) and error.errno == errno.EACCES:
         return f"{where} may not be used: give one from 1024 on, or none for one that is free"
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return f"{shown(host)} is no host that is known here: give an address of this machine"
     return f"{where} cannot be used: {reason_of(error)}"
+
+
+def _own_address(family: int) -> str | None:
+    """The address of this machine in its network; None without a network."""
+    far = "192.0.2.1" if family == socket.AF_INET else "2001:db8::1"
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as way:
+            way.connect((far, 9))  # which sends nothing, and chooses the way that it would go
+            return str(way.getsockname()[0])
+    except OSError:
+        return None

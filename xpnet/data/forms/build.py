@@ -4,7 +4,7 @@ import numpy as np
 
 from xpnet.data.dataset import Dataset, Split
 from xpnet.data.forms.pixels import labels_of, pictures_of, scaled
-from xpnet.data.forms.sources import Parts, numbered
+from xpnet.data.forms.sources import Parts, Source, numbered
 from xpnet.data.known import Known, known_by_files
 from xpnet.errors import DataError, counted, one_line
 from xpnet.typing import HostArray
@@ -34,7 +34,7 @@ def build(name: str, parts: Parts, *, convert: bool = True, known: Known | None 
     """
     images, labels = [], []
     for pair in (parts.train, *([parts.test] if parts.test else [])):
-        images.append(pictures_of(pair[0].read()))
+        images.append(pictures_of(_pixels(pair[0])))
         labels.append(_labels(pair[1].read(), convert))
     where = parts.train[1].shown
     names: tuple[str, ...] | None = None
@@ -64,6 +64,16 @@ def build(name: str, parts: Parts, *, convert: bool = True, known: Known | None 
     except DataError as error:
         read = ", ".join(source.shown for source in parts.sources)
         raise DataError(f"{error} (read from {read})") from None
+
+
+def _pixels(source: Source) -> HostArray:
+    array = source.read()
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{source.shown}: samples are numbers, such as uint8 or float32; found text "
+            f"({one_line(array.dtype)})"
+        )
+    return array
 
 
 def _labels(array: HostArray, convert: bool) -> HostArray:

@@ -173,7 +173,10 @@ def _kind_of_one(place: Place, name: str) -> str:
         inner.close()
         if "xpnet" in names:
             return "a saved network and no data to train on: give it to xpnet evaluate"
-        return f"a .npz file with the arrays {_some(names)}, whose names are none of the usual"
+        return (
+            f"a .npz file with the arrays {_some(names)}, whose names are none of the usual, or "
+            f"which lack their labels"
+        )
     return kind_of(head) or f"a file that begins with {shown(head[:8])}"
 
 
@@ -188,6 +191,8 @@ def _listing(place: Place) -> str:
     strange = [name for name in names[:_SHOWN] if role_of(name.rpartition("/")[2]) is None]
     kinds = {kind for name in strange if (kind := kind_of_file(place, name)) is not None}
     kind = kind_of_archive(place) or (kinds.pop() if len(kinds) == 1 else None)
+    if kind is None and all(name.lower().endswith(_ARCHIVES) for name in names):
+        kind = "archives: unpack them, and give the folder"
     return _some(names) + (f" ({kind})" if kind else "")
 
 
@@ -217,7 +222,8 @@ def _why_nothing(path: Path) -> str:
 def _name_of(path: Path, only: str | None) -> str:
     """The name of the data set: that of the folder, or of the file without what says its form."""
     path = path.resolve()
-    if only is not None and role_of(only) is not None and not only.lower().endswith(".npz"):
+    whole = (".npz", *TABLE_ENDINGS)
+    if only and role_of(only) and not _without(only.lower(), (".gz",)).endswith(whole):
         path = path.parent
     if os.path.isdir(path):  # noqa: PTH112
         return path.name

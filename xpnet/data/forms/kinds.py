@@ -26,6 +26,7 @@ _PYTORCH = (
     f"weights_only=True), and {CONVERT} (a saved network is evaluated, xpnet evaluate, not trained)"
 )
 _NETWORK = "a saved network and no data to train on: give it to xpnet evaluate, or with --start"
+_SHEET = "save its sheet as CSV"
 _UNPACK = "unpack it, and give what is in it"
 
 
@@ -59,6 +60,10 @@ _KINDS = (
     Kind(f"a file of MATLAB: read it with scipy.io.loadmat, and {CONVERT}", rb"MATLAB 5"),
     Kind(_NETWORK, rb".{8}\{\s*\"(__metadata__|[^\"]+\"\s*:\s*\{\s*\"dtype)"),
     Kind(_NETWORK, rb"\x08[\x01-\x10]\x12.{1,20}(pytorch|xpnet|onnx|skl2onnx)"),
+    Kind(_PYTORCH, rb"PK\x03\x04.{26}[^/]{1,200}/(data\.pkl|\.format_version|\.data/)"),
+    Kind(f"a workbook of Excel of before 2007, or a document of that time: {_SHEET}",
+         rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    Kind(f"a file that was gzipped twice: {_UNPACK}", rb"\x1f\x8b"),
     Kind(f"a 7z archive: {_UNPACK}", rb"7z\xbc\xaf"),
     Kind(f"a RAR archive: {_UNPACK}", rb"Rar!"),
     Kind(f"a file packed by zstd: {_UNPACK}", rb"\x28\xb5\x2f\xfd"),
@@ -86,7 +91,8 @@ _KINDS = (
 _BY_CONTENT: tuple[tuple[str, str], ...] = (
     (r"(^|/)data\.pkl$", _PYTORCH),
     (r"(^|/)(model|checkpoint)\.safetensors$", f"the folder of a run: {_NETWORK}"),
-    (r"^xl/workbook", "a workbook of Excel: save its sheet as CSV"),
+    (r"^xl/workbook", f"a workbook of Excel: {_SHEET}"),
+    (r"^content\.xml$", f"a document of LibreOffice: {_SHEET}"),
     (r"(^|/)model\.weights\.h5$", "a network of Keras and no data to train on"),
 )
 """What a folder or an archive is, by the names in it."""

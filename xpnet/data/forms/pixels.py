@@ -11,6 +11,8 @@ from xpnet.typing import HostArray
 _FEWEST = 64
 """Rows of so many values or more are taken for pictures, if they are the square of a number."""
 _SAMPLED = 1 << 12
+_FAR = 16
+"""Floating-point numbers beyond this, which are no pixels of a known scale, are far from 1."""
 _MOST_FEATURES = 1 << 12
 
 
@@ -48,7 +50,9 @@ def scaled(what: str, arrays: list[HostArray]) -> tuple[list[HostArray], float, 
     DataError
         If they are integers that cannot be pixels.
     """
-    dtype, mapped = arrays[0].dtype, any(is_large(a.nbytes) and _is_mapped(a) for a in arrays)
+    mapped = any(is_large(a.nbytes) and _is_mapped(a) for a in arrays)
+    arrays = arrays if mapped else _of_one_dtype(arrays)
+    dtype = arrays[0].dtype
     if not all(a.size and a.dtype == dtype and a.dtype.kind in "iuf" for a in arrays):
         return arrays, 255.0, ()
     if dtype == np.uint8:
@@ -61,6 +65,12 @@ def scaled(what: str, arrays: list[HostArray]) -> tuple[list[HostArray], float, 
             f"{what}: integers of {dtype} from {low:g} to {high:g} are no pixels, which go from 0 "
             f"to 255, or to 65535: write them as uint8, or as float32 from 0 to 1"
         )
+    white = ranges[0][1]
+    if low >= 0 and 0 < white <= 1 < high and maximum > 1:
+        raise DataError(
+            f"{what}: pixels for training go from {ranges[0][0]:g} to {white:g}, and those for the "
+            f"test to {high:g}: write both in one scale, such as uint8 from 0 to 255"
+        )
     said = _said(dtype, low, high, maximum)
     if mapped or maximum == 1 or (dtype.kind != "f" and maximum != 255):
         return arrays, maximum, () if mapped and dtype.kind == "f" else said
@@ -69,6 +79,15 @@ def scaled(what: str, arrays: list[HostArray]) -> tuple[list[HostArray], float, 
     if dtype.kind == "f":
         return [array / dtype.type(maximum) for array in arrays], 1.0, said
     return arrays, maximum, said
+
+
+def _of_one_dtype(arrays: list[HostArray]) -> list[HostArray]:
+    """Integers, or floating-point numbers, of different dtypes in one that has room for all."""
+    kinds = {"f" if array.dtype.kind == "f" else "ui" for array in arrays}
+    common = np.result_type(*arrays)
+    if len(kinds) == 1 and common.kind in kinds.pop():
+        return [array.astype(common, copy=False) for array in arrays]
+    return arrays
 
 
 def pictures_of(array: HostArray) -> HostArray:
@@ -134,7 +153,9 @@ def _fits_bytes(array: HostArray) -> bool:
 def _said(dtype: np.dtype, low: float, high: float, maximum: float) -> tuple[str, ...]:
     span = f"pixels of {dtype} from {low:g} to {high:g}"
     if maximum == 1:
-        return () if dtype.kind == "f" else (f"{span} are taken as they are",)
+        far = max(-low, high) > _FAR
+        why = ": networks train well on numbers around 1, so divide them before" if far else ""
+        return () if dtype.kind == "f" and not far else (f"{span} are taken as they are{why}",)
     dark = ""
     if high < maximum / 8:
         dark = (

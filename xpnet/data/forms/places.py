@@ -29,7 +29,7 @@ _SMALL_UNPACKED = 256 * 2**20
 _USUAL_EXPANSION = 64
 """Pictures come to a tenth; what is packed more densely, and is large, fills the memory."""
 _CHUNK = 1 << 20
-_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir")
 _TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _UNPACKING = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError,

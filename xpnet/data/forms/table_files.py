@@ -2,7 +2,10 @@
 
 import posixpath
 import re
+import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,18 +17,25 @@ from xpnet.data.forms.places import Place, plain_stream
 from xpnet.data.forms.roles import words_of
 from xpnet.data.forms.sources import Found, depth_of
 from xpnet.data.known import KNOWN, Known
-from xpnet.data.tables import load_table
-from xpnet.errors import DataError, one_line
+from xpnet.data.tables.folders import (
+    FOLDER_ENDINGS,
+    Tables,
+    is_piece,
+    part_of,
+    tables_among,
+)
+from xpnet.data.tables.frames import Parts
+from xpnet.data.tables.loading import TablePaths, load_tables
+from xpnet.errors import DataError, one_line, reason_of
 
-_IN_FOLDERS = (".csv", ".tsv", ".arff", ".parquet", ".pq", ".feather", ".arrow", ".ipc")
-ENDINGS = (*_IN_FOLDERS, ".tab", ".txt", ".data")
+ENDINGS = (*FOLDER_ENDINGS, ".tab", ".txt", ".data")
 """What the names of tables end in; of these the last in a folder may be anything."""
 _SHOWN = 4
 
 
 def find_tables(place: Place, only: str | None) -> Found | None:
     """A table of text, Parquet, Arrow or ARFF; in a folder those for training and for the test."""
-    endings = _IN_FOLDERS if only is None else ENDINGS
+    endings = FOLDER_ENDINGS if only is None else ENDINGS
     names = [name for name in place.sizes if _ending(name) in endings and only in (None, name)]
     if not names:
         return None
@@ -33,47 +43,99 @@ def find_tables(place: Place, only: str | None) -> Found | None:
     folders = {
         posixpath.dirname(name) for name in names if depth_of(posixpath.dirname(name)) == depth
     }
-    if len(folders) > 1:
-        raise DataError(
-            f"{place.path}: holds tables in {len(folders)} folders "
-            f"({one_line(', '.join(sorted(folders)))}): give one of them"
-        )
-    (folder,) = folders
-    names = [name for name in names if posixpath.dirname(name) == folder]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    shown = ", ".join(one_line(posixpath.basename(name), 80) for name in names[:_SHOWN])
-    said = f"a table: {shown}" if len(names) == 1 else f"tables: {shown}{more}"
-    return Found(said, depth, partial(_read, place, folder, names, only), is_table=True)
+    base = _base_of(place, folders)
+    inside = {
+        name.removeprefix(f"{base}/"): name for name in names if posixpath.dirname(name) in folders
+    }
+    if only is None:
+        found = tables_among(place.shown(base) if base else str(place.path), inside)
+    else:
+        found = Tables((only,), left_out="the other pieces of this table" * is_piece(only))
+    count = len(found.names)
+    more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
+    shown = ", ".join(one_line(name, 80) for name in found.names[:_SHOWN])
+    said = f"a table: {shown}" if count == 1 else f"tables: {shown}{more}"
+    taken = replace(
+        found,
+        train=tuple(inside.get(name, name) for name in found.train),
+        test=tuple(inside.get(name, name) for name in found.test),
+    )
+    return Found(said, depth, partial(_read, place, taken), is_table=True)
 
 
-def _read(
-    place: Place, folder: str, names: list[str], only: str | None, name: str, **options: Any
-) -> Dataset:
-    for file in names:
+def _base_of(place: Place, folders: set[str]) -> str:
+    """The folder that tables lie in; that above where each part has a folder of its own."""
+    above = {posixpath.dirname(folder) for folder in folders}
+    if len(folders) == 1:
+        return next(iter(folders))
+    if len(above) == 1 and all(part_of(posixpath.basename(folder)) for folder in folders):
+        return next(iter(above))
+    raise DataError(
+        f"{place.path}: holds tables in {len(folders)} folders "
+        f"({one_line(', '.join(sorted(folders)))}): give one of them"
+    )
+
+
+def _read(place: Place, tables: Tables, name: str, **options: Any) -> Dataset:
+    for file in tables.names:
         kind = kind_of_file(place, file)
         if kind is not None and not _is_compressed(kind):
             raise DataError(f"{place.shown(file)}: expected a table, found {kind}")
-    path = place.file(only or (f"{folder}/." if folder else "."))
-    if path is not None:
-        return _upright(replace(load_table(path, **options), name=name), names)
-    with tempfile.TemporaryDirectory(prefix="xpnet-table-") as scratch:
-        for file in names:
-            base = re.sub(r"\.gz$", "", posixpath.basename(file), flags=re.IGNORECASE)
-            with plain_stream(place, file) as content:
-                (Path(scratch) / base).write_bytes(content.read())
-        tables = list(Path(scratch).iterdir())
+    with _scratch(any(place.file(file) is None for file in tables.names)) as scratch:
+        train, test = (
+            tuple(_on_disk(place, file, scratch) for file in files)
+            for files in (tables.train, tables.test)
+        )
+        parts = Parts(validation=options.pop("validation", None), seed=options.pop("seed", 0))
+        paths = TablePaths(name, train, test, tables.left_out)
         try:
-            found = load_table(tables[0] if len(tables) == 1 else scratch, **options)
+            data = load_tables(paths, parts=parts, **options)
         except DataError as error:
-            raise DataError(str(error).replace(scratch, place.shown(folder))) from None
-    return _upright(replace(found, name=name), names)
+            if not scratch:
+                raise
+            raise DataError(str(error).replace(f"{scratch}/", place.shown(""))) from None
+    return _upright(data, tables.names)
+
+
+@contextmanager
+def _scratch(wanted: bool) -> Iterator[str]:
+    """A folder for what is unpacked, which is deleted then; none if none is wanted."""
+    if not wanted:
+        yield ""
+        return
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="xpnet-table-")
+    except OSError as error:
+        raise DataError(
+            f"a table in an archive is unpacked into a temporary folder, and there can be none "
+            f"({reason_of(error)}): unpack it, and give the file"
+        ) from error
+    with folder:
+        yield folder.name
+
+
+def _on_disk(place: Place, name: str, scratch: str) -> Path:
+    """A file of a place; of an archive unpacked into a folder, which is deleted then."""
+    path = place.file(name)
+    if path is None:
+        path = Path(scratch) / re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)
+        with plain_stream(place, name) as content:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+            except OSError as error:
+                raise DataError(
+                    f"{place.shown(name)}: cannot be unpacked to {scratch} ({reason_of(error)})"
+                ) from error
+    return path
 
 
 def _is_compressed(kind: str) -> bool:
     return kind.startswith("a file packed")
 
 
-def _upright(data: Dataset, names: list[str]) -> Dataset:
+def _upright(data: Dataset, names: Iterable[str]) -> Dataset:
     """The tables of EMNIST, known by their names, as its files: upright, and counted from 0."""
     known = next((row for name in names for row in KNOWN.values() if _is_of(name, row)), None)
     if known is None or data.table is not None or data.train.images.ndim != 3:

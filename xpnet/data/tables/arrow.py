@@ -1,24 +1,37 @@
-"""Tables as pyarrow reads them: CSV, Parquet, Arrow, Feather, and frames; as columns of NumPy.
+"""Frames, and what else is a table of pyarrow, as columns of NumPy.
 
-pyarrow is imported here alone, when a table is read.
+pyarrow is imported when a table is read.
 """
 
-import io
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet.data.tables.columns import Column, Table, as_numbers, as_text, number_column
+from xpnet.data.tables.columns import (
+    Column,
+    Table,
+    as_numbers,
+    as_text,
+    dates_in,
+    is_date,
+    number_column,
+)
+from xpnet.data.tables.dialect import is_number
 from xpnet.data.tables.names import refuse_twice
-from xpnet.data.tables.text import MISSING, Dialect, opened, text_of, words_of
+from xpnet.data.tables.text import MISSING
 from xpnet.errors import DataError, one_line, shown
 from xpnet.typing import HostArray
 
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 _NUMBERS_AMONG = 0.95
 """A column of a text file is of numbers with some that are missing, if so much of it is numbers."""
+_WITH_WORDS, _WORDS = 0.5, 3
+"""Or so much, where the rest is of a few different words, such as `-` or `unknown`."""
+_LOOKED_AT = 1000
+"""Of so many different texts one at least is a number, where a column may be of numbers."""
+_DIFFERENT = 20
+"""Which are more than these: codes of a few categories may be digits as well."""
 
 
 def arrow() -> Any:
@@ -39,147 +52,7 @@ def arrow() -> Any:
     return pyarrow
 
 
-def read_text_table(path: Path, dialect: Dialect, texts: Collection[str] = ()) -> Table:
-    """The columns of a table of text.
-
-    Parameters
-    ----------
-    path
-        The file.
-    dialect
-        How it is written.
-    texts
-        The columns that are of texts, whatever is in them, beside those of the dialect.
-
-    Raises
-    ------
-    DataError
-        If rows are of different length, or it cannot be read.
-    """
-    for encoding in (dialect.encoding, "cp1252", "latin-1"):
-        try:
-            with opened(path) as file:
-                for _ in range(dialect.skip):
-                    file.readline()
-                return _read_text(path, file, dialect, {*texts, *dialect.texts}, encoding)
-        except UnicodeError:  # behind the beginning, by which the encoding was chosen
-            continue
-    raise DataError(f"{path}: the text is in no encoding that is known here; write it as UTF-8")
-
-
-def _read_text(
-    path: Path, file: Any, dialect: Dialect, texts: Collection[str], encoding: str
-) -> Table:
-    pa = arrow()
-    from pyarrow import csv
-
-    delimiter = dialect.delimiter
-    if delimiter == " ":
-        file, delimiter, encoding = _tabbed(file, encoding), "\t", "utf-8"
-    ragged: list[Any] = []
-
-    def refuse(row: Any) -> str:
-        if dialect.comment and row.text.lstrip().startswith(dialect.comment):
-            return "skip"
-        ragged.append(row)
-        return "error"
-
-    try:
-        table = csv.read_csv(
-            file,
-            # In one thread rows have numbers, by which a ragged one is found.
-            read_options=csv.ReadOptions(
-                use_threads=False,
-                column_names=list(dialect.names),
-                skip_rows_after_names=int(dialect.header),
-                encoding="utf8" if encoding.startswith("utf-8") else encoding,
-            ),
-            parse_options=csv.ParseOptions(
-                delimiter=delimiter,
-                quote_char=dialect.quote,
-                escape_char="\\" if dialect.quote == "'" else False,
-                newlines_in_values=True,
-                invalid_row_handler=refuse,
-            ),
-            convert_options=csv.ConvertOptions(
-                null_values=sorted(MISSING),
-                strings_can_be_null=True,
-                decimal_point=dialect.decimal,
-                column_types={name: pa.string() for name in texts if name in dialect.names},
-            ),
-        )
-    except UnicodeError:
-        raise
-    except (pa.ArrowException, ValueError) as error:
-        if "UTF8" in str(error):
-            raise UnicodeError("not UTF-8") from error
-        if ragged:
-            raise _ragged(path, ragged[0]) from error
-        raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from error
-    if any(pa.types.is_binary(kind) for kind in table.schema.types):
-        raise UnicodeError("not UTF-8")
-    return table_of(table, str(path), numbers_in_text=True, texts=texts)
-
-
-def _ragged(path: Path, row: Any) -> DataError:
-    where = "a row" if row.number is None else f"row {row.number}"
-    return DataError(
-        f"{path}: {where} has {row.actual_columns} fields where the first has "
-        f"{row.expected_columns}: {shown(row.text, 80)}; each row needs one for each column (what "
-        f"has the separator in it stands in quotes)"
-    )
-
-
-def _tabbed(file: Any, encoding: str) -> io.BytesIO:
-    """A table of words with spaces between them, with tabs."""
-    with text_of(file, encoding) as text:
-        lines = ("\t".join(words) for words in words_of(text))
-        return io.BytesIO("\n".join(lines).encode())
-
-
-def read_binary_table(path: Path, ending: str) -> Any:
-    """The table of pyarrow in a Parquet, Feather or Arrow file, plain or gzipped.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read.
-    """
-    pa = arrow()
-    try:
-        with opened(path) as file:
-            content = pa.BufferReader(file.read())
-        table = _read_binary(content, ending)
-        # A file says where its texts are, and is believed unless it is looked through.
-        table.validate(full=True)
-        return table
-    except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-        if isinstance(error, DataError):
-            raise
-        kind = {".parquet": "Parquet", ".pq": "Parquet", ".feather": "Feather"}
-        raise DataError(
-            f"{path}: not a {kind.get(ending, 'Arrow')} file, or a damaged one ({one_line(error)})"
-        ) from error
-
-
-def _read_binary(content: Any, ending: str) -> Any:
-    pa = arrow()
-    if ending in (".parquet", ".pq"):
-        from pyarrow import parquet
-
-        return parquet.read_table(content)
-    magic = content.read(6)
-    content.seek(0)
-    if magic == b"ARROW1" or ending == ".feather":
-        from pyarrow import feather
-
-        return feather.read_table(content)
-    return pa.ipc.open_stream(content).read_all()
-
-
-def table_of(
-    frame: Any, what: str, *, numbers_in_text: bool = False, texts: Collection[str] = ()
-) -> Table:
+def table_of(frame: Any, what: str, *, decimal: str = "", texts: Collection[str] = ()) -> Table:
     """The columns of a frame.
 
     Parameters
@@ -189,8 +62,8 @@ def table_of(
         anything that Arrow's PyCapsule interface gives.
     what
         What it is called in messages.
-    numbers_in_text
-        Whether texts that are numbers are such, as in a text file.
+    decimal
+        The decimal sign of numbers in texts, which then are such, as in a text file.
     texts
         The columns in which they are not.
 
@@ -204,9 +77,12 @@ def table_of(
     refuse_twice(what, names)
     found = {}
     for name, values in zip(names, table.columns, strict=True):
-        column = _column(what, name, values)
-        if numbers_in_text and name not in texts:
-            column = _numbers_in(column)
+        try:
+            column = _column(what, name, values)
+        except arrow().ArrowException as error:
+            raise _no_column(what, name, values.type) from error
+        if decimal and name not in texts:
+            column = _numbers_in(column, decimal)
         found[name] = column
     return found
 
@@ -227,7 +103,7 @@ def _arrow_table(frame: Any, what: str) -> Any:
             raise DataError(f"{what}: a LazyFrame has no values yet: give x.collect()")
         if hasattr(frame, "to_arrow"):  # of Polars, of which old ones know no other way
             return frame.to_arrow()
-        if hasattr(frame, "iloc"):
+        if hasattr(frame, "iloc") and hasattr(frame, "columns"):
             return pa.Table.from_pandas(frame, preserve_index=False)
         if isinstance(frame, Mapping):
             return pa.table({str(name): _listed(values) for name, values in frame.items()})
@@ -235,7 +111,10 @@ def _arrow_table(frame: Any, what: str) -> Any:
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{what}: cannot be read as a table ({one_line(error)})") from error
+        raise DataError(
+            f"{what}: cannot be read as a table ({one_line(error)}); a table has columns by their "
+            f"names, each of numbers, texts, Booleans or dates alone"
+        ) from error
 
 
 def _listed(values: Any) -> Any:
@@ -258,7 +137,11 @@ def _column(what: str, name: str, values: Any) -> Column:
         return number_column(_floats(values))
     if types.is_temporal(kind) and not types.is_interval(kind):
         return number_column(_days(values, kind), "date")
-    raise DataError(
+    raise _no_column(what, name, kind)
+
+
+def _no_column(what: str, name: str, kind: Any) -> DataError:
+    return DataError(
         f"{what}: column {shown(name)} is of the type {one_line(kind)}; columns are of numbers, "
         f"texts, Booleans or dates: leave it out, or make such columns of it"
     )
@@ -300,13 +183,22 @@ def _text_column(values: Any) -> Column:
     return Column("text", places[codes], tuple(texts[i] for i in order))
 
 
-def _numbers_in(column: Column) -> Column:
-    """A column of a text file whose texts are numbers, but for a few, as numbers."""
+def _numbers_in(column: Column, decimal: str) -> Column:
+    """A column of a text file whose texts are numbers, but for a few, as numbers; or dates."""
     if column.kind != "text" or not column.texts:
         return column
-    numbers, odd = as_numbers(column)
-    if odd is None:
-        return numbers
-    present, found = ~column.missing, ~np.isnan(numbers.values)
-    few = found.sum() >= _NUMBERS_AMONG * present.sum() and len(np.unique(numbers.values)) > 20
-    return numbers if few else column
+    if all(map(is_date, column.texts)):
+        return dates_in(column)[0]
+    some = column.texts[:: max(1, len(column.texts) // _LOOKED_AT)]
+    if not any(map(is_number, some)):
+        return column
+    both = [as_numbers(column, sign) for sign in (decimal, "," if decimal == "." else ".")]
+    for numbers, odd in both:
+        if odd is None:
+            return numbers
+    numbers = max((numbers for numbers, _ in both), key=lambda n: int((~n.missing).sum()))
+    present, found = column.values[~column.missing], ~numbers.missing
+    words = len(np.unique(column.values[~column.missing & ~found]))
+    share = found.sum() / len(present)
+    few = share >= _NUMBERS_AMONG or (share >= _WITH_WORDS and words <= _WORDS)
+    return numbers if few and len(np.unique(numbers.values[found])) > _DIFFERENT else column

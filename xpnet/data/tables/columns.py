@@ -1,5 +1,6 @@
 """A table in memory: its columns by name, each of numbers or of texts by number."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -82,11 +83,14 @@ def as_text(column: Column) -> Column:
     return Column("text", places[codes.reshape(-1)], tuple(sorted(texts)))
 
 
-def as_numbers(column: Column) -> tuple[Column, str | None]:
-    """A column of texts as numbers, as far as they are; and one of those that are none."""
+def as_numbers(column: Column, decimal: str = ".") -> tuple[Column, str | None]:
+    """A column of texts as numbers, as far as they are; and one of those that are none.
+
+    See `as_number` for how they may be written.
+    """
     if column.kind != "text":
         return column, None
-    numbers = [_parsed(text) for text in column.texts]
+    numbers = [as_number(text, decimal) for text in column.texts]
     odd = next((t for t, n in zip(column.texts, numbers, strict=True) if n is None), None)
     table = np.asarray([np.nan if n is None else n for n in numbers] + [np.nan])
     words = {text.lower() for text in column.texts} <= {"true", "false"}
@@ -103,7 +107,15 @@ def dates_in(column: Column) -> tuple[Column, str | None]:
     return number_column(table[column.values], "date"), odd
 
 
+def is_date(text: str) -> bool:
+    """Whether a text is a date that cannot be meant in another way: 31.12.2024 or 2024/12/31."""
+    return _DATE.fullmatch(text) is not None and _days(text) is not None
+
+
 def _days(text: str) -> float | None:
+    parts = _DATE.fullmatch(text)
+    if parts and parts["day"]:
+        text = f"{parts['year']}-{parts['month']:0>2}-{parts['day']:0>2}{parts['time'] or ''}"
     try:
         return float(np.datetime64(text.replace("/", "-"), "us").astype(np.int64)) / 86_400_000_000
     except ValueError:
@@ -116,10 +128,30 @@ def _written(column: Column, value: float) -> str:
     return str(int(value)) if column.whole else repr(value)
 
 
-def _parsed(text: str) -> float | None:
+_DATE = re.compile(
+    r"(\d{4}/\d\d/\d\d|(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>\d{4}))"
+    r"(?P<time> \d\d:\d\d(:\d\d)?)?",
+    re.ASCII,
+)
+
+
+def as_number(text: str, decimal: str = ".") -> float | None:
+    """A text as a number, of `true` and `false` 1 and 0; None if it is none.
+
+    Thousands may be set apart, by a comma (or by a point where `decimal` is a comma), an
+    apostrophe or a space.
+
+    >>> as_number("1,234.5"), as_number("1.234,5", ","), as_number("1'000"), as_number("1,23")
+    (1234.5, 1234.5, 1000.0, None)
+    """
     truth = {"true": 1.0, "false": 0.0}.get(text.lower())
     if truth is not None:
         return truth
+    text = text.replace("\u2212", "-")
+    if _GROUPED[decimal].fullmatch(text):
+        text = _BETWEEN[decimal].sub("", text)
+    if decimal == ",":
+        text = "" if "." in text else text.replace(",", ".")
     # NOTE: float("1_000") is 1000.0, and of other digits than 0 to 9 it reads those as well.
     if "_" in text or not text.isascii():
         return None
@@ -127,3 +159,14 @@ def _parsed(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+_SPACES = "' \u2019\u00a0\u2009\u202f"
+_GROUPED = {
+    decimal: re.compile(
+        rf"[+-]?[1-9]\d{{0,2}}([{other}{_SPACES}])\d{{3}}(\1\d{{3}})*([{decimal}]\d*)?", re.ASCII
+    )
+    for decimal, other in (".,", ",.")
+}
+"""Numbers whose digits before the decimal sign stand in threes."""
+_BETWEEN = {decimal: re.compile(f"[{other}{_SPACES}]") for decimal, other in (".,", ",.")}

@@ -6,20 +6,41 @@ As a well-known hub of data sets has them in Parquet: `image`, a struct of `byte
 
 import io
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
-
+from xpnet.data.pictures import check_pillow
+from xpnet.data.stacking import PictureSource, stack_pictures
 from xpnet.data.tables.arrow import arrow
 from xpnet.data.tables.names import listed
-from xpnet.errors import DataError, one_line, shown
-from xpnet.typing import HostArray
+from xpnet.errors import DataError, shown
+from xpnet.typing import HostArray, Shape
 
-_GREY = ("1", "L", "LA")
-_COLOUR = ("P", "RGB", "RGBA", "CMYK", "YCbCr")
 _LABELS = ("label", "labels", "class", "digit", "fine_label")
-_LARGEST = 1 << 24
-"""Pixels of one picture, for a network that takes each of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """The pictures of a column, as they were read.
+
+    Attributes
+    ----------
+    images
+        uint8, shape (N, height, width) or (N, height, width, 3).
+    label
+        The name of the column of labels; None where there is none.
+    names
+        The names of the classes, where the file has them.
+    note
+        What is to be said of the size of the pictures; empty where they stay as they are.
+    """
+
+    images: HostArray
+    label: str | None
+    names: tuple[str, ...] | None
+    note: str
 
 
 def encoded_column(frame: Any) -> str | None:
@@ -34,10 +55,8 @@ def encoded_column(frame: Any) -> str | None:
     return None
 
 
-def read_encoded(
-    what: str, frame: Any, label: str | None
-) -> tuple[HostArray, str | None, tuple[str, ...] | None]:
-    """The pictures of a table, the name of the column of labels, and the names of the classes.
+def read_encoded(what: str, frame: Any, label: str | None, shape: Shape | None = None) -> Encoded:
+    """The pictures of a table.
 
     Parameters
     ----------
@@ -47,68 +66,45 @@ def read_encoded(
         A table of pyarrow with a column of pictures.
     label
         The name of the column of labels; if None one that is called so, or the only other one.
+    shape
+        That of the pictures, if they are to be as others: (height, width), or (height, width, 3) in
+        colour. If None they have the size that all have, or the usual one, see `stack_pictures`,
+        and are in colour if the first is.
 
     Raises
     ------
     DataError
-        If there is no such column, a picture cannot be read, or they differ in size.
+        If there is no such column, or a picture cannot be read.
     """
-    pa = arrow()
-    name = encoded_column(frame)
-    others = [other for other in frame.column_names if other != name]
-    label = _label_of(what, others, label)
-    column = frame.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    if pa.types.is_struct(column.type):
-        column = column.field("bytes")
-    images = decode_pictures(what, column.to_pylist())
-    return images, label, None if label is None else _names_of(frame.schema, label)
+    pictures = encoded_column(frame)
+    label = _label_of(what, [name for name in frame.column_names if name != pictures], label)
+    images, note = decode_pictures(what, frame, shape)
+    return Encoded(images, label, None if label is None else _names_of(frame.schema, label), note)
 
 
-def decode_pictures(what: str, contents: list[bytes | None]) -> HostArray:
-    """Encoded pictures as one array, uint8, shape (N, height, width) or (N, height, width, 3)."""
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise DataError("reading pictures needs Pillow: pip install 'xpnet[image]'") from error
-    images: HostArray | None = None
-    for row, content in enumerate(contents, start=1):
-        try:
-            if content is None:
-                raise DataError(f"{what}: there is no picture in row {row}")
-            with Image.open(io.BytesIO(content)) as picture:
-                if images is None:
-                    images = _room(what, len(contents), picture)
-                height, width = images.shape[1:3]
-                if picture.size != (width, height):
-                    raise DataError(
-                        f"{what}: pictures are of one size, but the first is {width} x {height} "
-                        f"and that in row {row} {picture.width} x {picture.height}"
-                    )
-                images[row - 1] = np.asarray(picture.convert("L" if images.ndim == 3 else "RGB"))
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(
-                f"{what}: the picture in row {row} cannot be read ({one_line(error)})"
-            ) from error
-    if images is None:
+def decode_pictures(what: str, frame: Any, shape: Shape | None) -> tuple[HostArray, str]:
+    """The pictures of a table alone, and what is to be said of their size; see `read_encoded`."""
+    check_pillow(what)
+    sources = []
+    for row, content in enumerate(_contents(frame), start=1):
+        if content is None:
+            raise DataError(f"{what}: there is no picture in row {row}")
+        name = f"{what}: the picture in row {row}"
+        sources.append(PictureSource(name, partial(io.BytesIO, content)))
+    if not sources:
         raise DataError(f"{what}: there are no rows in this table")
-    return images
+    if shape is None:
+        return stack_pictures(what, sources, colour=sources[0].head().coloured)
+    return stack_pictures(what, sources, size=(shape[0], shape[1]), colour=len(shape) == 3)
 
 
-def _room(what: str, count: int, picture: Any) -> HostArray:
-    if picture.mode not in (*_GREY, *_COLOUR) or picture.width * picture.height > _LARGEST:
-        raise DataError(
-            f"{what}: pictures of mode {one_line(picture.mode)} and {picture.width} x "
-            f"{picture.height} pixels are not read: save them in 8 bits of grey or RGB, small"
-        )
-    shape = (count, picture.height, picture.width)
-    try:
-        return np.empty(shape if picture.mode in _GREY else (*shape, 3), dtype=np.uint8)
-    except MemoryError as error:
-        raise DataError(f"{what}: the pictures do not fit into memory") from error
+def _contents(frame: Any) -> Iterator[bytes | None]:
+    """The files in the column of pictures."""
+    pa = arrow()
+    column = frame.column(encoded_column(frame))
+    nested = pa.types.is_struct(column.type)
+    for chunk in column.chunks:  # together they may be more than one array can hold
+        yield from (chunk.field("bytes") if nested else chunk).to_pylist()
 
 
 def _label_of(what: str, names: list[str], label: str | None) -> str | None:

@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from xpnet.data.tables.arff import read_arff_dialect
-from xpnet.data.tables.arrow import read_binary_table, read_text_table, table_of
-from xpnet.data.tables.columns import Table
+from xpnet.data.tables.arrow import table_of
+from xpnet.data.tables.columns import Table, as_text
+from xpnet.data.tables.dialect import Dialect, find_dialect
+from xpnet.data.tables.folders import (
+    BINARY_ENDINGS,
+    FOLDER_ENDINGS,
+    Tables,
+    ending_of,
+    tables_among,
+)
 from xpnet.data.tables.names import numbered
 from xpnet.data.tables.preparation import TablePreparation
-from xpnet.data.tables.text import Dialect, find_dialect, read_head
+from xpnet.data.tables.reading import read_binary_tables, read_text_table
+from xpnet.data.tables.text import read_head
 from xpnet.errors import DataError, one_line, reason_of, shown
 
 TEXT_ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".data")
-BINARY_ENDINGS = (".parquet", ".pq", ".feather", ".arrow", ".ipc")
-_FOLDER_ENDINGS = (".csv", ".tsv", ".arff", *BINARY_ENDINGS)
-"""Other text in a folder may be anything, such as a README."""
 
 _ROWS = 50
-
-_TRAIN = re.compile(r"(^|[^a-z])(train|training|trn)([^a-z]|$)", re.IGNORECASE)
-_TEST = re.compile(r"(^|[^a-z])(test|testing|tst)([^a-z]|$)", re.IGNORECASE)
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class TableFile:
             return self
         return replace(self, dialect=replace(self.dialect, names=tuple(others)))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of how it is written."""
+        return () if self.dialect is None else self.dialect.notes
+
     def first_rows(self) -> Sequence[Sequence[str]]:
         """Some rows, as texts."""
         if self.dialect is not None:
@@ -87,23 +96,42 @@ class TableFile:
             return table_of(self.frame, str(self.path))
         return read_text_table(self.path, self.dialect, texts)
 
+    def values_of(self, name: str, table: Table) -> Sequence[Any]:
+        """What stands in a column, as it is there, None where nothing does.
 
-def open_table(path: Path) -> TableFile:
-    """A table by its beginning.
+        Parameters
+        ----------
+        name
+            The column.
+        table
+            This table, in which the column was read as one of texts if it is in a file of text.
+        """
+        if self.frame is not None:
+            values: list[Any] = self.frame.column(name).to_pylist()
+            return values
+        column = as_text(table[name])
+        texts = [None if i < 0 else column.texts[i] for i in column.values.tolist()]
+        whole = all(text is None or _WHOLE.fullmatch(text) for text in column.texts)
+        return [int(text) if whole and text is not None else text for text in texts]
+
+
+def open_table(*paths: Path) -> TableFile:
+    """A table by its beginning; of several files, which are its pieces, one behind the other.
 
     Raises
     ------
     DataError
-        If it is missing, or no table.
+        If one is missing, or no table, or the pieces have other columns.
     """
-    ending = ending_of(path)
-    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise for want of permission
-        raise DataError(f"{path}: cannot be read ({_why_not(path)})")
+    for path in paths:
+        if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise for want of permission
+            raise DataError(f"{path}: cannot be read ({_why_not(path)})")
+    first, ending = paths[0], ending_of(paths[0].name)
     if ending in BINARY_ENDINGS:
-        return TableFile(path, None, read_binary_table(path, ending))
+        return TableFile(first, None, read_binary_tables(paths, ending))
     if ending == ".arff":
-        return TableFile(path, read_arff_dialect(path))
-    return TableFile(path, find_dialect(path, read_head(path)))
+        return TableFile(first, read_arff_dialect(first))
+    return TableFile(first, find_dialect(first, read_head(first)))
 
 
 def _number(name: str) -> int:
@@ -124,57 +152,26 @@ def is_table(path: str | os.PathLike[str]) -> bool:
     if os.path.isdir(path):  # noqa: PTH112 - False where Path.is_dir raises
         return bool(_tables_in(path))
     known = (*TEXT_ENDINGS, ".arff", *BINARY_ENDINGS)
-    return os.path.isfile(path) and ending_of(path) in known  # noqa: PTH113
+    return os.path.isfile(path) and ending_of(path.name) in known  # noqa: PTH113
 
 
-def tables_of(folder: Path) -> tuple[Path, Path | None]:
-    """The tables for training and test in a folder.
+def tables_of(folder: Path) -> Tables:
+    """The tables for training and test that lie in a folder.
 
     Raises
     ------
     DataError
         If it is not clear which they are.
     """
-    tables = _tables_in(folder)
-    train = [table for table in tables if _TRAIN.search(stem_of(table))] or tables
-    tests = [table for table in tables if _TEST.search(stem_of(table)) and table not in train]
-    if len(train) > 1 and len(tests) == 1 and len(tables) == 2:
-        train = [table for table in train if table not in tests]
-    for wanted, found in (("train", train), ("test", tests)):
-        if len(found) > 1 or (wanted == "train" and not found):
-            names = one_line(", ".join(table.name for table in found)) or "none"
-            raise DataError(
-                f"{folder}: expected one table with {wanted} in its name, found {names}; name the "
-                f"file itself"
-            )
-    return train[0], tests[0] if tests else None
+    return tables_among(str(folder), _tables_in(folder))
 
 
-def _tables_in(folder: Path) -> list[Path]:
-    """The tables of a folder: of one in several forms, such as plain and gzipped, the first."""
+def _tables_in(folder: Path) -> list[str]:
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     except OSError:
         return []
-    found: dict[str, Path] = {}
-    for name in names:
-        if not name.startswith(".") and ending_of(Path(name)) in _FOLDER_ENDINGS:
-            found.setdefault(stem_of(Path(name)).casefold(), folder / name)
-    return list(found.values())
-
-
-def ending_of(path: Path) -> str:
-    """What a file's name ends in, in lower case and without `.gz`."""
-    return Path(_unzipped(path)).suffix.lower()
-
-
-def stem_of(path: Path) -> str:
-    """The name of a file without what says its form."""
-    return Path(_unzipped(path)).stem or path.name
-
-
-def _unzipped(path: Path) -> str:
-    return path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    return [n for n in names if not n.startswith(".") and ending_of(n) in FOLDER_ENDINGS]
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -190,6 +187,11 @@ def check_no_table(name: str | os.PathLike[str], table_options: Mapping[str, Any
     DataError
         If there is any.
     """
+    if table_options.get("table") is not None:
+        raise DataError(
+            f"{one_line(os.fspath(name))}: the network was trained on a table, and this is none: "
+            f"name a file that has its columns"
+        )
     for option, value in table_options.items():
         if value is not None and option not in ("validation", "seed"):
             raise DataError(

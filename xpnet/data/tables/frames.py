@@ -14,7 +14,7 @@ from xpnet.data.tables.label import Label, written
 from xpnet.data.tables.measure import TargetKind, measure, measure_label
 from xpnet.data.tables.names import column_number, listed
 from xpnet.data.tables.preparation import TablePreparation
-from xpnet.errors import DataError, shown
+from xpnet.errors import DataError, counted, shown
 from xpnet.typing import HostArray
 
 TEST_FRACTION = 0.2
@@ -236,7 +236,8 @@ def _with_label(what: str, table: Table, label: str) -> tuple[Table, list[str]]:
     if not count:
         return table, []
     rows: HostArray = np.flatnonzero(~missing)
-    return some_rows(table, rows), [f"left out, without the label {shown(label)}: {count:,} rows"]
+    said = f"left out, without the label {shown(label)}: {counted(count, 'row')}"
+    return some_rows(table, rows), [said]
 
 
 def _find_label(

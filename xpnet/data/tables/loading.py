@@ -1,12 +1,15 @@
 """Data sets from tables in files: of pixels, of pictures, or of anything else."""
 
 import os
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from xpnet.data.dataset import Dataset
-from xpnet.data.tables.files import expanded, open_table, stem_of, tables_of
+from xpnet.data.tables.files import TableFile, expanded, open_table, tables_of
+from xpnet.data.tables.folders import ending_of, stem_of
 from xpnet.data.tables.frames import TEST_FRACTION, Parts, make_dataset
 from xpnet.data.tables.measure import TargetKind
-from xpnet.data.tables.pictures import picture_dataset
+from xpnet.data.tables.pictures import looks_like_pixels, picture_dataset
 from xpnet.data.tables.preparation import TablePreparation
 
 
@@ -56,31 +59,104 @@ def load_table(
         If a file is missing or is no table, the label is not in it, or there is nothing to learn.
     """
     path = expanded(path)
-    name, tested = path.resolve().name, None if test is None else expanded(test)
-    if os.path.isdir(path):  # noqa: PTH112 - False where Path.is_dir raises
-        path, found = tables_of(path)
-        tested = tested or found
+    if not os.path.isdir(path):  # noqa: PTH112 - False where Path.is_dir raises
+        found = TablePaths(stem_of(path.name), (path,))
     else:
-        name = stem_of(path)
-    file = open_table(path)
-    test_file = None if tested is None else open_table(tested)
+        names = tables_of(path)
+        found = TablePaths(
+            path.resolve().name,
+            tuple(path / name for name in names.train),
+            tuple(path / name for name in names.test),
+            names.left_out,
+        )
+    return load_tables(
+        found,
+        label=label,
+        test=test,
+        test_fraction=test_fraction,
+        parts=Parts(validation=validation, seed=seed),
+        target_kind=target_kind,
+        table=table,
+    )
+
+
+@dataclass(frozen=True)
+class TablePaths:
+    """The files of a data set.
+
+    Attributes
+    ----------
+    name
+        What the data set is called.
+    train, test
+        The table to train on, and that for the test, which may be none: each a file, or its pieces.
+    left_out
+        What else was there and is not taken, in words.
+    """
+
+    name: str
+    train: tuple[Path, ...]
+    test: tuple[Path, ...] = ()
+    left_out: str = ""
+
+
+def load_tables(
+    paths: TablePaths,
+    *,
+    label: str | None = None,
+    test: str | os.PathLike[str] | None = None,
+    test_fraction: float | None = None,
+    parts: Parts,
+    target_kind: TargetKind | None = None,
+    table: TablePreparation | None = None,
+) -> Dataset:
+    """`load_table` of files of which it is known what they are for."""
+    tested = paths.test if test is None else (expanded(test),)
+    file, test_file = open_table(*paths.train), open_table(*tested) if tested else None
+    said = [*file.notes, *([f"left out: {paths.left_out}"] if paths.left_out else [])]
+    if len(paths.train) > 1:
+        said.append(f"{len(paths.train)} pieces of one table")
+    data = None
     if table is None:
-        pictures = picture_dataset(name, file, label, test_file, fraction=test_fraction or None)
-        if pictures is not None:
-            return pictures
-    if table is not None:
-        file = file.named_like(table)
+        fraction = test_fraction or None
+        data = picture_dataset(paths.name, file, label, test_file, fraction=fraction)
+    if data is None:
+        if table is None and looks_like_pixels(file, label):
+            said.append(
+                "no pixels, as the first rows are, but columns of numbers: not all values are "
+                "whole numbers from 0 to 255"
+            )
+        data = _of_columns(
+            paths.name,
+            file if table is None else file.named_like(table),
+            label,
+            test_file,
+            replace(parts, test=TEST_FRACTION if test_fraction is None else test_fraction),
+            target_kind,
+            table,
+        )
+    return replace(data, notes=(*said, *data.notes))
+
+
+def _of_columns(
+    name: str,
+    file: TableFile,
+    label: str | None,
+    test: TableFile | None,
+    parts: Parts,
+    target_kind: TargetKind | None,
+    table: TablePreparation | None,
+) -> Dataset:
     columns = file.table(() if table is None else table.text_columns)
     texts = [column for column in columns if columns[column].kind == "text"]
-    fraction = TEST_FRACTION if test_fraction is None else test_fraction
     return make_dataset(
         name,
         columns,
         label,
-        None if test_file is None else test_file.table(texts),
-        Parts(fraction, validation, seed),
+        None if test is None else test.table(texts),
+        parts,
         target_kind=target_kind,
         prepared=table,
         named=file.named,
-        last=path.name.lower().removesuffix(".gz").endswith(".arff"),
+        last=ending_of(file.path.name) == ".arff",
     )

@@ -26,6 +26,7 @@ def column_number(names: Sequence[str], label: str, *, header: bool = True) -> i
     DataError
         If there is no such column.
     """
+    label = str(label)  # of a frame names may be numbers, and of a table without names they are
     if label in names:
         return list(names).index(label)
     same = [i for i, name in enumerate(names) if name.casefold() == label.strip().casefold()]

@@ -1,15 +1,16 @@
 """Data sets of pictures from tables: of pixels in columns, or of encoded pictures."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from xpnet.data.dataset import Dataset, Split
+from xpnet.data.picture_shape import PictureShape
 from xpnet.data.splitting import split_rows
 from xpnet.data.tables.arrow import table_of
 from xpnet.data.tables.columns import Column, Table, number_column
-from xpnet.data.tables.encoded import encoded_column, read_encoded
+from xpnet.data.tables.encoded import decode_pictures, encoded_column, read_encoded
 from xpnet.data.tables.files import TableFile
 from xpnet.data.tables.names import listed
 from xpnet.data.tables.pixels import (
@@ -22,7 +23,7 @@ from xpnet.data.tables.pixels import (
     pixels_of,
     read_pixels,
 )
-from xpnet.errors import DataError, readable
+from xpnet.errors import DataError, counted, readable
 from xpnet.typing import HostArray, Shape
 
 
@@ -40,12 +41,15 @@ class PictureTable:
         That column.
     names
         The names of the classes, where the file has them.
+    note
+        What is to be said of the size of the pictures, if anything is.
     """
 
     images: HostArray
     label: str | None
     labels: Column | None
     names: tuple[str, ...] | None = None
+    note: str = ""
 
 
 def picture_dataset(
@@ -77,6 +81,7 @@ def picture_dataset(
     found = read_pictures(file, label)
     if found is None:
         return None
+    found, notes = _labelled(str(file.path), found)
     if found.labels is None or found.label is None:
         raise DataError(
             f"{file.path}: a table of pictures of {found.images.shape[1:]} without a column of "
@@ -84,11 +89,13 @@ def picture_dataset(
         )
     names = found.names or class_names(found.labels)
     numbers = class_numbers(str(file.path), found.label, found.labels, names)
-    train, tested, notes = Split(found.images, numbers), None, []
+    train, tested = Split(found.images, numbers), None
+    notes += [found.note] if found.note else []
     if label is None:
         notes.append(f"label: {'' if file.named else 'column '}{readable(found.label)}")
     if test is not None:
-        tested = _test_split(test, found, names)
+        tested, said = _test_split(test, found, names)
+        notes += [f"test: {sentence}" for sentence in said]
         if tested is None:
             notes.append("the test table has no labels, so nothing is tested by it")
     if tested is None and fraction:
@@ -106,19 +113,38 @@ def picture_dataset(
     )
 
 
+def _labelled(what: str, table: PictureTable) -> tuple[PictureTable, list[str]]:
+    """The pictures that have a label, and what is to be said of the others."""
+    missing = None if table.labels is None else table.labels.missing
+    if table.labels is None or missing is None or not missing.any():
+        return table, []
+    if missing.all():
+        raise DataError(f"{what}: the label {readable(str(table.label))} is missing in all rows")
+    kept = replace(table, images=table.images[~missing], labels=table.labels.rows(~missing))
+    count = counted(int(missing.sum()), "row")
+    return kept, [f"left out, without the label {readable(str(table.label))}: {count}"]
+
+
 def _test_split(
     file: TableFile, train: PictureTable, names: tuple[str, ...] | None
-) -> Split | None:
-    """The test set; None where the table has no labels, as in a competition."""
+) -> tuple[Split | None, list[str]]:
+    """The test set, and what to say of it; None where it has no labels, as in a competition."""
     found = read_pictures(file, train.label, like=train)
     if found is None or found.images.shape[1:] != train.images.shape[1:]:
         raise DataError(
             f"{file.path}: expected pictures as in the table for training, of "
             f"{train.images.shape[1:]}, found {'none' if found is None else found.images.shape[1:]}"
         )
+    found, said = _labelled(str(file.path), found)
     if found.labels is None:
-        return None
-    return Split(found.images, class_numbers(str(file.path), str(found.label), found.labels, names))
+        return None, []
+    numbers = class_numbers(str(file.path), str(found.label), found.labels, names)
+    return Split(found.images, numbers), said
+
+
+def looks_like_pixels(file: TableFile, label: str | None) -> bool:
+    """Whether the first rows of a table are pixels, whatever the others are."""
+    return find_layout(file.names, file.first_rows(), label, named=file.named) is not None
 
 
 def read_pictures(
@@ -142,9 +168,11 @@ def read_pictures(
     """
     if file.frame is not None and encoded_column(file.frame) is not None:
         label = None if like is not None and label not in file.frame.column_names else label
-        images, label, names = read_encoded(str(file.path), file.frame, label)
-        column = None if label is None else table_of(file.frame.select([label]), label)[label]
-        return PictureTable(images, label, column, names)
+        shape = None if like is None else like.images.shape[1:]
+        encoded = read_encoded(str(file.path), file.frame, label, shape)
+        name = encoded.label
+        column = None if name is None else table_of(file.frame.select([name]), name)[name]
+        return PictureTable(encoded.images, name, column, encoded.names, encoded.note)
     names, named, rows = file.names, file.named, file.first_rows()
     if like is not None:
         unlabelled = label not in names if named else len(names) == like.images[0].size
@@ -174,6 +202,8 @@ def read_pictures(
 def read_unlabelled(file: TableFile, shape: Shape | None) -> HostArray:
     """The pictures of a table for a network that takes such, without their labels if there are any.
 
+    Encoded ones are fitted to the size of those that it takes.
+
     Parameters
     ----------
     file
@@ -186,6 +216,10 @@ def read_unlabelled(file: TableFile, shape: Shape | None) -> HostArray:
     DataError
         If it is not a table of such pictures.
     """
+    if shape is not None and file.frame is not None and encoded_column(file.frame) is not None:
+        pictures = PictureShape.of(shape)
+        wanted = (*pictures.size, 3) if pictures.in_colour else pictures.size
+        return pictures.samples(decode_pictures(str(file.path), file.frame, wanted)[0])
     size = math.prod(shape or ())
     found = None
     if shape is not None:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from xpnet.data.tables.arff import dense_rows
 from xpnet.data.tables.columns import Column, Table, as_text, number_of_rows
+from xpnet.data.tables.dialect import Dialect, is_number
 from xpnet.data.tables.names import column_number, listed
-from xpnet.data.tables.text import Dialect, is_number, opened, text_of
+from xpnet.data.tables.text import opened, text_of
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray, Shape
 
@@ -24,6 +26,8 @@ _PIXEL = re.compile(r"(pixel|pix|px)[ _.-]?\d+([x_.-]\d+)?|\d+x\d+", re.IGNORECA
 _NUMBERED = re.compile(r"[a-z]?_?\d+", re.IGNORECASE)
 _FEWEST = 64
 """Columns that are not called pixels are taken for them from so many on, if they are a square."""
+
+_MOST_CLASSES = 1 << 16
 
 LARGEST = 255
 """Pixels are whole numbers from 0 to this."""
@@ -104,17 +108,17 @@ def read_pixels(path: Path, dialect: Dialect) -> HostArray | None:
     DataError
         If it cannot be read.
     """
-    with opened(path) as file, text_of(file, dialect.encoding) as text:
-        for _ in range(dialect.skip):
-            text.readline()
+    with opened(path) as file:
+        file.read(dialect.start)
+        text = text_of(file, dialect.encoding)
+        rows = dense_rows(text, dialect.omitted)
         try:
             with np.errstate(all="ignore"):
                 return np.loadtxt(
-                    text,
+                    map(dialect.delimiter.join, rows) if dialect.omitted else text,
                     dtype=np.uint8,
                     comments=dialect.comment or None,
                     delimiter=None if dialect.delimiter == " " else dialect.delimiter,
-                    skiprows=int(dialect.header),
                     quotechar=dialect.quote,
                     ndmin=2,
                 )
@@ -162,11 +166,12 @@ def class_names(column: Column) -> tuple[str, ...] | None:
     """The names of the classes of pictures; None where labels are the numbers of the classes.
 
     They are these if they are whole numbers from 0, or if some between them are left out. Texts,
-    and numbers from another one on, are names.
+    and numbers from another one on or of 65,536 and more, are names.
     """
     if column.kind == "number" and column.whole and len(column):
         low, high = float(column.values.min()), float(column.values.max())
-        if low == 0 or (low > 0 and high - low + 1 > len(np.unique(column.values))):
+        holes = low > 0 and high - low + 1 > len(np.unique(column.values))
+        if (low == 0 or holes) and high < _MOST_CLASSES:
             return None
     return tuple(sorted(as_text(column).texts, key=_by_number))
 

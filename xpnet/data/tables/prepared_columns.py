@@ -9,6 +9,8 @@ from xpnet.data.tables.names import listed
 from xpnet.errors import DataError, shown
 from xpnet.typing import HostArray
 
+_SAID = {"number": "numbers", "truth": "Booleans", "date": "dates"}
+
 
 @dataclass(frozen=True)
 class NumberColumn:
@@ -44,8 +46,12 @@ class NumberColumn:
                 f"column {shown(self.name)}: {wanted} in the training table, {found} here"
             )
         missing = ~np.isfinite(values)
+        if self.kind == "truth":
+            strange = ~missing & (values != 0) & (values != 1)
+            missing |= strange
+            odd = odd or (f"{values[strange][0]:g}" if strange.any() else None)
         if odd is not None:
-            said.append(f"{shown(self.name)} is of {self.kind}s, and {shown(odd)} is none")
+            said.append(f"{shown(self.name)} is of {_SAID[self.kind]}, and {shown(odd)} is none")
         if missing.any():
             said.append(f"{int(missing.sum()):,} missing in {shown(self.name)}")
         with np.errstate(all="ignore"):

@@ -1,23 +1,16 @@
-"""How a table of text is written: its encoding, what separates its fields, whether it has a header.
-
-Seen from the beginning of the file, since nobody wants to say it. A file may be gzipped.
-"""
+"""Files of text: opened, plain or gzipped; their encoding; the fields of their lines."""
 
 import csv
 import gzip
 import io
 import os
-import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
-from xpnet.data.tables.names import numbered, refuse_twice
-from xpnet.errors import DataError, one_line, reason_of, shown
+from xpnet.errors import DataError, one_line, reason_of
 
 # fmt: off
 MISSING = frozenset((
@@ -30,64 +23,20 @@ MISSING = frozenset((
 _GZIP_MAGIC = b"\x1f\x8b"
 # Tables come to a tenth or a twentieth.
 _MOST_EXPANSION, _SMALL = 100, 64 * 2**20
-_HEAD = 1 << 18
-_LINES = 50
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-_DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+")
-# A comma last but one: it is in numbers and in texts as well.
-_DELIMITERS = ("\t", ";", "|", ",", " ")
-_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_HEAD, _LONGEST_HEAD = 1 << 18, 1 << 24
+_FEWEST_LINES = 8
+# Those of UTF-32 first: one of them begins as one of UTF-16.
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32-le", b"\0\0\xfe\xff": "utf-32-be", b"\xef\xbb\xbf": "utf-8",
+    b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a table of text is written.
+class Head(NamedTuple):
+    """The beginning of a file, unpacked; and whether it is all of it."""
 
-    Attributes
-    ----------
-    encoding
-        Python's name of it.
-    delimiter
-        What is between two fields; a space stands for one or more of them.
-    header
-        Whether the first line has the names of the columns.
-    names
-        These names; `column 1` and so on where there are none.
-    decimal
-        `"."` or `","`, in numbers.
-    rows
-        The first rows, as texts.
-    skip
-        So many lines stand before the table.
-    quote
-        What may stand around a field.
-    comment
-        What a line begins with that is no row; nothing if there are no such.
-    texts
-        The columns that are known to be of texts, whatever is in them.
-    """
-
-    encoding: str
-    delimiter: str
-    header: bool
-    names: tuple[str, ...]
-    decimal: str
-    rows: tuple[tuple[str, ...], ...]
-    skip: int = 0
-    quote: str = '"'
-    comment: str = ""
-    texts: tuple[str, ...] = ()
-
-    @property
-    def named(self) -> bool:
-        """Whether the columns have names: in the first row, or in what stands before the table."""
-        return self.header or self.skip > 0
-
-
-def is_number(field: str) -> bool:
-    """Whether a field is a number with a decimal point."""
-    return _NUMBER.fullmatch(field) is not None
+    content: bytes
+    whole: bool
 
 
 @contextmanager
@@ -143,40 +92,20 @@ class _Unzipped(gzip.GzipFile):
         return content
 
 
-def read_head(path: Path) -> bytes:
-    """The beginning of a file, unpacked."""
+def read_head(path: Path) -> Head:
+    """The beginning of a file, with some lines in it, however long these are."""
     with opened(path) as file:
-        return file.read(_HEAD)
+        head = file.read(_HEAD)
+        whole = len(head) < _HEAD
+        while not whole and len(head) < _LONGEST_HEAD and _count_lines(head) < _FEWEST_LINES:
+            more = file.read(len(head))
+            whole = len(more) < len(head)
+            head += more
+    return Head(head, whole)
 
 
-def find_dialect(path: Path, head: bytes) -> Dialect:
-    """How a table is written, by the beginning of its file.
-
-    Raises
-    ------
-    DataError
-        If it is no table of text, is empty, or two columns have one name.
-    """
-    encoding = find_encoding(path, head)
-    text = head.decode(encoding, errors="ignore")
-    if text.lstrip()[:1] == "<":
-        raise DataError(
-            f"{path}: expected a table, found an HTML page or XML ({shown(text.lstrip()[:60])}): "
-            f"the download was of a page about the file; get the file itself"
-        )
-    # Of a file that goes on the last line is a part of one.
-    lines = text.splitlines()[: None if len(head) < _HEAD else -1]
-    lines = [line for line in lines if line.strip()][: _LINES + 1]
-    if not lines:
-        raise DataError(f"{path}: there are no rows in this file of {len(head):,} bytes")
-    delimiter = _delimiter(lines)
-    rows = [tuple(field.strip() for field in row) for row in split_lines(lines, delimiter)]
-    header = _has_header(rows)
-    names = rows[0] if header else tuple("" for _ in rows[0])
-    names = tuple(name or numbered(place) for place, name in enumerate(names))
-    refuse_twice(str(path), names)
-    rows = rows[header:]
-    return Dialect(encoding, delimiter, header, names, _decimal(rows, delimiter), tuple(rows))
+def _count_lines(head: bytes) -> int:
+    return max(head.count(b"\n"), head.count(b"\r"))
 
 
 def split_lines(lines: Sequence[str], delimiter: str, quote: str = '"') -> list[list[str]]:
@@ -201,70 +130,30 @@ def text_of(file: IO[bytes], encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
-def find_encoding(path: Path, head: bytes) -> str:
-    """The encoding of a text, by its beginning.
+def find_encoding(path: Path, head: Head) -> tuple[str, int]:
+    """The encoding of a text, by its beginning, and the length of the mark that says it.
 
     Raises
     ------
     DataError
         If it is no text.
     """
+    content = head.content
     for mark, encoding in _MARKS.items():
-        if head.startswith(mark):
-            return encoding
-    if b"\0" in head[:1000]:
+        if content.startswith(mark):
+            return encoding, len(mark)
+    if b"\0" in content[:1000]:
         # Text of Latin letters in UTF-16 is zero in every other byte.
-        for encoding, zeros in (("utf-16-le", head[1:200:2]), ("utf-16-be", head[0:200:2])):
+        for encoding, zeros in (("utf-16-le", content[1:200:2]), ("utf-16-be", content[0:200:2])):
             if zeros.strip(b"\0") == b"":
-                return encoding
+                return encoding, 0
         raise DataError(
             f"{path}: expected a table, found a file that is no text (its first bytes are "
-            f"{head[:8].hex(' ')}): give a table as CSV, Parquet, Arrow, Feather or ARFF"
+            f"{content[:8].hex(' ')}): give a table as CSV, Parquet, Arrow, Feather or ARFF"
         )
     try:
         # Of a letter of several bytes, the head may end in the middle.
-        head.decode() if len(head) < _HEAD else head[: head.rfind(b"\n") + 1].decode()
+        content.decode() if head.whole else content[: content.rfind(b"\n") + 1].decode()
     except UnicodeDecodeError:
-        return "cp1252" if not {0x81, 0x8D, 0x8F, 0x90, 0x9D} & set(head) else "latin-1"
-    return "utf-8"
-
-
-def _delimiter(lines: Sequence[str]) -> str:
-    """The first that all lines have equally often; else the one that most lines agree on."""
-    best, most = ",", (0, 0)
-    for delimiter in _DELIMITERS:
-        counts = Counter(map(len, split_lines(lines, delimiter)))
-        width, agreeing = max(counts.items(), key=lambda item: (item[1], item[0]))
-        if width > 1 and agreeing == len(lines):
-            return delimiter
-        if width > 1 and (agreeing, width) > most:
-            best, most = delimiter, (agreeing, width)
-    return best
-
-
-def _has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: by what is numbers below it, and what is not."""
-    first, rest = rows[0], rows[1:]
-    if all(map(is_number, first)):
-        # pandas numbers columns that have no names.
-        counted = [str(i) for i in range(len(first))]
-        return len(first) > 2 and list(first) == counted
-    votes = 0
-    for i, name in enumerate(first):
-        below = [row[i] for row in rest if i < len(row) and row[i] not in MISSING]
-        if below and all(map(is_number, below)):
-            votes += 1 if not is_number(name) and name not in MISSING else -is_number(name)
-    if votes:
-        return votes > 0
-    seen = [{row[i] for row in rest if i < len(row)} for i in range(len(first))]
-    return len(set(first)) == len(first) and not any(
-        name in values for name, values in zip(first, seen, strict=True)
-    )
-
-
-def _decimal(rows: Sequence[Sequence[str]], delimiter: str) -> str:
-    if delimiter == ",":
-        return "."
-    fields = [field for row in rows for field in row]
-    points = any(_DECIMAL_POINT.fullmatch(field) for field in fields)
-    return "," if not points and any(map(_DECIMAL_COMMA.fullmatch, fields)) else "."
+        return "cp1252" if not {0x81, 0x8D, 0x8F, 0x90, 0x9D} & set(content) else "latin-1", 0
+    return "utf-8", 0
