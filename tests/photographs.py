@@ -156,7 +156,7 @@ CONDITIONS = {
     "white on black": (Scene(paper=0.0, ink=255.0, shade=0.0, noise=0.0), 0.25),
     "on dark paper": (Scene(**_DARK), 0.15),
     "on dark paper, the whole": (Scene(**_DARK, extent=1.0), 0.0),
-    "pencil": (Scene(ink=140.0, noise=6.0), 0.1),
+    "a pale pencil": (Scene(extent=0.3, ink=170.0, shade=80.0), 0.2),
     "coarse grain, poor JPEG": (Scene(grain="coarse", noise=8.0, quality=35), 0.1),
     "squared paper": (Scene(lines="squared"), 0.1),
     "tall": (Scene(size=(900, 400), extent=0.6), 0.2),
