@@ -33,11 +33,18 @@ And so is what lies in a corner.
 _MOST_CONTACTS = 8
 """What meets the edges of the picture at more places is the grid of the paper."""
 _RULED = 0.06
-"""A line from one edge to the other is narrower than this part of its length."""
+"""A line from one edge to the other is narrower than this part of its length, if it is askew,"""
+_STRAIGHT = 0.9
+"""or fills so much of its box."""
 _BESIDE = 0.03
 """Ink and paper are compared so far from the outline, as a part of the longer side."""
-_STEEP = 0.6
-"""Across its outline ink rises by this part of its depth at least; light rises slowly."""
+_STEEP = 0.42
+"""Across its outline ink rises by this part of its depth at least: half if it is out of focus.
+
+Light, which rises slowly, has risen by a third.
+"""
+_LEAST_STEP = 0.05
+"""And by this part of black to white: what is left of light is faint as well."""
 _LOOKED_AT = 200
 """The longer side, in pixels, of the part of them in which outlines are looked at."""
 
@@ -162,12 +169,7 @@ def _without_rulings(pieces: list[Figure], labels: HostArray) -> list[Figure]:
     edges = [labels[0], labels[:, -1], labels[-1, ::-1], labels[::-1, 0]]
     ring = np.concatenate(edges)
     contacts = np.bincount(ring[ring != np.roll(ring, 1)], minlength=len(pieces) + 1)
-    lines = [
-        piece
-        for piece in pieces
-        if (piece.width == width and piece.height <= _RULED * width)
-        or (piece.height == height and piece.width <= _RULED * height)
-    ]
+    lines = [piece for piece in pieces if _is_line(piece, height, width)]
     if len(lines) < 2:  # one alone may be a figure
         lines = []
     return [
@@ -175,6 +177,14 @@ def _without_rulings(pieces: list[Figure], labels: HostArray) -> list[Figure]:
         for piece in pieces
         if contacts[piece.pieces[0]] <= _MOST_CONTACTS and piece not in lines
     ]
+
+
+def _is_line(piece: Figure, height: int, width: int) -> bool:
+    """Whether a piece is a line or a stripe from one edge of the picture to the other."""
+    if piece.width < width and piece.height < height:
+        return False
+    straight = piece.area >= _STRAIGHT * piece.height * piece.width
+    return straight or min(piece.height, piece.width) <= _RULED * piece.side
 
 
 def _is_steep(piece: Figure, ink: Ink, labels: HostArray) -> bool:
@@ -194,7 +204,8 @@ def _is_steep(piece: Figure, ink: Ink, labels: HostArray) -> bool:
     if not (inner.any() and outer.any()):
         return True
     depth = ink.depth[part]
-    return bool(depth[inner].mean() - depth[outer].mean() >= _STEEP * depth[inside].mean())
+    rise = depth[inner].mean() - depth[outer].mean()
+    return bool(rise >= max(_STEEP * depth[inside].mean(), _LEAST_STEP))
 
 
 def _without_edges(pieces: list[Figure], labels: HostArray) -> list[Figure]:
@@ -246,7 +257,9 @@ def _put_together(pieces: list[Figure], labels: HostArray, usual: float) -> list
 
 
 def _is_above(figure: Figure, small: Figure, usual: float) -> bool:
-    """Whether a small piece lies above or below a figure, and belongs to it."""
+    """Whether a small piece lies above or below a figure, or a flat one in it: they are one."""
+    if small.height <= 0.3 * figure.height and _gap(figure, small) == 0:
+        return True
     return (
         small.height <= 0.5 * figure.height
         and _overlap(figure, small, 1) >= 0.6 * min(figure.width, small.width)

@@ -173,8 +173,9 @@ def _roughness(paper: HostArray) -> float:
 
 
 def _inked(depth: HostArray) -> tuple[float, HostArray]:
-    least = max(_FAINT, _ABOVE_NOISE * _spread(depth))
     top = float(depth.max())
+    # Of a large figure most is ink, which is no noise.
+    least = max(_FAINT, _ABOVE_NOISE * _spread(depth[depth < top / 2]))
     level = top / 2
     for _ in range(8):
         chosen = depth >= level
