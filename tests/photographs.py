@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import pytest
-
-Image = pytest.importorskip("PIL.Image")
-ndimage = pytest.importorskip("scipy.ndimage")
+from PIL import Image
+from scipy import ndimage
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 import sys
 
 import numpy as np
-import photographs
 import pytest
-from photographs import CONDITIONS, Scene, as_jpeg, photograph, varied
 
 from xpnet import fit, load_dataset, mlp
 from xpnet.data import Framing, find_figures, prepare_picture, read_picture
@@ -15,6 +13,10 @@ from xpnet.errors import DataError
 Image = pytest.importorskip("PIL.Image")
 ImageDraw = pytest.importorskip("PIL.ImageDraw")
 ImageFilter = pytest.importorskip("PIL.ImageFilter")
+pytest.importorskip("scipy.ndimage")
+
+import photographs  # noqa: E402
+from photographs import CONDITIONS, Scene, as_jpeg, photograph, varied  # noqa: E402
 
 FRAMING = Framing((20, 20), "mass", (14.5, 14.5), stroke=(2.0, 3.0))
 SHAPE = (28, 28)
