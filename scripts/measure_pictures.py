@@ -29,7 +29,7 @@ import photographs
 
 ON_THE_SHEET = [
     "a quarter, off the middle", "the whole picture", "a lamp beside it", "a shadow with an edge",
-    "on dark paper", "pencil", "squared paper", "a thick pen", "turned to the left",
+    "on dark paper", "a pale pencil", "squared paper", "a thick pen", "turned to the left",
 ]  # fmt: skip
 
 

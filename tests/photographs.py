@@ -6,12 +6,11 @@ thinner or thicker; then it is put on paper, lit, blurred a little, and photogra
 
 import io
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-import pytest
-
-Image = pytest.importorskip("PIL.Image")
-ndimage = pytest.importorskip("scipy.ndimage")
+from PIL import Image
+from scipy import ndimage
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,21 @@ def photograph(digit, scene, rng):
     return picture.clip(0, 255).round().astype(np.uint8)
 
 
-def drawn(digit, scene, height, width):
-    """How much of each pixel is ink."""
-    inside = np.pad(digit.astype(np.float64) / 255, 8)
+@lru_cache(400)
+def outlined(digit, shape):
+    """How far each point of an enlarged digit is inside it, and the rows and columns of the box."""
+    inside = np.pad(np.frombuffer(digit, dtype=np.uint8).reshape(shape) / 255, 8)
     fine = ndimage.zoom(inside, 8, order=3) - 0.45
     rows, columns = np.flatnonzero((fine > 0).any(1)), np.flatnonzero((fine > 0).any(0))
-    longer = max(np.ptp(rows), np.ptp(columns)) + 1
     distance = ndimage.distance_transform_edt(fine > 0) - ndimage.distance_transform_edt(fine <= 0)
-    distance = ndimage.gaussian_filter(distance, 1.5) + scene.pen * longer
+    return ndimage.gaussian_filter(distance, 1.5), rows, columns
+
+
+def drawn(digit, scene, height, width):
+    """How much of each pixel is ink."""
+    distance, rows, columns = outlined(digit.astype(np.uint8).tobytes(), digit.shape)
+    longer = max(np.ptp(rows), np.ptp(columns)) + 1
+    distance = distance + scene.pen * longer
     middle = np.array([(rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2])
     short = min(height, width)
     scale = scene.extent * short / (longer * (1 + 2 * max(scene.pen, 0)))
@@ -156,7 +162,7 @@ CONDITIONS = {
     "white on black": (Scene(paper=0.0, ink=255.0, shade=0.0, noise=0.0), 0.25),
     "on dark paper": (Scene(**_DARK), 0.15),
     "on dark paper, the whole": (Scene(**_DARK, extent=1.0), 0.0),
-    "pencil": (Scene(ink=140.0, noise=6.0), 0.1),
+    "a pale pencil": (Scene(extent=0.3, ink=170.0, shade=80.0), 0.2),
     "coarse grain, poor JPEG": (Scene(grain="coarse", noise=8.0, quality=35), 0.1),
     "squared paper": (Scene(lines="squared"), 0.1),
     "tall": (Scene(size=(900, 400), extent=0.6), 0.2),

@@ -7,11 +7,14 @@ import numpy as np
 from scipy import ndimage
 
 from xpnet.data.framing import Box
+from xpnet.data.paper import Ink
 from xpnet.typing import HostArray
 
 BLANK = "blank: nothing in it stands out from the paper"
 UNCLEAR = "no clear figure: what stands out from the paper is scattered, or runs along the edges"
 
+_PLAIN = 0.08
+"""What varies by more than this part of black to white is something, and no blank paper."""
 _MOST_FIGURES = 1000
 _LEAST_SIDE = 0.03
 """A figure is larger than this part of the shorter side of the picture, and `_LEAST_PIXELS`."""
@@ -23,7 +26,27 @@ _NEAR = 0.12
 _ABOVE = 0.35
 """And so does a small one above or below, up to this distance, as the dot of an i."""
 _ALONG_EDGE = 0.45
-"""What runs along more than this part of an edge of the picture is the edge of the paper."""
+"""What runs along more than this part of an edge of the picture is the edge of the paper.
+
+And so is what lies in a corner.
+"""
+_MOST_CONTACTS = 8
+"""What meets the edges of the picture at more places is the grid of the paper."""
+_RULED = 0.06
+"""A line from one edge to the other is narrower than this part of its length, if it is askew,"""
+_STRAIGHT = 0.9
+"""or fills so much of its box."""
+_BESIDE = 0.03
+"""Ink and paper are compared so far from the outline, as a part of the longer side."""
+_STEEP = 0.42
+"""Across its outline ink rises by this part of its depth at least: half if it is out of focus.
+
+Light, which rises slowly, has risen by a third.
+"""
+_LEAST_STEP = 0.05
+"""And by this part of black to white: what is left of light is faint as well."""
+_LOOKED_AT = 200
+"""The longer side, in pixels, of the part of them in which outlines are looked at."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +88,22 @@ class Found:
         return ndimage.binary_dilation(ink, np.ones((3, 3)), iterations=2)
 
 
-def figures_of(mask: HostArray) -> Found:
+def figures_of(ink: Ink, *, shaded: bool = False) -> Found:
     """The figures of a picture, in the order in which they are read.
 
     Parameters
     ----------
-    mask
-        Where there is ink, Booleans (height, width).
+    ink
+        The ink of the picture.
+    shaded
+        Whether it is no ink, but things with shades of their own, which may rise as slowly as
+        light does.
     """
+    mask = ink.mask
     labels, count = ndimage.label(mask, np.ones((3, 3), dtype=int))
+    nothing = UNCLEAR if ink.depth.std() > _PLAIN else BLANK
     if not count:
-        return Found([], labels, BLANK)
+        return Found([], labels, nothing)
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     boxes = [
@@ -83,14 +111,20 @@ def figures_of(mask: HostArray) -> Found:
         for rows, columns in ndimage.find_objects(labels)
     ]
     pieces = [Figure((i,), box, int(areas[i])) for i, box in enumerate(boxes, start=1)]
-    pieces = _without_edges(pieces, labels)
+    pieces = _without_edges(_without_rulings(pieces, labels), labels)
     largest = max((piece.area for piece in pieces), default=0)
     pieces = [piece for piece in pieces if piece.area >= _SPECK * largest]
+    steep = [piece for piece in pieces if shaded or _is_steep(piece, ink, labels)]
+    if pieces and not steep:
+        return Found([], labels, nothing)
+    pieces = steep
     least = max(_LEAST_PIXELS, _LEAST_SIDE * min(mask.shape))
     size = max((piece.side for piece in pieces), default=0)
-    if size < least:
+    if not size:
         return Found([], labels, UNCLEAR)
     usual = float(np.median([piece.side for piece in pieces if piece.side >= 0.4 * size]))
+    if usual < least:  # where most are specks, so is the largest of them
+        return Found([], labels, UNCLEAR)
     figures = _put_together(pieces, labels, usual)
     figures = [figure for figure in figures if figure.side >= max(least, 0.3 * usual)]
     if not figures or len(figures) > _MOST_FIGURES:
@@ -129,6 +163,51 @@ def largest_of(found: Found, *, as_one: bool) -> tuple[list[Figure], str | None]
     return [_joined(parts)], None
 
 
+def _without_rulings(pieces: list[Figure], labels: HostArray) -> list[Figure]:
+    """Without the lines and the grid of the paper: from one edge of the picture to the other."""
+    height, width = labels.shape
+    edges = [labels[0], labels[:, -1], labels[-1, ::-1], labels[::-1, 0]]
+    ring = np.concatenate(edges)
+    contacts = np.bincount(ring[ring != np.roll(ring, 1)], minlength=len(pieces) + 1)
+    lines = [piece for piece in pieces if _is_line(piece, height, width)]
+    if len(lines) < 2:  # one alone may be a figure
+        lines = []
+    return [
+        piece
+        for piece in pieces
+        if contacts[piece.pieces[0]] <= _MOST_CONTACTS and piece not in lines
+    ]
+
+
+def _is_line(piece: Figure, height: int, width: int) -> bool:
+    """Whether a piece is a line or a stripe from one edge of the picture to the other."""
+    if piece.width < width and piece.height < height:
+        return False
+    straight = piece.area >= _STRAIGHT * piece.height * piece.width
+    return straight or min(piece.height, piece.width) <= _RULED * piece.side
+
+
+def _is_steep(piece: Figure, ink: Ink, labels: HostArray) -> bool:
+    """Whether a piece is ink, beside which the paper is bright, and not a patch of less light."""
+    step = max(1, piece.side // _LOOKED_AT)
+    around = max(2, round(_BESIDE * piece.side / step))
+    top, left, bottom, right = piece.box
+    margin = (around + 1) * step
+    part = (
+        slice(max(0, top - margin), bottom + margin, step),
+        slice(max(0, left - margin), right + margin, step),
+    )
+    inside = labels[part] == piece.pieces[0]
+    size = 2 * around + 1
+    inner = inside & ~ndimage.minimum_filter(inside, size, mode="nearest")
+    outer = ndimage.maximum_filter(inside, size, mode="nearest") & ~ink.mask[part]
+    if not (inner.any() and outer.any()):
+        return True
+    depth = ink.depth[part]
+    rise = depth[inner].mean() - depth[outer].mean()
+    return bool(rise >= max(_STEEP * depth[inside].mean(), _LEAST_STEP))
+
+
 def _without_edges(pieces: list[Figure], labels: HostArray) -> list[Figure]:
     """Without what runs along the edges of the picture, such as the table around the paper."""
     height, width = labels.shape
@@ -138,11 +217,14 @@ def _without_edges(pieces: list[Figure], labels: HostArray) -> list[Figure]:
         (labels[:, 0], height),
         (labels[:, -1], height),
     ]
-    along = np.zeros(len(pieces) + 1, dtype=int)
+    along = np.zeros(labels.max() + 1, dtype=int)
     for edge, length in edges:
         counts = np.bincount(edge, minlength=len(along))
         along += counts > _ALONG_EDGE * length
-    inner = [piece for piece in pieces if not along[piece.pieces[0]]]
+    corners = labels[[0, 0, -1, -1], [0, -1, 0, -1]]
+    inner = [
+        piece for piece in pieces if not along[piece.pieces[0]] and piece.pieces[0] not in corners
+    ]
     largest = max((piece.side for piece in inner), default=0)
     if largest >= 2 * _LEAST_SIDE * min(labels.shape):
         return inner
@@ -175,7 +257,9 @@ def _put_together(pieces: list[Figure], labels: HostArray, usual: float) -> list
 
 
 def _is_above(figure: Figure, small: Figure, usual: float) -> bool:
-    """Whether a small piece lies above or below a figure, and belongs to it."""
+    """Whether a small piece lies above or below a figure, or a flat one in it: they are one."""
+    if small.height <= 0.3 * figure.height and _gap(figure, small) == 0:
+        return True
     return (
         small.height <= 0.5 * figure.height
         and _overlap(figure, small, 1) >= 0.6 * min(figure.width, small.width)

@@ -150,12 +150,17 @@ def _paper(small: HostArray, stroke: float) -> tuple[HostArray, HostArray]:
     size = max(3, round(stroke * min(small.shape)) | 1)
     without_specks = ndimage.median_filter(small, 3, mode="nearest")
     closed = ndimage.grey_closing(without_specks, size=(size, size), mode="nearest")
-    return closed, ndimage.gaussian_filter(closed, size / 10, mode="nearest")
+    smooth = ndimage.gaussian_filter(closed, size / 10, mode="nearest")
+    return closed, np.minimum(smooth, closed)  # beside a brighter part it is not brighter
 
 
 def _is_dark(small: HostArray) -> bool:
-    """Whether the ink is the dark part: the paper that belongs to it is then the smoother one."""
-    rough = [_roughness(_paper(values, _STROKES[0])[1]) for values in (small, 1 - small)]
+    """Whether the ink is the dark part: the paper that belongs to it is then the smoother one.
+
+    A slope of the light would be as rough as faint ink, and is taken off.
+    """
+    flat = small - _plane_of_edges(small)
+    rough = [_roughness(_paper(values, _STROKES[0])[1]) for values in (flat, -flat)]
     if max(rough) > 2 * min(rough) + 1e-3:
         return rough[0] < rough[1]
     edges = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
@@ -168,8 +173,9 @@ def _roughness(paper: HostArray) -> float:
 
 
 def _inked(depth: HostArray) -> tuple[float, HostArray]:
-    least = max(_FAINT, _ABOVE_NOISE * _spread(depth))
     top = float(depth.max())
+    # Of a large figure most is ink, which is no noise.
+    least = max(_FAINT, _ABOVE_NOISE * _spread(depth[depth < top / 2]))
     level = top / 2
     for _ in range(8):
         chosen = depth >= level

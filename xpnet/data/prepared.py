@@ -13,6 +13,13 @@ from xpnet.typing import HostArray, Shape
 _BLUR = 0.15
 """What differs by less than this part of its ink from a small picture enlarged is one."""
 
+_MOST_BROAD = 3.0
+"""What is more than so many times as broad as the usual strokes is none,"""
+_CONVEX = 0.96
+"""if it also is so large a part of its convex hull: loops that are filled are not."""
+
+SOLID = "no clear figure: what stands out from the paper is one solid thing, and no strokes"
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -107,22 +114,41 @@ def _prepared(
     from xpnet.data.paper import find_ink
 
     dark = None if invert is None else bool(invert) ^ bool(framing.paper)
-    ink = find_ink(bright.astype(np.float32), dark, shaded=framing.stroke is None)
+    shaded = framing.stroke is None
+    ink = find_ink(bright.astype(np.float32), dark, shaded=shaded)
     inverted = ink.dark ^ bool(framing.paper)
-    found = figures_of(ink.mask)
+    found = figures_of(ink, shaded=shaded)
     problem = found.problem
     figures = found.figures
     if not several and not problem:
-        figures, problem = largest_of(found, as_one=framing.stroke is None)
-    if problem:
-        return [Prepared(fit_picture(bright, shape, invert=inverted), None, inverted, problem)]
+        figures, problem = largest_of(found, as_one=shaded)
     prepared = []
     for figure in figures:
         top, left, bottom, right = figure.box
         depth = ink.depth[top:bottom, left:right] / ink.level
         cover = np.where(found.around(figure), np.clip(depth, 0, 1), 0)
-        prepared.append(Prepared(place_figure(cover, shape, framing), figure.box, inverted))
-    return prepared
+        if not _is_solid(cover, framing):
+            prepared.append(Prepared(place_figure(cover, shape, framing), figure.box, inverted))
+    if prepared:
+        return prepared
+    return [Prepared(fit_picture(bright, shape, invert=inverted), None, inverted, problem or SOLID)]
+
+
+def _is_solid(cover: HostArray, framing: Framing) -> bool:
+    """Whether a figure is broad and has no hollows, as a coin on the paper, or a sheet."""
+    if framing.stroke is None:
+        return False
+    from scipy import ndimage, spatial
+
+    step = max(1, max(cover.shape) // 200)
+    inside = np.pad(cover[::step, ::step] >= 0.5, 1)
+    broadest = 2 * step * float(ndimage.distance_transform_edt(inside).max())
+    scale = min(framing.box[0] / cover.shape[0], framing.box[1] / cover.shape[1])
+    if scale * broadest <= _MOST_BROAD * framing.stroke[1]:
+        return False
+    corners = np.argwhere(inside)[:, None] + [[0, 0], [0, 1], [1, 0], [1, 1]]
+    hull = spatial.ConvexHull(corners.reshape(-1, 2))
+    return bool(inside.sum() > _CONVEX * hull.volume)
 
 
 def place_figure(cover: HostArray, shape: Shape, framing: Framing) -> HostArray:
