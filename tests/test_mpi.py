@@ -113,6 +113,9 @@ def test_the_command_on_two_ranks_is_that_on_one(mpiexec):
     assert "ranks:   2 ranks, MPI" in both.stdout
     assert "30 of a batch's 60 samples" in both.stdout
     assert both.stdout.count("run folder: two") == 1
+    summary = json.loads(Path("two", "summary.json").read_text())
+    assert summary["ranks"] == 2
+    assert summary["engine"].startswith("MPI (")
     assert history("alone") == history("one")
     for one, two in zip(history("one"), history("two"), strict=True):
         assert one.keys() == two.keys()

@@ -117,7 +117,7 @@ def train(
             error.args = error.args or _where_saved(folder)
             raise
         if folder is not None:
-            _finish(config, folder, network, data, started, taken=None if quiet else opened)
+            _finish(config, folder, network, data, started, group, taken=None if quiet else opened)
         group.rest()
 
 
@@ -268,7 +268,7 @@ def _where_saved(folder: RunFolder | None) -> tuple[str, ...]:
 
 def _finish(
     config: RunConfig, folder: RunFolder, network: Network, data: Dataset, started: float,
-    *, taken: Backend | None,
+    group: Group, *, taken: Backend | None,
 ) -> None:  # fmt: skip
     """The summary, the pictures and the last line; with `taken`, how its steps were taken."""
     if taken is not None:
@@ -285,8 +285,9 @@ def _finish(
     def write_summary(pending: str | None = None) -> float:
         seconds = time.perf_counter() - started
         folder.write_summary(
-            network, config.to_dict(), counts, which, total_seconds=seconds, pending=pending
-        )
+            network, config.to_dict(), counts, which, total_seconds=seconds, pending=pending,
+            group=group,
+        )  # fmt: skip
         return seconds
 
     # Before the pictures, which may fail: and again, with their time.

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from xpnet.callbacks.checkpoint import BEST, Checkpoint
 from xpnet.callbacks.loggers import JSONLogger, TensorBoard
+from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import RunError
 from xpnet.files import is_device, write_atomically, writing
 from xpnet.history import EpochRecord
@@ -223,6 +224,7 @@ class RunFolder(Checkpoint):
         *,
         total_seconds: float,
         pending: str | None = None,
+        group: Group = ALONE,
     ) -> None:
         """Write `summary.json`, whole or not at all.
 
@@ -240,6 +242,8 @@ class RunFolder(Checkpoint):
             How long the run took.
         pending
             What still is to be done, for which `xpnet train --resume` will go on; None for nothing.
+        group
+            The ranks that it was trained on.
 
         Raises
         ------
@@ -250,6 +254,8 @@ class RunFolder(Checkpoint):
             "configuration": dict(configuration),
             "parameters": sum(map(math.prod, network.model.parameter_shapes().values())),
             **environment(network.backend),
+            "ranks": group.size,
+            "engine": group.engine,
             "final": network.history[-1].to_dict(),
             "best_epoch": self.best_epoch,
             "confusion_matrix": {
