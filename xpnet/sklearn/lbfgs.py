@@ -163,7 +163,7 @@ def _initial(task: Task, settings: Settings, before: Fitted | None) -> dict[str,
     work, model = task.work, task.model
     if before is not None:
         return {name: move(work, value) for name, value in before.arrays.items()}
-    seed = draw_seed(settings)
+    seed = draw_seed(settings, task.ranks)
     host = model.init(derive(seed, "initialization"))
     host |= initial_biases(model, task.structure.between, seed)
     return {name: load_array(work, value) for name, value in host.items()}

@@ -273,7 +273,12 @@ def _make_batch_loss(
     smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
 
     def batch_loss(
-        arrays: Params, x: Array, y: Any, rows: Array, ctx: Context, part: tuple[Array, Array] | None
+        arrays: Params,
+        x: Array,
+        y: Any,
+        rows: Array,
+        ctx: Context,
+        part: tuple[Array, Array] | None,
     ) -> Any:
         batch = prepare(xp, xp.take(x, rows, axis=0))
         target, options = y, {}

@@ -60,6 +60,8 @@ class SummedSteps:
         Which parts it has, and how they are added up.
     model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty
         As in `make_step`.
+    pure
+        As in `Backend.repeat`; None for what `is_pure` says.
 
     Attributes
     ----------
@@ -85,6 +87,7 @@ class SummedSteps:
         seed: Seed = 0,
         sum_losses: bool = False,
         penalty: Penalty | None = None,
+        pure: bool | None = None,
     ) -> None:
         check_takes_parts(model)
         self.not_finite = self.asked_to_stop = 0
@@ -95,7 +98,7 @@ class SummedSteps:
             sum_losses=sum_losses, penalty=penalty, total=self._total,
         )  # fmt: skip
         first, second = self._packing.first(gradients), self._packing.second(update)
-        pure = is_pure(model, loss, optimizer)
+        pure = is_pure(model, loss, optimizer) if pure is None else pure
         self._has_totals = model.smallest_batch() > 1
         if self._has_totals:
             # Other parts are waited for within it, which nothing recorded or compiled can do.
@@ -203,12 +206,12 @@ class SummedSteps:
         """Consumes `state`: the first halves of all parts of this rank, and their sums."""
         sums = []
         for part in parts:
+            if part != self._place:  # of an empty one as well: the update looks at the batch
+                state, self._place = self._placed(state, part), part
             if part.is_empty:
                 sums.append(np.zeros(self._packing.size, self._backend.dtype_name))
                 continue
             batch = batch_of(slice(first + part.rows.start, first + part.rows.stop))
-            if part != self._place:
-                state, self._place = self._placed(state, part), part
             state = self._first(state, *batch)
             sums.append(self._on_host(state[SUMS], alone=len(parts) == 1))
         return state, sums
