@@ -1,23 +1,16 @@
 """An estimator on several ranks is what it is on one: with ranks as threads, so without MPI."""
 
-import copy
-import pickle
-import threading
 
 import numpy as np
 import pytest
-from conftest import CPU_BACKENDS, require
 from estimators import TARGETS, WEIGHTS, X, quietly
 from sklearn import clone
-from sklearn.model_selection import GridSearchCV
 
-from xpnet import Adam, Callback, EarlyStopping
+from xpnet import Adam, EarlyStopping
 from xpnet.distributed import threads
-from xpnet.errors import GroupError
 from xpnet.losses import Huber
 from xpnet.schedules import Cosine, ReduceOnPlateau
 from xpnet.sklearn import MLPClassifier, MLPRegressor
-from xpnet.sklearn.epochs import Epochs
 
 pytestmark = pytest.mark.libraries
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.backends.steps import CALLED
-from xpnet.distributed.group import ALONE, Group, agreed, ending_all
+from xpnet.distributed.group import ALONE, Group, agreed, check_same, ending_all
 from xpnet.distributed.reduction import REDUCTIONS, Reduction
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import move
@@ -41,6 +41,7 @@ from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.ranks import GIVE_THE_SAME, describe_call
 from xpnet.sklearn.scoring import is_scored, make_score
 from xpnet.sklearn.settings import Settings, check_combination
 from xpnet.sklearn.task import Score, Task, make_structure
@@ -157,7 +158,7 @@ class BaseMLP(BaseEstimator):
         `validation()` is a validation set, and `classes()` are those that `partial_fit` was given:
         what is wrong with them on one rank is found here.
         """
-        group = self.group or ALONE
+        group = self._ranks()
         with ExitStack() as stack:
             stack.enter_context(ending_all(group))
 
@@ -166,11 +167,16 @@ class BaseMLP(BaseEstimator):
                 return self._task(stack, *given, incremental=incremental, classes=classes())
 
             task, settings, before = agreed(group, prepare)
+            check_same(group, "the call", describe_call(task, settings, before), GIVE_THE_SAME)
             solve = lbfgs.solve if self.solver == "lbfgs" else minibatch.solve
             fitted = solve(task, settings, before)
-            check_finite(task.work, fitted)
+            agreed(group, lambda: check_finite(task.work, fitted))
             attributes = self._attributes(fitted, self._home(task.work, task.samples.pair[0]))
         take_on(self, attributes)
+
+    def _ranks(self) -> Group:
+        """The ranks that train together; what is no group is refused with all else."""
+        return self.group if isinstance(self.group, Group) else ALONE
 
     def _task(
         self,
@@ -346,8 +352,7 @@ class BaseMLP(BaseEstimator):
     # -- scikit-learn ---------------------------------------------------------------------------
 
     def _validate_params(self) -> None:
-        group = self.group if isinstance(self.group, Group) else ALONE
-        agreed(group, super()._validate_params)
+        agreed(self._ranks(), super()._validate_params)
 
     def _check_solver(self) -> bool:
         if self.solver == "lbfgs":

@@ -3,11 +3,12 @@
 from contextlib import ExitStack
 from dataclasses import replace
 
-from xpnet.distributed.group import agreed, check_same
+from xpnet.distributed.group import agreed
 from xpnet.sklearn.epochs import Epochs, arrays_of_state
 from xpnet.sklearn.fitted import Fitted
+from xpnet.sklearn.ranks import check_same_training
 from xpnet.sklearn.settings import Settings
-from xpnet.sklearn.setup import Setup, describe, make_beginning, make_setup
+from xpnet.sklearn.setup import Setup, make_beginning, make_setup
 from xpnet.sklearn.task import Task
 
 
@@ -39,8 +40,7 @@ def _trained(setup: Setup) -> Fitted:
     """Epoch after epoch, until a rule or a callback ends the training, or it was the last one."""
     group = setup.task.ranks.group
     epochs = agreed(group, lambda: Epochs(setup, make_beginning(setup)))
-    if group.size > 1:
-        check_same(group, "the training", describe(setup, epochs.state), "give all ranks the same")
+    check_same_training(setup.task, setup.samples.x, setup.samples.y, epochs.state)
     with ExitStack() as stack:
         epochs.start(stack)
         while not epochs.are_over:

@@ -91,11 +91,6 @@ def check_combination(estimator: Any, *, incremental: bool, held: bool) -> None:
     loss = estimator.loss
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
-    if estimator.solver == "lbfgs" and estimator.group is not None and estimator.group.size > 1:
-        raise ValueError(
-            "solver='lbfgs' takes all samples at once, on one rank: take solver='adam' or 'sgd', "
-            "whose batches are divided among the ranks of group, or leave group out"
-        )
     stepwise = ("optimizer", "schedule", "clip_norm", "callbacks", "dropout", "batch_norm")
     if estimator.solver == "lbfgs":
         given = [name for name in stepwise if getattr(estimator, name)]

@@ -2,15 +2,11 @@
 
 import math
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from typing import Any
 
 from xpnet.backends import Backend
-from xpnet.descriptions import as_text
 from xpnet.distributed.group import agreed
 from xpnet.inputs.batches import check_batch_size
 from xpnet.inputs.samples import move
-from xpnet.layers import describe_layer
 from xpnet.network.state import load_array
 from xpnet.schedules import Schedule
 from xpnet.sklearn.architecture import initial_biases
@@ -24,15 +20,8 @@ from xpnet.sklearn.settings import Settings, make_optimizer
 from xpnet.sklearn.task import Task, draw_seed
 from xpnet.sklearn.warning import warn_of_call
 from xpnet.training.rates import SCHEDULE_START
-from xpnet.training.resume import describe_samples
 from xpnet.training.step import initial_state
 from xpnet.typing import Array, State
-
-_OF_TRAINING = (
-    "alpha", "batch_size", "learning_rate", "learning_rate_init", "power_t", "max_iter", "shuffle",
-    "tol", "early_stopping", "validation_fraction", "n_iter_no_change",
-)  # fmt: skip
-"""The settings that all ranks go by; what is said and told is for rank 0 alone."""
 
 
 @dataclass(frozen=True)
@@ -120,28 +109,6 @@ def make_beginning(setup: Setup) -> Beginning:
     if isinstance(setup.engine.recipe.optimizer.schedule, Schedule):
         _place_schedule(setup, progress)
     return Beginning(progress, curves, best)
-
-
-def describe(setup: Setup, state: State) -> dict[str, Any]:
-    """What must be the same on all ranks: what is trained, how, on what, and from where."""
-    task, settings, work = setup.task, setup.settings, setup.task.work
-    recipe, problem, samples = setup.engine.recipe, task.problem, setup.samples
-    held = task.held  # what is kept back follows from the training set and the seed
-    begin = sha256()
-    for _, value in sorted(state.items()):
-        begin.update(work.to_numpy(value).tobytes())
-    return {
-        "settings": {name: as_text(getattr(settings, name)) for name in _OF_TRAINING},
-        "model": describe_layer(recipe.model),
-        "optimizer": as_text(recipe.optimizer),
-        "loss": (as_text(problem.loss), problem.value_scale, problem.gradient_scale),
-        "seed": recipe.seed,
-        "shards": recipe.ranks.shards,
-        "dtype": work.dtype_name,
-        "training set": describe_samples(work, samples.x, samples.y),
-        "validation set": None if held is None else describe_samples(work, held.x, held.y),
-        "begin": begin.hexdigest(),
-    }
 
 
 # -- the setup ----------------------------------------------------------------------------------
