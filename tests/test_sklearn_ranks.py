@@ -142,12 +142,11 @@ def test_fit_is_that_of_one_process(case, size):
 
 
 def in_parts(model, weight=WEIGHTS, **held):
-    """Five calls of `partial_fit`, of which one is on samples of which none counts."""
+    """Five calls of `partial_fit`, of which one is on samples of a single class."""
     for call in range(5):
-        rows = slice(call % 2, None, 2)
-        own = 0.0 * WEIGHTS[rows] + 1e-3 if call == 2 else weight[rows]
+        rows = LABELS == 0 if call == 2 else slice(call % 2, None, 2)
         options = {"classes": np.unique(LABELS)} if isinstance(model, MLPClassifier) else {}
-        model.partial_fit(X[rows], LABELS[rows], own, **options, **held)
+        model.partial_fit(X[rows], LABELS[rows], weight[rows], **options, **held)
     return model
 
 
@@ -158,9 +157,10 @@ def in_parts(model, weight=WEIGHTS, **held):
         (classifier(), {}),
         (classifier(early_stopping=True), {"validation_data": (X[:9], LABELS[:9])}),
         (classifier(dropout=0.2, schedule=Cosine(), max_iter=4), {}),
+        (classifier(class_weight={0: 0.0}), {}),  # a part in which nothing counts
         (regressor(solver="sgd"), {}),
     ],
-    ids=["adam", "early stopping", "dropout and schedule", "sgd"],
+    ids=["adam", "early stopping", "dropout and schedule", "class", "sgd"],
 )
 def test_partial_fit(model, held, size):
     check_same_as_alone(size, model, in_parts, **held)

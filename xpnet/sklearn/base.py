@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.backends.steps import CALLED
-from xpnet.distributed.group import ALONE, Group, agreed, check_same, ending_all
+from xpnet.distributed.group import ALONE, Group, agreed, ending_all
 from xpnet.distributed.reduction import REDUCTIONS, Reduction
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import move
@@ -41,7 +41,7 @@ from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
-from xpnet.sklearn.ranks import GIVE_THE_SAME, describe_call
+from xpnet.sklearn.ranks import check_same_call
 from xpnet.sklearn.scoring import is_scored, make_score
 from xpnet.sklearn.settings import Settings, check_combination
 from xpnet.sklearn.task import Score, Task, make_structure
@@ -167,7 +167,7 @@ class BaseMLP(BaseEstimator):
                 return self._task(stack, *given, incremental=incremental, classes=classes())
 
             task, settings, before = agreed(group, prepare)
-            check_same(group, "the call", describe_call(task, settings, before), GIVE_THE_SAME)
+            check_same_call(task, settings, before)
             solve = lbfgs.solve if self.solver == "lbfgs" else minibatch.solve
             fitted = solve(task, settings, before)
             agreed(group, lambda: check_finite(task.work, fitted))

@@ -14,18 +14,34 @@ from xpnet.sklearn.task import Task
 from xpnet.training.resume import describe_samples
 from xpnet.typing import Array
 
-GIVE_THE_SAME = "give all ranks the same parameters and samples, in the same calls"
+_GIVE_THE_SAME = "give all ranks the same parameters and samples, in the same calls"
 
 _OF_RANK_0 = ("activation", "callbacks", "hidden_layer_sizes", "random_state", "scoring", "verbose")
 """Settings that are for rank 0 alone, or follow from others: the seed is shared, the layers are
 compared."""
 
 
-def describe_call(task: Task, settings: Settings, before: Fitted | None) -> Any:
-    """What a call asks for, and whether it goes on: by which ranks know what the others will do."""
+def check_same_call(task: Task, settings: Settings, before: Fitted | None) -> None:
+    """Check that all ranks are asked for the same, so that each knows what the others will do.
+
+    Parameters
+    ----------
+    task, settings
+        What is asked for.
+    before
+        What the training goes on from; None where it begins.
+
+    Raises
+    ------
+    GroupError
+        On all ranks, naming the first that is asked for something else than rank 0.
+    """
+    if task.ranks.group.size == 1:
+        return
     of = {name: as_text(x) for name, x in vars(settings).items() if name not in _OF_RANK_0}
     goes_on = before is not None and (before.t, before.n_iter, before.progress is None)
-    return of, task.incremental, task.ranks.shards, task.work.dtype_name, goes_on
+    call = of, task.incremental, task.ranks.shards, task.work.dtype_name, goes_on
+    check_same(task.ranks.group, "the call", call, _GIVE_THE_SAME)
 
 
 def check_same_training(task: Task, x: Any, y: Any, begin: Mapping[str, Array]) -> None:
@@ -55,7 +71,7 @@ def check_same_training(task: Task, x: Any, y: Any, begin: Mapping[str, Array]) 
         "validation set": None if held is None else describe_samples(work, held.x, held.y),
         "begin": _digest(work, begin),
     }
-    check_same(task.ranks.group, "the training", training, GIVE_THE_SAME)
+    check_same(task.ranks.group, "the training", training, _GIVE_THE_SAME)
 
 
 def _digest(work: Backend, arrays: Mapping[str, Array]) -> str:
