@@ -120,6 +120,7 @@ def test_every_optimizer(optimizer):
         {"optimizer": SGD(0.3, schedule=Cosine(warmup=0.5))},
         {"optimizer": SGD(0.3, schedule=ReduceOnPlateau(patience=0)), "validation": 0.3},
         {"train_metrics": "running", "drop_last": True},
+        {"train_metrics": "running", "batch_size": 22},  # ranks without rows know the batch too
         {"sample_weight": np.arange(N) % 3, "test": (X[:7], LABELS[:7])},
         {"sample_weight": np.arange(N) % 3, "model": mlp(4, 6, 3, batch_norm=True)},
         {"batch_size": 22, "epochs": 3},  # a last batch of one sample

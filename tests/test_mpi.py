@@ -126,6 +126,32 @@ def test_the_command_on_two_ranks_is_that_on_one(mpiexec):
     )
 
 
+ESTIMATOR = """
+    import numpy as np
+    from sklearn.datasets import load_iris
+    from xpnet.distributed import mpi_group
+    from xpnet.sklearn import MLPClassifier
+
+    X, y = load_iris(return_X_y=True)
+    for options in ({"early_stopping": True}, {"solver": "lbfgs"}):
+        models = [
+            MLPClassifier((8,), max_iter=5, batch_size=20, random_state=0, group=group, **options)
+            .fit(X, y, np.arange(150) % 3 + 1.0)
+            for group in (mpi_group(), None)
+        ]
+        pairs = zip(*(model.coefs_ for model in models), strict=True)
+        assert max(np.max(np.abs(one - other)) for one, other in pairs) < 1e-10
+    print(models[0].group, flush=True)
+"""
+
+
+def test_estimators_on_two_ranks_are_those_of_one_process(mpiexec):
+    pytest.importorskip("sklearn")
+    Path("script.py").write_text(textwrap.dedent(ESTIMATOR))
+    out, _ = run(mpiexec, 2, "script.py")
+    assert sorted(line[:12] for line in out.splitlines()) == ["<rank 0 of 2", "<rank 1 of 2"]
+
+
 def test_an_exact_run_is_the_same_file_on_1_2_and_4_ranks_and_going_on_from_4_to_2_to_1(mpiexec):
     options = [*TRAIN, "--epochs", "3", "--reduction", "exact", "--shards", "4", "--quiet"]
     xp(*options, "--out", "one")

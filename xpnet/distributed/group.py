@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from xpnet.errors import GroupError, counted
 from xpnet.streams import log_warning
@@ -31,6 +31,11 @@ class Group:
     error
         The error that all ranks have raised at the same place, where there is one: then none waits
         for another.
+
+    Notes
+    -----
+    A copy of a group is the group itself. What is unpickled of one is None: another process is no
+    rank of it.
     """
 
     rank: int = 0
@@ -77,6 +82,20 @@ class Group:
 
     def __repr__(self) -> str:
         return f"<{self.name}, {self.engine}>"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A handle, which means nothing in another process.
+        return _no_group, ()
+
+
+def _no_group() -> None:
+    """What a group is when it is unpickled."""
 
 
 ALONE = Group()

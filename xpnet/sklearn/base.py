@@ -1,6 +1,8 @@
 """What `MLPClassifier` and `MLPRegressor` have in common."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -12,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.backends.steps import CALLED
+from xpnet.distributed.group import ALONE, Group, agreed, ending_all
+from xpnet.distributed.reduction import REDUCTIONS, Reduction
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.samples import move
 from xpnet.layers import ACTIVATIONS, Layer
@@ -37,10 +41,12 @@ from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
+from xpnet.sklearn.ranks import check_same_call
 from xpnet.sklearn.scoring import is_scored, make_score
 from xpnet.sklearn.settings import Settings, check_combination
 from xpnet.sklearn.task import Score, Task, make_structure
 from xpnet.sklearn.weights import check_some_count, check_takes_weight, check_weights, in_dtype
+from xpnet.training.ranks import open_for_rank, settle_for_ranks
 from xpnet.typing import Array, HostArray
 
 _KINDS = {"softmax": "classes", "logistic": "multilabel"}
@@ -95,6 +101,9 @@ class BaseMLP(BaseEstimator):
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "compile": ["boolean"],
         "scoring": scoring.ALLOWED,
+        "group": [Group, None],
+        "reduction": [StrOptions(set(REDUCTIONS))],
+        "shards": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def _keep(self, given: dict[str, Any]) -> None:
@@ -138,16 +147,53 @@ class BaseMLP(BaseEstimator):
         X: Any,
         y: Any,
         sample_weight: Any,
-        validation: Any,
+        validation: Callable[[], Any],
         *,
         incremental: bool,
-        classes: Labels | None = None,
+        classes: Callable[[], Labels | None] = lambda: None,
     ) -> None:
         """Compute what this call comes to, and then have it.
 
         Nothing of the estimator is written before that: a call that fails leaves it as it was.
-        `classes` are those that `partial_fit` was given.
+        `validation()` is a validation set, and `classes()` are those that `partial_fit` was given:
+        what is wrong with them on one rank is found here.
         """
+        group = self._ranks()
+        with ExitStack() as stack:
+            stack.enter_context(ending_all(group))
+
+            def prepare() -> tuple[Task, Settings, Fitted | None]:
+                given = X, y, sample_weight, validation()
+                return self._task(stack, *given, incremental=incremental, classes=classes())
+
+            task, settings, before = agreed(group, prepare)
+            check_same_call(task, settings, before)
+            solve = lbfgs.solve if self.solver == "lbfgs" else minibatch.solve
+            fitted = solve(task, settings, before)
+            agreed(group, lambda: check_finite(task.work, fitted))
+            attributes = self._attributes(fitted, self._home(task.work, task.samples.pair[0]))
+        take_on(self, attributes)
+
+    def _ranks(self) -> Group:
+        """The ranks that train together; what is no group is refused with all else."""
+        return self.group if isinstance(self.group, Group) else ALONE
+
+    def _task(
+        self,
+        stack: ExitStack,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Any,
+        *,
+        incremental: bool,
+        classes: Labels | None,
+    ) -> tuple[Task, Settings, Fitted | None]:
+        """What this call asks for, by which settings, and what it goes on from.
+
+        The scope of the backend is entered, and is left with the stack.
+        """
+        ranks = Reduction.of(self.group, self.reduction, self.shards)
         layer_sizes(1, self.hidden_layer_sizes, 1)
         check_combination(self, incremental=incremental, held=validation is not None)
         goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
@@ -159,45 +205,44 @@ class BaseMLP(BaseEstimator):
         problem = self._learn(y, known, incremental=incremental)
         weight = self._weighted_by_class(y, own_weight, problem)
         check_takes_weight(problem.loss, weight)
-        work = self._open(X)
+        work = self._open(X, ranks)
         check_numbers(work.dtype_name, problem.loss)
         if weight is not None:
             weight = in_dtype(weight, work.dtype_name)
             check_some_count(weight, incremental=incremental)
         settings = Settings.of(self)
-        with work.scope():
-            target = self._encode(y, problem)
-            x, held = load_samples(work, X), looked_at._load_held(work, validation, problem)
-            if held is not None and not incremental:  # a part may have a scale of its own
-                warn_of_other_scale(work, x, held.x)
-            samples = CheckedSamples(x, target, weight, own_weight, (X, y))
-            structure = make_structure(settings, x.shape[1], problem, before)
-            score = self._score(settings, problem, work)
-            seen = {name: value for name, value in vars(looked_at).items() if name in SEEN}
-            task = Task(
-                work, problem, structure, structure.model(), samples, held, incremental, score, seen
-            )
-            solve = lbfgs.solve if self.solver == "lbfgs" else minibatch.solve
-            fitted = solve(task, settings, before)
-            check_finite(work, fitted)
-            attributes = self._attributes(fitted, self._home(work, X))
-        take_on(self, attributes)
+        stack.enter_context(work.scope())
+        target = self._encode(y, problem)
+        x, held = load_samples(work, X), looked_at._load_held(work, validation, problem)
+        if held is not None and not incremental:  # a part may have a scale of its own
+            warn_of_other_scale(work, x, held.x)
+        samples = CheckedSamples(x, target, weight, own_weight, (X, y))
+        structure = make_structure(settings, x.shape[1], problem, before)
+        score = self._score(settings, problem, work)
+        seen = {name: value for name, value in vars(looked_at).items() if name in SEEN}
+        task = Task(
+            work, problem, structure, structure.model(), samples, held, incremental, score, seen,
+            ranks,
+        )  # fmt: skip
+        return task, settings, before
 
-    def _open(self, x: Any) -> Backend:
+    def _open(self, x: Any, ranks: Reduction) -> Backend:
         """Where the work is done: where the samples are, unless another place was asked for."""
         dtype = dtype_of(x, self.dtype)
         home = home_of_array(x, dtype)
         if self.backend is not None:
-            work = open_backend(self.backend, self.device, dtype)
+            work = open_for_rank(ranks.group, self.backend, self.device, dtype)
         elif self.device is not None or home is None:
             work = open_backend("numpy" if home is None else home.name, self.device, dtype)
         else:
             work = home
         if not self.compile and CALLED in work.offered_steps:
             work.choose_steps(CALLED)
+        settle_for_ranks(work, ranks)
         # The one of the call before, where it is the same, knows how many threads are best.
         engine = self._kept.engine if "_kept" in vars(self) else None
-        return work if engine is None or not engine.is_on(work) else engine.backend
+        known = engine is not None and engine.is_on(work) and engine.recipe.ranks == ranks
+        return engine.backend if engine is not None and known else work
 
     def _score(self, settings: Settings, problem: Problem, work: Backend) -> Score | None:
         """The score that epochs are judged by; None of a solver without epochs."""
@@ -305,6 +350,9 @@ class BaseMLP(BaseEstimator):
         )
 
     # -- scikit-learn ---------------------------------------------------------------------------
+
+    def _validate_params(self) -> None:
+        agreed(self._ranks(), super()._validate_params)
 
     def _check_solver(self) -> bool:
         if self.solver == "lbfgs":

@@ -1,5 +1,6 @@
 """A classifier with scikit-learn's interface."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,6 +118,11 @@ class MLPClassifier(ClassPredictions):
         What early stopping goes by: None for that of `score`, `"loss"` for the loss on the
         validation set made negative, the name of a scorer of scikit-learn, or a function
         `scorer(estimator, X, y)`, given `sample_weight=` too where it takes it and there are any.
+    group, reduction, shards
+        The ranks that train together, such as `xpnet.distributed.mpi_group()`, and how what they
+        compute is added up, as in `xpnet.fit`; this process alone if None. All of them make the
+        same calls with the same samples, and get what one process would. `batch_size` is that of
+        the whole batch. A group is not pickled with the estimator.
 
     Attributes
     ----------
@@ -199,6 +205,9 @@ class MLPClassifier(ClassPredictions):
         clip_norm: float | None = None,
         compile: bool = True,
         scoring: Any = None,
+        group: Any = None,
+        reduction: str = "fast",
+        shards: int | None = None,
     ) -> None:
         self._keep(locals())
 
@@ -237,7 +246,7 @@ class MLPClassifier(ClassPredictions):
         -------
         self
         """
-        held = validation_set(validation_data, X_val, y_val, sample_weight_val)
+        held = partial(validation_set, validation_data, X_val, y_val, sample_weight_val)
         self._fit(X, y, sample_weight, held, incremental=False)
         return self
 
@@ -267,9 +276,12 @@ class MLPClassifier(ClassPredictions):
         -------
         self
         """
-        check_class_weight_of_parts(self.class_weight)
-        known = self._known_classes(hosted(classes), hosted(y))
-        held = validation_set(validation_data)
+
+        def known() -> Labels:
+            check_class_weight_of_parts(self.class_weight)
+            return self._known_classes(hosted(classes), hosted(y))
+
+        held = partial(validation_set, validation_data)
         self._fit(X, y, sample_weight, held, incremental=True, classes=known)
         return self
 

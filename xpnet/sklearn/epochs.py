@@ -3,10 +3,13 @@
 import math
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from xpnet.callbacks.base import CallbackList
+from xpnet.distributed.group import agreed
 from xpnet.history import EpochRecord, History
 from xpnet.network.evaluation import Evaluation
 from xpnet.network.network import Network
@@ -19,8 +22,9 @@ from xpnet.sklearn.setup import Beginning, Setup
 from xpnet.sklearn.told import Told
 from xpnet.sklearn.warning import warn_of_call
 from xpnet.streams import say
-from xpnet.training.epoch import make_epoch, take_steps
+from xpnet.training.epoch import make_epoch
 from xpnet.training.interrupts import Interrupts
+from xpnet.training.ranks import check_same_network, share_arrays
 from xpnet.training.rates import follow_plateau, last_rate, start_plateau
 from xpnet.training.step import LOSS_SUM
 from xpnet.typing import Array, State
@@ -55,13 +59,17 @@ class Epochs:
         before = setup.before
         self.t = 0 if before is None else before.t
         self.loss = math.nan if before is None else before.loss
+        self._group = setup.task.ranks.group
+        self._speaks = bool(self.settings.verbose) and self._group.rank == 0
         measured = setup.samples.held is not None
+        callbacks = check_callbacks(self.settings.callbacks, measured=measured)
         self._told = Told(
-            check_callbacks(self.settings.callbacks, measured=measured),
+            callbacks if self._group.rank == 0 else CallbackList(),
             None if before is None else before.callbacks,
         )
         self._plateau = self._start_plateau(measured)
         self._interrupts = Interrupts()
+        self._group.where = lambda: f"in epoch {begin.progress.epochs + self.n_iter + 1}"
 
     def start(self, stack: ExitStack) -> None:
         """Begin; what follows is over when the stack is left."""
@@ -80,7 +88,10 @@ class Epochs:
         record = self._finish_epoch()
         if self._plateau is not None:
             follow_plateau(self.backend, self._plateau, self.state, record)
-        asked_to = self._told.epoch(self.state, record)
+        check_same_network(
+            self._group, self.backend, arrays_of_state(self.state), f"after epoch {record.epoch}"
+        )
+        asked_to = self._group.share(self._told.epoch(self.state, record))
         self.stopped = self._are_enough() or asked_to
         failed = math.isnan(self.loss)
         if self._best and failed:  # without, the arrays are refused
@@ -117,18 +128,22 @@ class Epochs:
         )  # fmt: skip
         self._n_taken = len(epoch.order)
         self.state[LOSS_SUM] = backend.asarray(0.0, dtype=backend.dtype)
-        steps = take_steps(
-            backend, self.task.model, self.setup.engine.run, self.state,
-            samples.x, samples.y, epoch,
+        steps = self.setup.engine.take(
+            self.state, samples, epoch,
             per_call=1 if self._told.callbacks.want_every_step() else backend.steps_per_call,
+            stop=self._is_interrupted,
         )  # fmt: skip
         for state, count in steps:
             self.state = state
             for hook in self._told.hooks:
                 hook(state, count)
-            if self._interrupts.number is not None:
+            if self.setup.engine.is_asked(self._is_interrupted):
                 return False
         return True
+
+    def _is_interrupted(self) -> bool:
+        """Whether this rank has been asked to stop."""
+        return self._interrupts.number is not None
 
     def _finish_epoch(self) -> EpochRecord:
         """The figures of the epoch, and the count of epochs without a better one."""
@@ -138,7 +153,7 @@ class Epochs:
         # NumPy's number, as scikit-learn has it: programs round it by its method.
         self.loss = np.float64(backend.to_numpy(state[LOSS_SUM])) / self._n_taken
         self.curves.loss_curve.append(self.loss)
-        if self.settings.verbose:
+        if self._speaks:
             say(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
         found = None
         if held is not None:
@@ -170,8 +185,9 @@ class Epochs:
         assert held is not None
         assert found is not None
         assert self.task.score is not None
-        score = self.task.score(self._fitted(self.state, None), held, found)
-        if settings.verbose:
+        make = partial(self.task.score, self._fitted(self.state, None), held, found)
+        score = agreed(self._group, make, first_alone=True)
+        if self._speaks:
             say(f"Validation score: {score:f}")
         if curves.count_score(score, settings.tol):
             self._best = network_copy(self.backend, self.state)
@@ -195,7 +211,7 @@ class Epochs:
             self.curves.no_improvement = 0
             self._set_rate(self.rate / 5)
             message += f" Setting learning rate to {self.rate:f}"
-        if settings.verbose:
+        if self._speaks:
             say(message)
         return over
 
@@ -229,7 +245,9 @@ class Epochs:
         step, and then the two are apart.
         """
         result, apart = {**self.state, **self._best}, self.task.incremental
-        changed = self._told.finish(self.backend, result)
+        changed = self._group.share(self._told.finish(self.backend, result))
+        if changed:
+            result |= share_arrays(self._group, self.backend, network_copy(self.backend, result))
         progress = replace(
             self._begin,
             state=self.state if apart else result,

@@ -81,6 +81,7 @@ class TrainingSet:
     """What steps are taken on: `x`, `y` on the backend, their `rows` (None for all), and `held`.
 
     `counts` says of each row of `y` whether its weight is not 0; None where there are no others.
+    `weights` are those of the rows, on the host; None where there are none.
     """
 
     x: Any
@@ -89,6 +90,7 @@ class TrainingSet:
     rows: HostArray | None = None
     held: Held | None = None
     counts: HostArray | None = None
+    weights: HostArray | None = None
 
     @property
     def any_counts(self) -> bool:
@@ -112,7 +114,7 @@ def whole_set(
     if weight is not None:
         y = Weighted(y, Streamed(work, weight) if streamed else load_array(work, weight))
         counts = None if weight.all() else weight != 0
-    return TrainingSet(x, y, x.shape[0], None, held, counts)
+    return TrainingSet(x, y, x.shape[0], None, held, counts, weight)
 
 
 def split_set(
@@ -141,7 +143,7 @@ def split_set(
         work, Rows(work, whole.x, kept), some_rows(work, target, kept), samples.target[kept], own,
         taken_rows(*samples.pair, kept) if scored else None,
     )  # fmt: skip
-    return TrainingSet(whole.x, whole.y, len(rows), rows, held, whole.counts)
+    return TrainingSet(whole.x, whole.y, len(rows), rows, held, whole.counts, whole.weights)
 
 
 def _check_counts(what: str, weight: HostArray | None) -> None:

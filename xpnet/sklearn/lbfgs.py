@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from xpnet.inputs.chunks import chunks
@@ -22,6 +22,7 @@ from xpnet.sklearn.checking import load_target
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.objective import WeightPenalty
+from xpnet.sklearn.ranks import check_same_training
 from xpnet.sklearn.settings import Settings
 from xpnet.sklearn.task import Task, draw_seed
 from xpnet.sklearn.warning import warn_of_call
@@ -30,11 +31,14 @@ from xpnet.training.memory import check_parameters_fit
 from xpnet.training.step import penalized
 from xpnet.typing import Array, HostArray
 
+_Function = Callable[[HostArray], tuple[float, HostArray]]
+
 
 class FullBatch:
     """The loss of all samples as a function of one flat vector of float64.
 
-    Samples are gone through in parts of bounded memory, and the parts add up.
+    Samples are gone through in parts of bounded memory, and the parts add up. Of several ranks each
+    has its share of the samples: what rank 0 calls, the others call too.
 
     Parameters
     ----------
@@ -47,10 +51,11 @@ class FullBatch:
     def __init__(self, task: Task, alpha: float) -> None:
         backend, model, problem, samples = task.work, task.model, task.problem, task.samples
         self.backend, self.model, self._x = backend, model, samples.x
-        self._y: Any = load_target(backend, samples.target, problem.kind)
+        self._ranks = task.ranks
+        self.y: Any = load_target(backend, samples.target, problem.kind)
         self._total = float(samples.x.shape[0])  # how much all samples count for
         if samples.weight is not None:
-            self._y = Weighted(self._y, load_array(backend, samples.weight))
+            self.y = Weighted(self.y, load_array(backend, samples.weight))
             self._total = float(samples.weight.sum(dtype=np.float64))
         self._shapes = model.parameter_shapes()
         check_parameters_fit(backend, self._shapes, 0)
@@ -93,17 +98,39 @@ class FullBatch:
 
     def __call__(self, flat: HostArray) -> tuple[float, HostArray]:
         """The loss with its penalty, and its gradient."""
-        backend, xp, x = self.backend, self.backend.xp, self._x
+        backend, ranks, n = self.backend, self._ranks, self._x.shape[0]
         params = self.unpack(flat)
+        if ranks.is_whole:
+            total, grads = self._sums(params, slice(0, n))
+        else:
+            parts = [self._packed_sums(params, ranks.rows(part, n)) for part in ranks.own]
+            summed = ranks.total(parts)
+            total, grads = backend.asarray(summed[0], dtype=backend.dtype), self.unpack(summed[1:])
+        grads = {name: gradient / self._total for name, gradient in grads.items()}
+        value, grads = penalized(
+            backend.xp, self._scaled_penalty, params, 1, total / self._total, grads
+        )
+        return float(backend.to_numpy(value)), self.pack(grads)
+
+    def _sums(self, params: Mapping[str, Array], part: slice) -> tuple[Any, dict[str, Array]]:
+        """The sums of the losses of some samples and of their gradients."""
+        x, start = self._x, part.start
         total: Any = 0.0
         grads: dict[str, Array] = {}
-        for rows in chunks(x.shape[0], chunk_rows(backend, self.model, x)):
-            value, own = self._part(params, x[rows, ...], rows_of(self._y, (rows, ...)))
+        for chunk in chunks(part.stop - start, chunk_rows(self.backend, self.model, x)):
+            rows = (slice(start + chunk.start, start + chunk.stop), ...)
+            value, own = self._part(params, x[rows], rows_of(self.y, rows))
             total = value + total
             grads = {name: grads[name] + own[name] if grads else own[name] for name in own}
-        grads = {name: gradient / self._total for name, gradient in grads.items()}
-        value, grads = penalized(xp, self._scaled_penalty, params, 1, total / self._total, grads)
-        return float(backend.to_numpy(value)), self.pack(grads)
+        return total, grads
+
+    def _packed_sums(self, params: Mapping[str, Array], part: slice) -> HostArray:
+        """The same as one vector of float64, which is 0 where there are no samples."""
+        total, grads = self._sums(params, part)
+        if not grads:
+            return np.zeros(1 + sum(map(math.prod, self._shapes.values())))
+        value = np.asarray(self.backend.to_numpy(total), dtype=np.float64)
+        return np.concatenate([value.reshape(1), self.pack(grads)])
 
     def _scaled_penalty(self, xp: Any, params: Any, weight: int) -> Any:
         return WeightPenalty(self._penalty.alpha / self._total)(xp, params, weight)
@@ -143,9 +170,14 @@ def solve(task: Task, settings: Settings, before: Fitted | None) -> Fitted:
         )
     curves = task.curves(settings, before)
     function = FullBatch(task, float(settings.alpha))
-    result = _minimised(
-        function, settings, _initial(task, settings, before), _measuring(task, curves)
+    params = _initial(task, settings, before)
+    check_same_training(task, task.samples.x, function.y, params)
+    start, measure = function.pack(params), _measuring(task, function, curves)
+    result = _by_all_ranks(
+        function, task, curves, lambda asked: _minimised(asked, settings, start, measure)
     )
+    if result.status != 0:
+        _warn_of_result(result, settings.max_iter)
     last = None if before is None else before.progress
     return task.fitted(
         arrays=function.unpack(result.x),
@@ -163,29 +195,58 @@ def _initial(task: Task, settings: Settings, before: Fitted | None) -> dict[str,
     work, model = task.work, task.model
     if before is not None:
         return {name: move(work, value) for name, value in before.arrays.items()}
-    seed = draw_seed(settings)
+    seed = draw_seed(settings, task.ranks)
     host = model.init(derive(seed, "initialization"))
     host |= initial_biases(model, task.structure.between, seed)
     return {name: load_array(work, value) for name, value in host.items()}
 
 
-def _measuring(task: Task, curves: Curves) -> Callable[[Mapping[str, Array]], None] | None:
+def _measuring(
+    task: Task, function: FullBatch, curves: Curves
+) -> Callable[[HostArray], None] | None:
     """What adds the loss on the validation set to its curve, where there is one."""
     held = task.held
     if held is None:
         return None
     evaluate = task.problem.evaluator(task.work, task.model)
     curve = curves.measured()
-    return lambda params: curve.append(evaluate(params, held.x, held.y).loss)
+    return lambda flat: curve.append(evaluate(function.unpack(flat), held.x, held.y).loss)
+
+
+def _by_all_ranks(
+    function: FullBatch, task: Task, curves: Curves, minimise: Callable[[_Function], Any]
+) -> Any:
+    """What rank 0 comes to by `minimise(function)`, for which all compute their parts.
+
+    So no rank goes another way because of its last digits. The curve is that of rank 0 as well.
+    """
+    group = task.ranks.group
+    if group.size == 1:
+        return minimise(function)
+
+    def asked(flat: HostArray) -> tuple[float, HostArray]:
+        return function(group.share(flat))
+
+    found = None
+    if group.rank == 0:
+        result = minimise(asked)
+        group.share(None)  # there is nothing more to compute
+        kept = {name: result[name] for name in ("x", "fun", "nit", "status", "message")}
+        found = OptimizeResult(kept), curves.validation_loss_curve
+    else:
+        while (flat := group.share(None)) is not None:
+            function(flat)
+    result, curves.validation_loss_curve = group.share(found)
+    return result
 
 
 def _minimised(
-    function: FullBatch,
+    function: _Function,
     settings: Settings,
-    params: Mapping[str, Array],
-    after_iteration: Callable[[Mapping[str, Array]], None] | None,
+    start: HostArray,
+    after_iteration: Callable[[HostArray], None] | None,
 ) -> Any:
-    """What SciPy's minimiser gives; warns where it has not converged."""
+    """What SciPy's minimiser gives."""
     options: dict[str, Any] = {
         "maxfun": settings.max_fun, "maxiter": settings.max_iter, "gtol": settings.tol,
     }  # fmt: skip
@@ -196,15 +257,11 @@ def _minimised(
             if settings.verbose:
                 say(f"loss = {intermediate_result.fun:.8f}")
             if after_iteration is not None:
-                after_iteration(function.unpack(intermediate_result.x))
+                after_iteration(intermediate_result.x)
 
-    result = minimize(
-        function, function.pack(params), method="L-BFGS-B", jac=True, options=options,
-        callback=callback,
-    )  # fmt: skip
-    if result.status != 0:
-        _warn_of_result(result, settings.max_iter)
-    return result
+    return minimize(
+        function, start, method="L-BFGS-B", jac=True, options=options, callback=callback
+    )
 
 
 def _warn_of_result(result: Any, max_iter: int) -> None:

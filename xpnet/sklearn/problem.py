@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet.backends import Backend
+from xpnet.distributed.group import ALONE, Group
 from xpnet.layers import Sequential
 from xpnet.losses import (
     LossFunction,
@@ -52,9 +53,10 @@ class Problem:
         """Whether there is a single class, which is predicted whatever the network gives."""
         return self.labels is not None and self.labels.is_single
 
-    def evaluator(self, work: Backend, model: Sequential) -> Evaluator:
-        """What measures a network on a set, which it takes in parts."""
-        return make_evaluator(work, model, self.objective(divided=False), kind=self.kind)
+    def evaluator(self, work: Backend, model: Sequential, group: Group = ALONE) -> Evaluator:
+        """What measures a network on a set, which it takes in parts, some on each rank."""
+        loss = self.objective(divided=False)
+        return make_evaluator(work, model, loss, kind=self.kind, group=group)
 
     def objective(self, *, consistent: bool = False, divided: bool = True) -> Objective:
         """The loss as scikit-learn has it; if `consistent`, its value that of its gradient.

@@ -1,5 +1,6 @@
 """A regressor with scikit-learn's interface."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,6 +80,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether steps may be recorded and replayed, or are called one by one.
     scoring
         What early stopping goes by, if not R²: `"loss"`, or a scorer; see `MLPClassifier`.
+    group, reduction, shards
+        The ranks that train together, and how what they compute is added up; see `MLPClassifier`.
 
     Attributes
     ----------
@@ -145,6 +148,9 @@ out_activation_, n_features_in_, feature_names_in_
         clip_norm: float | None = None,
         compile: bool = True,
         scoring: Any = None,
+        group: Any = None,
+        reduction: str = "fast",
+        shards: int | None = None,
     ) -> None:
         self._keep(locals())
 
@@ -183,7 +189,7 @@ out_activation_, n_features_in_, feature_names_in_
         -------
         self
         """
-        held = validation_set(validation_data, X_val, y_val, sample_weight_val)
+        held = partial(validation_set, validation_data, X_val, y_val, sample_weight_val)
         self._fit(X, y, sample_weight, held, incremental=False)
         return self
 
@@ -205,7 +211,7 @@ out_activation_, n_features_in_, feature_names_in_
         -------
         self
         """
-        held = validation_set(validation_data)
+        held = partial(validation_set, validation_data)
         self._fit(X, y, sample_weight, held, incremental=True)
         return self
 

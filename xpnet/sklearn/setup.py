@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from xpnet.backends import Backend
+from xpnet.distributed.group import agreed
 from xpnet.inputs.batches import check_batch_size
 from xpnet.inputs.samples import move
 from xpnet.network.state import load_array
@@ -85,12 +86,16 @@ def make_setup(task: Task, settings: Settings, before: Fitted | None) -> Setup:
         If the samples make no batches, or none can be held back of them.
     """
     last = None if before is None or not task.incremental else before.progress
-    seed = draw_seed(settings) if last is None else last.seed
-    engine = _engine(task, settings, seed, before)
-    samples = _training_set(task, settings, seed)
-    batch_size = _batch_size(settings, samples.n_samples)
-    check_batch_size(task.model, samples.n_samples, batch_size)
-    return Setup(task, settings, before, engine, samples, batch_size)
+    seed = draw_seed(settings, task.ranks) if last is None else last.seed
+
+    def made() -> Setup:
+        engine = _engine(task, settings, seed, before)
+        samples = _training_set(task, settings, seed)
+        batch_size = _batch_size(settings, samples.n_samples)
+        check_batch_size(task.model, samples.n_samples, batch_size)
+        return Setup(task, settings, before, engine, samples, batch_size)
+
+    return agreed(task.ranks.group, made)
 
 
 def make_beginning(setup: Setup) -> Beginning:
@@ -112,7 +117,7 @@ def make_beginning(setup: Setup) -> Beginning:
 def _engine(task: Task, settings: Settings, seed: int, before: Fitted | None) -> Engine:
     """The steps: those of the last `partial_fit`, where they are the same."""
     optimizer = make_optimizer(settings)
-    recipe = Recipe(task.model, task.problem, optimizer, float(settings.alpha), seed)
+    recipe = Recipe(task.model, task.problem, optimizer, float(settings.alpha), seed, task.ranks)
     known = before.engine if before is not None and task.incremental else None
     if known is not None and (known.recipe, known.backend) == (recipe, task.work):
         return known

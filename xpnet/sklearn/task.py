@@ -7,6 +7,7 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from xpnet.backends import Backend
+from xpnet.distributed.reduction import WHOLE, Reduction
 from xpnet.errors import counted
 from xpnet.layers import Sequential
 from xpnet.network.evaluation import Evaluation
@@ -44,6 +45,8 @@ class Task:
         For early stopping; None of a solver without epochs.
     seen
         See `Fitted`.
+    ranks
+        Which ranks train, and how a batch is divided among them.
     """
 
     work: Backend
@@ -55,6 +58,7 @@ class Task:
     incremental: bool
     score: Score | None
     seen: dict[str, Any]
+    ranks: Reduction = WHOLE
 
     def curves(self, settings: Settings, before: Fitted | None) -> Curves:
         """The figures that are added to: of the calls before, or none yet."""
@@ -70,9 +74,10 @@ class Task:
         )  # fmt: skip
 
 
-def draw_seed(settings: Settings) -> int:
-    """The seed of a run, from `random_state`."""
-    return int(check_random_state(settings.random_state).randint(_MOST_SEEDS))
+def draw_seed(settings: Settings, ranks: Reduction) -> int:
+    """The seed of a run, from `random_state`: that of rank 0, for all ranks."""
+    drawn = int(check_random_state(settings.random_state).randint(_MOST_SEEDS))
+    return int(ranks.group.share(drawn))
 
 
 def make_structure(

@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.callbacks.base import overrides, saves
-from xpnet.distributed.group import Group, check_same, on_all_ranks
+from xpnet.distributed.group import check_same, on_all_ranks
 from xpnet.errors import CheckpointError, TrainingDiverged, one_line
 from xpnet.history import EpochRecord, History
 from xpnet.inputs.samples import dtype_name
@@ -24,6 +23,7 @@ from xpnet.saving.snapshot import Snapshot
 from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.training.epoch import make_epoch, take_steps
 from xpnet.training.interrupts import Interrupts
+from xpnet.training.ranks import check_same_network, share_arrays
 from xpnet.training.rates import follow_plateau, last_rate
 from xpnet.training.resume import (
     check_place,
@@ -147,7 +147,8 @@ class Loop:
             self._finish_epoch(evaluate)
         if self._stopped or self.epoch >= plan.epochs:
             self.callbacks.finish(self.network)
-            _share_arrays(group, self.network)
+            for arrays in (self.network.params, self.network.buffers):
+                arrays.update(share_arrays(group, self.backend, arrays))
 
     def _steps(self) -> Callable[..., Iterator[tuple[State, int]]]:
         """What takes the steps of an epoch: `take(state, x, y, epoch, skip=)`."""
@@ -335,19 +336,11 @@ class Loop:
         GroupError
             If the parameters are not the same on all ranks.
         """
-        group, backend = self._group, self.backend
-        if group.size == 1:
-            return self._is_interrupted()
-        digest = sha256()
-        for name, value in sorted(self.network.arrays.items()):
-            digest.update(name.encode() + np.ascontiguousarray(backend.to_numpy(value)).tobytes())
-        check_same(
-            group,
-            f"after epoch {self.epoch} the network",
-            digest.hexdigest(),
-            "its numbers are to be the same on all; are machine, library versions and numbers of "
-            "threads the same?" + self._where_saved(),
-        )
+        group = self._group
+        check_same_network(
+            group, self.backend, self.network.arrays, f"after epoch {self.epoch}",
+            self._where_saved(),
+        )  # fmt: skip
         return any(group.gather(self._is_interrupted()))
 
     def _leave_if(self, asked: bool) -> None:
@@ -401,17 +394,6 @@ class Loop:
         if name is not None:
             raise self._diverged(f"{name} became infinite or not a number", self.step)
         return snapshot
-
-
-def _share_arrays(group: Group, network: Network) -> None:
-    """Give all ranks the network of rank 0, which its callbacks may have changed."""
-    if group.size == 1:
-        return
-    backend = network.backend
-    for arrays in (network.params, network.buffers):
-        host = {name: np.array(backend.to_numpy(value)) for name, value in arrays.items()}
-        for name, value in group.share(host).items():
-            arrays[name] = backend.asarray(value, copy=True)
 
 
 def _shortest(x: HostArray) -> float:

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 
 from xpnet.backends import Backend
 from xpnet.network.state import put, select
-from xpnet.training.step import COUNT, FRACTION, Gradients
+from xpnet.training.step import COUNT, THERE, Gradients
 from xpnet.typing import Array, Shape, State
 
 SUMS = "part/sums"
@@ -44,7 +44,7 @@ class Packing:
         def packed(state: State, x: Array, y: Array, rows: Array) -> State:
             of = gradients(state, x, y, rows)
             # A row that stands for no part counts for nothing.
-            there = xp.astype(state[FRACTION] > 0, dtype)
+            there = state[THERE]
             diverged = 1 - xp.astype(xp.isfinite(of.loss), dtype)
             last = [of.loss, there * of.weight, there * diverged, 0 * there]
             flat = [of.grads[name] for name in self._shapes] + last

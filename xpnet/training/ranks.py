@@ -1,10 +1,15 @@
-"""What a backend is told where several ranks train: its device, its share of the cores."""
+"""What several ranks do to train together: devices and cores divided, networks compared."""
 
 import os
+from collections.abc import Mapping
+from hashlib import sha256
+
+import numpy as np
 
 from xpnet.backends import Backend, open_backend
-from xpnet.distributed.group import Group
+from xpnet.distributed.group import Group, check_same
 from xpnet.distributed.reduction import Reduction
+from xpnet.typing import Array
 
 
 def open_for_rank(
@@ -38,6 +43,45 @@ def settle_for_ranks(backend: Backend, reduction: Reduction) -> None:
         return
     exact = reduction.shards is not None
     backend.limit_threads(1 if exact else max(1, n_cores() // reduction.group.local_size))
+
+
+def check_same_network(
+    group: Group, backend: Backend, arrays: Mapping[str, Array], when: str, where_saved: str = ""
+) -> None:
+    """Check that all ranks have the same arrays, to the bit, by a hash of them.
+
+    Parameters
+    ----------
+    group, backend, arrays
+        The ranks, all of which call this, and what each has.
+    when, where_saved
+        When that is, for the message, and what it ends with.
+
+    Raises
+    ------
+    GroupError
+        On all ranks, naming the first that has another network than rank 0.
+    """
+    if group.size == 1:
+        return
+    digest = sha256()
+    for name, value in sorted(arrays.items()):
+        digest.update(name.encode() + np.ascontiguousarray(backend.to_numpy(value)).tobytes())
+    check_same(
+        group,
+        f"{when} the network",
+        digest.hexdigest(),
+        f"its numbers are to be the same on all; are machine, library versions and numbers of "
+        f"threads the same?{where_saved}",
+    )
+
+
+def share_arrays(group: Group, backend: Backend, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays of rank 0, on all ranks: its callbacks may have changed them."""
+    if group.size == 1:
+        return dict(arrays)
+    host = {name: np.array(backend.to_numpy(value)) for name, value in arrays.items()}
+    return {name: backend.asarray(x, copy=True) for name, x in group.share(host).items()}
 
 
 def n_cores() -> int:

@@ -109,14 +109,14 @@ def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, A
         "classes": None if sets.classes is None else sets.classes.tolist(),
         "train_metrics": plan.train_metrics,
         "drop_last": plan.drop_last or None,  # as in a snapshot from before there was any
-        "training set": _describe_samples(backend, sets.x, sets.y),
+        "training set": describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }
     others = {"validation set": sets.validation, "test set": sets.test}
     if sets.rows is not None:
         del others["validation set"]  # a part of the training set, known by its number
     for name, pair in others.items():
-        training[name] = None if pair is None else _describe_samples(backend, *pair)
+        training[name] = None if pair is None else describe_samples(backend, *pair)
     described: dict[str, Any] = json.loads(json.dumps(training))
     return described | setup.start.described_for(setup.saved)
 
@@ -207,7 +207,7 @@ def describe_seed(seed: SeedSequence) -> int | dict[str, Any]:
     }
 
 
-def _describe_samples(backend: Backend, x: Array, y: Array) -> dict[str, Any]:
+def describe_samples(backend: Backend, x: Array, y: Array) -> dict[str, Any]:
     """Shape, and a checksum of some of the samples with their targets."""
     import hashlib
 

@@ -31,9 +31,11 @@ LOSS_SUM = "loss_sum"
 """The entry of a state with the sum of the losses of samples, where that is asked for."""
 
 FIRST_ROW, FRACTION, COUNT = "part/first_row", "part/fraction", "part/count"
+THERE = "part/there"
 """What a state says where the rows of a step are a part of a batch: the number of the first of them
-in the batch, int32; the fraction of the batch that they are, which is 0 of a row that stands for no
-part; and the number of samples of the batch. All of shape ()."""
+in the batch, int32; the fraction that the part is of what the mean of the batch is divided by; the
+number of samples of the batch; and whether there is a part, which is 0 of a row that stands for
+none, and 1 otherwise. All of shape ()."""
 
 Penalty = Callable[..., tuple[Array, Mapping[str, Array]]]
 """`penalty(xp, params, weight) -> (value, grads)`: what is added to the loss of a batch, and its
@@ -201,9 +203,9 @@ def make_halves(
         As in `make_step`; neither half is compiled yet.
     total
         Where the rows are a part of a batch: what makes a sum over the whole batch of one over a
-        part (see `Context.total`). The state then has `FIRST_ROW`, `FRACTION` and `COUNT`, and loss
-        and gradients are the part's share in those of the batch: they add up. None for whole
-        batches.
+        part (see `Context.total`). The state then has `FIRST_ROW`, `FRACTION`, `COUNT` and `THERE`,
+        and loss and gradients are the part's share in those of the batch: they add up. None for
+        whole batches.
 
     Raises
     ------
@@ -224,10 +226,11 @@ def make_halves(
         params, buffers = select(state, "param/"), select(state, "buffer/")
         arrays = {**params, **buffers}
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
-        fraction = None
+        part = None
         if total is not None:
-            ctx, fraction = ctx._replace(row_offset=state[FIRST_ROW], total=total), state[FRACTION]
-        value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx, fraction)
+            ctx = ctx._replace(row_offset=state[FIRST_ROW], total=total)
+            part = state[THERE], state[FRACTION]
+        value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx, part)
         _, grads = model.backward(backward_xp, arrays, cache, d_output, need_dx=False)
         if buffers:
             buffers = model.update_buffers(xp, buffers, cache)
@@ -270,7 +273,12 @@ def _make_batch_loss(
     smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
 
     def batch_loss(
-        arrays: Params, x: Array, y: Any, rows: Array, ctx: Context, fraction: Array | None
+        arrays: Params,
+        x: Array,
+        y: Any,
+        rows: Array,
+        ctx: Context,
+        part: tuple[Array, Array] | None,
     ) -> Any:
         batch = prepare(xp, xp.take(x, rows, axis=0))
         target, options = y, {}
@@ -279,14 +287,15 @@ def _make_batch_loss(
             target = y.target
             weight = options["weight"] = xp.take(y.weight, rows, axis=0)
             present = xp.astype(weight >= smallest, dtype)
-        if fraction is not None:
-            there = xp.astype(fraction > 0, dtype)
+        if part is not None:
+            there, _ = part
             present = there * (xp.ones_like(batch[:, 0]) if present is None else present)
         if looks_at_batch:
             ctx = ctx._replace(present=present)
         output, cache = model.forward(xp, arrays, batch, ctx)
         value, d_output = loss(xp, output, xp.take(target, rows, axis=0), **options)
-        if fraction is not None:
+        if part is not None:
+            _, fraction = part
             value, d_output = value * fraction, d_output * fraction
         return value, d_output, cache, weight
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,28 @@ from xpnet.optimizers import Optimizer
 from xpnet.random import Seed
 from xpnet.training.epoch import Epoch
 from xpnet.training.packing import NOT_FINITE, STOP, SUMS, Packing
-from xpnet.training.step import COUNT, FIRST_ROW, FRACTION, Penalty, is_pure, make_halves
+from xpnet.training.step import COUNT, FIRST_ROW, FRACTION, THERE, Penalty, is_pure, make_halves
 from xpnet.typing import Array, HostArray, Namespace, State
 
 Batch = tuple[Array, Any, Array]
 """Samples, targets, and the rows in them, (1, B), as `Backend.repeat` takes them."""
+
+
+_OWN = (SUMS, FIRST_ROW, FRACTION, COUNT, THERE)
+"""The entries of a state that it has within a step alone."""
+
+
+class _Part(NamedTuple):
+    """The rows of a part in a batch of `n` samples, and its fraction of what the mean of the batch
+    is divided by."""
+
+    rows: slice
+    n: int
+    fraction: float
+
+    @property
+    def is_empty(self) -> bool:
+        return bool(self.rows.start == self.rows.stop)
 
 
 class SummedSteps:
@@ -43,6 +60,8 @@ class SummedSteps:
         Which parts it has, and how they are added up.
     model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty
         As in `make_step`.
+    pure
+        As in `Backend.repeat`; None for what `is_pure` says.
 
     Attributes
     ----------
@@ -68,6 +87,7 @@ class SummedSteps:
         seed: Seed = 0,
         sum_losses: bool = False,
         penalty: Penalty | None = None,
+        pure: bool | None = None,
     ) -> None:
         check_takes_parts(model)
         self.not_finite = self.asked_to_stop = 0
@@ -78,7 +98,7 @@ class SummedSteps:
             sum_losses=sum_losses, penalty=penalty, total=self._total,
         )  # fmt: skip
         first, second = self._packing.first(gradients), self._packing.second(update)
-        pure = is_pure(model, loss, optimizer)
+        pure = is_pure(model, loss, optimizer) if pure is None else pure
         self._has_totals = model.smallest_batch() > 1
         if self._has_totals:
             # Other parts are waited for within it, which nothing recorded or compiled can do.
@@ -88,11 +108,12 @@ class SummedSteps:
         self._threads = threads(len(reduction.own), timeout=None)
         self._thread = threading.local()
         self._no_rows = backend.asarray(np.zeros((1, 1)), dtype=backend.index_dtype)
-        self._place: tuple[slice, int] | None = None
+        self._place: _Part | None = None
         self._own: State = {}  # what a state has within a step alone
 
     def forget(self) -> None:
-        """Let go of the samples; see `Backend.repeat`."""
+        """Let go of the samples, and of what a state had in the last step; see `Backend.repeat`."""
+        self._own, self._place = {}, None
         for half in (self._first, self._second):
             getattr(half, "forget", lambda: None)()
 
@@ -105,6 +126,7 @@ class SummedSteps:
         *,
         skip: int = 0,
         stop: Callable[[], bool] = lambda: False,
+        weights: HostArray | None = None,
     ) -> Iterator[tuple[State, int]]:
         """Consumes `state`: the steps of an epoch, as `take_steps` takes them.
 
@@ -114,11 +136,17 @@ class SummedSteps:
             As in `take_steps`.
         stop
             Whether this rank has been asked to stop; asked in each step.
+        weights
+            By row number, on the host, what samples count for in the mean that the loss is:
+            sum(w_i l_i) / sum(w_i). None where it is divided by the number of samples, whatever
+            their weights are, as the losses of xpnet are.
         """
         batch_of = self._batches(x, y, epoch.order)
         size, count = epoch.batch_size, len(epoch.order)
         for first in range(skip * size, count, size):
-            state = self._step(state, batch_of, first, min(size, count - first), stop=stop())
+            rows = epoch.order[first : first + size]
+            parts = self._parts(len(rows), None if weights is None else weights[rows])
+            state = self._step(state, batch_of, first, parts, stop=stop())
             yield state, 1
         if epoch.left_out and "schedule" in state:
             state["step"] = state["step"] + epoch.left_out
@@ -137,21 +165,35 @@ class SummedSteps:
 
         return read
 
+    def _parts(self, n: int, weights: HostArray | None) -> list[_Part]:
+        """The parts of this rank in a batch of so many samples, which count for so much."""
+        each = [self._reduction.rows(part, n) for part in self._reduction.own]
+        if weights is None:
+            return [_Part(rows, n, (rows.stop - rows.start) / n) for rows in each]
+        total = float(weights.sum(dtype=np.float64)) or 1.0
+        return [_Part(rows, n, float(weights[rows].sum(dtype=np.float64)) / total) for rows in each]
+
     def _step(
-        self, state: State, batch_of: Callable[[slice], Batch], first: int, n: int, *, stop: bool
+        self,
+        state: State,
+        batch_of: Callable[[slice], Batch],
+        first: int,
+        parts: list[_Part],
+        *,
+        stop: bool,
     ) -> State:
-        """Consumes `state`: a step on the so many samples from a place of the order on."""
-        parts = [self._reduction.rows(part, n) for part in self._reduction.own]
-        state = {**state, **(self._own or self._before_any(parts[0], n))}
+        """Consumes `state`: a step on a batch, of which this rank has these parts, from a place of
+        the order on."""
+        state = {**state, **(self._own or self._before_any(parts[0]))}
         first_halves = self._at_once if self._has_totals else self._in_turn
-        state, sums = first_halves(state, batch_of, first, n, parts)
+        state, sums = first_halves(state, batch_of, first, parts)
         sums[0][STOP] = stop
         total = self._reduction.total(sums)
         self.not_finite, self.asked_to_stop = int(total[NOT_FINITE]), int(total[STOP])
         if total is not state[SUMS]:
             state[SUMS] = self._backend.asarray(total)
         state = self._second(state, self._no_rows, self._no_rows, self._no_rows)
-        self._own = {name: state.pop(name) for name in (SUMS, FIRST_ROW, FRACTION, COUNT)}
+        self._own = {name: state.pop(name) for name in _OWN}
         return state
 
     def _in_turn(
@@ -159,18 +201,17 @@ class SummedSteps:
         state: State,
         batch_of: Callable[[slice], Batch],
         first: int,
-        n: int,
-        parts: list[slice],
+        parts: list[_Part],
     ) -> tuple[State, list[HostArray]]:
         """Consumes `state`: the first halves of all parts of this rank, and their sums."""
         sums = []
         for part in parts:
-            if part.start == part.stop:
+            if part != self._place:  # of an empty one as well: the update looks at the batch
+                state, self._place = self._placed(state, part), part
+            if part.is_empty:
                 sums.append(np.zeros(self._packing.size, self._backend.dtype_name))
                 continue
-            batch = batch_of(slice(first + part.start, first + part.stop))
-            if (part, n) != self._place:
-                state, self._place = self._placed(state, part, n), (part, n)
+            batch = batch_of(slice(first + part.rows.start, first + part.rows.stop))
             state = self._first(state, *batch)
             sums.append(self._on_host(state[SUMS], alone=len(parts) == 1))
         return state, sums
@@ -180,8 +221,7 @@ class SummedSteps:
         state: State,
         batch_of: Callable[[slice], Batch],
         first: int,
-        n: int,
-        parts: list[slice],
+        parts: list[_Part],
     ) -> tuple[State, list[HostArray]]:
         """The same in a thread for each part, as they wait for one another within it.
 
@@ -190,27 +230,29 @@ class SummedSteps:
 
         def first_half(group: Group) -> State:
             part = parts[group.rank]
-            batch = batch_of(slice(first + part.start, first + max(part.stop, part.start + 1)))
+            start, stop = part.rows.start, max(part.rows.stop, part.rows.start + 1)
+            batch = batch_of(slice(first + start, first + stop))
             self._thread.group = group
             with self._backend.scope():
-                return self._first(self._placed(state, part, n), *batch)
+                return self._first(self._placed(state, part), *batch)
 
         alone = len(parts) == 1
         states = list(map(first_half, self._threads)) if alone else self._threads.run(first_half)
         return states[0], [self._on_host(after[SUMS], alone=False) for after in states]
 
-    def _before_any(self, part: slice, n: int) -> State:
+    def _before_any(self, part: _Part) -> State:
         zeros = np.zeros(self._packing.size, self._backend.dtype_name)
-        return self._placed({SUMS: self._backend.asarray(zeros)}, part, n)
+        return self._placed({SUMS: self._backend.asarray(zeros)}, part)
 
-    def _placed(self, state: State, part: slice, n: int) -> State:
-        """The state with what it says of a part, and of a batch of so many samples."""
-        backend, count = self._backend, part.stop - part.start
+    def _placed(self, state: State, part: _Part) -> State:
+        """The state with what it says of a part, and of the batch."""
+        backend = self._backend
         return {
             **state,
-            FIRST_ROW: backend.asarray(part.start, dtype=backend.xp.int32),
-            FRACTION: backend.asarray(count / n, dtype=backend.dtype),
-            COUNT: backend.asarray(float(n), dtype=backend.dtype),
+            FIRST_ROW: backend.asarray(part.rows.start, dtype=backend.xp.int32),
+            FRACTION: backend.asarray(part.fraction, dtype=backend.dtype),
+            COUNT: backend.asarray(float(part.n), dtype=backend.dtype),
+            THERE: backend.asarray(float(not part.is_empty), dtype=backend.dtype),
         }
 
     def _on_host(self, sums: Array, *, alone: bool) -> HostArray:
