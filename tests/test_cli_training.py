@@ -242,7 +242,7 @@ def test_help_is_in_sections():
     sections = re.findall(r"^(\w[\w ]*):$", output, re.MULTILINE)
     assert sections == [
         "Data", "Network", "Training", "Optimizer", "Schedule", "Early stopping", "Computing",
-        "Run folder", "Other options",
+        "More than one process", "Run folder", "Other options",
     ]  # fmt: skip
     for option in main.get_command(None, "train").params:
         if option.param_type_name == "option":

@@ -110,9 +110,10 @@ def train(
         agreed(group, open_folder, first_alone=True)
         callbacks = [] if folder is None else [folder, *([] if quiet else [ProgressBar()])]
         try:
-            network = config.fit(
-                data, opened, tuple(callbacks), resume=saved, stop_after=stop_after, group=group
-            )
+            with usage_errors():
+                network = config.fit(
+                    data, opened, tuple(callbacks), resume=saved, stop_after=stop_after, group=group
+                )
         except KeyboardInterrupt as error:
             error.args = error.args or _where_saved(folder)
             raise

@@ -156,7 +156,8 @@ def ending_all(group: Group) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if group.size > 1 and error is not group.error:
+        agreed_on = group.error is not None and group.error in (error, error.__cause__)
+        if group.size > 1 and not agreed_on:
             status = 1
             if isinstance(error, SystemExit):  # which Python says nothing of
                 status = error.code if isinstance(error.code, int) else status

@@ -232,7 +232,7 @@ def load_sets(backend: Backend, model: Layer, given: Given, seed: Seed, loss: Lo
     classes = learn_classes("training set", backend, labels, kind, output, given.classes)
     y = targets = load_targets(backend, "training set", labels, x, model, kind, classes)
     # A warning is shown at the line that calls `fit`.
-    maximum = find_pixel_maximum(backend, x, given.pixel_maximum, stacklevel=3)
+    maximum = find_pixel_maximum(backend, x, given.pixel_maximum, stacklevel=5)
     counts = None
     if given.sample_weight is not None:
         y = Weighted(targets, load_weights(backend, "training set", given.sample_weight, x))
