@@ -124,6 +124,7 @@ def test_every_optimizer(optimizer):
         {"sample_weight": np.arange(N) % 3, "test": (X[:7], LABELS[:7])},
         {"sample_weight": np.arange(N) % 3, "model": mlp(4, 6, 3, batch_norm=True)},
         {"batch_size": 22, "epochs": 3},  # a last batch of one sample
+        {"batch_size": 22, "epochs": 3, "train_metrics": "running"},
         {"batch_size": 1000, "model": mlp(4, 6, 3, batch_norm=True), "epochs": 3},
         {"freeze": ["fc1"], "train_metrics": "none"},
     ],
@@ -396,10 +397,7 @@ def test_a_layer_that_looks_at_the_whole_batch_must_say_that_it_can_do_with_part
     class Centred(Layer):
         """Less the mean of the batch."""
 
-        takes_totals = True
-
-        def smallest_batch(self):
-            return 2
+        takes_totals = True  # that is enough: it may take a batch of one
 
         def forward(self, xp, params, x, ctx):
             if not ctx.training:

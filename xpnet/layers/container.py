@@ -202,6 +202,19 @@ def inner_layers(layer: Layer) -> Mapping[str, Layer]:
     return layers if isinstance(layers, Mapping) else {}
 
 
+def trained_layers(model: Layer) -> list[Layer]:
+    """The model, and all layers within it but those that are frozen."""
+    layers = [model]
+    for layer in layers:
+        layers += inner_layers(layer).values()
+    return layers
+
+
+def looks_at_batch(model: Layer) -> bool:
+    """Whether a layer that is trained computes something of a batch as a whole."""
+    return any(layer.takes_totals or layer.smallest_batch() > 1 for layer in trained_layers(model))
+
+
 def check_constraints(layer: Layer, name: str = "") -> None:
     """Check what a layer says that its parameters must keep to.
 

@@ -13,7 +13,7 @@ from xpnet.inputs.weighted import Weighted
 from xpnet.layers import CONSTRAINTS, LAYERS, Context, Layer
 from xpnet.layers.base import Total
 from xpnet.layers.constraints import constrained
-from xpnet.layers.container import check_constraints, inner_layers
+from xpnet.layers.container import check_constraints, looks_at_batch, trained_layers
 from xpnet.layers.frozen import Frozen
 from xpnet.losses import LOSSES, LossFunction
 from xpnet.network.output import check_output, loaded_loss
@@ -269,7 +269,7 @@ def _make_batch_loss(
     loss = loaded_loss(backend, model, loss)
     prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
     # Layers that look at the batch as a whole do without the samples of weight 0.
-    looks_at_batch = model.smallest_batch() > 1
+    needs_present = looks_at_batch(model)
     smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
 
     def batch_loss(
@@ -290,7 +290,7 @@ def _make_batch_loss(
         if part is not None:
             there, _ = part
             present = there * (xp.ones_like(batch[:, 0]) if present is None else present)
-        if looks_at_batch:
+        if needs_present:
             ctx = ctx._replace(present=present)
         output, cache = model.forward(xp, arrays, batch, ctx)
         value, d_output = loss(xp, output, xp.take(target, rows, axis=0), **options)
@@ -328,9 +328,9 @@ def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
 
 def _parts(model: Layer) -> list[Any]:
     """All layers of a model, and their constraints."""
-    layers = [model]
+    layers = trained_layers(model)
     for layer in layers:
-        layers += [layer.layer] if isinstance(layer, Frozen) else inner_layers(layer).values()
+        layers += trained_layers(layer.layer) if isinstance(layer, Frozen) else ()
     return [*layers, *model.constraints().values()]
 
 

@@ -13,8 +13,7 @@ from xpnet.distributed.reduction import Reduction
 from xpnet.inputs.samples import Streamed
 from xpnet.inputs.weighted import rows_of
 from xpnet.layers import Layer
-from xpnet.layers.container import inner_layers
-from xpnet.layers.frozen import Frozen
+from xpnet.layers.container import inner_layers, looks_at_batch, trained_layers
 from xpnet.losses import LossFunction
 from xpnet.optimizers import Optimizer
 from xpnet.random import Seed
@@ -99,7 +98,7 @@ class SummedSteps:
         )  # fmt: skip
         first, second = self._packing.first(gradients), self._packing.second(update)
         pure = is_pure(model, loss, optimizer) if pure is None else pure
-        self._has_totals = model.smallest_batch() > 1
+        self._has_totals = looks_at_batch(model)
         if self._has_totals:
             # Other parts are waited for within it, which nothing recorded or compiled can do.
             self._first, self._second = one_by_one(first), backend.repeat(second, pure=pure)
@@ -277,12 +276,9 @@ def check_takes_parts(model: Layer) -> None:
         If one of one's own looks at a batch as a whole, or changes its buffers, and does not say
         that it does so by `Context.total`.
     """
-    layers = [model]
-    for layer in layers:
-        inner = inner_layers(layer)
-        layers += inner.values()
+    for layer in trained_layers(model):
         whole = layer.smallest_batch() > 1 or type(layer).update_buffers is not Layer.update_buffers
-        if whole and not inner and not layer.takes_totals and not isinstance(layer, Frozen):
+        if whole and not inner_layers(layer) and not layer.takes_totals:
             raise ValueError(
                 f"{type(layer).__name__} computes something of a batch as a whole, of which each "
                 f"rank has a part: let it sum by ctx.total, where that is not None, and say "
