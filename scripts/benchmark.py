@@ -14,8 +14,8 @@
 Each peer has a process of its own and trains the same network on the same data; they are asked in
 turn for one epoch each. A peer that is not installed or fails is left out, with the reason. Exit
 code 1 if the peers do not come to the same test accuracy, or if dropout, Adam, one rank or `quick`
-is over its limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with nothing
-else running.
+is over its limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with
+nothing else running.
 """
 
 import json

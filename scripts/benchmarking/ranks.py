@@ -1,5 +1,6 @@
 """One training on one and two ranks of MPI, beside one process: steps, messages, and bytes."""
 
+import itertools
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ def steps_per_epoch(case: Case) -> int:
 def n_parameters(hidden: Sequence[int]) -> int:
     """Weights and biases of a network for pictures of MNIST's size."""
     sizes = (PIXELS, *hidden, CLASSES)
-    return sum((n_in + 1) * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+    return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
 
 
 def measure_ranks(
