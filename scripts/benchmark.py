@@ -8,18 +8,19 @@
     python scripts/benchmark.py dropout             # the cost of dropout alone
     python scripts/benchmark.py optimizers          # what each optimizer costs
     python scripts/benchmark.py estimators          # xpnet.sklearn beside scikit-learn
+    python scripts/benchmark.py ranks               # one training on one and two ranks of MPI
     python scripts/benchmark.py quick               # against slowing down, under a minute
 
 Each peer has a process of its own and trains the same network on the same data; they are asked in
 turn for one epoch each. A peer that is not installed or fails is left out, with the reason. Exit
-code 1 if the peers do not come to the same test accuracy, or if dropout, Adam or `quick` is over
-its limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with nothing
-else running.
+code 1 if the peers do not come to the same test accuracy, or if dropout, Adam, one rank or `quick`
+is over its limit; 2 for a wrong argument, or where there is no CUDA device for `--gpu`. Run it with
+nothing else running.
 """
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -48,6 +49,8 @@ from benchmarking.options import (
 )
 from benchmarking.peers import PEERS, Peer
 from benchmarking.quick import REFERENCE_RATIO, check_speed
+from benchmarking.rank_report import rank_lines
+from benchmarking.ranks import BATCHES, NETWORKS, SHARDS, measure_ranks
 from benchmarking.report import to_markdown, write_report
 from benchmarking.runner import Settings, measure
 from benchmarking.scaling import default_series, measure_scaling, scaling_markdown
@@ -182,6 +185,28 @@ def run_estimators(
     return not any(row["failure"] for row in report["rows"])
 
 
+def run_ranks(
+    networks: Sequence[tuple[int, ...]],
+    batches: Sequence[int],
+    shards: Sequence[int],
+    settings: Settings,
+    out: Path | None,
+) -> bool:
+    """One and two ranks beside one process: print, and write; whether one rank costs little."""
+    report = {
+        "machine": describe_machine(None),
+        "settings": asdict(settings),
+        **measure_ranks(networks, batches, shards, settings, progress),
+    }
+    progress("")
+    show_lines("ranks", report, rank_lines(report), out)
+    if out is not None:
+        from benchmarking.rank_chart import plot_ranks
+
+        save_picture(plot_ranks(report), out / "ranks.png")
+    return bool(report["holds"])
+
+
 def run_quick(reference: float, settings: Settings, out: Path | None) -> bool:
     """The small benchmark: print, and write; whether it holds."""
     result = check_speed(reference, settings, click.echo)
@@ -298,6 +323,17 @@ def estimators(
     """The classifier of xpnet.sklearn beside scikit-learn's."""
     cases = parse_cases(case_texts) or list(CASES)
     return run_estimators(cases, make_task(cases[0], settings, gpu=gpu, **data), settings, out)
+
+
+@benchmark
+@in_turn(repeats=5, pause=0.05, timeout=60.0)
+@out_option
+def ranks(settings: Settings, out: Path | None) -> bool:
+    """One training on one and two ranks of MPI, beside one process.
+
+    Steps, exact reduction, messages, and a model of larger clusters.
+    """
+    return run_ranks(NETWORKS, BATCHES, SHARDS, settings, out)
 
 
 @benchmark

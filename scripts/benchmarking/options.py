@@ -23,7 +23,7 @@ case_option = click.option(
 gpu_option = click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
 
 
-def in_turn(repeats: int) -> Callable[[_F], _F]:
+def in_turn(repeats: int, *, pause: float = 0.3, timeout: float = 600.0) -> Callable[[_F], _F]:
     """The options of peers that are asked in turn for an epoch each, given on as `settings`."""
 
     def decorate(run: _F) -> _F:
@@ -38,14 +38,14 @@ def in_turn(repeats: int) -> Callable[[_F], _F]:
         @click.option(
             "--pause",
             type=click.FloatRange(min=0),
-            default=0.3,
+            default=pause,
             show_default=True,
             help="Seconds before each epoch.",
         )
         @click.option(
             "--timeout",
             type=click.FloatRange(min=1),
-            default=600.0,
+            default=timeout,
             show_default=True,
             help="Seconds that an epoch, or the start, may take.",
         )

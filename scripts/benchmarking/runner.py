@@ -1,6 +1,7 @@
 """Starts a worker for each peer, and asks them in turn for an epoch."""
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 from benchmarking.cases import Task
 from benchmarking.peers import Peer
+from xpnet.distributed.launch import find_mpiexec
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 THREAD_VARIABLES = (
@@ -52,8 +54,10 @@ class Settings:
     pause: float = 0.3
     timeout: float = 600.0
 
-    def environment(self, *, cuda: bool = False, tf32: bool = False) -> dict[str, str]:
-        """The environment of a worker."""
+    def environment(
+        self, *, cuda: bool = False, tf32: bool = False, threads: int | None = None
+    ) -> dict[str, str]:
+        """The environment of a worker, which may have another number of threads."""
         paths = [str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])]
         found = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         # JAX would take three quarters of the GPU's memory from the others, and TF32 unasked.
@@ -66,8 +70,11 @@ class Settings:
         if not cuda:
             # JAX and Keras would take a GPU unasked.
             found |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        if self.threads is not None:
-            found |= dict.fromkeys(THREAD_VARIABLES, str(self.threads))
+        threads = self.threads if threads is None else threads
+        if threads is not None:
+            found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+        # Whatever becomes of this process, MPI ends its ranks.
+        found["MPIEXEC_TIMEOUT"] = str(math.ceil(self.timeout * (self.repeats + 3)))
         return found
 
 
@@ -84,12 +91,15 @@ class Worker:
         self.peer = peer
         self.timeout = settings.timeout
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        launch = [] if peer.ranks is None else [find_mpiexec(), "-n", str(peer.ranks)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarking.worker"],
+            [*launch, sys.executable, "-m", "benchmarking.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=settings.environment(cuda=task.device == "cuda", tf32=task.tf32),
+            env=settings.environment(
+                cuda=task.device == "cuda", tf32=task.tf32, threads=peer.threads
+            ),
             text=True,
         )
         self._first_order = json.dumps({"peer": asdict(peer), "task": task.to_dict()})
@@ -117,8 +127,12 @@ class Worker:
         try:
             self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._process.terminate()  # which mpiexec gives on to its ranks
+            try:
+                self._process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         self._errors.close()
 
     def _ask(self, order: str) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 from benchmarking.cases import Task
 from benchmarking.peers import Peer
+from xpnet.distributed import Group, mpi_group
+from xpnet.distributed.launch import launched_size
 from xpnet.errors import DataError, one_line
 from xpnet.runs.environment import peak_host_memory
 
@@ -41,6 +43,35 @@ class Channel:
     def __call__(self, seconds: float, eval_seconds: float | None = None) -> None:
         self.send(seconds=seconds, eval_seconds=eval_seconds)
         self.receive()
+
+
+class SharedChannel(Channel):
+    """The line of several ranks: rank 0 has it, and shares its orders, for which the others sleep.
+
+    In a training, rank 0 alone reports and waits: the others wait for it in the group.
+    """
+
+    def __init__(self, orders: TextIO, answers: TextIO, group: Group) -> None:
+        super().__init__(orders, answers)
+        self._group = group
+
+    def receive(self) -> str:
+        """The next order of all ranks; ends them where the parent has gone."""
+        line = self.orders.readline() if self._group.rank == 0 else ""
+        self._group.rest()
+        line = self._group.share(line)
+        if not line:
+            raise SystemExit
+        return line
+
+    def send(self, **values: Any) -> None:
+        """Answer an order, on rank 0."""
+        if self._group.rank == 0:
+            super().send(**values)
+
+    def __call__(self, seconds: float, eval_seconds: float | None = None) -> None:
+        self.send(seconds=seconds, eval_seconds=eval_seconds)
+        super().receive()
 
 
 def serve(channel: Channel) -> None:
@@ -112,7 +143,10 @@ def main() -> None:
     """Serve on standard input and output, which is kept free of what libraries print."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(Channel(sys.stdin, answers))
+    if launched_size() is None:
+        serve(Channel(sys.stdin, answers))
+    else:
+        serve(SharedChannel(sys.stdin, answers, mpi_group()))
 
 
 if __name__ == "__main__":

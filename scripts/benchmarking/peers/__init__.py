@@ -40,6 +40,10 @@ class Peer:
         Arguments by name that the function is given as well.
     distributions
         The installed packages whose versions matter.
+    ranks
+        How many ranks of MPI it runs on; None for a process that MPI has not started.
+    threads
+        Threads of its libraries, where that is not as for the others.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Peer:
     devices: tuple[str, ...] = ("cpu",)
     options: tuple[tuple[str, Any], ...] = ()
     distributions: tuple[str, ...] = ()
+    ranks: int | None = None
+    threads: int | None = None
 
     def load(self) -> Callable[..., "HostArray | None"]:
         """The function of this peer."""
