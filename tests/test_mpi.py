@@ -162,14 +162,14 @@ def test_ctrl_c_ends_all_ranks_with_one_checkpoint(mpiexec, number):
 # -- failures -------------------------------------------------------------------------------------
 
 SCRIPT = """
-    import os, signal, sys, time
+    import os, signal, sys, threading, time
     import numpy as np
     from xpnet import Callback, Checkpoint, fit, load_dataset, mlp
     from xpnet.distributed import mpi_group
     from xpnet.losses import softmax_cross_entropy
 
-    group = mpi_group(timeout=2.0)
     how, steps = sys.argv[1], 0
+    group = mpi_group(timeout=2.0 if how == "stuck" else 30.0)
 
     class Failing(Callback):
         def on_epoch(self, network, record):
@@ -188,6 +188,12 @@ SCRIPT = """
             failed()
             if how == "raise": raise RuntimeError("the loss is broken")
             if how == "exit": sys.exit(3)
+            if how == "exit 0": sys.exit(0)
+            if how == "ctrl-c": raise KeyboardInterrupt
+            if how == "caught": raise ValueError("the user goes on")
+            if how == "thread":
+                threading.Thread(target=time.sleep, args=(50,)).start()
+                raise RuntimeError("a thread keeps the process")
             if how == "memory": raise MemoryError("all is used up")
             if how == "kill": os.kill(os.getpid(), signal.SIGKILL)
             if how == "stuck": time.sleep(1000)
@@ -195,8 +201,11 @@ SCRIPT = """
 
     loss.target_kind = "classes"
     data = load_dataset("digits").limited(300)
-    fit(mlp(64, 8, 10), data, epochs=20, loss=loss, backend="numpy", group=group,
-        callbacks=[Checkpoint("x.safetensors"), Failing()])
+    try:
+        fit(mlp(64, 8, 10), data, epochs=20, loss=loss, backend="numpy", group=group,
+            callbacks=[Checkpoint("x.safetensors"), Failing()])
+    except ValueError:
+        fit(mlp(64, 9, 10), data, backend="numpy", group=group)
 """
 
 
@@ -206,6 +215,10 @@ SCRIPT = """
     [
         ("raise", ["RuntimeError: the loss is broken", "on rank 1 of 3"], {1}),
         ("exit", ["rank 1 of 3 has ended by sys.exit(3)"], {3}),
+        ("exit 0", ["rank 1 of 3 has ended by sys.exit(0)"], {1}),
+        ("ctrl-c", ["KeyboardInterrupt", "on rank 1 of 3"], {130}),
+        ("caught", ["GroupError: the group of 3 ranks has ended: rank 1 of 3 has failed"], {1}),
+        ("thread", ["a thread keeps the process", "has not ended within 3 s"], {1}),
         ("memory", ["OutOfMemory", "on rank 1 of 3"], {1}),
         ("kill", ["signal 9"], {9, 137}),
         ("stuck", ["has waited 2 s for the others after step", "what was trained before"], {75}),
