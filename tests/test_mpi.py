@@ -17,6 +17,7 @@ from conftest import REQUIRED
 
 from xpnet import read_snapshot
 from xpnet.distributed.launch import launched_rank, launched_size
+from xpnet.distributed.mpi import check_timeout
 
 LIMIT = 60
 """Seconds in which each of these must be over, on a machine that does much else."""
@@ -241,14 +242,32 @@ def test_a_rank_that_fails_ends_all_within_5_s_and_what_was_saved_goes_on(
 
 def test_what_is_typed_wrong_is_said_once(mpiexec):
     for arguments, code in (
-        (["train", "--epochs", "x"], 2),
         (["train", "nothing-like-that"], 1),
         (["train", "--reduction", "exact", "--shards", "1"], 2),
-        (["train", "--ranks", "3"], 2),
     ):
         _, err = run(mpiexec, 2, "-m", "xpnet", *arguments, code=code)
         assert len(re.findall("^[Ee]rror: ", err, re.MULTILINE)) == 1, err
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "x"], ["--ranks", "3"]])
+def test_what_is_typed_wrong_is_said_by_rank_0_before_there_is_a_group(monkeypatch, arguments):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", "0")
+    assert xp("train", *arguments, code=2).output.count("Error: ") == 1
+    monkeypatch.setenv("PMI_RANK", "1")
+    assert not xp("train", *arguments, code=2).output
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "3", True, None])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(ValueError, match="timeout must be a positive number of seconds"):
+        check_timeout(timeout)
+
+
+def test_the_command_refuses_such_a_timeout_before_it_starts_ranks():
+    found = xp(*TRAIN, "--ranks", "2", "--timeout", "nan", code=2)
+    assert "timeout" in found.output
 
 
 # -- launchers ------------------------------------------------------------------------------------

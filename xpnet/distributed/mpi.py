@@ -44,8 +44,7 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
         If mpi4py is missing, or is that of another MPI than has started the processes, so that each
         would train by itself.
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds, got {shown(timeout)}")
+    check_timeout(timeout)
     launched = launched_size()
     by = launcher()
     try:
@@ -66,6 +65,18 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
             f"this one"
         )
     return MpiGroup(MPI, run.set_abort_status, timeout)
+
+
+def check_timeout(timeout: float) -> None:
+    """Check how many seconds a rank is to wait.
+
+    Raises
+    ------
+    ValueError
+        If it is no positive number; infinity is one.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, got {shown(timeout)}")
 
 
 def probe_mpi() -> Status:
