@@ -16,7 +16,7 @@ from commands import xp
 from conftest import REQUIRED
 
 from xpnet import read_snapshot
-from xpnet.distributed.launch import launched_rank, launched_size
+from xpnet.distributed.launch import launched_rank, launched_size, start_ranks
 from xpnet.distributed.mpi import check_timeout
 
 LIMIT = 60
@@ -283,6 +283,20 @@ def test_the_size_and_the_rank_are_those_that_a_launcher_has_said():
     ):
         assert launched_size({size: "4"}) == 4
         assert launched_rank({rank: "3"}) == 3
+
+
+@POSIX
+def test_ranks_find_no_modules_in_the_current_folder_where_the_command_does_not(monkeypatch):
+    command = []
+    monkeypatch.setattr("xpnet.distributed.launch.find_mpiexec", lambda: "mpiexec")
+    monkeypatch.setattr("os.execvpe", lambda program, typed, _: command.extend(typed))
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.getcwd())])
+    start_ranks(2, ["train"])
+    assert command[-4:] == ["-P", "-m", "xpnet", "train"]
+    command.clear()
+    monkeypatch.setattr(sys, "path", [os.getcwd(), *sys.path])
+    start_ranks(2, ["train"])
+    assert "-P" not in command
 
 
 def test_without_mpi4py_no_rank_trains_alone(tmp_path):
