@@ -290,11 +290,11 @@ def test_ranks_find_no_modules_in_the_current_folder_where_the_command_does_not(
     command = []
     monkeypatch.setattr("xpnet.distributed.launch.find_mpiexec", lambda: "mpiexec")
     monkeypatch.setattr("os.execvpe", lambda program, typed, _: command.extend(typed))
-    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", os.getcwd())])
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(Path.cwd()))])
     start_ranks(2, ["train"])
     assert command[-4:] == ["-P", "-m", "xpnet", "train"]
     command.clear()
-    monkeypatch.setattr(sys, "path", [os.getcwd(), *sys.path])
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
     start_ranks(2, ["train"])
     assert "-P" not in command
 

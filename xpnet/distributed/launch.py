@@ -72,7 +72,7 @@ def start_ranks(ranks: int, arguments: Sequence[str]) -> int:
         If there is no `mpiexec`, or it cannot be started.
     """
     # The program `xpnet` finds no modules in the current folder, and neither should the ranks.
-    safe = [] if {"", os.getcwd()} & set(sys.path) else ["-P"]
+    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
     python = [sys.executable, *safe, "-m", "xpnet"]
     command = [find_mpiexec(), "-n", str(ranks), *python, *arguments]
     # Open MPI refuses more ranks than cores unless it is told.
