@@ -23,7 +23,7 @@ from xpnet import (
 )
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES
 from xpnet.distributed import Group, threads
-from xpnet.distributed.group import agreed, check_same
+from xpnet.distributed.group import ALONE, agreed, check_same
 from xpnet.distributed.reduction import Reduction
 from xpnet.errors import GroupError
 from xpnet.layers import BatchNorm, Layer
@@ -317,6 +317,42 @@ def test_what_is_wrong_on_one_rank_ends_all_and_names_it():
     assert len(set(found)) == 1
     assert "(on rank 1 of 3)" in found[0][0]
     assert found[0][1] == "DataError"
+
+
+def test_an_error_whose_class_cannot_be_sent_is_said_as_one_of_its_bases():
+    class OwnError(LookupError):
+        pass
+
+    def use(group):
+        def do():
+            if group.rank == 1:
+                raise OwnError("not here")
+
+        with pytest.raises(LookupError, match=r"not here \(on rank 1 of 2\)"):
+            agreed(group, do)
+
+    threads(2, timeout=30).run(use)
+
+
+def test_numbers_that_rank_0_alone_finds_when_it_saves_end_the_others(tmp_path):
+    class Saving(Callback):
+        def wants_snapshot(self, epoch, step, *, last):
+            return step == 2
+
+    def train(group):
+        options = OPTIONS | {"optimizer": SGD(1e200), "callbacks": [Saving()]}
+        fit(mlp(4, 6, 3), (X * 1e100, LABELS), group=group, **options)
+
+    ranks = threads(2, timeout=30)
+    with pytest.raises(TrainingDiverged):
+        ranks.run(train)
+    assert ranks.groups[0].error is None  # as it would be if all had raised it
+
+
+def test_an_error_of_one_process_is_not_kept():
+    with pytest.raises(TrainingDiverged):
+        fit(mlp(4, 6, 3), (X * 1e100, LABELS), **OPTIONS | {"optimizer": SGD(1e200)})
+    assert ALONE.error is None
 
 
 def test_what_is_wrong_on_all_ranks_is_said_as_on_one():

@@ -16,7 +16,8 @@ from commands import xp
 from conftest import REQUIRED
 
 from xpnet import read_snapshot
-from xpnet.distributed.launch import launched_rank, launched_size
+from xpnet.distributed.launch import launched_rank, launched_size, start_ranks
+from xpnet.distributed.mpi import check_timeout
 
 LIMIT = 60
 """Seconds in which each of these must be over, on a machine that does much else."""
@@ -191,14 +192,14 @@ def test_ctrl_c_ends_all_ranks_with_one_checkpoint(mpiexec, number):
 # -- failures -------------------------------------------------------------------------------------
 
 SCRIPT = """
-    import os, signal, sys, time
+    import os, signal, sys, threading, time
     import numpy as np
     from xpnet import Callback, Checkpoint, fit, load_dataset, mlp
     from xpnet.distributed import mpi_group
     from xpnet.losses import softmax_cross_entropy
 
-    group = mpi_group(timeout=2.0)
     how, steps = sys.argv[1], 0
+    group = mpi_group(timeout=2.0 if how == "stuck" else 30.0)
 
     class Failing(Callback):
         def on_epoch(self, network, record):
@@ -217,6 +218,12 @@ SCRIPT = """
             failed()
             if how == "raise": raise RuntimeError("the loss is broken")
             if how == "exit": sys.exit(3)
+            if how == "exit 0": sys.exit(0)
+            if how == "ctrl-c": raise KeyboardInterrupt
+            if how == "caught": raise ValueError("the user goes on")
+            if how == "thread":
+                threading.Thread(target=time.sleep, args=(50,)).start()
+                raise RuntimeError("a thread keeps the process")
             if how == "memory": raise MemoryError("all is used up")
             if how == "kill": os.kill(os.getpid(), signal.SIGKILL)
             if how == "stuck": time.sleep(1000)
@@ -224,8 +231,11 @@ SCRIPT = """
 
     loss.target_kind = "classes"
     data = load_dataset("digits").limited(300)
-    fit(mlp(64, 8, 10), data, epochs=20, loss=loss, backend="numpy", group=group,
-        callbacks=[Checkpoint("x.safetensors"), Failing()])
+    try:
+        fit(mlp(64, 8, 10), data, epochs=20, loss=loss, backend="numpy", group=group,
+            callbacks=[Checkpoint("x.safetensors"), Failing()])
+    except ValueError:
+        fit(mlp(64, 9, 10), data, backend="numpy", group=group)
 """
 
 
@@ -235,6 +245,10 @@ SCRIPT = """
     [
         ("raise", ["RuntimeError: the loss is broken", "on rank 1 of 3"], {1}),
         ("exit", ["rank 1 of 3 has ended by sys.exit(3)"], {3}),
+        ("exit 0", ["rank 1 of 3 has ended by sys.exit(0)"], {1}),
+        ("ctrl-c", ["KeyboardInterrupt", "on rank 1 of 3"], {130}),
+        ("caught", ["GroupError: the group of 3 ranks has ended: rank 1 of 3 has failed"], {1}),
+        ("thread", ["a thread keeps the process", "has not ended within 3 s"], {1}),
         ("memory", ["OutOfMemory", "on rank 1 of 3"], {1}),
         ("kill", ["signal 9"], {9, 137}),
         ("stuck", ["has waited 2 s for the others after step", "what was trained before"], {75}),
@@ -257,14 +271,32 @@ def test_a_rank_that_fails_ends_all_within_5_s_and_what_was_saved_goes_on(
 
 def test_what_is_typed_wrong_is_said_once(mpiexec):
     for arguments, code in (
-        (["train", "--epochs", "x"], 2),
         (["train", "nothing-like-that"], 1),
         (["train", "--reduction", "exact", "--shards", "1"], 2),
-        (["train", "--ranks", "3"], 2),
     ):
         _, err = run(mpiexec, 2, "-m", "xpnet", *arguments, code=code)
         assert len(re.findall("^[Ee]rror: ", err, re.MULTILINE)) == 1, err
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "x"], ["--ranks", "3"]])
+def test_what_is_typed_wrong_is_said_by_rank_0_before_there_is_a_group(monkeypatch, arguments):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", "0")
+    assert xp("train", *arguments, code=2).output.count("Error: ") == 1
+    monkeypatch.setenv("PMI_RANK", "1")
+    assert not xp("train", *arguments, code=2).output
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "3", True, None])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(ValueError, match="timeout must be a positive number of seconds"):
+        check_timeout(timeout)
+
+
+def test_the_command_refuses_such_a_timeout_before_it_starts_ranks():
+    found = xp(*TRAIN, "--ranks", "2", "--timeout", "nan", code=2)
+    assert "timeout" in found.output
 
 
 # -- launchers ------------------------------------------------------------------------------------
@@ -280,6 +312,20 @@ def test_the_size_and_the_rank_are_those_that_a_launcher_has_said():
     ):
         assert launched_size({size: "4"}) == 4
         assert launched_rank({rank: "3"}) == 3
+
+
+@POSIX
+def test_ranks_find_no_modules_in_the_current_folder_where_the_command_does_not(monkeypatch):
+    command = []
+    monkeypatch.setattr("xpnet.distributed.launch.find_mpiexec", lambda: "mpiexec")
+    monkeypatch.setattr("os.execvpe", lambda program, typed, _: command.extend(typed))
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(Path.cwd()))])
+    start_ranks(2, ["train"])
+    assert command[-4:] == ["-P", "-m", "xpnet", "train"]
+    command.clear()
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
+    start_ranks(2, ["train"])
+    assert "-P" not in command
 
 
 def test_without_mpi4py_no_rank_trains_alone(tmp_path):

@@ -7,10 +7,11 @@ import click
 
 from xpnet.cli import GROUP, TYPED
 from xpnet.cli.help import SectionedOption
+from xpnet.cli.options import usage_errors
 from xpnet.distributed import Group, mpi_group
 from xpnet.distributed.group import ALONE
 from xpnet.distributed.launch import launched_size, launcher, start_ranks
-from xpnet.distributed.mpi import TIMEOUT
+from xpnet.distributed.mpi import TIMEOUT, check_timeout
 from xpnet.distributed.reduction import Reduction
 from xpnet.errors import counted
 from xpnet.runs.options import Section
@@ -28,9 +29,11 @@ def join_ranks(ranks: int | None, timeout: float) -> Group:
     GroupError
         If they cannot be started, or mpi4py is missing or of another MPI.
     UsageError
-        If a launcher has started another number.
+        If a launcher has started another number, or the timeout is none.
     """
     context = click.get_current_context()
+    with usage_errors("--timeout"):
+        check_timeout(timeout)
     launched = launched_size()
     if launched is None and (ranks or 1) > 1:
         context.exit(start_ranks(ranks or 1, context.meta[TYPED]))

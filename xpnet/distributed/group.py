@@ -1,5 +1,6 @@
 """A group of ranks that train one network together: what each must be able to do."""
 
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -131,7 +132,7 @@ def agreed(group: Group, do: Callable[[], T], *, first_alone: bool = False) -> T
             result = do()
         except Exception as raised:
             error = raised
-    failures = group.gather(error and (type(error), str(error)))
+    failures = group.gather(error and (_sent_class(error), str(error)))
     if not any(failures):
         return group.share(result) if first_alone else result
     first = next(rank for rank, failure in enumerate(failures) if failure)
@@ -146,7 +147,8 @@ def agreed(group: Group, do: Callable[[], T], *, first_alone: bool = False) -> T
 
 def on_all_ranks(group: Group, error: E) -> E:
     """The error, which every rank raises at this place: so none has to be ended because of it."""
-    group.error = error
+    if group.size > 1:  # `ALONE` would keep all that the error holds
+        group.error = error
     return error
 
 
@@ -158,15 +160,27 @@ def ending_all(group: Group) -> Iterator[None]:
     except BaseException as error:
         agreed_on = group.error is not None and group.error in (error, error.__cause__)
         if group.size > 1 and not agreed_on:
-            status = 1
+            status = 130 if isinstance(error, KeyboardInterrupt) else 1
             if isinstance(error, SystemExit):  # which Python says nothing of
-                status = error.code if isinstance(error.code, int) else status
+                # With 0 the others would be waited for, and nothing would have failed.
+                status = error.code if isinstance(error.code, int) and error.code else status
                 log_warning("%s has ended by sys.exit(%s)", group.name, error.code)
             group.abort(status, f"{group.name} has failed: {error or type(error).__name__}")
             error.add_note(f"on {group.name}")
         raise
     finally:
         group.where = None
+
+
+def _sent_class(error: Exception) -> type[Exception]:
+    """The class of an error, or where others would not find it, the first of its bases that is."""
+    for kind in type(error).__mro__:
+        try:
+            pickle.dumps(kind)
+        except Exception:
+            continue
+        return kind
+    return Exception
 
 
 def _again(kind: type[Exception], text: str) -> Exception:

@@ -71,7 +71,10 @@ def start_ranks(ranks: int, arguments: Sequence[str]) -> int:
     GroupError
         If there is no `mpiexec`, or it cannot be started.
     """
-    command = [find_mpiexec(), "-n", str(ranks), sys.executable, "-m", "xpnet", *arguments]
+    # The program `xpnet` finds no modules in the current folder, and neither should the ranks.
+    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    python = [sys.executable, *safe, "-m", "xpnet"]
+    command = [find_mpiexec(), "-n", str(ranks), *python, *arguments]
     # Open MPI refuses more ranks than cores unless it is told.
     environment = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", **os.environ}
     sys.stdout.flush()

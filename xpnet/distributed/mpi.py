@@ -5,17 +5,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from xpnet.backends.base import Status
 from xpnet.distributed.group import Group
 from xpnet.distributed.launch import launched_size, launcher
-from xpnet.errors import GroupError, one_line
+from xpnet.errors import GroupError, one_line, shown
 from xpnet.streams import log_warning
 from xpnet.typing import HostArray
 
 TIMEOUT = 600.0
 """Seconds that a rank waits for the others before it ends all."""
+
+GRACE = 3.0
+"""Seconds that a rank which has failed has to end by itself, while the others wait for it."""
 
 STUCK = 75
 """The status that all end with where one has waited in vain: that of a failure for the moment."""
@@ -35,10 +38,13 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
 
     Raises
     ------
+    ValueError
+        If the timeout is not positive.
     GroupError
         If mpi4py is missing, or is that of another MPI than has started the processes, so that each
         would train by itself.
     """
+    check_timeout(timeout)
     launched = launched_size()
     by = launcher()
     try:
@@ -59,6 +65,18 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
             f"this one"
         )
     return MpiGroup(MPI, run.set_abort_status, timeout)
+
+
+def check_timeout(timeout: float) -> None:
+    """Check how many seconds a rank is to wait.
+
+    Raises
+    ------
+    ValueError
+        If it is no positive number; infinity is one.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, got {shown(timeout)}")
 
 
 def probe_mpi() -> Status:
@@ -98,6 +116,7 @@ class MpiGroup(Group):
         self.engine = f"MPI ({_library(mpi)})"
         self.timeout = timeout
         self._since: float | None = None
+        self._failed: tuple[float, int, str] | None = None  # when, the status, why
         if self.size > 1:
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -115,9 +134,13 @@ class MpiGroup(Group):
             return self._world.bcast(value if self.rank == 0 else None)
 
     def abort(self, status: int = 1, reason: str = "") -> None:
-        """When this process ends, which it should do soon, MPI ends the others as well."""
+        """When this process ends, MPI ends the others as well. It has `GRACE` seconds for that: a
+        thread, or a program that has caught the error, may keep it."""
         if self.size > 1:
             self._set_abort_status(SystemExit(status))
+            new = (time.monotonic(), status, reason or f"{self.name} has failed")
+            when, _, first = self._failed or new
+            self._failed = (when, status, first)
 
     def rest(self) -> None:
         request = self._world.Ibarrier()
@@ -126,6 +149,8 @@ class MpiGroup(Group):
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
+        if self._failed is not None:
+            raise GroupError(f"the group of {self.size} ranks has ended: {self._failed[2]}")
         self._since = time.monotonic()
         try:
             yield
@@ -133,22 +158,28 @@ class MpiGroup(Group):
             self._since = None
 
     def _watch(self) -> None:
-        """In a thread: end all where this rank has waited too long."""
-        while True:
+        """In a thread: end all where this rank has waited too long, or has failed and is alive."""
+        while (failed := self._failed) is None:
             since = self._since
             left = self.timeout if since is None else since + self.timeout - time.monotonic()
             if left <= 0:
-                break
-            time.sleep(min(max(left, 0.05), 1.0))
-        where = f" {self.where()}" if self.where else ""
-        log_warning(
-            "%s has waited %g s for the others%s: one of them is stuck, or needs longer "
-            "(--timeout, mpi_group(timeout=)); all are ended",
-            self.name, self.timeout, where,
-        )  # fmt: skip
+                where = f" {self.where()}" if self.where else ""
+                log_warning(
+                    "%s has waited %g s for the others%s: one of them is stuck, or needs longer "
+                    "(--timeout, mpi_group(timeout=)); all are ended",
+                    self.name, self.timeout, where,
+                )  # fmt: skip
+                self._end_all(STUCK)
+            time.sleep(min(max(left, 0.05), 0.5))
+        time.sleep(max(failed[0] + GRACE - time.monotonic(), 0))
+        _, status, reason = self._failed or failed
+        log_warning("%s, and has not ended within %g s: all are ended", reason, GRACE)
+        self._end_all(status)
+
+    def _end_all(self, status: int) -> NoReturn:
         if self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE:
-            self._world.Abort(STUCK)
-        os._exit(STUCK)
+            self._world.Abort(status)
+        os._exit(status)
 
 
 def _library(mpi: Any) -> str:

@@ -3,7 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -115,6 +115,11 @@ class Threads:
 
         with ThreadPoolExecutor(len(self)) as pool:
             futures = [pool.submit(ended, group) for group in self.groups]
+            try:
+                wait(futures)
+            except BaseException as error:  # Ctrl-C, which this thread alone gets
+                self.groups[0].abort(1, f"interrupted by {type(error).__name__}")
+                raise
         errors = [error for error in (future.exception() for future in futures) if error]
         if errors:
             # The cause, and not what the others say of it.

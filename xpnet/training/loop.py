@@ -293,13 +293,15 @@ class Loop:
         if loss is None:
             loss = float(backend.to_numpy(self.state["loss"]))
         if not math.isfinite(loss):
-            raise self._diverged(f"the training loss became {loss}", self._planned)
+            error = self._diverged(f"the training loss became {loss}", self._planned)
+            raise on_all_ranks(self._group, error)
         if self.plan.train_metrics == "evaluated":
             return
         # A loss is that before its step: what the last step has done is in no loss yet.
         for name, value in self.network.arrays.items():
             if not bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(value)))):
-                raise self._diverged(f"{name} became infinite or not a number", self._planned)
+                error = self._diverged(f"{name} became infinite or not a number", self._planned)
+                raise on_all_ranks(self._group, error)
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         """The error for numbers that are not finite after so many steps of the next epoch."""
@@ -307,12 +309,11 @@ class Loop:
         rate = _shortest(last_rate(self.backend, self.state))
         steps = f"steps {before + 1} to {before + step}" if step > 1 else f"step {before + 1}"
         first = self._first_not_finite and f", first in {self._first_not_finite}"
-        error = TrainingDiverged(
+        return TrainingDiverged(
             f"{what} in epoch {self.epoch + 1} ({steps}{first}) with "
             f"learning rate {rate:g}: most often the learning rate is too high; try a tenth of it"
             f"{self._where_saved()}"
         )
-        return on_all_ranks(self._group, error)
 
     # -- saving ---------------------------------------------------------------------------------
 
@@ -389,7 +390,8 @@ class Loop:
             steps_per_call=self._steps_per_call,
             callbacks={name: state for name, state in states.items() if state},
         )
-        # Before the end of an epoch nobody has looked yet, and what is saved must be good.
+        # Before the end of an epoch nobody has looked yet, and what is saved must be good. Where it
+        # is rank 0 alone that saves, the others do not know, and have to be ended.
         name = snapshot.not_finite()
         if name is not None:
             raise self._diverged(f"{name} became infinite or not a number", self.step)
