@@ -52,11 +52,11 @@ def _draw_measured(
     axes.axhline(1.0, color=_INK, linewidth=0.8)
     axes.set_xscale("log")
     _count_on(axes.xaxis, sorted({case["batch_size"] for case in cases}))
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # the legend is above all
     axes.set_title("measured: two ranks over one process", fontsize=8, color=_INK)
     axes.set_xlabel("batch size", fontsize=8)
     axes.set_ylabel("times as fast", fontsize=8)
-    axes.legend(frameon=False, fontsize=6, loc="lower right")
+    axes.legend(frameon=False, fontsize=6, loc="upper left")
 
 
 def _draw_predicted(axes: "Axes", network: dict[str, Any]) -> None:
@@ -95,5 +95,5 @@ def _count_on(axis: Any, ticks: Sequence[int]) -> None:
 def _plain_on(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:,g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -150,10 +150,9 @@ def _network(
     """
     half = [peer for peer in rank_peers(()) if peer.name == "part"]
     parts = {case["batch_size"] // 2: case["least"]["part"] for case in cases}
-    for rows in SMALL_PARTS:
-        if rows < min(parts):
-            found = _measured(Case(hidden, 2 * rows), half, settings, say)
-            parts[rows] = min(found["part"].seconds)
+    for rows in [rows for rows in SMALL_PARTS if rows < min(parts)]:
+        found = _measured(Case(hidden, 2 * rows), half, settings, say)
+        parts[rows] = min(found["part"].seconds)
     sent = bytes_per_step(hidden)
     link = fitted_link(messages)
     model = []
