@@ -25,7 +25,7 @@ from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES
 from xpnet.distributed import Group, threads
 from xpnet.distributed.group import ALONE, agreed, check_same
 from xpnet.distributed.reduction import Reduction
-from xpnet.errors import GroupError
+from xpnet.errors import CheckpointError, GroupError
 from xpnet.layers import BatchNorm, Layer
 from xpnet.optimizers import OPTIMIZERS, Adam
 from xpnet.random import stream
@@ -239,6 +239,9 @@ def test_a_training_goes_on_with_other_numbers_of_ranks(tmp_path):
     last = on_ranks(1, **options, callbacks=[saved], resume=saved.path)[0]
     np.testing.assert_equal(content(last), content(whole))
     assert not [name for name in read_snapshot(saved.path).arrays if "part/" in name]
+    for other in ({"reduction": "fast", "shards": None}, {"shards": 2}):
+        with pytest.raises(CheckpointError, match="shards"):
+            on_ranks(1, **options | other, resume=saved.path)
 
 
 def test_callbacks_are_told_on_rank_0_alone_and_stop_all():

@@ -108,6 +108,7 @@ def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, A
         "pixel_maximum": sets.pixel_maximum,
         "classes": None if sets.classes is None else sets.classes.tolist(),
         "train_metrics": plan.train_metrics,
+        "shards": setup.reduction.shards,  # None where it is not exact
         "drop_last": plan.drop_last or None,  # as in a snapshot from before there was any
         "training set": describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
