@@ -20,7 +20,7 @@ nothing else running.
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
@@ -50,7 +50,7 @@ from benchmarking.options import (
 from benchmarking.peers import PEERS, Peer
 from benchmarking.quick import REFERENCE_RATIO, check_speed
 from benchmarking.rank_report import rank_lines
-from benchmarking.ranks import BATCHES, NETWORKS, SHARDS, measure_ranks
+from benchmarking.ranks import measure_ranks
 from benchmarking.report import to_markdown, write_report
 from benchmarking.runner import Settings, measure
 from benchmarking.scaling import default_series, measure_scaling, scaling_markdown
@@ -185,18 +185,12 @@ def run_estimators(
     return not any(row["failure"] for row in report["rows"])
 
 
-def run_ranks(
-    networks: Sequence[tuple[int, ...]],
-    batches: Sequence[int],
-    shards: Sequence[int],
-    settings: Settings,
-    out: Path | None,
-) -> bool:
+def run_ranks(settings: Settings, out: Path | None, **sizes: Any) -> bool:
     """One and two ranks beside one process: print, and write; whether one rank costs little."""
     report = {
         "machine": describe_machine(None),
         "settings": asdict(settings),
-        **measure_ranks(networks, batches, shards, settings, progress),
+        **measure_ranks(settings, progress, **sizes),
     }
     progress("")
     show_lines("ranks", report, rank_lines(report), out)
@@ -333,7 +327,7 @@ def ranks(settings: Settings, out: Path | None) -> bool:
 
     Steps, exact reduction, messages, and a model of larger clusters.
     """
-    return run_ranks(NETWORKS, BATCHES, SHARDS, settings, out)
+    return run_ranks(settings, out)
 
 
 @benchmark

@@ -70,13 +70,21 @@ def n_parameters(hidden: Sequence[int]) -> int:
 
 
 def measure_ranks(
-    networks: Sequence[tuple[int, ...]],
-    batches: Sequence[int],
-    shards: Sequence[int],
     settings: Settings,
     say: Say,
+    *,
+    networks: Sequence[tuple[int, ...]] = NETWORKS,
+    batches: Sequence[int] = BATCHES,
+    shards: Sequence[int] = SHARDS,
 ) -> dict[str, Any]:
     """All that is measured, and what is predicted from it, as JSON values.
+
+    Parameters
+    ----------
+    settings, say
+        How workers are run, and what is told of that.
+    networks, batches, shards
+        Hidden layers, sizes of batches, and numbers of shards of exact reductions.
 
     Raises
     ------
