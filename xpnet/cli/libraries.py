@@ -96,8 +96,9 @@ def parity(
         check_place(file)
     if plot_file is not None:
         check_drawing(plot_file, "--plot")
+    named = [part.strip() for part in names.split(",") if part.strip()]
     opened = []
-    for name in filter(None, (part.strip() for part in names.split(","))):
+    for name in named if ranks is None else named[:1]:
         with usage_errors("--backends"):
             opened.append(open_backend(name, None, dtype))
     few = 2 if ranks is None else 1

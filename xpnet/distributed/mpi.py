@@ -20,6 +20,9 @@ TIMEOUT = 600.0
 GRACE = 3.0
 """Seconds that a rank which has failed has to end by itself, while the others wait for it."""
 
+_HEAD_START = 0.5
+"""Seconds by which rank 0, which knows what was saved, ends all sooner than the others would."""
+
 STUCK = 75
 """The status that all end with where one has waited in vain: that of a failure for the moment."""
 
@@ -161,7 +164,8 @@ class MpiGroup(Group):
         """In a thread: end all where this rank has waited too long, or has failed and is alive."""
         while (failed := self._failed) is None:
             since = self._since
-            left = self.timeout if since is None else since + self.timeout - time.monotonic()
+            patience = self.timeout + (_HEAD_START if self.rank else 0)
+            left = patience if since is None else since + patience - time.monotonic()
             if left <= 0:
                 where = f" {self.where()}" if self.where else ""
                 log_warning(
