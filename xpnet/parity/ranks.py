@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from xpnet.distributed.reduction import REDUCTIONS, SHARDS
 from xpnet.layers import Layer
 from xpnet.network import Network
 from xpnet.training import fit
+from xpnet.training.ranks import digest_of
 
 LARGEST_DIFFERENCE = {"float64": 1e-12, "float32": 1e-3}
 """What is allowed between the losses of a fast reduction and those of one process. In float32 runs
@@ -149,9 +149,6 @@ def _on_rank(train: Callable[..., Network], group: Group) -> Network:
 
 def _row(reduction: str, ranks: int, network: Network, alone: Network) -> RankRow:
     arrays, expected = _arrays(network), _arrays(alone)
-    digest = sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + arrays[name].tobytes())
     differences = [np.max(np.abs(arrays[n] - expected[n]), initial=0.0) for n in expected]
     losses = zip(_losses(network), _losses(alone), strict=True)
     return RankRow(
@@ -159,7 +156,7 @@ def _row(reduction: str, ranks: int, network: Network, alone: Network) -> RankRo
         ranks,
         max((abs(a - b) for a, b in losses), default=0.0),
         float(max(differences, default=0.0)),
-        digest.hexdigest(),
+        digest_of(network.backend, network.arrays),
     )
 
 

@@ -1,16 +1,15 @@
 """What an estimator does on several ranks, beside the steps: it compares what they were given."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
-from xpnet.backends import Backend
 from xpnet.descriptions import as_text
 from xpnet.distributed.group import check_same
 from xpnet.layers import describe_layer
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.settings import Settings
 from xpnet.sklearn.task import Task
+from xpnet.training.ranks import digest_of
 from xpnet.training.resume import describe_samples
 from xpnet.typing import Array
 
@@ -69,13 +68,6 @@ def check_same_training(task: Task, x: Any, y: Any, begin: Mapping[str, Array]) 
         "loss": (as_text(problem.loss), problem.value_scale, problem.gradient_scale),
         "training set": describe_samples(work, x, y),
         "validation set": None if held is None else describe_samples(work, held.x, held.y),
-        "begin": _digest(work, begin),
+        "begin": digest_of(work, begin),
     }
     check_same(task.ranks.group, "the training", training, _GIVE_THE_SAME)
-
-
-def _digest(work: Backend, arrays: Mapping[str, Array]) -> str:
-    digest = sha256()
-    for name, value in sorted(arrays.items()):
-        digest.update(name.encode() + work.to_numpy(value).tobytes())
-    return digest.hexdigest()

@@ -64,16 +64,21 @@ def check_same_network(
     """
     if group.size == 1:
         return
-    digest = sha256()
-    for name, value in sorted(arrays.items()):
-        digest.update(name.encode() + np.ascontiguousarray(backend.to_numpy(value)).tobytes())
     check_same(
         group,
         f"{when} the network",
-        digest.hexdigest(),
+        digest_of(backend, arrays),
         f"its numbers are to be the same on all; are machine, library versions and numbers of "
         f"threads the same?{where_saved}",
     )
+
+
+def digest_of(backend: Backend, arrays: Mapping[str, Array]) -> str:
+    """The SHA-256 of the names and the bytes of arrays, in hexadecimal digits."""
+    digest = sha256()
+    for name, value in sorted(arrays.items()):
+        digest.update(name.encode() + backend.to_numpy(value).tobytes())
+    return digest.hexdigest()
 
 
 def share_arrays(group: Group, backend: Backend, arrays: Mapping[str, Array]) -> dict[str, Array]:
