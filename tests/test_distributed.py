@@ -1,5 +1,6 @@
 """One training on several ranks is the training on one: with ranks as threads, so without MPI."""
 
+import sys
 import threading
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ from xpnet import (
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES
 from xpnet.distributed import Group, threads
 from xpnet.distributed.group import ALONE, agreed, check_same
+from xpnet.distributed.mpi import probe_mpi
 from xpnet.distributed.reduction import Reduction
 from xpnet.errors import CheckpointError, GroupError
 from xpnet.layers import BatchNorm, Layer
@@ -518,3 +520,8 @@ def test_agreed_and_check_same():
 
     threads(3, timeout=30).run(use)
     assert replace(Reduction(), shards=2).n_parts == 2
+
+
+def test_what_is_missing_for_mpi_is_said_once(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert probe_mpi().reason == "mpi4py is not installed: pip install 'xpnet[mpi]'"

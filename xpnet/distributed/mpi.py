@@ -94,11 +94,7 @@ def probe_mpi() -> Status:
         return Status(usable=True, version=version, device=_library(MPI))
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "mpi4py"
-        why = (
-            "mpi4py is not installed"
-            if missing
-            else f"mpi4py cannot be imported: {one_line(error)}"
-        )
+        why = "is not installed" if missing else f"cannot be imported: {one_line(error)}"
         return Status(usable=False, reason=f"mpi4py {why}: pip install 'xpnet[mpi]'")
     except RuntimeError as error:
         why = f"mpi4py finds no MPI ({one_line(error)})"
