@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from xpnet.errors import GroupError, counted
@@ -16,28 +16,29 @@ _SIZES = {
 }
 """The variable in which each launcher says how many processes it has started."""
 
-
 _RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 def launched_size(environment: Mapping[str, str] | None = None) -> int | None:
     """How many processes the launcher of this one has started; None if there is no launcher."""
-    environment = os.environ if environment is None else environment
-    sizes = [environment[name] for name in _SIZES if name in environment]
-    return next((int(size) for size in sizes if size.isdecimal()), None)
+    return next(_numbers(_SIZES, environment), None)
 
 
 def launched_rank(environment: Mapping[str, str] | None = None) -> int:
     """The number that the launcher has given to this process; 0 without one."""
+    return next(_numbers(_RANKS, environment), 0)
+
+
+def _numbers(names: Iterable[str], environment: Mapping[str, str] | None) -> Iterator[int]:
+    """What some variables say, where they are whole numbers."""
     environment = os.environ if environment is None else environment
-    ranks = [environment[name] for name in _RANKS if name in environment]
-    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
+    said = (environment[name] for name in names if name in environment)
+    return (int(number) for number in said if number.isdecimal())
 
 
-def launcher(environment: Mapping[str, str] | None = None) -> str:
+def launcher() -> str:
     """What started this process, in a word or two; empty if it was no launcher."""
-    environment = os.environ if environment is None else environment
-    return next((who for name, who in _SIZES.items() if name in environment), "")
+    return next((who for name, who in _SIZES.items() if name in os.environ), "")
 
 
 def find_mpiexec() -> str:
