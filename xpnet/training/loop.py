@@ -211,7 +211,7 @@ class Loop:
     def _hooks(self) -> list[Callable[[State, int], None]]:
         """What is done after each call that takes steps."""
         hooks = self.callbacks.step_hooks()
-        if self._group.share(any(map(saves, self.callbacks))) or self._summed is not None:
+        if self._summed is not None or any(map(saves, self.callbacks)):
             hooks.append(self._count_and_save)
         return hooks
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,20 +146,24 @@ class SummedSteps:
         for first in range(skip * size, count, size):
             rows = epoch.order[first : first + size]
             parts = self._parts(len(rows), None if weights is None else weights[rows])
-            state = self._step(state, batch_of, first, parts, stop=stop())
+            state = self._step(state, partial(batch_of, first), parts, stop=stop())
             yield state, 1
         if epoch.left_out and "schedule" in state:
             state["step"] = state["step"] + epoch.left_out
 
-    def _batches(self, x: Array, y: Any, order: HostArray) -> Callable[[slice], Batch]:
-        """The function that gives the samples at some places of an order."""
+    def _batches(self, x: Array, y: Any, order: HostArray) -> Callable[[int, slice], Batch]:
+        """The function that gives some rows of the batch that begins at a place of an order."""
         backend, index = self._backend, self._backend.index_dtype
         if not isinstance(x, Streamed):
             on_device = backend.asarray(order, dtype=index)
-            return lambda places: (x, y, on_device[None, places])
+            return lambda first, part: (
+                x,
+                y,
+                on_device[None, first + part.start : first + part.stop],
+            )
 
-        def read(places: slice) -> Batch:
-            rows = order[places]
+        def read(first: int, part: slice) -> Batch:
+            rows = order[first + part.start : first + part.stop]
             local = np.arange(len(rows))[None, :]
             return x[rows], rows_of(y, rows), backend.asarray(local, dtype=index)
 
@@ -176,16 +181,14 @@ class SummedSteps:
         self,
         state: State,
         batch_of: Callable[[slice], Batch],
-        first: int,
         parts: list[_Part],
         *,
         stop: bool,
     ) -> State:
-        """Consumes `state`: a step on a batch, of which this rank has these parts, from a place of
-        the order on."""
+        """Consumes `state`: a step on a batch, of which this rank has these parts."""
         state = {**state, **(self._own or self._before_any(parts[0]))}
         first_halves = self._at_once if self._has_totals else self._in_turn
-        state, sums = first_halves(state, batch_of, first, parts)
+        state, sums = first_halves(state, batch_of, parts)
         sums[0][STOP] = stop
         total = self._reduction.total(sums)
         self.not_finite, self.asked_to_stop = int(total[NOT_FINITE]), int(total[STOP])
@@ -196,11 +199,7 @@ class SummedSteps:
         return state
 
     def _in_turn(
-        self,
-        state: State,
-        batch_of: Callable[[slice], Batch],
-        first: int,
-        parts: list[_Part],
+        self, state: State, batch_of: Callable[[slice], Batch], parts: list[_Part]
     ) -> tuple[State, list[HostArray]]:
         """Consumes `state`: the first halves of all parts of this rank, and their sums."""
         sums = []
@@ -210,17 +209,12 @@ class SummedSteps:
             if part.is_empty:
                 sums.append(np.zeros(self._packing.size, self._backend.dtype_name))
                 continue
-            batch = batch_of(slice(first + part.rows.start, first + part.rows.stop))
-            state = self._first(state, *batch)
+            state = self._first(state, *batch_of(part.rows))
             sums.append(self._on_host(state[SUMS], alone=len(parts) == 1))
         return state, sums
 
     def _at_once(
-        self,
-        state: State,
-        batch_of: Callable[[slice], Batch],
-        first: int,
-        parts: list[_Part],
+        self, state: State, batch_of: Callable[[slice], Batch], parts: list[_Part]
     ) -> tuple[State, list[HostArray]]:
         """The same in a thread for each part, as they wait for one another within it.
 
@@ -230,7 +224,7 @@ class SummedSteps:
         def first_half(group: Group) -> State:
             part = parts[group.rank]
             start, stop = part.rows.start, max(part.rows.stop, part.rows.start + 1)
-            batch = batch_of(slice(first + start, first + stop))
+            batch = batch_of(slice(start, stop))
             self._thread.group = group
             with self._backend.scope():
                 return self._first(self._placed(state, part), *batch)
