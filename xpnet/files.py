@@ -67,7 +67,7 @@ def is_device(path: Path) -> bool:
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
-def is_one_of(path: Path, others: Iterable[Path]) -> bool:
+def is_same_as_any(path: Path, others: Iterable[Path]) -> bool:
     """Whether a path is that of one of other files, be it by another name, such as a link."""
     # os.path: unlike Path's methods it is silent about names that cannot be.
     there = [other for other in others if os.path.exists(other)]  # noqa: PTH110

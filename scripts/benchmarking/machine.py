@@ -11,6 +11,7 @@ from check_gpu import describe_gpu
 
 from benchmarking.worker import thread_pools, versions
 from xpnet.backends import probe_backends
+from xpnet.training.ranks import usable_cores
 
 DISTRIBUTIONS = (
     *("xpnet", "numpy", "array-api-compat", "torch", "jax", "jaxlib", "scikit-learn", "keras"),
@@ -56,13 +57,6 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def why_no_cuda() -> str:

@@ -16,7 +16,7 @@ from xpnet.dtype_limits import check_numbers
 from xpnet.errors import ExportError, RunError, counted, readable
 from xpnet.export import INPUT_DTYPES, save_torch, to_npz, to_onnx, torch_code
 from xpnet.export.layers import checked_dtype, host_arrays
-from xpnet.files import is_device, is_one_of, write_atomically, writing
+from xpnet.files import is_device, is_same_as_any, write_atomically, writing
 from xpnet.network import Network, load
 from xpnet.suggestions import did_you_mean
 
@@ -144,7 +144,7 @@ def _check_file(run: Path, file: Path, force: bool) -> None:
     if not os.path.lexists(file) or is_device(file):
         return
     sources = [run, *(run / name for name in ("model.safetensors", "checkpoint.safetensors"))]
-    if is_one_of(file, sources):
+    if is_same_as_any(file, sources):
         raise click.UsageError(f"{file}: is the network itself; give another name")
     if not force:
         raise RunError(f"{file}: is there already; give another name, or --force to replace it")

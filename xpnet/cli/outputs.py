@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from xpnet.drawing import figure_class
-from xpnet.files import is_device, is_one_of
+from xpnet.files import is_device, is_same_as_any
 
 
 def check_place(file: Path) -> None:
@@ -33,7 +33,7 @@ def check_not_read(file: Path, read: Iterable[Path]) -> None:
     click.UsageError
         If the file is one of these, be it by another name.
     """
-    if is_one_of(file, read) and not is_device(file):
+    if is_same_as_any(file, read) and not is_device(file):
         raise click.UsageError(f"{file}: is read by this command; give another name")
 
 

@@ -42,7 +42,7 @@ def settle_for_ranks(backend: Backend, reduction: Reduction) -> None:
     if reduction.is_whole or backend.threads is not None or backend.product_threads() is None:
         return
     exact = reduction.shards is not None
-    backend.limit_threads(1 if exact else max(1, n_cores() // reduction.group.local_size))
+    backend.limit_threads(1 if exact else max(1, usable_cores() // reduction.group.local_size))
 
 
 def check_same_network(
@@ -89,7 +89,7 @@ def share_arrays(group: Group, backend: Backend, arrays: Mapping[str, Array]) ->
     return {name: backend.asarray(x, copy=True) for name, x in group.share(host).items()}
 
 
-def n_cores() -> int:
+def usable_cores() -> int:
     """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
