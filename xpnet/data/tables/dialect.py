@@ -118,8 +118,8 @@ def find_dialect(path: Path, head: Head) -> Dialect:
     if header:
         first += _height(lines[first:], delimiter)
         names, rows = _names_of(rows[0], rows[1:]), rows[1:]
-    found = tuple(name or numbered(place) for place, name in enumerate(names or rows[0][:0]))
-    found = found or tuple(map(numbered, range(len(rows[0]))))
+    given = names or [""] * len(rows[0])
+    found = tuple(name or numbered(place) for place, name in enumerate(given))
     refuse_twice(str(path), found)
     return Dialect(
         encoding,
