@@ -109,6 +109,12 @@ def probe_backends() -> dict[str, Status]:
     return {name: backend_class(name).probe() for name in BACKENDS}
 
 
+def probe_device_sums() -> dict[str, Status]:
+    """Whether what adds up arrays of several ranks on their devices can be used, by its name."""
+    classes = map(backend_class, BACKENDS)
+    return {name: status for cls in classes for name, status in cls.probe_device_sums().items()}
+
+
 def backend_of(x: Any, dtype: str = "float32") -> Backend:
     """The backend of the library and device that an array lives on.
 

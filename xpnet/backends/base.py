@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device as device_of
 
 from xpnet.backends.steps import CALLED, STEPS
+from xpnet.backends.sums import DeviceSums, Ranks
 from xpnet.checks import is_one_of
 from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.streams import log_warning
@@ -295,6 +296,18 @@ class Backend:
         None where all take the same. Where there are fewer devices than processes they share them.
         """
         return None
+
+    def device_sums(self, ranks: Ranks) -> DeviceSums | None:
+        """What adds up arrays of all ranks where they are; None, on all, for sums on the host.
+
+        All ranks call it, each with a backend of this class.
+        """
+        return None
+
+    @classmethod
+    def probe_device_sums(cls) -> dict[str, Status]:
+        """Whether what `device_sums` takes can be used, by its name."""
+        return {}
 
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""

@@ -102,16 +102,16 @@ class MpiGroup(Group):
             threading.Thread(target=self._watch, daemon=True).start()
 
     def sum(self, buffer: HostArray) -> None:
-        with self._waiting():
+        with self.waiting():
             self._world.Allreduce(self._mpi.IN_PLACE, buffer)
 
     def gather(self, value: Any) -> list[Any]:
-        with self._waiting():
+        with self.waiting():
             values: list[Any] = self._world.allgather(value)
         return values
 
     def share(self, value: Any) -> Any:
-        with self._waiting():
+        with self.waiting():
             return self._world.bcast(value if self.rank == 0 else None)
 
     def abort(self, status: int = 1, reason: str = "") -> None:
@@ -125,7 +125,7 @@ class MpiGroup(Group):
             time.sleep(0.01)  # MPI's own waiting takes a core
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def waiting(self) -> Iterator[None]:
         self._since = time.monotonic()
         try:
             yield
@@ -135,8 +135,8 @@ class MpiGroup(Group):
     def _watch(self) -> None:
         """In a thread: end all where this rank has waited too long."""
         while True:
-            since = self._since
-            left = self.timeout if since is None else since + self.timeout - time.monotonic()
+            begun = [since for since in (self._since, self.since_sum) if since is not None]
+            left = min(begun, default=time.monotonic()) + self.timeout - time.monotonic()
             if left <= 0:
                 break
             time.sleep(min(max(left, 0.05), 1.0))
