@@ -136,6 +136,10 @@ def pretend_cupy(capability="90", devices=1):
     )  # fmt: skip
 
 
+def without_device(function):
+    return lambda *args, device=None, **options: on_device(function(*args, **options))
+
+
 @pytest.fixture
 def pretended(monkeypatch):
     """The module, in the place of CuPy, with cuBLAS emulated."""
@@ -143,7 +147,10 @@ def pretended(monkeypatch):
     def install(library, **options):
         namespace, cupy = pretend_cupy(**options)
         namespace.asarray = lambda x, dtype=None, copy=None: on_device(np.array(x, dtype=dtype))
-        namespace.arange = lambda n, dtype, device: np.arange(n, dtype=dtype)
+        for name in ("arange", "zeros", "ones", "full", "empty"):
+            setattr(namespace, name, without_device(getattr(np, name)))
+        info = SimpleNamespace(default_dtypes=lambda device: {"indexing": np.dtype(np.int64)})
+        namespace.__array_namespace_info__ = lambda: info
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setitem(sys.modules, "array_api_compat.cupy", namespace)
         monkeypatch.setattr(array_api_compat, "cupy", namespace, raising=False)

@@ -123,6 +123,7 @@ def test_every_optimizer(optimizer):
         {"sample_weight": np.arange(N) % 3, "test": (X[:7], LABELS[:7])},
         {"sample_weight": np.arange(N) % 3, "model": mlp(4, 6, 3, batch_norm=True)},
         {"batch_size": 22, "epochs": 3},  # a last batch of one sample
+        {"batch_size": 22, "train_metrics": "running"},  # of which rank 0 has none
         {"batch_size": 1000, "model": mlp(4, 6, 3, batch_norm=True), "epochs": 3},
         {"freeze": ["fc1"], "train_metrics": "none"},
     ],

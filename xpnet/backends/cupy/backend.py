@@ -166,6 +166,14 @@ class CupyBackend(Backend):
             step, lambda: CupyStream(cupy, device, handles), self.graphs, fallback=plain
         )
 
+    def repeat_in_turn(
+        self, first: Callable[..., Any], second: Callable[..., Any], *, pure: bool = True
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        before, after = super().repeat_in_turn(first, second, pure=pure)
+        if isinstance(before, GraphRunner) and isinstance(after, GraphRunner):
+            before.share_state(after)
+        return before, after
+
     def choose_steps(self, steps: str) -> None:
         super().choose_steps(steps)
         # To note what a step does takes longer than to do it, where it is not recorded.
