@@ -46,7 +46,7 @@ class PretendedNccl:
         nccl = self
 
         class NcclCommunicator:
-            def __init__(self, ndev, commId, rank):  # noqa: N803 - CuPy's name
+            def __init__(self, ndev, commId, rank):
                 assert (ndev, commId) == (size, (1, -2, 3))
                 if rank in nccl.failing:
                     raise NcclError("unhandled system error")
