@@ -193,13 +193,14 @@ def run_ranks(device: str | None, data: Dataset, dtype: str, epochs: int) -> dic
 
 def describe_ranks(ranks: dict[str, Any]) -> list[str]:
     """A part of the page: what came of several ranks."""
+    of_bytes = "the same" if ranks["same_bytes"] else "OTHER"
     return [
         "",
         f"## Ranks in {ranks['dtype']}, {ranks['data']}",
         "",
         f"{'Holds' if ranks['holds'] else 'FAILS'}. Two ranks on the GPU against one: the loss "
         f"differs by {ranks['difference']:.1e} of itself ({ranks['steps']}). Exact sums of one "
-        f"rank ({ranks['nccl']}) and of two: {'the same' if ranks['same_bytes'] else 'OTHER'} bytes.",
+        f"rank ({ranks['nccl']}) and of two: {of_bytes} bytes.",
     ]
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -253,6 +254,21 @@ def test_what_is_usable_is_said(install):
     status = probe_device_sums()["nccl"]
     assert not status.usable
     assert "pip install nvidia-nccl-cu12" in status.reason
+
+
+def test_since_when_a_sum_is_waited_for(install):
+    """By which a rank of MPI knows that another is stuck, also where nobody reads the sums."""
+    install(1)
+    backend = open_backend("cupy")
+    (group,) = threads(1)
+    sums = connect(backend._cupy, backend.device, group)
+    assert group.since_sum is None
+    sums.sum(on_device(np.zeros(2)))
+    first = group.since_sum
+    x = sums.sum(on_device(np.zeros(2)))
+    assert group.since_sum == first <= time.monotonic()
+    sums.read(x)
+    assert group.since_sum is None
 
 
 @pytest.mark.gpu
