@@ -4,13 +4,14 @@
     python scripts/check_gpu.py --out docs/gpu --data-dir DIR
 
 Runs all tests marked `gpu`, the parity of CuPy (and of PyTorch and JAX on CUDA, where they are
-installed) with NumPy in float64 and float32, the conformance of CuPy's namespace, and training with
-CUDA graphs against training without. Exit code 0 if everything holds, 1 if something does not, 2 if
-there is no GPU.
+installed) with NumPy in float64 and float32, the conformance of CuPy's namespace, training with
+CUDA graphs against training without, and several ranks: two on one GPU, and one with NCCL. Exit
+code 0 if everything holds, 1 if something does not, 2 if there is no GPU.
 """
 
 import datetime
 import json
+import math
 import os
 import platform
 import re
@@ -23,10 +24,11 @@ from typing import Any
 
 import click
 
-from xpnet.backends import Backend, open_backend
+from xpnet.backends import Backend, open_backend, probe_device_sums
 from xpnet.backends.cupy import CupyBackend
 from xpnet.conformance import check_namespace
 from xpnet.data import Dataset, load_dataset
+from xpnet.distributed import threads
 from xpnet.errors import BackendUnavailable, DataError
 from xpnet.model import mlp
 from xpnet.network import Network
@@ -150,6 +152,58 @@ def run_graphs(device: str | None, data: Dataset, dtype: str, epochs: int) -> di
     }
 
 
+def run_ranks(device: str | None, data: Dataset, dtype: str, epochs: int) -> dict[str, Any]:
+    """Two ranks that share the GPU, with sums on the host, against one; and NCCL with one rank.
+
+    Of exact sums the bits must be the same: of one rank, with NCCL where that can be used, and of
+    two.
+    """
+    data = data.limited(3_200)
+    model = mlp(data.image_shape[0] * data.image_shape[1], 64, data.n_classes, dropout=0.2)
+    options: dict[str, Any] = {"epochs": epochs, "batch_size": 128}
+
+    def on_ranks(size: int, **more: Any) -> Network:
+        return threads(size).run(
+            lambda group: fit(
+                model, data, backend=CupyBackend(device, dtype), group=group, **options, **more
+            )
+        )[0]
+
+    alone = fit(model, data, backend=CupyBackend(device, dtype), **options)
+    two, exact_one, exact_two = (
+        on_ranks(2),
+        *(on_ranks(size, reduction="exact", shards=4) for size in (1, 2)),
+    )
+    losses = [network.history[-1].train_loss or math.nan for network in (alone, two)]
+    difference = abs(losses[1] - losses[0]) / losses[0]
+    nccl = probe_device_sums()["nccl"]
+    used = getattr(exact_one.backend, "sums", "")
+    close = difference < (1e-11 if dtype == "float64" else 1e-3)
+    same = same_bits(exact_one, exact_two)
+    return {
+        "data": data.describe(),
+        "dtype": dtype,
+        "difference": difference,
+        "same_bytes": same,
+        "nccl": used or nccl.reason or "it could be used, and was not",
+        "steps": two.backend.taken_steps(),
+        "holds": close and same and bool(used) == nccl.usable,
+    }
+
+
+def describe_ranks(ranks: dict[str, Any]) -> list[str]:
+    """A part of the page: what came of several ranks."""
+    of_bytes = "the same" if ranks["same_bytes"] else "OTHER"
+    return [
+        "",
+        f"## Ranks in {ranks['dtype']}, {ranks['data']}",
+        "",
+        f"{'Holds' if ranks['holds'] else 'FAILS'}. Two ranks on the GPU against one: the loss "
+        f"differs by {ranks['difference']:.1e} of itself ({ranks['steps']}). Exact sums of one "
+        f"rank ({ranks['nccl']}) and of two: {of_bytes} bytes.",
+    ]
+
+
 def same_bits(a: Network, b: Network) -> bool:
     """Whether two networks have the same parameters and losses, to the last bit."""
     losses = [[record.train_loss for record in network.history] for network in (a, b)]
@@ -211,6 +265,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         ]
     for graphs in report["graphs"]:
         lines += describe_graphs(graphs)
+    for ranks in report["ranks"]:
+        lines += describe_ranks(ranks)
     for conformance in report["conformance"]:
         lines += ["", f"## Conformance in {conformance['dtype']}", "", "```text"]
         lines += [conformance["table"], "```"]
@@ -252,12 +308,18 @@ def check(
         for one in data
         for dtype in ("float64", "float32")
     ]
+    ranks = [
+        run_ranks(device, data[0], dtype, epochs)
+        for name, device in usable[:1]
+        if name == "cupy"
+        for dtype in ("float64", "float32")
+    ]
     conformance = []
     for dtype in ("float64", "float32"):
         found = check_namespace(usable[0][0], dtype=dtype)
         conformance.append({**found.to_dict(), "table": str(found)})
     holds = [tests["holds"], *(p["holds"] for p in parity), *(c["conforms"] for c in conformance)]
-    holds += [g["holds"] for g in graphs]
+    holds += [part["holds"] for part in (*graphs, *ranks)]
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "holds": all(holds),
@@ -269,6 +331,7 @@ def check(
         "tests": tests,
         "parity": parity,
         "graphs": graphs,
+        "ranks": ranks,
         "conformance": conformance,
     }
 

@@ -3,6 +3,7 @@
     python scripts/train_gpu.py                          # CuPy, 784-2500-2000-1500-1000-500-10
     python scripts/train_gpu.py --hidden 4096,4096 --batch-size 4096 --tf32
     python scripts/train_gpu.py --backend torch --device cuda:0
+    mpiexec -n 2 python scripts/train_gpu.py             # a rank for each GPU
     python scripts/train_gpu.py --backend numpy --hidden 128 --epochs 1   # to compare with a CPU
 
 The network 784-2500-2000-1500-1000-500-10 is that of Ciresan, Meier, Gambardella and Schmidhuber,
@@ -19,15 +20,20 @@ import click
 from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.callbacks import Callback, ProgressBar
 from xpnet.cli.options import open_with_options, run_option
-from xpnet.data import load_dataset
-from xpnet.errors import BackendUnavailable, DataError, XpnetError
+from xpnet.cli.ranks import describe_ranks
+from xpnet.data import Dataset, load_dataset
+from xpnet.distributed import mpi_group
+from xpnet.distributed.group import ALONE, agreed, ending_all
+from xpnet.distributed.launch import launched_size
+from xpnet.distributed.reduction import Reduction
+from xpnet.errors import BackendUnavailable, DataError, GroupError, XpnetError
 from xpnet.history import EpochRecord
 from xpnet.network import Network
 from xpnet.runs.config import RunConfig
 
 
 class Throughput(Callback):
-    """Prints samples and floating-point operations a second after each epoch."""
+    """Prints samples and floating-point operations a second, of all ranks, after each epoch."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
@@ -82,12 +88,17 @@ def main(
 ) -> None:
     """Train a larger network, by default with CuPy on a CUDA GPU, and report its speed."""
     try:
-        opened = open_with_options(backend, device, dtype, tf32=tf32)
-    except BackendUnavailable as error:
-        click.echo(f"no GPU to train on with the {backend} backend: {error}", err=True)
-        click.echo("on a CPU: --backend numpy --hidden 128", err=True)
-        raise SystemExit(2) from error
-    try:
+        group = ALONE if launched_size() is None else mpi_group()
+    except GroupError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(6) from error
+
+    def say(text: str) -> None:
+        if group.rank == 0:
+            click.echo(text)
+
+    def check() -> tuple[Backend, RunConfig, Dataset]:
+        opened = open_with_options(backend, device, dtype, tf32=tf32, group=group)
         if out is not None and not Path(out).absolute().parent.is_dir():
             raise DataError(f"--out {out}: the folder is not there")
         config = RunConfig(
@@ -98,27 +109,40 @@ def main(
             learning_rate=learning_rate,
             seed=seed,
         )
-        data = load_dataset(dataset, data_dir=data_dir)
-        click.echo(f"device:  {opened.device_name()}, {opened.name} {opened.installed_version()}")
-        click.echo(f"data:    {data.describe()}")
-        click.echo(
-            f"model:   {config.describe(data)}, batch {batch_size}, {dtype}{' with TF32' * tf32}"
-        )
-        network = config.fit(data, opened, (ProgressBar(), Throughput(len(data.train))))
-        if out is not None:
-            network.save(out)
+        return opened, config, load_dataset(dataset, data_dir=data_dir)
+
+    try:
+        with ending_all(group):
+            opened, config, data = agreed(group, check)
+            devices = ", ".join(dict.fromkeys(group.gather(opened.device_name())))
+            say(f"device:  {devices}, {opened.name} {opened.installed_version()}")
+            if group.size > 1:
+                say(f"ranks:   {describe_ranks(Reduction(group), batch_size)}")
+            say(f"data:    {data.describe()}")
+            in_tf32 = " with TF32" * tf32
+            say(f"model:   {config.describe(data)}, batch {batch_size}, {dtype}{in_tf32}")
+            callbacks = (ProgressBar(), Throughput(len(data.train)))
+            network = config.fit(data, opened, callbacks, group=group)
+            if out is not None and group.rank == 0:
+                network.save(out)
     except (XpnetError, ValueError, OSError, MemoryError) as error:
-        click.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from error
+        no_gpu = isinstance(error, BackendUnavailable)
+        if group.rank == 0 or error is not group.error:
+            what = f"no GPU to train on with the {backend} backend" if no_gpu else "error"
+            click.echo(f"{what}: {error}", err=True)
+            if no_gpu:
+                click.echo("on a CPU: --backend numpy --hidden 128", err=True)
+        raise SystemExit(2 if no_gpu else 1) from error
     seconds = [record.train_seconds or 0.0 for record in network.history]
     # The first epoch compiles kernels.
     steady = seconds[1:] or seconds
-    click.echo(
+    say(
         f"epochs:  first {seconds[0]:.3f} s, then {statistics.median(steady):.3f} s "
         f"({min(steady):.3f} to {max(steady):.3f})"
     )
-    click.echo(f"memory:  {describe_memory(opened)}")
-    click.echo(f"result:  {network.history[-1]}")
+    say(f"taken:   {opened.taken_steps()}")
+    say(f"memory:  {describe_memory(opened)}")
+    say(f"result:  {network.history[-1]}")
 
 
 if __name__ == "__main__":

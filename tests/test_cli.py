@@ -226,7 +226,7 @@ def test_a_backend_that_cannot_be_used(monkeypatch):
 
 def test_backends_lists_them_all():
     lines = xp("backends").output.splitlines()
-    assert [line.split()[0] for line in lines] == [*xpnet.BACKENDS, "mpi"]
+    assert [line.split()[0] for line in lines] == [*xpnet.BACKENDS, "mpi", "nccl"]
     assert f"numpy             usable      {np.__version__}" in lines[0]
 
 

@@ -196,6 +196,62 @@ def test_recorded_steps_are_the_steps():
     assert_same(state, expected(groups))
 
 
+def test_two_halves_in_turn_share_the_arrays_of_a_state():
+    """As `Backend.repeat_in_turn` has them: between them the sum is put in its place."""
+    devices = Device(), Device()
+
+    def first(state, x, y, rows):
+        total, place = devices[0].new((1,), np.float64), state["place"]
+        devices[0].do(lambda: np.copyto(total, (x[rows] - y[rows] + place).sum()))
+        return {**state, "sums": total}
+
+    def second(state, x, y, rows):
+        weight, number = state["weight"], devices[1].new((), np.int64)
+
+        def descend():
+            weight[...] -= state["rate"] * (state["sums"] + weight * state["step"])
+
+        devices[1].do(descend)
+        devices[1].do(lambda: np.add(state["step"], 1, out=number))
+        return {**state, "weight": weight, "step": number}
+
+    halves = [GraphRunner(first, lambda: devices[0]), GraphRunner(second, lambda: devices[1])]
+    halves[0].share_state(halves[1])
+    state = initial() | {"sums": np.zeros(1), "place": np.array(0.0)}
+    weight, step, nothing, arrays = initial()["weight"], 0, np.zeros((1, 1)), None
+    for number in range(40):
+        rows = np.random.default_rng(number).permutation(46)[: 3 if number % 4 else 2]
+        if number % 4 < 2:  # the part of another batch begins elsewhere
+            state["place"] = np.array(float(number % 4))
+        place = float(min(number % 4, 1))
+        state = halves[0](state, X, Y, rows[None, :])
+        arrays = arrays or dict(state)
+        assert all(state[name] is value for name, value in arrays.items())
+        total = (X[rows] - Y[rows] + place).sum()
+        np.testing.assert_allclose(state["sums"], total)
+        if number % 2:
+            state["sums"] *= 2  # in its place, as on a device
+        else:
+            state["sums"] = 2 * state["sums"]  # by way of the host
+        state = halves[1](state, nothing, nothing, nothing)
+        assert all(state[name] is value for name, value in arrays.items())
+        weight = weight - 0.01 * (2 * total + weight * step)
+        step += 1
+        np.testing.assert_allclose(state["weight"], weight)
+    captures = [half.use.captures for half in halves]
+    # Two sizes of batches; samples and rows of the second half are always the same.
+    assert captures == [2, 1]
+    assert halves[1].use.launches == 40 - WARM_UPS
+    # A state of another shape is forgotten by both.
+    state["weight"] = np.array([1.0, 2.0, 3.0])
+    state = halves[0](state, X, Y, rows[None, :])
+    state = halves[1](state, nothing, nothing, nothing)
+    total = (X[rows] - Y[rows] + place).sum()
+    np.testing.assert_allclose(
+        state["weight"], np.array([1.0, 2.0, 3.0]) * (1 - 0.01 * step) - 0.01 * total
+    )
+
+
 def test_targets_may_be_a_tuple():
     """As those with weights are: recorded once, and again where one of its arrays is another."""
     device, other = Device(), Y.copy()

@@ -4,6 +4,7 @@ import copy
 import logging
 import pickle
 import sys
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -34,9 +35,17 @@ class Context:
         assert self.log.pop() == self.name
 
 
-def pretend_cupy(capability="90"):
+class Entered(threading.local):
+    """What a thread is inside of."""
+
+    def __init__(self, *outermost):
+        self.names = list(outermost)
+        self.append, self.pop = self.names.append, self.names.pop
+
+
+def pretend_cupy(capability="90", devices=1):
     """A module like CuPy on NumPy, with one device; work is never recorded."""
-    current, events = [], []
+    events = []
 
     class Stream(Context):
         def __init__(self, null=False, non_blocking=True):
@@ -59,6 +68,7 @@ def pretend_cupy(capability="90"):
     class Event:
         def __init__(self, disable_timing):
             assert disable_timing
+            self.done = True
 
         def record(self, stream):
             self.recorded_on = stream.ptr
@@ -79,6 +89,7 @@ def pretend_cupy(capability="90"):
         def __init__(self, number):
             super().__init__([], self)
             self.id = number
+            self.pci_bus_id = f"0000:0{number}:00.0"
 
         def synchronize(self):
             pass
@@ -89,17 +100,20 @@ def pretend_cupy(capability="90"):
         yield
         current_allocator.pop()
 
-    null, current_allocator, default = Stream(null=True), ["default"], Pool()
+    current_allocator, default = Entered("default"), Pool()
+    current = Entered(None)
+    null = Stream(null=True)
     runtime = SimpleNamespace(
-        getDeviceCount=lambda: 1,
+        getDeviceCount=lambda: devices,
         getDevice=lambda: 0,
         getDeviceProperties=lambda number: {"name": b"Pretended"},
         CUDARuntimeError=RuntimeError,
+        runtimeGetVersion=lambda: 12090,
     )
     cuda = SimpleNamespace(
         runtime=runtime, Device=Device, Stream=Stream, Event=Event, MemoryPool=Pool,
-        using_allocator=using_allocator, get_allocator=lambda: current_allocator[-1],
-        get_current_stream=lambda: current[-1] if current else null,
+        using_allocator=using_allocator, get_allocator=lambda: current_allocator.names[-1],
+        get_current_stream=lambda: current.names[-1] or null,
     )  # fmt: skip
 
     def no_kernel(*arguments, **options):
@@ -109,7 +123,9 @@ def pretend_cupy(capability="90"):
         **{**vars(compat_numpy), "__name__": "cupy", "__version__": "14.2"},
     ), SimpleNamespace(
         ndarray=DeviceArray, cuda=cuda, events=events, bool=bool, int32=np.int32,
-        uint32=np.uint32, int64=np.int64, full=np.full,
+        uint32=np.uint32, int64=np.int64, float32=np.dtype(np.float32),
+        full=lambda shape, x, dtype: on_device(np.full(shape, x, dtype)),
+        ascontiguousarray=lambda x: on_device(np.ascontiguousarray(x)),
         ones=lambda shape, dtype: on_device(np.ones(shape, dtype)),
         empty=lambda shape, dtype: on_device(np.zeros(shape, dtype) + dtype.type(77)),
         may_share_memory=np.may_share_memory, RawKernel=no_kernel,
@@ -120,6 +136,10 @@ def pretend_cupy(capability="90"):
     )  # fmt: skip
 
 
+def without_device(function):
+    return lambda *args, device=None, **options: on_device(function(*args, **options))
+
+
 @pytest.fixture
 def pretended(monkeypatch):
     """The module, in the place of CuPy, with cuBLAS emulated."""
@@ -127,7 +147,10 @@ def pretended(monkeypatch):
     def install(library, **options):
         namespace, cupy = pretend_cupy(**options)
         namespace.asarray = lambda x, dtype=None, copy=None: on_device(np.array(x, dtype=dtype))
-        namespace.arange = lambda n, dtype, device: np.arange(n, dtype=dtype)
+        for name in ("arange", "zeros", "ones", "full", "empty"):
+            setattr(namespace, name, without_device(getattr(np, name)))
+        info = SimpleNamespace(default_dtypes=lambda device: {"indexing": np.dtype(np.int64)})
+        namespace.__array_namespace_info__ = lambda: info
         monkeypatch.setitem(sys.modules, "cupy", cupy)
         monkeypatch.setitem(sys.modules, "array_api_compat.cupy", namespace)
         monkeypatch.setattr(array_api_compat, "cupy", namespace, raising=False)

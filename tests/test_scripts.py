@@ -1,7 +1,9 @@
 """The scripts, run as a user runs them."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from conftest import require
 
 import xpnet
 from xpnet import BackendUnavailable, probe_backends
+from xpnet.distributed.mpi import probe_mpi
 
 pytestmark = pytest.mark.installed
 
@@ -31,6 +34,26 @@ def test_train_gpu_reports_speed_and_memory(tmp_path):
     assert result.returncode == 0, result.stderr
     for line in ("device:  cpu, numpy", "samples/s", "TFLOP/s", "epochs:  first", "memory:  not"):
         assert line in result.stdout
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_train_gpu_on_two_ranks(tmp_path):
+    mpiexec = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+    if mpiexec is None or not probe_mpi().usable:
+        pytest.skip("there is no MPI: pip install 'xpnet[mpi]'")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI"))}
+    result = subprocess.run(
+        [
+            mpiexec, "-n", "2", sys.executable, SCRIPTS / "train_gpu.py", "--backend", "numpy",
+            "--dataset", "digits", "--hidden", "16", "--epochs", "1",
+            "--out", tmp_path / "model.safetensors",
+        ],
+        capture_output=True, text=True, check=False, timeout=60, env=environment,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    # One rank speaks for all.
+    for line in ("device:  cpu, numpy", "ranks:   2 ranks, MPI", "samples/s", "epochs:  first"):
+        assert result.stdout.count(line) == 1
     assert (tmp_path / "model.safetensors").is_file()
 
 
@@ -126,6 +149,23 @@ def test_check_gpu_says_what_became_of_graphs(recorded, holds, monkeypatch):
         assert "NOT RECORDED: why not" in page
     with pytest.raises(BackendUnavailable):
         check_gpu.check([("torch", "cuda:99")])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_check_gpu_says_what_came_of_ranks(dtype, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import check_gpu
+
+    if check_gpu.probe_device_sums()["nccl"].usable:
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(
+        check_gpu, "CupyBackend", lambda device, dtype: xpnet.open_backend("numpy", None, dtype)
+    )
+    found = check_gpu.run_ranks(None, xpnet.load_dataset("digits").limited(300), dtype, 1)
+    assert found["holds"]
+    assert found["same_bytes"]
+    assert "the same bytes" in check_gpu.describe_ranks(found)[-1]
+    assert "see cupy" in found["nccl"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 To add one, write a file like `array_api_strict.py` here and name its class in `_BACKENDS`.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "backend_class",
     "backend_of",
     "backend_of_namespace",
+    "devices_meant",
     "open_backend",
     "probe_backends",
 ]
@@ -104,9 +106,28 @@ def open_backend(
     return backend
 
 
+def devices_meant(name: str, device: str | None = None) -> Sequence[str]:
+    """The devices of which each of several processes takes one; see `Backend.devices_meant`.
+
+    Parameters
+    ----------
+    name, device
+        As in `open_backend`, for the name of a backend.
+    """
+    if is_one_of(("auto",), name):
+        name = "cupy"  # whose devices are none where it is not taken
+    return backend_class(name).devices_meant(device)
+
+
 def probe_backends() -> dict[str, Status]:
     """Whether each backend is usable, with version, device and reason."""
     return {name: backend_class(name).probe() for name in BACKENDS}
+
+
+def probe_device_sums() -> dict[str, Status]:
+    """Whether what adds up arrays of several ranks on their devices can be used, by its name."""
+    classes = map(backend_class, BACKENDS)
+    return {name: status for cls in classes for name, status in cls.probe_device_sums().items()}
 
 
 def backend_of(x: Any, dtype: str = "float32") -> Backend:

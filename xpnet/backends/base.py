@@ -1,6 +1,6 @@
 """What a backend is: all that differs between array libraries, and nothing else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ import numpy as np
 from array_api_compat import device as device_of
 
 from xpnet.backends.steps import CALLED, STEPS
+from xpnet.backends.sums import DeviceSums, Ranks
 from xpnet.checks import is_one_of
 from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.streams import log_warning
@@ -289,12 +290,26 @@ class Backend:
         happens where the number has been chosen already, or the library has no such trouble.
         """
 
-    def device_of_rank(self, local_rank: int) -> str | None:
-        """The device for one of several processes on a machine, by its number there.
+    @classmethod
+    def devices_meant(cls, device: str | None) -> Sequence[str]:
+        """The devices that are meant by a kind of them, such as `"cuda"`, or by None.
 
-        None where all take the same. Where there are fewer devices than processes they share them.
+        Several processes on a machine have one each, and share them where there are fewer. Empty
+        where all processes take the same, and where no device of the kind can be used.
+        """
+        return ()
+
+    def device_sums(self, ranks: Ranks) -> DeviceSums | None:
+        """What adds up arrays of all ranks where they are; None, on all, for sums on the host.
+
+        All ranks call it, each with a backend of this class.
         """
         return None
+
+    @classmethod
+    def probe_device_sums(cls) -> dict[str, Status]:
+        """Whether what `device_sums` takes can be used, by its name."""
+        return {}
 
     def scope(self) -> AbstractContextManager[Any]:
         """The context in which all work of this backend is done."""

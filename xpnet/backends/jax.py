@@ -1,6 +1,6 @@
 """JAX: the whole training step is compiled, because a single operation takes 50-300 us."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import Any
@@ -47,6 +47,18 @@ class JaxBackend(Backend):
         device = min(x.devices(), key=lambda device: device.id)
         return f"{device.platform}:{jax.devices(device.platform).index(device)}"
 
+    @classmethod
+    def devices_meant(cls, device: str | None) -> Sequence[str]:
+        if device not in ("cuda", "gpu", "rocm", "tpu") or not cls.probe().usable:
+            return ()
+        import jax
+
+        try:
+            count = len(jax.devices(_platform(device)))
+        except RuntimeError:
+            return ()
+        return [f"{device}:{index}" for index in range(count)]
+
     def open(self, device: str | None) -> None:
         try:
             import jax
@@ -57,7 +69,7 @@ class JaxBackend(Backend):
         # Rows of a batch are in range; JAX's default looks whether they are, and fills with NaN.
         self.xp = with_overrides(xp, take=partial(xp.take, mode="clip"), erf=jax.lax.erf)
         kind = "cpu" if device is None else device.partition(":")[0]
-        platform = {"cuda": "gpu"}.get(kind, kind)
+        platform = _platform(kind)
         try:
             devices = jax.devices(platform)
         except RuntimeError as error:
@@ -124,3 +136,8 @@ class JaxBackend(Backend):
         statistics = self.device.memory_stats() or {}
         peak = statistics.get("peak_bytes_in_use")
         return None if peak is None else int(peak)
+
+
+def _platform(kind: str) -> str:
+    """JAX's name for a kind of device."""
+    return {"cuda": "gpu"}.get(kind, kind)

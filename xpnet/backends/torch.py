@@ -1,6 +1,6 @@
 """PyTorch, as an array library: no autograd."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -39,6 +39,14 @@ class TorchBackend(Backend):
     @classmethod
     def device_of(cls, x: Array) -> str:
         return str(x.device)
+
+    @classmethod
+    def devices_meant(cls, device: str | None) -> Sequence[str]:
+        if device != "cuda" or not cls.probe().usable:
+            return ()
+        import torch
+
+        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
     def open(self, device: str | None) -> None:
         try:

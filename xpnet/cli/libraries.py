@@ -10,7 +10,14 @@ from typing import Any
 
 import click
 
-from xpnet.backends import BACKENDS, DTYPES, backend_class, open_backend, probe_backends
+from xpnet.backends import (
+    BACKENDS,
+    DTYPES,
+    backend_class,
+    open_backend,
+    probe_backends,
+    probe_device_sums,
+)
 from xpnet.cli.help import SectionedCommand
 from xpnet.cli.options import given_options, run_option, run_options, sizes, usage_errors
 from xpnet.cli.outputs import check_drawing, check_place
@@ -27,8 +34,8 @@ from xpnet.runs.options import Section
 
 @click.command()
 def backends() -> None:
-    """List the array libraries, and MPI: usable here or not, version, device, and why not."""
-    for name, status in {**probe_backends(), "mpi": probe_mpi()}.items():
+    """List the array libraries, MPI and NCCL: usable or not, version, device, and why not."""
+    for name, status in (probe_backends() | {"mpi": probe_mpi()} | probe_device_sums()).items():
         usable = "usable" if status.usable else "not usable"
         detail = status.device if status.usable else status.reason
         show(f"{name:<17} {usable:<11} {status.version or '-':<13} {detail}")

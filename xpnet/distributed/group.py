@@ -1,8 +1,9 @@
 """A group of ranks that train one network together: what each must be able to do."""
 
 import pickle
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
 from xpnet.errors import GroupError, counted
@@ -11,6 +12,10 @@ from xpnet.typing import HostArray
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
+
+
+_SPIN = 0.005
+"""So many seconds are waited for a device without a pause; most steps take less."""
 
 
 class Group:
@@ -29,6 +34,9 @@ class Group:
         What carries values from rank to rank, as a person would name it.
     where
         Gives, in a few words, where the training is: for the message of a rank that waits in vain.
+    since_sum
+        When the first sum on a device was begun that this rank has not waited for, by
+        `time.monotonic`; None if there is none.
     error
         The error that all ranks have raised at the same place, where there is one: then none waits
         for another.
@@ -46,6 +54,7 @@ class Group:
     engine: str = "one process"
     where: Callable[[], str] | None = None
     error: BaseException | None = None
+    since_sum: float | None = None
 
     def sum(self, buffer: HostArray) -> None:
         """The sum over all ranks, in place, in a C-ordered host array.
@@ -61,6 +70,35 @@ class Group:
     def share(self, value: Any) -> Any:
         """The value of rank 0, on all ranks."""
         return value
+
+    def waiting(self) -> AbstractContextManager[Any]:
+        """A scope in which this rank waits for the others, which should not take too long."""
+        return nullcontext()
+
+    def check(self) -> None:
+        """While this rank waits in another way than by this group: whether it may go on so.
+
+        Raises
+        ------
+        GroupError
+            If the group has ended, and the others will not come.
+        """
+
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait until all sums on the device are done, for which the others are needed.
+
+        Raises
+        ------
+        GroupError
+            As `check`.
+        """
+        with self.waiting():
+            started = time.monotonic()
+            while not done():
+                self.check()
+                if time.monotonic() - started > _SPIN:
+                    time.sleep(_SPIN / 10)
+        self.since_sum = None
 
     def abort(self, status: int = 1, reason: str = "") -> None:
         """End the work of all ranks, since this one cannot go on.
@@ -169,7 +207,7 @@ def ending_all(group: Group) -> Iterator[None]:
             error.add_note(f"on {group.name}")
         raise
     finally:
-        group.where = None
+        group.where = group.since_sum = None
 
 
 def _sent_class(error: Exception) -> type[Exception]:

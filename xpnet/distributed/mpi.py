@@ -120,16 +120,16 @@ class MpiGroup(Group):
             threading.Thread(target=self._watch, daemon=True).start()
 
     def sum(self, buffer: HostArray) -> None:
-        with self._waiting():
+        with self.waiting():
             self._world.Allreduce(self._mpi.IN_PLACE, buffer)
 
     def gather(self, value: Any) -> list[Any]:
-        with self._waiting():
+        with self.waiting():
             values: list[Any] = self._world.allgather(value)
         return values
 
     def share(self, value: Any) -> Any:
-        with self._waiting():
+        with self.waiting():
             return self._world.bcast(value if self.rank == 0 else None)
 
     def abort(self, status: int = 1, reason: str = "") -> None:
@@ -147,7 +147,7 @@ class MpiGroup(Group):
             time.sleep(0.01)  # MPI's own waiting takes a core
 
     @contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def waiting(self) -> Iterator[None]:
         if self._failed is not None:
             raise GroupError(f"the group of {self.size} ranks has ended: {self._failed[2]}")
         self._since = time.monotonic()
@@ -159,9 +159,9 @@ class MpiGroup(Group):
     def _watch(self) -> None:
         """In a thread: end all where this rank has waited too long, or has failed and is alive."""
         while (failed := self._failed) is None:
-            since = self._since
+            begun = [since for since in (self._since, self.since_sum) if since is not None]
             patience = self.timeout + (_HEAD_START if self.rank else 0)
-            left = patience if since is None else since + patience - time.monotonic()
+            left = min(begun, default=time.monotonic()) + patience - time.monotonic()
             if left <= 0:
                 where = f" {self.where()}" if self.where else ""
                 log_warning(

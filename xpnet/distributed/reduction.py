@@ -1,14 +1,13 @@
 """How a batch is divided among ranks, and how what they make of its parts is added up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
+from xpnet.backends.sums import DeviceSums
 from xpnet.checks import is_one_of, positive_integer
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import shown
-from xpnet.typing import HostArray
+from xpnet.typing import Array
 
 REDUCTIONS = ("fast", "exact")
 """`"fast"`: a part for each rank, and sums by the engine. `"exact"`: so many parts whatever the
@@ -82,8 +81,11 @@ class Reduction:
     @property
     def own(self) -> range:
         """The numbers of the parts that this rank has."""
-        group, n = self.group, self.n_parts
-        return range(n * group.rank // group.size, n * (group.rank + 1) // group.size)
+        return self._parts_of(self.group.rank)
+
+    def _parts_of(self, rank: int) -> range:
+        n, size = self.n_parts, self.group.size
+        return range(n * rank // size, n * (rank + 1) // size)
 
     def rows(self, part: int, n_samples: int) -> slice:
         """The samples of a part, among the so many of a batch; none where there are fewer samples
@@ -91,56 +93,65 @@ class Reduction:
         n = self.n_parts
         return slice(n_samples * part // n, n_samples * (part + 1) // n)
 
-    def total(self, of_parts: Sequence[HostArray]) -> HostArray:
+    def total(self, of_parts: Sequence[Array], on_device: DeviceSums | None = None) -> Array:
         """Consumes `of_parts`: the sum over all parts of all ranks, on each of them.
 
         Parameters
         ----------
         of_parts
-            An array for each part of this rank, in their order; all of one shape and dtype.
+            An array for each part of this rank, in their order; all of one shape and dtype, on the
+            host and C-ordered.
+        on_device
+            What adds up arrays on the device, where they are there instead.
         """
         if self.shards is None:
             (buffer,) = of_parts
+            if on_device is not None:
+                return on_device.sum(buffer)
             self.group.sum(buffer)
             return buffer
-        own = dict(zip(self.own, of_parts, strict=True))
-        # The largest subtrees that lie within this rank.
-        mine = dict(_subtrees(own.__getitem__, range(self.shards), self.own))
+        own, whole = dict(zip(self.own, of_parts, strict=True)), range(self.shards)
+        # The largest subtrees that lie within each rank.
+        spans = [_subtrees(whole, self._parts_of(rank)) for rank in range(self.group.size)]
+        mine = [_sum_of_leaves(own, span) for span in spans[self.group.rank]]
+        if on_device is None:
+            gathered = self.group.gather(mine)
+        else:
+            gathered = on_device.gather(mine, [len(of_rank) for of_rank in spans])
         known = {
-            span: value for values in self.group.gather(mine) for span, value in values.items()
+            span: value
+            for of_rank, values in zip(spans, gathered, strict=True)
+            for span, value in zip(of_rank, values, strict=True)
         }
-        return _sum_of_tree(known, range(self.shards))
+        return _sum_of_tree(known, whole)
 
 
 WHOLE = Reduction()
 """A batch as it is, on one rank."""
 
-Span = tuple[int, int]
 
-
-def _subtrees(
-    leaf: Callable[[int], HostArray], span: range, own: range
-) -> list[tuple[Span, HostArray]]:
-    """The sums of the largest subtrees of a binary tree whose leaves are all ours."""
+def _subtrees(span: range, own: range) -> list[range]:
+    """The largest subtrees of a binary tree whose leaves are all ours, each by its leaves."""
     if span.start >= own.stop or span.stop <= own.start:
         return []
+    if span.start >= own.start and span.stop <= own.stop:
+        return [span]
     left, right = _halves(span)
-    if span.start < own.start or span.stop > own.stop:
-        return _subtrees(leaf, left, own) + _subtrees(leaf, right, own)
-    return [((span.start, span.stop), _sum_of_leaves(leaf, span))]
+    return _subtrees(left, own) + _subtrees(right, own)
 
 
-def _sum_of_leaves(leaf: Callable[[int], HostArray], span: range) -> HostArray:
+def _sum_of_leaves(leaves: Mapping[int, Array], span: range) -> Array:
     """Consumes the leaves."""
     if len(span) == 1:
-        return leaf(span.start)
-    left, right = (_sum_of_leaves(leaf, half) for half in _halves(span))
-    return np.add(left, right, out=left)
+        return leaves[span.start]
+    left, right = (_sum_of_leaves(leaves, half) for half in _halves(span))
+    left += right
+    return left
 
 
-def _sum_of_tree(known: dict[Span, HostArray], span: range) -> HostArray:
+def _sum_of_tree(known: Mapping[range, Array], span: range) -> Array:
     """The sum over a binary tree, of some of whose nodes it is known."""
-    value = known.get((span.start, span.stop))
+    value = known.get(span)
     if value is not None:
         return value
     left, right = (_sum_of_tree(known, half) for half in _halves(span))

@@ -67,6 +67,10 @@ class ThreadGroup(Group):
     def share(self, value: Any) -> Any:
         return self.gather(value if self.rank == 0 else None)[0]
 
+    def check(self) -> None:
+        if self._meeting.barrier.broken:
+            self._meeting.wait()
+
     def abort(self, status: int = 1, reason: str = "") -> None:
         if not self._meeting.barrier.broken:
             self._meeting.reason = reason or f"{self.name} has failed"

@@ -230,12 +230,11 @@ class BaseMLP(BaseEstimator):
         """Where the work is done: where the samples are, unless another place was asked for."""
         dtype = dtype_of(x, self.dtype)
         home = home_of_array(x, dtype)
-        if self.backend is not None:
-            work = open_for_rank(ranks.group, self.backend, self.device, dtype)
-        elif self.device is not None or home is None:
-            work = open_backend("numpy" if home is None else home.name, self.device, dtype)
-        else:
+        if home is not None and self.backend is None and self.device is None:
             work = home
+        else:
+            name = self.backend or ("numpy" if home is None else home.name)
+            work = open_for_rank(ranks.group, name, self.device, dtype)
         if not self.compile and CALLED in work.offered_steps:
             work.choose_steps(CALLED)
         settle_for_ranks(work, ranks)

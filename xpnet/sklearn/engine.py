@@ -1,6 +1,7 @@
 """The steps of a training, which a later call may take up again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,10 @@ class Engine:
         return take_steps(
             self.backend, self.recipe.model, self.run, state, x, y, epoch, per_call=per_call
         )
+
+    def connected(self) -> AbstractContextManager[Any]:
+        """A scope, entered by all ranks, in which they add up on their devices if they can."""
+        return nullcontext() if self._summed is None else self._summed.connected()
 
     def is_asked(self, stop: Callable[[], bool]) -> bool:
         """Whether a rank has been asked to stop, after the same step on all of them."""

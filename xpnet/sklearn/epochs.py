@@ -74,6 +74,8 @@ class Epochs:
     def start(self, stack: ExitStack) -> None:
         """Begin; what follows is over when the stack is left."""
         stack.enter_context(self._interrupts).watch()
+        if not self.task.incremental:  # for one epoch it takes longer than it gains
+            stack.enter_context(self.setup.engine.connected())
         self._told.start(
             stack, self._network(), self.state,
             epochs=self._begin.epochs + self.setup.epochs, steps=self.setup.steps,

@@ -140,6 +140,8 @@ class Loop:
         if group.share(any(overrides(callback, "on_interrupt") for callback in self.callbacks)):
             self._interrupts = interrupts
             interrupts.watch()
+        if self._summed is not None:
+            stack.enter_context(self._summed.connected())
         take, evaluate, after_steps = self._steps(), self._evaluator(), self._hooks()
         self._save_where_wanted()
         while self.epoch < plan.last_epoch and not self._stopped:
@@ -238,8 +240,9 @@ class Loop:
     def _count_and_save(self, state: State, count: int) -> None:
         self.step += count
         summed = self._summed
-        if summed is not None and summed.not_finite and not self._first_not_finite:
-            self._first_not_finite = f"step {self.step} of epoch {self.epoch + 1}"
+        ago = None if summed is None else summed.not_finite_ago
+        if ago is not None and not self._first_not_finite:
+            self._first_not_finite = f"step {self.step - ago} of epoch {self.epoch + 1}"
         if self.step == self._n_steps:
             return  # the end of the epoch, which has its own place
         self.state = state

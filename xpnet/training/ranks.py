@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from xpnet.backends import Backend, open_backend
+from xpnet.backends import Backend, devices_meant, open_backend
 from xpnet.distributed.group import Group, check_same
 from xpnet.distributed.reduction import Reduction
 from xpnet.typing import Array
@@ -21,15 +21,11 @@ def open_for_rank(
     tf32: bool = False,
 ) -> Backend:
     """As `open_backend`, with a device for each rank of a machine where it is not said which."""
-    opened = open_backend(name, device, dtype, tf32=tf32)
-    if group.size == 1 or device is not None or isinstance(name, Backend):
-        return opened
-    own = opened.device_of_rank(group.local_rank)
-    if own is None:
-        return opened
-    reason, opened = opened.reason, open_backend(opened.name, own, dtype, tf32=tf32)
-    opened.reason = reason
-    return opened
+    if group.size > 1 and not isinstance(name, Backend):
+        # Before anything is opened: that would take memory of the first device on each rank.
+        devices = devices_meant(name, device)
+        device = devices[group.local_rank % len(devices)] if devices else device
+    return open_backend(name, device, dtype, tf32=tf32)
 
 
 def settle_for_ranks(backend: Backend, reduction: Reduction) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from xpnet.backends import Backend
 from xpnet.backends.base import one_by_one
+from xpnet.backends.sums import DeviceSums
 from xpnet.distributed import Group, threads
 from xpnet.distributed.reduction import Reduction
 from xpnet.inputs.samples import Streamed
@@ -22,6 +24,10 @@ from xpnet.training.epoch import Epoch
 from xpnet.training.packing import NOT_FINITE, STOP, SUMS, Packing
 from xpnet.training.step import COUNT, FIRST_ROW, FRACTION, THERE, Penalty, is_pure, make_halves
 from xpnet.typing import Array, HostArray, Namespace, State
+
+FLAGS_EVERY = 8
+"""Where sums are made on the device, it is waited for, and asked whether to stop, once in so many
+steps, at the same steps on all ranks."""
 
 Batch = tuple[Array, Any, Array]
 """Samples, targets, and the rows in them, (1, B), as `Backend.repeat` takes them."""
@@ -47,9 +53,10 @@ class _Part(NamedTuple):
 class SummedSteps:
     """The steps of a training in which each rank has its parts of every batch.
 
-    A step has two halves, each of them recorded or compiled as a whole step would be: what a part
-    comes to, put into one array, and the update by the sum of these arrays over all parts. The sum
-    travels by way of the host, one message in a step. Batch norm sends more within the first half,
+    A step has two halves, each of them recorded or compiled as a whole step would be: what a
+    part comes to, put into one array, and the update by the sum of these arrays over all parts.
+    The sum is made by one message in a step: on the device, where the backend has what makes it
+    there (`connected`), else by way of the host. Batch norm sends more within the first half,
     which is then called as it is written.
 
     Parameters
@@ -65,9 +72,12 @@ class SummedSteps:
 
     Attributes
     ----------
-    not_finite, asked_to_stop
-        Of the last step: how many parts had a loss that was not finite, and how many ranks had been
-        asked to stop. They are the same on all ranks.
+    not_finite_ago
+        How many steps before the last one a part first had a loss that was not finite, of those
+        that were not known of yet; None if there is none.
+    asked_to_stop
+        How many ranks had been asked to stop, as far as is known after the last step. Both are the
+        same on all ranks.
 
     Raises
     ------
@@ -90,7 +100,8 @@ class SummedSteps:
         pure: bool | None = None,
     ) -> None:
         check_takes_parts(model)
-        self.not_finite = self.asked_to_stop = 0
+        self.not_finite_ago: int | None = None
+        self.asked_to_stop = 0
         self._backend, self._reduction = backend, reduction
         self._packing = Packing(backend, model.parameter_shapes())
         gradients, update = make_halves(
@@ -109,7 +120,24 @@ class SummedSteps:
         self._thread = threading.local()
         self._no_rows = backend.asarray(np.zeros((1, 1)), dtype=backend.index_dtype)
         self._place: _Part | None = None
+        self._on_device: DeviceSums | None = None
+        self._flags: list[Array] = []  # of the last steps, on the device
         self._own: State = {}  # what a state has within a step alone
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """A scope, entered by all ranks, in which sums are made on the device where that can be."""
+        backend, group = self._backend, self._reduction.group
+        if set(group.gather(backend.name)) == {backend.name}:
+            self._on_device = backend.device_sums(group)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sums, self._on_device, self._flags = self._on_device, None, []
+            if sums is not None:
+                sums.close(failed=failed)
 
     def forget(self) -> None:
         """Let go of the samples, and of what a state had in the last step; see `Backend.repeat`."""
@@ -147,6 +175,7 @@ class SummedSteps:
             rows = epoch.order[first : first + size]
             parts = self._parts(len(rows), None if weights is None else weights[rows])
             state = self._step(state, partial(batch_of, first), parts, stop=stop())
+            self._look_at_flags(last=first + size >= count)
             yield state, 1
         if epoch.left_out and "schedule" in state:
             state["step"] = state["step"] + epoch.left_out
@@ -189,33 +218,50 @@ class SummedSteps:
         state = {**state, **(self._own or self._before_any(parts[0]))}
         first_halves = self._at_once if self._has_totals else self._in_turn
         state, sums = first_halves(state, batch_of, parts)
-        sums[0][STOP] = stop
-        total = self._reduction.total(sums)
-        self.not_finite, self.asked_to_stop = int(total[NOT_FINITE]), int(total[STOP])
+        if stop:
+            sums[0][STOP] = 1
+        total = self._reduction.total(sums, self._on_device)
+        self._flags.append(+total[NOT_FINITE:])  # a copy: the next step may overwrite it
         if total is not state[SUMS]:
             state[SUMS] = self._backend.asarray(total)
         state = self._second(state, self._no_rows, self._no_rows, self._no_rows)
         self._own = {name: state.pop(name) for name in _OWN}
         return state
 
+    def _look_at_flags(self, *, last: bool) -> None:
+        """After a step: what the sums say of it, and of those before that are not known yet."""
+        self.not_finite_ago, self.asked_to_stop = None, 0
+        on_device, flags = self._on_device, self._flags
+        if on_device is not None and len(flags) < FLAGS_EVERY and not last:
+            return
+        if on_device is None:
+            host = np.stack(flags)
+        else:
+            host = on_device.read(self._backend.xp.stack(flags))
+        self._flags = []
+        diverged = np.flatnonzero(host[:, 0])
+        if diverged.size:
+            self.not_finite_ago = len(host) - 1 - int(diverged[0])
+        self.asked_to_stop = int(host[-1, 1])
+
     def _in_turn(
         self, state: State, batch_of: Callable[[slice], Batch], parts: list[_Part]
-    ) -> tuple[State, list[HostArray]]:
+    ) -> tuple[State, list[Array]]:
         """Consumes `state`: the first halves of all parts of this rank, and their sums."""
         sums = []
         for part in parts:
             if part != self._place:  # of an empty one as well: the update looks at the batch
                 state, self._place = self._placed(state, part), part
             if part.is_empty:
-                sums.append(np.zeros(self._packing.size, self._backend.dtype_name))
+                sums.append(self._zeros())
                 continue
             state = self._first(state, *batch_of(part.rows))
-            sums.append(self._on_host(state[SUMS], alone=len(parts) == 1))
+            sums.append(self._taken(state[SUMS], alone=len(parts) == 1))
         return state, sums
 
     def _at_once(
         self, state: State, batch_of: Callable[[slice], Batch], parts: list[_Part]
-    ) -> tuple[State, list[HostArray]]:
+    ) -> tuple[State, list[Array]]:
         """The same in a thread for each part, as they wait for one another within it.
 
         A part without samples takes part with one that counts for nothing.
@@ -231,11 +277,15 @@ class SummedSteps:
 
         alone = len(parts) == 1
         states = list(map(first_half, self._threads)) if alone else self._threads.run(first_half)
-        return states[0], [self._on_host(after[SUMS], alone=False) for after in states]
+        return states[0], [self._taken(after[SUMS], alone=False) for after in states]
 
     def _before_any(self, part: _Part) -> State:
         zeros = np.zeros(self._packing.size, self._backend.dtype_name)
         return self._placed({SUMS: self._backend.asarray(zeros)}, part)
+
+    def _zeros(self) -> Array:
+        zeros = np.zeros(self._packing.size, self._backend.dtype_name)
+        return zeros if self._on_device is None else self._backend.asarray(zeros)
 
     def _placed(self, state: State, part: _Part) -> State:
         """The state with what it says of a part, and of the batch."""
@@ -248,16 +298,20 @@ class SummedSteps:
             THERE: backend.asarray(float(not part.is_empty), dtype=backend.dtype),
         }
 
-    def _on_host(self, sums: Array, *, alone: bool) -> HostArray:
-        """The sums on the host: themselves if they are there and are not overwritten by others."""
+    def _taken(self, sums: Array, *, alone: bool) -> Array:
+        """The sums where they are added up: themselves if they are there, and no other part
+        overwrites them."""
+        if self._on_device is not None:
+            return sums if alone else +sums
         host = self._backend.to_numpy(sums)
         return host if alone and host is sums else np.array(host)
 
     def _total(self, xp: Namespace, part: Array) -> Array:
         """The sum over all parts, of an array that each has; see `Context.total`."""
-        group = self._thread.group
-        of_parts = group.gather(np.array(self._backend.to_numpy(part)))
-        total = self._reduction.total(of_parts) if group.rank == 0 else None
+        group, on_device = self._thread.group, self._on_device
+        own = np.array(self._backend.to_numpy(part)) if on_device is None else part
+        of_parts = group.gather(own)  # copies
+        total = self._reduction.total(of_parts, on_device) if group.rank == 0 else None
         return self._backend.asarray(group.share(total), copy=True)
 
 

@@ -1,6 +1,6 @@
 """CuPy, on a CUDA GPU: products by cuBLAS, groups of training steps as CUDA graphs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -18,8 +18,10 @@ from xpnet.backends.cupy.dropout import make_fused_mask
 from xpnet.backends.cupy.fused_step import FusedStep, Tracing
 from xpnet.backends.cupy.fusion import Fuser
 from xpnet.backends.cupy.graph import GraphRunner, GraphUse
+from xpnet.backends.cupy.nccl import NcclSums, connect, probe
 from xpnet.backends.cupy.stream import CupyStream
 from xpnet.backends.steps import CALLED, RECORDED
+from xpnet.backends.sums import Ranks
 from xpnet.errors import BackendUnavailable, counted, one_line
 from xpnet.streams import log_warning
 from xpnet.typing import Array, HostArray
@@ -43,6 +45,8 @@ class CupyBackend(Backend):
         Whether `steps` are recorded. To set it chooses them, and leaves `fuse` as it is.
     graphs
         How often graphs were recorded and started, and if not, why.
+    sums
+        What added up the gradients of several ranks on their GPUs, as in `taken_steps`.
     """
 
     name = "cupy"
@@ -104,12 +108,17 @@ class CupyBackend(Backend):
         self._cupy = cupy
         self.xp = xp
         self.graphs = GraphUse()
+        self.sums = ""
         self._handles: Handles | None = None
         count = cupy.cuda.runtime.getDeviceCount()
         self.device = cupy.cuda.Device(device_index("cupy", device, count, ("cuda",)))
         with self.device:
             self._eager = with_overrides(
-                xp, keep_mask=make_fused_mask(cupy), erf=_erf, **self._find_products()
+                xp,
+                keep_mask=make_fused_mask(cupy),
+                erf=_erf,
+                concat=_make_concat(cupy, xp),
+                **self._find_products(),
             )
         self._tracing = Tracing()
         self._kernels: dict[str, Any] = {}
@@ -157,6 +166,14 @@ class CupyBackend(Backend):
             step, lambda: CupyStream(cupy, device, handles), self.graphs, fallback=plain
         )
 
+    def repeat_in_turn(
+        self, first: Callable[..., Any], second: Callable[..., Any], *, pure: bool = True
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        before, after = super().repeat_in_turn(first, second, pure=pure)
+        if isinstance(before, GraphRunner) and isinstance(after, GraphRunner):
+            before.share_state(after)
+        return before, after
+
     def choose_steps(self, steps: str) -> None:
         super().choose_steps(steps)
         # To note what a step does takes longer than to do it, where it is not recorded.
@@ -182,7 +199,8 @@ class CupyBackend(Backend):
             f"{counted(use.launches, 'time')}"
         )
         reason = f" ({use.reason})" if use.reason else ""
-        return (graphs if use.captures else f"all steps {CALLED}") + reason
+        sums = f", added up by {self.sums}" if self.sums else ""
+        return (graphs if use.captures else f"all steps {CALLED}") + reason + sums
 
     def _fuser(self) -> Fuser:
         return Fuser(self._cupy, self._eager, self.device, self._kernels)
@@ -198,8 +216,28 @@ class CupyBackend(Backend):
     def synchronize(self, *arrays: Array) -> None:
         self.device.synchronize()
 
-    def device_of_rank(self, local_rank: int) -> str | None:
-        return f"cuda:{local_rank % self._cupy.cuda.runtime.getDeviceCount()}"
+    @classmethod
+    def devices_meant(cls, device: str | None) -> Sequence[str]:
+        if device not in (None, "cuda") or not cls.probe().usable:
+            return ()
+        import cupy
+
+        return [f"cuda:{index}" for index in range(cupy.cuda.runtime.getDeviceCount())]
+
+    def device_sums(self, ranks: Ranks) -> NcclSums | None:
+        sums = connect(self._cupy, self.device, ranks)
+        self.sums = "" if sums is None else sums.name
+        return sums
+
+    @classmethod
+    def probe_device_sums(cls) -> dict[str, Status]:
+        status = cls.probe()
+        if status.usable:
+            import cupy
+
+            return {"nccl": probe(cupy)}
+        why = "CuPy, which calls NCCL, cannot be used: see cupy"
+        return {"nccl": Status(usable=False, reason=why)}
 
     def scope(self) -> AbstractContextManager[Any]:
         device: AbstractContextManager[Any] = self.device
@@ -216,6 +254,30 @@ class CupyBackend(Backend):
         with self.device:
             pool = self._cupy.get_default_memory_pool()
             return int(pool.total_bytes()) + self.graphs.most_bytes
+
+
+def _make_concat(cupy: Any, xp: Any) -> Callable[..., Array]:
+    """`concat` that can be recorded.
+
+    Of more than 8 arrays CuPy's own brings the addresses from the host, at the time of recording
+    and never again.
+    """
+
+    def concat(arrays: Sequence[Array], /, *, axis: int | None = 0) -> Array:
+        first = arrays[0]
+        if axis is None or len(arrays) <= 8 or any(x.dtype != first.dtype for x in arrays):
+            result: Array = xp.concat(arrays, axis=axis)
+            return result
+        axis %= first.ndim
+        n = sum(x.shape[axis] for x in arrays)
+        result = cupy.empty((*first.shape[:axis], n, *first.shape[axis + 1 :]), dtype=first.dtype)
+        at, before = 0, (slice(None),) * axis
+        for x in arrays:
+            result[(*before, slice(at, at + x.shape[axis]), ...)] = x
+            at += x.shape[axis]
+        return result
+
+    return concat
 
 
 def _erf(x: Array) -> Array:

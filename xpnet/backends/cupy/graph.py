@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from xpnet.backends.base import one_by_one
 from xpnet.errors import one_line
@@ -132,6 +133,16 @@ class GraphRunner:
         self._samples: dict[Hashable, Array] = {}
         self._graphs: dict[Hashable, Any] = {}
         self._seen: dict[Hashable, int] = {}
+        self._sharing = WeakSet([self])  # those whose graphs write to the arrays of this state
+
+    def share_state(self, other: "GraphRunner") -> None:
+        """Have the same arrays as another, with which this one is called in turn.
+
+        Else each would adopt others where an array is replaced between them, and copy them in
+        every call.
+        """
+        other._state = self._state
+        self._sharing = other._sharing = WeakSet([self, other])
 
     def __call__(self, state: State, x: Array, y: Array, groups: Array) -> State:
         stream = self._opened()
@@ -168,7 +179,8 @@ class GraphRunner:
     def forget(self) -> None:
         """Let go of the samples: what they were copied to, and the graphs that read them."""
         self.close()
-        self._place, self._state = None, {}
+        self._place = None
+        self._state.clear()
 
     def __del__(self) -> None:
         if not sys.is_finalizing():
@@ -215,7 +227,7 @@ class GraphRunner:
                     value, shared = stream.lasting(value), value  # each name has its own
                     stream.copy(value, shared)
                 self._state[name] = value
-                self._forget(stream)
+                self._forget_graphs()
             elif own is not value:
                 changed.append(name)
         return changed
@@ -276,15 +288,16 @@ class GraphRunner:
         for name, value in moved.items():
             if name not in self._state or not _alike(self._state[name], value):
                 self._state[name] = stream.lasting(value)
-                self._forget(stream)
+                self._forget_graphs()
             stream.copy(self._state[name], value)
 
-    def _forget(self, stream: GraphStream) -> None:
+    def _forget_graphs(self) -> None:
         """Drop the graphs: they write to arrays that are not those of the state any more."""
-        if self._graphs:
-            stream.wait()
-        self._graphs.clear()
-        self._seen.clear()
+        for runner in self._sharing:
+            if runner._graphs and runner._stream is not None:
+                runner._stream.wait()
+            runner._graphs.clear()
+            runner._seen.clear()
 
     def _say(self, error: Exception) -> None:
         text = one_line(error, 300)
