@@ -25,6 +25,7 @@ from xpnet import (
 )
 from xpnet.backends.base import one_by_one
 from xpnet.backends.numpy import loops, replay
+from xpnet.backends.numpy import tape as tape_module
 from xpnet.backends.numpy.openblas import find_blas
 from xpnet.backends.numpy.recording import Recording, Refused, Tracer
 from xpnet.backends.numpy.replay import WARM_UPS, Replayer
@@ -41,7 +42,7 @@ pytestmark = [pytest.mark.compiler, pytest.mark.numerics]
 @pytest.fixture(autouse=True)
 def _compile_at_once(monkeypatch):
     """One group of steps is replayed by NumPy, the next ones compiled."""
-    monkeypatch.setattr(replay, "COMPILING_PAYS", 0.0)
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
 
 
 class MovesAll(SGD):
@@ -389,14 +390,14 @@ def test_fit_gives_the_same_network(monkeypatch):
 def test_a_step_is_compiled_once_its_replays_have_taken_long(monkeypatch):
     step, make_state = steps_of(mlp(12, 9, 4))
     replayed, state, x_y = Replayer(step), make_state(), samples()
-    monkeypatch.setattr(replay, "COMPILING_PAYS", math.inf)
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", math.inf)
     for group in rows_of(8, 8)[:, None, :]:
         state = replayed(state, *x_y, group)
     (tape,) = replayed._tapes.values()
     assert len(tape.bound) > 30
     assert tape.seconds > 0
     assert not tape.is_tried
-    monkeypatch.setattr(replay, "COMPILING_PAYS", 0)
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0)
     replayed(state, *x_y, rows_of(2, 8))
     assert tape.is_compiled
     # Exponentials, logarithms and sums stay calls of NumPy; products where its BLAS is not found.

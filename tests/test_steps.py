@@ -16,6 +16,7 @@ from conftest import require
 
 from xpnet import fit, mlp, open_backend
 from xpnet.backends.numpy import replay
+from xpnet.backends.numpy import tape as tape_module
 from xpnet.backends.numpy.compiler import find_compiler
 from xpnet.backends.steps import STEPS, StepCounts
 from xpnet.cli import main
@@ -80,7 +81,7 @@ def test_what_is_no_way_to_take_steps():
 @pytest.fixture
 def at_once(monkeypatch):
     """Recorded steps are compiled after one group of them."""
-    monkeypatch.setattr(replay, "COMPILING_PAYS", 0.0)
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
 
 
 @needs_compiler

@@ -6,21 +6,19 @@ is the same in every step, on arrays of the same shapes, so it is written down o
 A recording is believed when it has given, bit for bit, what the step itself gives. Where a step
 cannot be recorded, it is taken as it is written, which is slower and otherwise the same.
 
-Where there is a C compiler, what a recording calls is compiled once that pays: `cpu.program`.
+Where there is a C compiler, what a recording calls is compiled once that pays: `tape`.
 """
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends.base import one_by_one
-from xpnet.backends.numpy.calls import Bound, Call
+from xpnet.backends.numpy.calls import Call
 from xpnet.backends.numpy.compiler import NotNow
-from xpnet.backends.numpy.program import Program
 from xpnet.backends.numpy.recording import Recording, Refused
+from xpnet.backends.numpy.tape import Stopwatch, Tape
 from xpnet.backends.steps import StepCounts
 from xpnet.errors import one_line
 from xpnet.streams import log_info
@@ -33,62 +31,23 @@ MOST_BYTES = 64 * 2**20
 """How much memory the state may take, and what a recorded step makes, which all stays. Where that
 is much, what is saved is little beside the arithmetic."""
 
-
-COMPILING_PAYS = 0.2
-"""Seconds that replays of a step take before it is compiled, which takes about as long.
-
-For a step of few calls: see `_Tape.pays`. After a tenth of that its C is written; if the same C has
-been compiled before, for another training, the library is there and is taken at once.
-"""
-
 MOST_TAPES = 16
 """For so many sizes of batch steps are recorded: what each of them makes stays in memory."""
-
-CALLS_AS_LONG = 150
-"""So many calls take as long to compile as what is the same for all steps."""
 
 MOST_CHANGES = 8
 """How often a state that is none of ours is taken for that of a new training."""
 
 
-@dataclass
-class _Tape:
-    """A recorded step.
+class _Step(Tape):
+    """A recorded step, and where it wants the rows of its batch."""
 
-    Attributes
-    ----------
-    rows
-        Where it wants the rows of its batch.
-    calls
-        What was recorded, which holds all arrays.
-    bound
-        What is called now: these calls, or what they were compiled to.
-    seconds
-        How long its replays have taken.
-    program
-        Its calls as C, once that has been written.
-    is_tried, is_compiled
-        Whether to compile it has been tried, and it is what is called now.
-    """
+    def __init__(self, calls: list[Call], state: State, rows: HostArray) -> None:
+        super().__init__(calls, state.values())
+        self._rows = rows
 
-    rows: HostArray
-    calls: list[Call]
-    bound: list[Bound]
-    seconds: float = 0.0
-    program: Program | None = None
-    is_tried: bool = False
-    is_compiled: bool = False
-
-    @property
-    def pays(self) -> float:
-        """Seconds of replays after which compiling it pays."""
-        return COMPILING_PAYS * (1 + len(self.calls) / CALLS_AS_LONG)
-
-    def play(self, rows: HostArray) -> None:
-        """Take the step for these rows, from and to the arrays that it was recorded with."""
-        np.copyto(self.rows, rows)
-        for call in self.bound:
-            call()
+    def look_at(self, rows: HostArray) -> None:
+        """Take the next step for these rows."""
+        np.copyto(self._rows, rows)
 
 
 class _Memory:
@@ -137,7 +96,7 @@ class Replayer:
         self._samples: tuple[Any, Any] | None = None
         self._memory = _Memory() if memory is None else memory
         self._recorded_in: State = self._memory.state
-        self._tapes: dict[Hashable, _Tape] = {}
+        self._tapes: dict[Hashable, _Step] = {}
         self._seen: dict[Hashable, int] = {}
         self._changes = 0
 
@@ -190,59 +149,40 @@ class Replayer:
         self._samples = None
         self._leave_memory()
 
-    def _play(self, tape: _Tape, groups: HostArray) -> None:
+    def _play(self, tape: _Step, groups: HostArray) -> None:
         """Replay steps; compiled, once they have taken long enough."""
         compiled = None
-        if self._compiles and not tape.is_tried and len(groups) and tape.seconds > tape.pays / 10:
+        if self._compiles and len(groups) and tape.is_due:
             try:
-                compiled = self._compile_if_it_pays(tape)
+                compiled = tape.compiled()
             except NotNow:
                 pass  # the next group asks again
             except Exception as error:
-                self._give_up(tape, one_line(error) or type(error).__name__)
+                tape.is_tried = True
+                self._tell_failure(one_line(error) or type(error).__name__)
         if compiled is not None:
-            self._verify_and_swap(tape, compiled, groups[0])
+            tape.look_at(groups[0])
+            if tape.play_both(compiled):
+                self._tell_compiler(tape)
+            else:
+                self._tell_failure("the results are others")
             self._counts.recorded += 1
             groups = groups[1:]
-        began = perf_counter()
-        for rows in groups:
-            tape.play(rows)
-        tape.seconds += perf_counter() - began
+        with Stopwatch(tape):
+            for rows in groups:
+                tape.look_at(rows)
+                tape.play()
         if tape.is_compiled:
             self._counts.compiled += len(groups)
         else:
             self._counts.recorded += len(groups)
 
-    def _compile_if_it_pays(self, tape: _Tape) -> list[Bound] | None:
-        if tape.program is None:
-            tape.program = Program(tape.calls, self._state.values())
-        if tape.seconds > tape.pays or tape.program.is_compiled():
-            return tape.program.compile()
-        return None
+    def _tell_compiler(self, tape: Tape) -> None:
+        if tape.compiler != self._counts.compiler:
+            self._counts.compiler = tape.compiler
+            log_info("steps are compiled by %s", tape.compiler)
 
-    def _verify_and_swap(self, tape: _Tape, compiled: list[Bound], rows: HostArray) -> None:
-        """Take a step by recorded and by compiled calls, used from now on if they give the same."""
-        tape.is_tried = True
-        before = {name: value.copy() for name, value in self._state.items()}
-        tape.play(rows)
-        after = {name: value.copy() for name, value in self._state.items()}
-        self._adopt(before)
-        replace(tape, bound=compiled).play(rows)
-        if all(value.tobytes() == self._state[name].tobytes() for name, value in after.items()):
-            tape.bound, tape.is_compiled = compiled, True
-            self._tell_compiler(tape)
-        else:
-            self._adopt(after)
-            self._give_up(tape, "the results are others")
-
-    def _tell_compiler(self, tape: _Tape) -> None:
-        compiler = "" if tape.program is None else tape.program.compiler
-        if compiler != self._counts.compiler:
-            self._counts.compiler = compiler
-            log_info("steps are compiled by %s", compiler)
-
-    def _give_up(self, tape: _Tape, reason: str) -> None:
-        tape.is_tried = True
+    def _tell_failure(self, reason: str) -> None:
         self._counts.reason = f"not compiled: {reason}"
         log_info("steps are not compiled, which may be slower: %s", reason)
 
@@ -303,7 +243,7 @@ class Replayer:
         x: HostArray,
         y: Any,
         rows: HostArray,
-    ) -> _Tape:
+    ) -> _Step:
         """Record a step, and try it: a replay from the state before must give the state after.
 
         It is recorded from the state after and for other rows, so that nothing that should have
@@ -323,10 +263,10 @@ class Replayer:
         if set(result) != set(own):
             raise Refused("a step changes which arrays there are")
         moves = [(own[name], np.asarray(recording.read(result[name]))) for name in own]
-        calls = recording.finish(moves)
-        tape = _Tape(other_rows, calls, [call.bound() for call in calls])
+        tape = _Step(recording.finish(moves), own, other_rows)
         self._adopt(before)
-        tape.play(rows)
+        tape.look_at(rows)
+        tape.play()
         for name, expected in after.items():
             if expected.dtype != own[name].dtype or expected.tobytes() != own[name].tobytes():
                 raise Refused(f"a replay gives another {name}")

@@ -1,0 +1,114 @@
+"""Recorded calls that are made again and again, and are compiled once that pays."""
+
+from collections.abc import Iterable
+from time import perf_counter
+
+from xpnet.backends.numpy.calls import Bound, Call
+from xpnet.backends.numpy.program import Program
+from xpnet.typing import HostArray
+
+COMPILING_PAYS = 0.2
+"""Seconds that replays of a tape take before it is compiled, which takes about as long.
+
+For one of few calls: see `Tape.pays`. After a tenth of that its C is written; if the same C has
+been compiled before, for another training, the library is there and is taken at once.
+"""
+
+CALLS_AS_LONG = 150
+"""So many calls take as long to compile as what is the same for all tapes."""
+
+
+class Tape:
+    """What was recorded, to be done again.
+
+    Parameters
+    ----------
+    calls
+        What was called, in this order; they hold all arrays.
+    live
+        The arrays that are read between one replay and the next.
+
+    Attributes
+    ----------
+    bound
+        What is called now: these calls, or what they were compiled to.
+    seconds
+        How long its replays have taken, as far as it was told.
+    is_tried, is_compiled
+        Whether to compile it has been tried, and it is what is called now.
+    """
+
+    def __init__(self, calls: list[Call], live: Iterable[HostArray]) -> None:
+        self.calls, self.live = calls, list(live)
+        self.seconds = 0.0
+        self.is_tried = self.is_compiled = False
+        self.bound = [call.bound() for call in calls]
+        self._program: Program | None = None
+
+    @property
+    def compiler(self) -> str:
+        """What has compiled it."""
+        return "" if self._program is None else self._program.compiler
+
+    @property
+    def pays(self) -> float:
+        """Seconds of replays after which compiling it pays."""
+        return COMPILING_PAYS * (1 + len(self.calls) / CALLS_AS_LONG)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to look if compiling it pays, which takes a while itself."""
+        return not self.is_tried and self.seconds > self.pays / 10
+
+    def play(self) -> None:
+        """Make all calls, from and to the arrays that they were recorded with."""
+        for call in self.bound:
+            call()
+
+    def compiled(self) -> list[Bound] | None:
+        """The compiled calls, once that pays or the same have been compiled before; else None.
+
+        Raises
+        ------
+        CannotCompile
+            If they cannot be compiled here; `NotNow` if they may be later.
+        """
+        if self._program is None:
+            self._program = Program(self.calls, self.live)
+        if self.seconds > self.pays or self._program.is_compiled():
+            return self._program.compile()
+        return None
+
+    def play_both(self, compiled: list[Bound]) -> bool:
+        """Play it once by its calls and once by compiled ones, which are made from now on if they
+        give the same bits; whether they do. Afterwards all is as after one play."""
+        self.is_tried = True
+        before = [array.copy() for array in self.live]
+        self.play()
+        after = [array.copy() for array in self.live]
+        self._restore(before)
+        for call in compiled:
+            call()
+        pairs = zip(self.live, after, strict=True)
+        if all(array.tobytes() == expected.tobytes() for array, expected in pairs):
+            self.bound, self.is_compiled = compiled, True
+            return True
+        self._restore(after)
+        return False
+
+    def _restore(self, values: list[HostArray]) -> None:
+        for array, value in zip(self.live, values, strict=True):
+            array[...] = value
+
+
+class Stopwatch:
+    """A scope whose seconds are added to those of a tape."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+
+    def __enter__(self) -> None:
+        self._began = perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._tape.seconds += perf_counter() - self._began
