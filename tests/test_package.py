@@ -24,7 +24,7 @@ LEVELS = [
     {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},
     {"losses", "optimizers", "model"},
-    {"dtype_limits", "metrics"},
+    {"dtype_limits", "metrics", "purity"},
     {"inputs"},
     {"network"},
     {"callbacks"},

@@ -33,8 +33,9 @@ from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers.frozen import Frozen
 from xpnet.losses import softmax_cross_entropy
+from xpnet.purity import is_pure
 from xpnet.random import stream
-from xpnet.training.step import initial_state, is_pure, make_step
+from xpnet.training.step import initial_state, make_step
 
 pytestmark = [pytest.mark.compiler, pytest.mark.numerics]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from array_api_compat import device as device_of
@@ -16,6 +16,9 @@ from xpnet.errors import BackendUnavailable, one_line, shown
 from xpnet.streams import log_warning
 from xpnet.suggestions import did_you_mean
 from xpnet.typing import Array, DType, HostArray, Namespace, State
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 DTYPES = ("float32", "float64")
 
@@ -205,13 +208,35 @@ class Backend:
         """Wait until these arrays have been computed (where a device works by itself)."""
 
     def compile(
-        self, function: Callable[..., Any], *, consumes: bool = False
+        self, function: Callable[..., Any], *, consumes: bool = False, pure: bool = False
     ) -> Callable[..., Any]:
-        """Make a function of arrays faster, if the library has a compiler; else return it as is.
+        """Make a function of arrays faster, if the library has a way to; else return it as is.
 
-        With `consumes`, the arrays of the first argument may be overwritten.
+        Parameters
+        ----------
+        function
+            Its first argument is a mapping of arrays. All others are arrays, None, or tuples of
+            these, and so is what it gives.
+        consumes
+            Whether the arrays of the first argument may be overwritten.
+        pure
+            Whether it is known to depend on its arguments alone, and the arrays of the first one
+            to be the same from call to call: then NumPy records it.
         """
         return function
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """What `function` gives for each of the items, in their order.
+
+        The items may be taken by several threads of the CPU at once, where that is faster.
+        """
+        return [function(item) for item in items]
+
+    def are_finite(self, x: Array) -> bool:
+        """Whether all values of a floating-point array are finite in the dtype of the backend."""
+        with np.errstate(over="ignore"):
+            values = self.xp.astype(x, self.dtype, copy=False)
+            return bool(self.to_numpy(self.xp.all(self.xp.isfinite(values))))
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
         """Several training steps in one call, for a library that can take them at once.

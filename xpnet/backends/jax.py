@@ -96,7 +96,7 @@ class JaxBackend(Backend):
         self._jax.block_until_ready(arrays)
 
     def compile(
-        self, function: Callable[..., Any], *, consumes: bool = False
+        self, function: Callable[..., Any], *, consumes: bool = False, pure: bool = False
     ) -> Callable[..., Any]:
         return self._jax.jit(function, donate_argnums=(0,) if consumes else ())
 

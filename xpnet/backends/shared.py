@@ -1,8 +1,7 @@
 """Settings of the whole process that several scopes want at once, in threads that overlap."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 
@@ -40,21 +39,9 @@ class SharedSetting:
         self._wishes: list[_Wish] = []
         self._found: Any = None  # before the first of those wishes that have a value
 
-    @contextmanager
-    def held(self, value: Any | None) -> Iterator[None]:
+    def held(self, value: Any | None) -> "_Scope":
         """A scope in which the setting has this value; None leaves it as it is."""
-        wish = _Wish()
-        with self._lock:
-            self._wishes.append(wish)
-        try:
-            if value is not None:
-                self._set(wish, value)
-            yield
-        finally:
-            with self._lock:
-                self._wishes.remove(wish)
-                if wish.value is not None:
-                    self._fall_back(wish)
+        return _Scope(self, value)
 
     def change(self, value: Any) -> None:
         """From now on the innermost scope of this thread holds this value; nothing outside one."""
@@ -63,6 +50,20 @@ class SharedSetting:
             wish = next((wish for wish in reversed(self._wishes) if wish.thread == me), None)
             if wish is not None:
                 self._set(wish, value)
+
+    def enter(self, wish: _Wish, value: Any | None) -> None:
+        """Begin a scope."""
+        with self._lock:
+            self._wishes.append(wish)
+        if value is not None:
+            self._set(wish, value)
+
+    def leave(self, wish: _Wish) -> None:
+        """End it."""
+        with self._lock:
+            self._wishes.remove(wish)
+            if wish.value is not None:
+                self._fall_back(wish)
 
     def _set(self, wish: _Wish, value: Any) -> None:
         with self._lock:
@@ -82,3 +83,21 @@ class SharedSetting:
             if wish.value is not None and (not self._per_thread or wish.thread == left.thread)
         ]
         self._write(wanted[-1] if wanted else self._found)
+
+
+class _Scope:
+    """What `SharedSetting.held` gives. (A generator would take three times as long.)"""
+
+    def __init__(self, setting: SharedSetting, value: Any | None) -> None:
+        self._setting, self._value = setting, value
+
+    def __enter__(self) -> None:
+        self._wish = _Wish()
+        try:
+            self._setting.enter(self._wish, self._value)
+        except BaseException:
+            self._setting.leave(self._wish)
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        self._setting.leave(self._wish)

@@ -104,7 +104,7 @@ class TorchBackend(Backend):
         return said or known or super().out_of_memory(error)
 
     def compile(
-        self, function: Callable[..., Any], *, consumes: bool = False
+        self, function: Callable[..., Any], *, consumes: bool = False, pure: bool = False
     ) -> Callable[..., Any]:
         def run(*args: Any, **options: Any) -> Any:
             # In a loop of one's own the caller's autocast may have been entered after the scope.

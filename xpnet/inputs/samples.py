@@ -118,9 +118,17 @@ def home_backend(
 
 
 def load_inputs(
-    backend: Backend, what: str, x: Any, model: Layer, *, allow_none: bool = False
+    backend: Backend,
+    what: str,
+    x: Any,
+    model: Layer,
+    *,
+    allow_none: bool = False,
+    finite: bool = True,
 ) -> Array:
     """Inputs on the backend, or `Streamed` to it, checked against the model.
+
+    With `finite=False` whether values are finite is left to `check_finite`.
 
     Raises
     ------
@@ -147,24 +155,31 @@ def load_inputs(
             f"{what}: the network takes samples of shape {wanted or 'another shape'}, got {sample} "
             f"(an array of shape {tuple(x.shape)}): {error}"
         ) from error
-    if backend.xp.isdtype(x.dtype, "real floating") and not all_finite(backend, x):
+    if finite and backend.xp.isdtype(x.dtype, "real floating"):
+        check_finite(backend, what, x)
+    return x
+
+
+def check_finite(backend: Backend, what: str, x: Array) -> None:
+    """Check that inputs, which are floating-point, are finite in the dtype of the backend.
+
+    Raises
+    ------
+    DataError
+        If a value is not.
+    """
+    if not all_finite(backend, x):
         raise DataError(
             f"{what}: inputs must be finite in {backend.dtype_name}, but there are NaN, "
             f"infinite or too large values"
         )
-    return x
 
 
 def all_finite(backend: Backend, x: Array) -> bool:
     """Whether all values are finite in the dtype of the backend."""
-    xp = backend.xp
-    with np.errstate(over="ignore"):
-        return all(
-            bool(backend.to_numpy(xp.all(xp.isfinite(part))))
-            for part in (
-                xp.astype(x[numbers, ...], backend.dtype, copy=False) for numbers in parts_of(x)
-            )
-        )
+    if math.prod(x.shape) <= _CHECKED_VALUES:
+        return backend.are_finite(x[...])  # the values of `Streamed` ones
+    return all(backend.are_finite(x[rows, ...]) for rows in parts_of(x))
 
 
 def parts_of(x: Array) -> Iterator[slice]:

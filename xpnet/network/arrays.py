@@ -11,6 +11,9 @@ from xpnet.losses import LossFunction
 from xpnet.network.state import load_array, network_arrays
 from xpnet.typing import Array, HostArray, Shape, State
 
+KEPT = "_kept"
+"""The attribute with what makes predictions faster, which copies and pickles do not have."""
+
 
 class TrainedArrays:
     """What a `Network` holds, whose attributes these are; beside its predictions that is all."""
@@ -62,7 +65,7 @@ class TrainedArrays:
         with self.backend.scope():
             own = self._each_array(lambda value: self.backend.asarray(value, copy=True))
         copied = object.__new__(type(self))
-        vars(copied).update({**vars(self), **own, "history": self.history[:]})
+        vars(copied).update({**self._lasting(), **own, "history": self.history[:]})
         return copied
 
     __copy__ = copy
@@ -71,12 +74,16 @@ class TrainedArrays:
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), **self._each_array(self.backend.to_numpy)}
+        return {**self._lasting(), **self._each_array(self.backend.to_numpy)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)  # the backend is open again, or another one in its place
         with self.backend.scope():
             vars(self).update(self._each_array(lambda value: load_array(self.backend, value)))
+
+    def _lasting(self) -> dict[str, Any]:
+        """All attributes that copies and pickles have as well."""
+        return {name: value for name, value in vars(self).items() if name != KEPT}
 
     def _each_array(self, change: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
         """`params` and `buffers` with all arrays changed."""

@@ -15,7 +15,11 @@ from xpnet.layers import EVALUATION, Layer
 from xpnet.losses import LossFunction, target_kind
 from xpnet.metrics import count_correct, count_correct_labels
 from xpnet.network.output import loaded_loss
+from xpnet.purity import is_pure
 from xpnet.typing import Array, Params
+
+FEWEST_ROWS = 64
+"""So many samples are in a chunk at least, however wide they are."""
 
 Evaluator = Callable[[Params, Array, Array], "Evaluation"]
 
@@ -62,6 +66,7 @@ def make_evaluator(
     pixel_maximum: float = 1.0,
     kind: str | None = None,
     group: Group = ALONE,
+    pure: bool | None = None,
 ) -> Evaluator:
     """The function `evaluate(params, x, y) -> Evaluation` over all samples of x and y.
 
@@ -69,12 +74,14 @@ def make_evaluator(
     The sums stay on the device and are read once. `y` may be a pair `Weighted(targets, weights)`.
     `kind` is the kind of the targets, by which is decided what an error is; that of the loss if
     None, and classes for a function that does not say. Of several ranks, which all call it, each
-    takes some of the chunks; their sums are added in the order of the chunks, as on one.
+    takes some of the chunks; their sums are added in the order of the chunks, as on one. `pure` is
+    as in `Backend.compile`; None for what `is_pure` says.
     """
     xp = backend.xp
     prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
     kind = kind or target_kind(loss) or "classes"
     count_right = {"classes": count_correct, "multilabel": count_correct_labels}.get(kind)
+    pure = is_pure(model, loss) if pure is None else pure
     loss = loaded_loss(backend, model, loss)
 
     def chunk(params: Params, x: Array, y: Array) -> tuple[Array, Array | None]:
@@ -87,15 +94,15 @@ def make_evaluator(
         right = None if count_right is None else count_right(xp, output, y)
         return mean * x.shape[0], right
 
-    chunk = backend.compile(chunk)
+    chunk = backend.compile(chunk, pure=pure)
 
     def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
         count = x.shape[0]
         all_rows = list(chunks(count, chunk_rows(backend, model, x)))
-        sums = [
-            chunk(params, x[rows, ...], rows_of(y, (rows, ...)))
-            for rows in all_rows[group.rank :: group.size]
-        ]
+        sums = backend.map(
+            lambda rows: chunk(params, x[rows, ...], rows_of(y, (rows, ...))),
+            all_rows[group.rank :: group.size],
+        )
         if group.size > 1:
             sums = _of_all_ranks(backend, group, sums, len(all_rows))
         total = float(backend.to_numpy(sum(loss_sum for loss_sum, _ in sums)))
@@ -126,4 +133,4 @@ def _of_all_ranks(
 def chunk_rows(backend: Backend, model: Layer, x: Array) -> int:
     """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`."""
     widths = [math.prod(x.shape[1:]), *(s[-1] for s in model.parameter_shapes().values())]
-    return max(64, backend.chunk_values // max(widths))
+    return max(FEWEST_ROWS, backend.chunk_values // max(widths))

@@ -1,7 +1,8 @@
 """A trained network: a model together with its parameters. `saved.py` reads it again."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from xpnet.backends import Backend
@@ -12,19 +13,26 @@ from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
 from xpnet.inputs.labels import check_class_names, check_classes, decode
-from xpnet.inputs.samples import home_of, load_inputs
+from xpnet.inputs.samples import check_finite, home_of, load_inputs
 from xpnet.inputs.targets import load_targets, load_weights
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, target_kind
 from xpnet.metrics import predicted_classes
-from xpnet.network.arrays import TrainedArrays
+from xpnet.network.arrays import KEPT, TrainedArrays
 from xpnet.network.evaluation import Evaluation, make_evaluator
 from xpnet.network.foreign import Foreign
 from xpnet.network.metadata import check_table, network_metadata
 from xpnet.network.output import check_loss_fits, check_output
 from xpnet.network.pictures import Pictures
-from xpnet.network.prediction import PREDICTIONS, PROBABILITIES, outputs_in_chunks
+from xpnet.network.prediction import (
+    PREDICTIONS,
+    PROBABILITIES,
+    Forward,
+    Head,
+    kind_of,
+    output_itself,
+)
 from xpnet.network.report import (
     Report,
     count_confusions,
@@ -167,6 +175,8 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         if self.table is not None and is_frame(x):
             return predictions_for(self, "predict", x)
         backend, predicted = self._map(x, PREDICTIONS[self.target_kind])
+        if self.classes is None:
+            return predicted
         with backend.scope():
             return decode(backend, self.classes, predicted)
 
@@ -255,7 +265,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
             output = self.model.output_shape(self.model.input_shape() or tuple(x.shape[1:]))
             if output is None:
                 raise ValueError("a confusion matrix needs a model of known output shape")
-            parts = self._parts(backend, x, predicted_classes)
+            parts = self._forward.in_chunks(predicted_classes, self.arrays, x)
             return count_confusions(
                 backend, ((predicted, y[rows, ...]) for rows, predicted in parts), output[-1]
             )
@@ -303,7 +313,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         with backend.scope():
             x = load_inputs(backend, "report", x, self.model)
             y = load_targets(backend, "report", y, x, self.model, kind, self.classes)
-            outputs = self._parts(backend, x, lambda xp, output: output)
+            outputs = self._forward.in_chunks(output_itself, self.arrays, x)
             parts = ((output, y[rows, ...]) for rows, output in outputs)
             if kind == "classes":
                 names = self.names if names is None else names
@@ -312,24 +322,43 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
                 return report_on_labels(backend, parts, names=names)
             return in_units(self.table, report_on_values(backend, parts))
 
-    def _map(self, x: Any, head: Any) -> tuple[Backend, Array]:
-        """Where `x` lives, and `head(xp, output)` of the network's output, chunk by chunk."""
-        backend = home_of(self.backend, x)
+    def _map(self, x: Any, head: Head) -> tuple[Backend, Array]:
+        """Where `x` lives, and `head(xp, output)` of the network's output."""
+        backend, forward = self.backend, self._forward
+        floating = forward.floating.get(kind_of(x)) if backend.holds(x) else None
+        if floating is None:
+            backend = home_of(backend, x)
         with backend.scope():
-            x = load_inputs(backend, "predict", x, self.model, allow_none=True)
-            parts = [part for _, part in self._parts(backend, x, head)]
-            found = parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+            if floating is None:
+                given, x = (
+                    x,
+                    load_inputs(backend, "predict", x, self.model, allow_none=True, finite=False),
+                )
+                floating = bool(backend.xp.isdtype(x.dtype, "real floating"))
+                if backend is not self.backend:
+                    forward = Forward(backend, self.model, self.preparation, once=True)
+                elif x is given:
+                    forward.floating[kind_of(x)] = floating
+            check = partial(check_finite, backend, "predict") if floating else None
+            found = forward(head, self._arrays_on(backend), x, check)
             if self.target_shape == () and found.shape[1:] == (1,):
                 found = backend.xp.reshape(found, (found.shape[0],))
             return backend, found
 
-    def _parts(self, backend: Backend, x: Array, head: Any) -> Iterator[tuple[slice, Array]]:
-        """The rows of each chunk, and `head(xp, output)` of them."""
+    @property
+    def _forward(self) -> Forward:
+        """The forward pass, with what the backend has made of it so far."""
+        parts = self.backend, self.model, self.preparation
+        kept: Forward | None = vars(self).get(KEPT)
+        if kept is None or not kept.is_of(*parts):
+            kept = vars(self)[KEPT] = Forward(*parts)
+        return kept
+
+    def _arrays_on(self, backend: Backend) -> dict[str, Array]:
         arrays = self.arrays
-        if backend is not self.backend:
-            arrays = {k: backend.asarray(self.backend.to_numpy(v)) for k, v in arrays.items()}
-        outputs = outputs_in_chunks(backend, self.model, arrays, x, self.preparation)
-        return ((rows, head(backend.xp, output)) for rows, output in outputs)
+        if backend is self.backend:
+            return arrays
+        return {k: backend.asarray(self.backend.to_numpy(v)) for k, v in arrays.items()}
 
     # -- files ----------------------------------------------------------------------------------
 

@@ -1,30 +1,126 @@
 """From the output of a network to what it predicts, in chunks of bounded memory."""
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.data import Preparation
 from xpnet.inputs.chunks import chunks
+from xpnet.inputs.samples import Streamed
 from xpnet.layers import EVALUATION, Layer, softmax
 from xpnet.metrics import predicted_classes, predicted_labels
-from xpnet.network.evaluation import chunk_rows
+from xpnet.network.evaluation import FEWEST_ROWS, chunk_rows
+from xpnet.purity import is_pure
 from xpnet.typing import Array, Namespace
 
 Head = Callable[[Namespace, Array], Array]
 
+MOST_HEADS = 8
+"""For so many heads a forward pass keeps what its backend has made of it."""
 
-def outputs_in_chunks(
-    backend: Backend, model: Layer, arrays: Mapping[str, Array], x: Array, prepare: Preparation
-) -> Iterator[tuple[slice, Array]]:
-    """The rows of each chunk of samples, and the output of the model for them.
 
-    Of no samples there is one chunk, with an output of no rows.
+class Forward:
+    """The forward pass of a model, with something done with its output, on one backend.
+
+    It keeps what the backend has made of it, to be faster the next time: recordings with NumPy,
+    compiled functions with JAX. Threads may share it.
+
+    Parameters
+    ----------
+    backend, model, prepare
+        Where it is computed, of which layers, and how samples become what they take.
+    once
+        Whether it is not worth while to keep anything.
+
+    Attributes
+    ----------
+    floating
+        Of the kinds of arrays that are known to be as the network takes them (`kind_of`), whether
+        they are floating-point, and so may have values that are not finite.
     """
-    xp = backend.xp
-    every_row = list(chunks(x.shape[0], chunk_rows(backend, model, x)))
-    for rows in every_row or [slice(0, 0)]:
-        output, _ = model.forward(xp, arrays, prepare(xp, x[rows, ...]), EVALUATION)
-        yield rows, output
+
+    def __init__(
+        self, backend: Backend, model: Layer, prepare: Preparation, *, once: bool = False
+    ) -> None:
+        self.floating: dict[Any, bool] = {}
+        self._made_of = (backend, model, prepare)
+        self._pure, self._once = is_pure(model), once
+        self._functions: dict[Head, Callable[..., Array]] = {}
+
+    def is_of(self, *parts: Any) -> bool:
+        """Whether it is made of this backend, model and preparation, as they are."""
+        backend, model, prepare = self._made_of
+        return parts[0] is backend and parts[1] is model and parts[2] is prepare
+
+    def __call__(
+        self,
+        head: Head,
+        arrays: Mapping[str, Array],
+        x: Array,
+        check: Callable[[Array], None] | None = None,
+    ) -> Array:
+        """`head(xp, output)` for all samples.
+
+        Parameters
+        ----------
+        head
+            What is done with the output of the network, (B, ...) of a chunk.
+        arrays
+            The parameters and the buffers of the model by name.
+        x
+            The samples; `Streamed` ones are read chunk by chunk.
+        check
+            Is called with each chunk, and raises what is wrong with it.
+        """
+        function = self._function(head)
+
+        def answer(chunk: Array) -> Array:
+            if check is not None:
+                check(chunk)
+            return function(arrays, chunk)
+
+        if x.shape[0] <= FEWEST_ROWS and not isinstance(x, Streamed):
+            return answer(x)
+        backend, _, _ = self._made_of
+        parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x))
+        return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
+
+    def in_chunks(
+        self, head: Head, arrays: Mapping[str, Array], x: Array
+    ) -> Iterator[tuple[slice, Array]]:
+        """The rows of each chunk, and what `head` gives for it, one after the other."""
+        function = self._function(head)
+        return ((rows, function(arrays, x[rows, ...])) for rows in self._rows(x))
+
+    def _rows(self, x: Array) -> list[slice]:
+        """The chunks of the samples; of none there is one, without rows."""
+        backend, model, _ = self._made_of
+        return list(chunks(x.shape[0], chunk_rows(backend, model, x))) or [slice(0, 0)]
+
+    def _function(self, head: Head) -> Callable[..., Array]:
+        function = self._functions.get(head)
+        if function is not None:
+            return function
+        backend, model, prepare = self._made_of
+        xp = backend.xp
+
+        def forward(arrays: Mapping[str, Array], x: Array) -> Array:
+            output, _ = model.forward(xp, arrays, prepare(xp, x), EVALUATION)
+            return head(xp, output)
+
+        if self._once or len(self._functions) >= MOST_HEADS:
+            return forward
+        return self._functions.setdefault(head, backend.compile(forward, pure=self._pure))
+
+
+def kind_of(x: Array) -> Any:
+    """All of an array by which is decided whether a network takes it, but its values."""
+    return type(x), x.dtype, tuple(x.shape[1:])
+
+
+def output_itself(xp: Namespace, output: Array) -> Array:
+    """The output as it is."""
+    return output
 
 
 def label_probabilities(xp: Namespace, output: Array) -> Array:
@@ -43,7 +139,7 @@ def log_label_probabilities(xp: Namespace, output: Array) -> Array:
 PREDICTIONS: dict[str, Head] = {
     "classes": predicted_classes,
     "multilabel": predicted_labels,
-    "values": lambda xp, output: output,
+    "values": output_itself,
 }
 """What is predicted, by the kind of targets."""
 

@@ -9,11 +9,12 @@ from xpnet.backends import Backend
 from xpnet.distributed.reduction import WHOLE, Reduction
 from xpnet.layers import Sequential
 from xpnet.optimizers import Optimizer
+from xpnet.purity import is_pure
 from xpnet.sklearn.holding import TrainingSet
 from xpnet.sklearn.objective import WeightPenalty
 from xpnet.sklearn.problem import Problem
 from xpnet.training.epoch import Epoch, take_steps
-from xpnet.training.step import is_pure, make_step
+from xpnet.training.step import make_step
 from xpnet.training.summed import SummedSteps
 from xpnet.typing import State
 

@@ -6,7 +6,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.data import Preparation
 from xpnet.layers import Sequential
-from xpnet.network.prediction import Head, outputs_in_chunks
+from xpnet.network.prediction import Forward, Head
 from xpnet.typing import Array
 
 
@@ -15,5 +15,5 @@ def outputs_of(
 ) -> Iterator[Array]:
     """`head(xp, output)` for samples on the backend, in chunks of bounded memory."""
     as_it_is = Preparation(1.0, work.dtype_name, model.input_shape())
-    for _, output in outputs_in_chunks(work, model, arrays, x, as_it_is):
-        yield head(work.xp, output)
+    for _, found in Forward(work, model, as_it_is, once=True).in_chunks(head, arrays, x):
+        yield found

@@ -16,6 +16,7 @@ from xpnet.losses import (
     target_kind,
 )
 from xpnet.network.evaluation import Evaluator, make_evaluator
+from xpnet.purity import is_pure
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.objective import Objective
 
@@ -56,7 +57,9 @@ class Problem:
     def evaluator(self, work: Backend, model: Sequential, group: Group = ALONE) -> Evaluator:
         """What measures a network on a set, which it takes in parts, some on each rank."""
         loss = self.objective(divided=False)
-        return make_evaluator(work, model, loss, kind=self.kind, group=group)
+        return make_evaluator(
+            work, model, loss, kind=self.kind, group=group, pure=is_pure(model, self.loss)
+        )
 
     def objective(self, *, consistent: bool = False, divided: bool = True) -> Objective:
         """The loss as scikit-learn has it; if `consistent`, its value that of its gradient.

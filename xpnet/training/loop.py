@@ -19,6 +19,7 @@ from xpnet.inputs.sets import Sets
 from xpnet.network.evaluation import Evaluator, make_evaluator
 from xpnet.network.network import Network
 from xpnet.network.state import network_arrays
+from xpnet.purity import is_pure
 from xpnet.saving.snapshot import Snapshot
 from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.training.epoch import make_epoch, take_steps
@@ -33,7 +34,7 @@ from xpnet.training.resume import (
     load_state,
 )
 from xpnet.training.setup import Setup
-from xpnet.training.step import LOSS_SUM, initial_state, is_pure, make_step
+from xpnet.training.step import LOSS_SUM, initial_state, make_step
 from xpnet.training.summed import SummedSteps
 from xpnet.typing import HostArray, State
 

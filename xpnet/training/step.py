@@ -10,16 +10,16 @@ from xpnet.backends.base import with_overrides
 from xpnet.data import Preparation
 from xpnet.dtype_limits import check_numbers
 from xpnet.inputs.weighted import Weighted
-from xpnet.layers import CONSTRAINTS, LAYERS, Context, Layer
+from xpnet.layers import Context, Layer
 from xpnet.layers.base import Total
 from xpnet.layers.constraints import constrained
-from xpnet.layers.container import check_constraints, looks_at_batch, trained_layers
-from xpnet.layers.frozen import Frozen
-from xpnet.losses import LOSSES, LossFunction
+from xpnet.layers.container import check_constraints, looks_at_batch
+from xpnet.losses import LossFunction
 from xpnet.network.output import check_output, loaded_loss
 from xpnet.network.state import load_array, put, select
 from xpnet.operations import Unmade
-from xpnet.optimizers import OPTIMIZERS, Optimizer
+from xpnet.optimizers import Optimizer
+from xpnet.purity import is_pure
 from xpnet.random import Seed, derive
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.rates import schedule_table, scheduled_rate
@@ -218,7 +218,7 @@ def make_halves(
     batch_loss = _make_batch_loss(backend, model, loss, pixel_maximum)
     # A penalty, layers of one's own, and a sum over the parts of a batch look at gradients.
     unseen = optimizer.takes_unmade and penalty is None and total is None
-    unmade = unseen and _are_own(*_parts(model))
+    unmade = unseen and is_pure(model)
     backward_xp = with_overrides(xp, unmade_gradient=Unmade) if unmade else xp
     averaged, constraints = optimizer.ema is not None, model.constraints()
 
@@ -315,28 +315,6 @@ def penalized(
     for name, gradient in own.items():
         grads[name] += gradient
     return value + more, grads
-
-
-def is_pure(model: Layer, loss: LossFunction, optimizer: Optimizer) -> bool:
-    """Whether all that a step is made of is of xpnet's classes, and so depends on arrays alone.
-
-    What is of a class of one's own should not, but may: count its calls, or draw random numbers. So
-    may what is derived from one of xpnet's, which says nothing of what it adds.
-    """
-    return _are_own(*_parts(model), loss, optimizer)
-
-
-def _parts(model: Layer) -> list[Any]:
-    """All layers of a model, and their constraints."""
-    layers = trained_layers(model)
-    for layer in layers:
-        layers += trained_layers(layer.layer) if isinstance(layer, Frozen) else ()
-    return [*layers, *model.constraints().values()]
-
-
-def _are_own(*parts: Any) -> bool:
-    own = {*LAYERS.values(), Frozen, *CONSTRAINTS.values(), *LOSSES.values(), *OPTIMIZERS.values()}
-    return all(type(part) in own for part in parts)
 
 
 def arrays_kept(optimizer: Optimizer) -> int:

@@ -19,10 +19,11 @@ from xpnet.layers import Layer
 from xpnet.layers.container import inner_layers, looks_at_batch, trained_layers
 from xpnet.losses import LossFunction
 from xpnet.optimizers import Optimizer
+from xpnet.purity import is_pure
 from xpnet.random import Seed
 from xpnet.training.epoch import Epoch
 from xpnet.training.packing import NOT_FINITE, STOP, SUMS, Packing
-from xpnet.training.step import COUNT, FIRST_ROW, FRACTION, THERE, Penalty, is_pure, make_halves
+from xpnet.training.step import COUNT, FIRST_ROW, FRACTION, THERE, Penalty, make_halves
 from xpnet.typing import Array, HostArray, Namespace, State
 
 FLAGS_EVERY = 8

@@ -1,10 +1,11 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from array_api_compat import is_numpy_array
 from array_api_compat import numpy as xp
 
@@ -12,12 +13,24 @@ from xpnet.backends.base import Backend, Status, one_by_one, quiet_numpy, with_o
 from xpnet.backends.numpy.compiler import CannotCompile, usable_compiler
 from xpnet.backends.numpy.functions import FUNCTIONS
 from xpnet.backends.numpy.openblas import find_subtract_product
+from xpnet.backends.numpy.recorded import RecordedFunction
 from xpnet.backends.numpy.replay import Replayer
-from xpnet.backends.numpy.threads import BLAS_THREADS, Trials, blas_threads, is_too_slow, slowdown
+from xpnet.backends.numpy.threads import (
+    BLAS_THREADS,
+    Trials,
+    blas_threads,
+    in_threads,
+    is_too_slow,
+    slowdown,
+)
 from xpnet.backends.steps import CALLED, COMPILED, RECORDED, STEPS, StepCounts
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.streams import log_warning
+from xpnet.typing import HostArray
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class NumpyBackend(Backend):
@@ -43,6 +56,9 @@ class NumpyBackend(Backend):
     def owns(cls, x: Any) -> bool:
         return is_numpy_array(x)
 
+    def holds(self, x: Any) -> bool:
+        return self.owns(x)  # there is one device
+
     def open(self, device: str | None) -> None:
         if device not in (None, "cpu"):
             raise BackendUnavailable(
@@ -57,6 +73,35 @@ class NumpyBackend(Backend):
         self.device = "cpu"
         self.step_counts = StepCounts()
         self._trials = Trials()
+
+    def compile(
+        self, function: Callable[..., Any], *, consumes: bool = False, pure: bool = False
+    ) -> Callable[..., Any]:
+        if consumes or not pure or self.steps == CALLED:
+            return function
+        return RecordedFunction(function, compiles=self.steps == COMPILED)
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """In as many threads as products have, each with products of one thread: small ones wait
+        longer for each other's parts than they take."""
+        n_threads = min(len(items), blas_threads()) if len(items) > 1 else 1
+        if n_threads == 1:
+            return super().map(function, items)
+
+        def in_scope(item: T) -> R:
+            with quiet_numpy():  # which each thread has its own of
+                return function(item)
+
+        with BLAS_THREADS.held(1):
+            return in_threads(in_scope, items, n_threads)
+
+    def are_finite(self, x: HostArray) -> bool:
+        """By one product with itself, where that shows it."""
+        if x.dtype.char in "fd" and x.flags.c_contiguous:
+            flat = x.reshape(-1)
+            if np.dot(flat, flat) < np.finfo(self.dtype).max:
+                return True
+        return super().are_finite(x)
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
         counts = self.step_counts

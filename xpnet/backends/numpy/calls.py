@@ -29,6 +29,8 @@ class Kind(Enum):
     """Rows of the first input by the indices in the second one (`axis`, `mode`)."""
     CONCATENATE = "concatenate"
     """The inputs one after the other (`axis`)."""
+    ARGMAX = "argmax"
+    """Where along an `axis` the largest values of the one input are."""
     DOT = "dot"
     """The product of two inputs."""
     BLAS = "blas"
@@ -96,6 +98,10 @@ def _take(call: Call) -> Bound:
     return partial(source.take, rows, call.options["axis"], call.output, call.options["mode"])
 
 
+def _argmax(call: Call) -> Bound:
+    return partial(call.inputs[0].argmax, call.options["axis"], call.output)
+
+
 def _concatenate(call: Call) -> Bound:
     return partial(np.concatenate, call.inputs, call.options["axis"], call.output)
 
@@ -115,6 +121,7 @@ _BINDINGS: dict[Kind, Callable[[Call], Bound]] = {
     Kind.WHERE: _where,
     Kind.TAKE: _take,
     Kind.CONCATENATE: _concatenate,
+    Kind.ARGMAX: _argmax,
     Kind.DOT: _dot,
     Kind.BLAS: _blas,
 }

@@ -200,6 +200,14 @@ class Tracer(np.ndarray):
         recording.add(Kind.TAKE, np.take, (source, rows), target, axis=axis, mode=mode)
         return result
 
+    def argmax(self, axis: Any = None, out: Any = None, **options: Any) -> Any:
+        if out is not None or options:
+            raise Refused("argmax with out or keepdims")
+        source = self.recording.read(self)
+        result = self.recording.made(source.argmax(axis))
+        self.recording.add(Kind.ARGMAX, np.argmax, (source,), result.view(np.ndarray), axis=axis)
+        return result
+
     def astype(  # type: ignore[override]
         self, dtype: Any, *args: Any, copy: bool = True, **options: Any
     ) -> Any:
@@ -243,7 +251,7 @@ def _refuse(name: str) -> Callable[..., Any]:
 
 
 _REFUSED = """
-    __bool__ __complex__ __float__ __index__ __int__ argmax argmin argpartition argsort byteswap
+    __bool__ __complex__ __float__ __index__ __int__ argmin argpartition argsort byteswap
     choose clip compress conj conjugate diagonal dot fill flatten item nonzero partition put ravel
     repeat resize round searchsorted setfield sort tobytes tolist trace
 """
@@ -330,6 +338,6 @@ _OWN: dict[Any, Callable[..., Any]] = {
 
 _MADE_OF_OTHERS = {
     np.take, np.reshape, np.sum, np.prod, np.max, np.min, np.mean, np.any, np.all,
-    np.expand_dims, np.squeeze, np.swapaxes, np.transpose, np.broadcast_to, np.moveaxis,
+    np.argmax, np.expand_dims, np.squeeze, np.swapaxes, np.transpose, np.broadcast_to, np.moveaxis,
     np.matrix_transpose,
 }  # fmt: skip

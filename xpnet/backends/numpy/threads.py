@@ -6,15 +6,20 @@ for a core until the other work's time slice ends: some milliseconds, in a produ
 microseconds. Two threads can take a hundred times as long as one. This is found out by trying.
 """
 
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from xpnet.backends.shared import SharedSetting
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _SECONDS = 0.012
 """How long each number of threads is tried: longer than a time slice of the system."""
@@ -58,6 +63,40 @@ def _set_limits(limits: int | tuple[int, ...]) -> None:
 
 BLAS_THREADS = SharedSetting(_limits, _set_limits)
 """How many threads make products: the libraries have one number for the process."""
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T], n_threads: int) -> list[R]:
+    """What `function` gives for each of the items, which this thread and others take in turn.
+
+    An exception ends all, once the others are done with the item that they have.
+    """
+    left = deque(enumerate(items))
+    found: dict[int, R] = {}
+    failures: dict[int, BaseException] = {}
+
+    def work() -> None:
+        while left and not failures:
+            try:
+                number, item = left.popleft()
+            except IndexError:  # another thread has taken the last one
+                return
+            try:
+                found[number] = function(item)
+            except BaseException as error:
+                failures[number] = error
+
+    others = [threading.Thread(target=work, daemon=True) for _ in range(n_threads - 1)]
+    for thread in others:
+        thread.start()
+    try:
+        work()
+    finally:
+        left.clear()
+        for thread in others:
+            thread.join()
+    if failures:
+        raise failures[min(failures)]
+    return [found[number] for number in range(len(items))]
 
 
 class Trials:

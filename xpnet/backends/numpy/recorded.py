@@ -1,0 +1,227 @@
+"""Functions of NumPy arrays that are recorded once, and then done again without their Python.
+
+What a network answers is the same few calls each time, on samples of the same shape: written down
+once, a row takes a fifth of the time. As with steps (`replay`), a recording is believed when it
+has given, bit for bit, what the function itself gives; where something cannot be recorded, the
+function is called as it is written.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from operator import is_
+from threading import Lock
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xpnet.backends.numpy.compiler import NotNow
+from xpnet.backends.numpy.recording import Recording, Refused
+from xpnet.backends.numpy.tape import Stopwatch, Tape
+from xpnet.errors import one_line
+from xpnet.streams import log_info
+from xpnet.typing import HostArray
+
+WARM_UPS = 2
+"""How many calls with arrays of a shape are made as written before one is recorded."""
+
+MOST_BYTES = 32 * 2**20
+"""How much memory what a recording makes may take, which all stays."""
+
+MOST_TAPES = 16
+"""So many recordings are made: of several shapes, and for several threads at once."""
+
+MOST_CHANGES = 8
+"""How often the arrays that stay may be others, before nothing more is recorded."""
+
+MOST_SHAPES = 1000
+"""Of so many shapes it is counted how often they came."""
+
+LONG = 2e-4
+"""Seconds that a replay takes at least for which compiling it can be worth while: of shorter ones
+the calls themselves are the least part, and who waits for one row does not wait for a compiler."""
+
+Tree: TypeAlias = Any
+"""An array, None, or a tuple of these."""
+
+
+class _Answer(Tape):
+    """A recorded call.
+
+    Attributes
+    ----------
+    inputs
+        Where it wants the arrays that change.
+    """
+
+    def __init__(self, recording: Recording, inputs: list[HostArray], result: Tree) -> None:
+        self.inputs = inputs
+        self._result = _each(result, lambda x: _plain(recording, x))
+        super().__init__(recording.finish([]), _arrays_of(self._result))
+        self.count = 0
+
+    def __call__(self, arrays: list[HostArray]) -> Tree:
+        """What the function gives for these arrays."""
+        for mine, given in zip(self.inputs, arrays, strict=True):
+            np.copyto(mine, given)
+        self.count += 1
+        if self.is_tried:
+            self.play()
+        else:
+            with Stopwatch(self):
+                self.play()
+        return _each(self._result, np.ndarray.copy)
+
+    def compile_if_it_pays(self) -> None:
+        """Between two calls: make it faster, where that is worth its time."""
+        if not self.is_due or self.seconds < LONG * self.count:
+            return
+        try:
+            compiled = self.compiled()
+        except NotNow:
+            return
+        except Exception as error:
+            self.is_tried = True
+            log_info("predictions are not compiled: %s", one_line(error) or type(error).__name__)
+            return
+        if compiled is not None:
+            self.play_both(compiled)
+
+
+class _Memory:
+    """What was recorded with the same arrays that stay.
+
+    Attributes
+    ----------
+    staying
+        These.
+    idle
+        The recordings that no thread plays at this moment, by what is changing.
+    seen
+        How often that came while there was none.
+    left
+        How many recordings may still be tried.
+    """
+
+    def __init__(self, staying: tuple[HostArray, ...]) -> None:
+        self.staying = staying
+        self.idle: dict[Hashable, list[_Answer]] = {}
+        self.seen: dict[Hashable, int] = {}
+        self.left = MOST_TAPES
+
+
+class RecordedFunction:
+    """`function(staying, *changing)`, recorded for the shapes of what is changing.
+
+    Several threads may call it at once.
+
+    Parameters
+    ----------
+    function
+        Reads nothing on the host, writes to none of its arguments, and depends on nothing but them.
+        `staying` is a mapping of arrays, which are read where they lie; what is changing are
+        arrays, None, or tuples of these. So is what it gives.
+    compiles
+        Whether what is recorded is compiled as well, once that pays.
+    """
+
+    def __init__(self, function: Callable[..., Tree], *, compiles: bool = True) -> None:
+        self._function, self._compiles = function, compiles
+        self._memory = _Memory(())
+        self._changes = 0
+        self._recording = Lock()
+
+    def __call__(self, staying: Mapping[str, HostArray], *changing: Tree) -> Tree:
+        arrays = _arrays_of(changing)
+        memory = self._memory_of(tuple(staying.values()))
+        key: Hashable = tuple([(x.shape, x.dtype, x.flags.c_contiguous) for x in arrays])
+        idle = memory.idle.get(key)
+        try:
+            tape = idle.pop() if idle else None
+        except IndexError:  # another thread was faster
+            tape = None
+        if idle is None or tape is None:
+            return self._as_written(memory, key, staying, changing)
+        try:
+            result = tape(arrays)
+            if self._compiles and not tape.is_tried:
+                tape.compile_if_it_pays()
+        finally:
+            idle.append(tape)
+        return result
+
+    def _memory_of(self, staying: tuple[HostArray, ...]) -> _Memory:
+        """What was recorded with these arrays."""
+        memory = self._memory
+        if len(memory.staying) != len(staying) or not all(map(is_, memory.staying, staying)):
+            memory = self._memory = _Memory(staying)
+            self._changes += 1
+            if self._changes > MOST_CHANGES:
+                memory.left = 0
+        return memory
+
+    def _as_written(
+        self, memory: _Memory, key: Hashable, staying: Mapping[str, HostArray], changing: Tree
+    ) -> Tree:
+        result = self._function(staying, *changing)
+        if len(memory.seen) >= MOST_SHAPES:
+            memory.seen.clear()
+        seen = memory.seen[key] = memory.seen.get(key, 0) + 1
+        # Products of arrays that are not C-ordered may be other calls of BLAS, which round otherwise.
+        ordered = all(x.flags.c_contiguous for x in _arrays_of(changing))
+        wanted = seen > WARM_UPS and ordered and memory.left > 0
+        if wanted and self._recording.acquire(blocking=False):
+            try:
+                memory.left -= 1
+                tape = self._record(staying, changing, result)
+                memory.idle.setdefault(key, []).append(tape)
+            except Exception as error:
+                reason = one_line(error) or type(error).__name__
+                log_info("predictions are not recorded: %s", reason)
+            finally:
+                self._recording.release()
+        return result
+
+    def _record(self, staying: Mapping[str, HostArray], changing: Tree, expected: Tree) -> _Answer:
+        """Record a call, and try it: it must give what the function has given.
+
+        It is recorded for other values, so that nothing that should have been computed again has
+        the right value by chance.
+        """
+        arrays = _arrays_of(changing)
+        own = [np.roll(x, 1) for x in arrays]
+        recording = Recording(MOST_BYTES)
+        try:
+            traced = iter([recording.input(x) for x in own])
+            result = self._function(
+                {name: recording.input(x) for name, x in staying.items()},
+                *_each(changing, lambda _: next(traced)),
+            )
+            tape = _Answer(recording, own, result)
+        finally:
+            recording.close()
+        given = zip(_arrays_of(tape(arrays)), _arrays_of(expected), strict=True)
+        if not all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in given):
+            raise Refused("a replay gives something else")
+        return tape
+
+
+def _arrays_of(tree: Tree) -> list[HostArray]:
+    """All arrays of a tree, in their order."""
+    if isinstance(tree, tuple):
+        return [x for branch in tree for x in _arrays_of(branch)]
+    return [] if tree is None else [tree]
+
+
+def _each(tree: Tree, change: Callable[[HostArray], Any]) -> Tree:
+    """A tree with all arrays changed."""
+    if isinstance(tree, tuple):
+        branches = [_each(branch, change) for branch in tree]
+        return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
+    return None if tree is None else change(tree)
+
+
+def _plain(recording: Recording, x: Any) -> HostArray:
+    """A result as the array that the recorded calls write to."""
+    if not isinstance(x, np.ndarray) or not recording.knows(x):
+        raise Refused("a result that does not depend on the arguments")
+    plain: HostArray = recording.read(x)
+    return plain
