@@ -1,8 +1,8 @@
 """NumPy, on the CPU: always there, and the reference for the others."""
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,6 +72,7 @@ class NumpyBackend(Backend):
         self.xp = with_overrides(xp, **functions)
         self.device = "cpu"
         self.step_counts = StepCounts()
+        self._largest = float(np.finfo(self.dtype_name).max)
         self._trials = Trials()
 
     def compile(
@@ -99,7 +100,7 @@ class NumpyBackend(Backend):
         """By one product with itself, where that shows it."""
         if x.dtype.char in "fd" and x.flags.c_contiguous:
             flat = x.reshape(-1)
-            if np.dot(flat, flat) < np.finfo(self.dtype).max:
+            if np.dot(flat, flat) < self._largest:
                 return True
         return super().are_finite(x)
 
@@ -153,7 +154,20 @@ class NumpyBackend(Backend):
     def product_threads(self) -> int | None:
         return blas_threads()
 
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        with quiet_numpy(), BLAS_THREADS.held(self.threads):
-            yield
+    def scope(self) -> AbstractContextManager[Any]:
+        return _Scope(self.threads)
+
+
+class _Scope:
+    """NumPy without warnings, and with so many threads."""
+
+    def __init__(self, threads: int | None) -> None:
+        self._quiet, self._held = quiet_numpy(), BLAS_THREADS.held(threads)
+
+    def __enter__(self) -> None:
+        self._held.__enter__()
+        self._quiet.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._quiet.__exit__(*error)
+        self._held.__exit__(*error)

@@ -1,9 +1,10 @@
 """A recorded call of NumPy as a value: what is called, what it reads, and where it writes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,9 @@ from xpnet.typing import HostArray
 
 Bound: TypeAlias = Callable[[], Any]
 """A call that is ready to be made, without arguments."""
+
+CallOf: TypeAlias = Callable[[Sequence[HostArray]], Bound]
+"""A call that reads arrays which are still to be given."""
 
 
 class Kind(Enum):
@@ -67,12 +71,54 @@ class Call:
         values = (*self.inputs, self.output, *self.options.values())
         return [x for x in values if isinstance(x, np.ndarray)]
 
+    def of_inputs(self, arrays: Sequence[HostArray]) -> "CallOf | None":
+        """The call as a function of others in the place of these C-ordered arrays; None where it
+        reads none of them."""
+        makers = [_maker(x, arrays) for x in self.inputs]
+        if all(maker is None for maker in makers):
+            return None
+
+        def bound(given: Sequence[HostArray]) -> Bound:
+            inputs = [
+                x if maker is None else maker(given)
+                for x, maker in zip(self.inputs, makers, strict=True)
+            ]
+            return Call(self.kind, self.function, tuple(inputs), self.output, self.options).bound()
+
+        return bound
+
     def bound(self) -> Bound:
         """The call, ready to be made with as little around it as can be.
 
         It must not outlive this one, which holds the arrays that C has by their address.
         """
         return _BINDINGS[self.kind](self)
+
+
+def _maker(
+    x: Any, arrays: Sequence[HostArray]
+) -> Callable[[Sequence[HostArray]], HostArray] | None:
+    """What makes an operand of other arrays than the one whose memory it has; None if it has none
+    of theirs."""
+    for which, mine in enumerate(arrays):
+        if not isinstance(x, np.ndarray) or not np.may_share_memory(x, mine):
+            continue
+        offset = start_of(x) - start_of(mine)
+        if (offset, x.shape, x.dtype, x.strides) == (0, mine.shape, mine.dtype, mine.strides):
+            return itemgetter(which)
+        return _view_maker(which, x.shape, x.dtype, offset, x.strides)
+    return None
+
+
+def _view_maker(which: int, *layout: Any) -> Callable[[Sequence[HostArray]], HostArray]:
+    shape, dtype, offset, strides = layout
+    return lambda given: np.ndarray(shape, dtype, given[which], offset, strides)
+
+
+def start_of(x: HostArray) -> int:
+    """The address of the first element of an array."""
+    address: int = x.__array_interface__["data"][0]
+    return address
 
 
 def _elementwise(call: Call) -> Bound:

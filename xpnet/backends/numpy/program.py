@@ -40,6 +40,10 @@ class Program:
     ----------
     source
         The C source.
+    addresses
+        What its functions read and write, and call.
+    table
+        The same as they find it, once that is done.
     compiler
         What has compiled it, once that is done.
     """
@@ -56,14 +60,14 @@ class Program:
         self.source = "\n".join([HEAD, *functions.values()])
         self.compiler = ""
         self._names = list(functions)
-        self._addresses, self._memory = arguments.addresses, arguments.memory
+        self.addresses, self._memory = arguments.addresses, arguments.memory
 
     def is_compiled(self) -> bool:
         """Whether this source has been compiled before, so that it takes no time."""
         return self.source in LIBRARIES
 
-    def compile(self) -> list[Bound]:
-        """The calls to make in the place of those before.
+    def compile(self) -> list[Call | Bound]:
+        """The calls to make in the place of those before: of C, and those that are left.
 
         Raises
         ------
@@ -73,15 +77,15 @@ class Program:
         # Held: a library is unloaded when nobody does.
         self._library = library = compiled(self.source, self._names, self._memory)
         self.compiler = library.compiler
-        table = (ctypes.c_void_p * len(self._addresses))(*self._addresses)
-        calls: list[Bound] = []
+        self.table = table = (ctypes.c_void_p * len(self.addresses))(*self.addresses)
+        calls: list[Call | Bound] = []
         for number, part in enumerate(self._parts):
             if isinstance(part, list):
                 function = library[f"f{number}"]
                 function.restype = None
                 calls.append(partial(function, table))
             else:
-                calls.append(part.bound())
+                calls.append(part)
         return calls
 
 

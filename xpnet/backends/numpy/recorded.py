@@ -35,55 +35,63 @@ MOST_CHANGES = 8
 MOST_SHAPES = 1000
 """Of so many shapes it is counted how often they came."""
 
+MOST_COPIED = 16384
+"""Bytes of arrays that are rather copied than read where they lie, which takes some preparation."""
+
 LONG = 2e-4
-"""Seconds that a replay takes at least for which compiling it can be worth while: of shorter ones
-the calls themselves are the least part, and who waits for one row does not wait for a compiler."""
+"""Seconds that a replay takes, in the mean of the first `ENOUGH`, if it is ever compiled: of
+shorter ones little is to be gained, and who asks about one row does not wait for a compiler."""
+
+ENOUGH = 20
 
 Tree: TypeAlias = Any
 """An array, None, or a tuple of these."""
 
 
 class _Answer(Tape):
-    """A recorded call.
+    """A recorded call, in whose inputs the arrays are wanted that change."""
 
-    Attributes
-    ----------
-    inputs
-        Where it wants the arrays that change.
-    """
-
-    def __init__(self, recording: Recording, inputs: list[HostArray], result: Tree) -> None:
-        self.inputs = inputs
-        self._result = _each(result, lambda x: _plain(recording, x))
-        super().__init__(recording.finish([]), _arrays_of(self._result))
-        self.count = 0
+    def __init__(
+        self, recording: Recording, inputs: list[HostArray], result: Tree, *, compiles: bool
+    ) -> None:
+        self._result = _each(result, lambda x: _made(recording, x))
+        super().__init__(recording.finish([]), _arrays_of(self._result), inputs)
+        self._copies = sum(x.nbytes for x in inputs) <= MOST_COPIED
+        self.is_timed, self.count = compiles, 0
 
     def __call__(self, arrays: list[HostArray]) -> Tree:
         """What the function gives for these arrays."""
-        for mine, given in zip(self.inputs, arrays, strict=True):
-            np.copyto(mine, given)
-        self.count += 1
-        if self.is_tried:
-            self.play()
+        if self._copies:
+            for mine, given in zip(self.inputs, arrays, strict=True):
+                np.copyto(mine, given)
         else:
+            self.read_from(arrays)
+        if self.is_timed:
             with Stopwatch(self):
                 self.play()
+            self.count += 1
+        else:
+            self.play()
+        if not self._copies:
+            self.read_nothing()
         return _each(self._result, np.ndarray.copy)
 
     def compile_if_it_pays(self) -> None:
         """Between two calls: make it faster, where that is worth its time."""
-        if not self.is_due or self.seconds < LONG * self.count:
+        if self.count == ENOUGH and self.seconds < LONG * ENOUGH:
+            self.is_timed = False
+        if not self.is_due:
             return
         try:
             compiled = self.compiled()
+            if compiled is not None:
+                self.play_both(compiled)
         except NotNow:
             return
         except Exception as error:
             self.is_tried = True
             log_info("predictions are not compiled: %s", one_line(error) or type(error).__name__)
-            return
-        if compiled is not None:
-            self.play_both(compiled)
+        self.is_timed = not self.is_tried
 
 
 class _Memory:
@@ -132,7 +140,7 @@ class RecordedFunction:
     def __call__(self, staying: Mapping[str, HostArray], *changing: Tree) -> Tree:
         arrays = _arrays_of(changing)
         memory = self._memory_of(tuple(staying.values()))
-        key: Hashable = tuple([(x.shape, x.dtype, x.flags.c_contiguous) for x in arrays])
+        key: Hashable = tuple([(x.shape, x.dtype, _is_plain(x)) for x in arrays])
         idle = memory.idle.get(key)
         try:
             tape = idle.pop() if idle else None
@@ -142,7 +150,7 @@ class RecordedFunction:
             return self._as_written(memory, key, staying, changing)
         try:
             result = tape(arrays)
-            if self._compiles and not tape.is_tried:
+            if tape.is_timed:
                 tape.compile_if_it_pays()
         finally:
             idle.append(tape)
@@ -165,9 +173,8 @@ class RecordedFunction:
         if len(memory.seen) >= MOST_SHAPES:
             memory.seen.clear()
         seen = memory.seen[key] = memory.seen.get(key, 0) + 1
-        # Products of arrays that are not C-ordered may be other calls of BLAS, which round otherwise.
-        ordered = all(x.flags.c_contiguous for x in _arrays_of(changing))
-        wanted = seen > WARM_UPS and ordered and memory.left > 0
+        plain = all(map(_is_plain, _arrays_of(changing)))
+        wanted = seen > WARM_UPS and plain and memory.left > 0
         if wanted and self._recording.acquire(blocking=False):
             try:
                 memory.left -= 1
@@ -195,7 +202,7 @@ class RecordedFunction:
                 {name: recording.input(x) for name, x in staying.items()},
                 *_each(changing, lambda _: next(traced)),
             )
-            tape = _Answer(recording, own, result)
+            tape = _Answer(recording, own, result, compiles=self._compiles)
         finally:
             recording.close()
         given = zip(_arrays_of(tape(arrays)), _arrays_of(expected), strict=True)
@@ -219,7 +226,14 @@ def _each(tree: Tree, change: Callable[[HostArray], Any]) -> Tree:
     return None if tree is None else change(tree)
 
 
-def _plain(recording: Recording, x: Any) -> HostArray:
+def _is_plain(x: HostArray) -> bool:
+    """Whether products of it are the usual calls of BLAS (others may round otherwise), and C can
+    address it."""
+    flags = x.flags
+    return flags.c_contiguous and flags.aligned
+
+
+def _made(recording: Recording, x: Any) -> HostArray:
     """A result as the array that the recorded calls write to."""
     if not isinstance(x, np.ndarray) or not recording.knows(x):
         raise Refused("a result that does not depend on the arguments")

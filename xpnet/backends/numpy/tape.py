@@ -1,9 +1,9 @@
 """Recorded calls that are made again and again, and are compiled once that pays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 
-from xpnet.backends.numpy.calls import Bound, Call
+from xpnet.backends.numpy.calls import Bound, Call, start_of
 from xpnet.backends.numpy.program import Program
 from xpnet.typing import HostArray
 
@@ -27,6 +27,8 @@ class Tape:
         What was called, in this order; they hold all arrays.
     live
         The arrays that are read between one replay and the next.
+    inputs
+        Arrays, C-ordered, in whose place others may be read: see `read_from`.
 
     Attributes
     ----------
@@ -38,12 +40,28 @@ class Tape:
         Whether to compile it has been tried, and it is what is called now.
     """
 
-    def __init__(self, calls: list[Call], live: Iterable[HostArray]) -> None:
-        self.calls, self.live = calls, list(live)
+    def __init__(
+        self, calls: list[Call], live: Iterable[HostArray], inputs: Sequence[HostArray] = ()
+    ) -> None:
+        self.calls, self.live, self.inputs = calls, list(live), inputs
         self.seconds = 0.0
         self.is_tried = self.is_compiled = False
-        self.bound = [call.bound() for call in calls]
         self._program: Program | None = None
+        self._take(calls, [])
+
+    def _take(self, parts: Sequence[Call | Bound], addresses: Sequence[int]) -> None:
+        """Do these from now on, the functions of C among them by such a table."""
+        self.bound = [part.bound() if isinstance(part, Call) else part for part in parts]
+        # What is to be changed where the inputs lie elsewhere.
+        calls = [(n, part) for n, part in enumerate(parts) if isinstance(part, Call)]
+        readers = [(n, call.of_inputs(self.inputs)) for n, call in calls]
+        self._readers = [(n, reader) for n, reader in readers if reader is not None]
+        self._entries = [
+            (number, which, address - start_of(mine))
+            for which, mine in enumerate(self.inputs)
+            for number, address in enumerate(addresses)
+            if 0 <= address - start_of(mine) < mine.nbytes
+        ]
 
     @property
     def compiler(self) -> str:
@@ -65,7 +83,20 @@ class Tape:
         for call in self.bound:
             call()
 
-    def compiled(self) -> list[Bound] | None:
+    def read_from(self, arrays: Sequence[HostArray]) -> None:
+        """Read these in the place of the inputs, where they lie, until the next time."""
+        for number, reader in self._readers:
+            self.bound[number] = reader(arrays)
+        for number, which, offset in self._entries:
+            assert self._program is not None
+            self._program.table[number] = start_of(arrays[which]) + offset
+
+    def read_nothing(self) -> None:
+        """Hold none of the arrays that were read; it is played again after `read_from`."""
+        for number, _ in self._readers:
+            self.bound[number] = _nowhere
+
+    def compiled(self) -> list[Call | Bound] | None:
         """The compiled calls, once that pays or the same have been compiled before; else None.
 
         Raises
@@ -79,26 +110,31 @@ class Tape:
             return self._program.compile()
         return None
 
-    def play_both(self, compiled: list[Bound]) -> bool:
+    def play_both(self, compiled: list[Call | Bound]) -> bool:
         """Play it once by its calls and once by compiled ones, which are made from now on if they
         give the same bits; whether they do. Afterwards all is as after one play."""
         self.is_tried = True
+        self.read_from(self.inputs)
         before = [array.copy() for array in self.live]
         self.play()
         after = [array.copy() for array in self.live]
         self._restore(before)
-        for call in compiled:
-            call()
+        self._take(compiled, [] if self._program is None else self._program.addresses)
+        self.play()
         pairs = zip(self.live, after, strict=True)
-        if all(array.tobytes() == expected.tobytes() for array, expected in pairs):
-            self.bound, self.is_compiled = compiled, True
-            return True
-        self._restore(after)
-        return False
+        self.is_compiled = all(array.tobytes() == expected.tobytes() for array, expected in pairs)
+        if not self.is_compiled:
+            self._take(self.calls, [])
+            self._restore(after)
+        return self.is_compiled
 
     def _restore(self, values: list[HostArray]) -> None:
         for array, value in zip(self.live, values, strict=True):
             array[...] = value
+
+
+def _nowhere() -> None:
+    raise RuntimeError("a recorded call was made before it was told what to read")
 
 
 class Stopwatch:
