@@ -461,7 +461,7 @@ DEEDS = {
     "sorts": lambda x: np.sort(x, axis=1),
     "cumulates": lambda x: np.cumsum(x, axis=1),
     "masks": lambda x: x * (x[x > 0].shape[0] > 3),
-    "argmax": lambda x: x + np.argmax(x, axis=1)[:, None].astype(x.dtype),
+    "argmin": lambda x: x + np.argmin(x, axis=1)[:, None].astype(x.dtype),
     "einsum": lambda x: np.einsum("ij->ij", x),
     "leaves": lambda x: x + np.asarray(np.ndarray.cumsum(x.view(np.ndarray), axis=1)),
     "divmod": lambda x: np.divmod(x, 0.7)[1],
@@ -474,6 +474,7 @@ FOLLOWED = {
     "compares": lambda x: np.where(x > 0.5, x, 0.25 * x) + np.where(x < 0, 1.0, x),
     "reduces": lambda x: x - x.mean(axis=1, keepdims=True) + np.max(x, axis=0) + np.sum(x),
     "copies": lambda x: np.reshape(x.T, x.shape) + x.copy() + np.concatenate([x[:2], x[2:]], 0),
+    "argmax": lambda x: x + np.argmax(x, axis=1)[:, None].astype(x.dtype) + x.argmax(),
     "transposed": lambda x: np.matmul(np.matmul(x, x.T), x) / 100,
 }
 DEEDS |= FOLLOWED
@@ -558,8 +559,10 @@ def test_finish_moves_what_was_exchanged():
 
 def test_refused_says_what():
     r = Recording(1000).input(np.ones((2, 2)))
-    with pytest.raises(Refused, match="argmax"):
-        r.argmax()
+    with pytest.raises(Refused, match="argmin"):
+        r.argmin()
+    with pytest.raises(Refused, match="argmax with out or keepdims"):
+        r.argmax(keepdims=True)
     with pytest.raises(Refused, match="view"):
         r[np.asarray([0, 1])]
     with pytest.raises(Refused, match="assignment"):
