@@ -328,9 +328,7 @@ def test_evaluations_are_those_of_the_chunks_as_written():
         evaluate = make_evaluator(backend, model, loss, pixel_maximum=16.0, pure=pure)
         backend.chunk_values = 64 * 70
         with backend.scope():
-            found[pure] = {
-                evaluate(network.arrays, data.train.images, data.train.labels) for _ in range(4)
-            }
+            found[pure] = {evaluate(network.arrays, *samples) for _ in range(4)}
     assert found[True] == found[False]
     assert len(found[True]) == 1
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_jax_array
 
-from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, device_index, with_overrides
+from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, with_overrides
+from xpnet.backends.devices import device_index
 from xpnet.backends.steps import COMPILED
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.typing import Array, HostArray, State

@@ -177,8 +177,8 @@ def check_finite(backend: Backend, what: str, x: Array) -> None:
 
 def all_finite(backend: Backend, x: Array) -> bool:
     """Whether all values are finite in the dtype of the backend."""
-    if math.prod(x.shape) <= _CHECKED_VALUES:
-        return backend.are_finite(x[...])  # the values of `Streamed` ones
+    if not isinstance(x, Streamed) and math.prod(x.shape) <= _CHECKED_VALUES:
+        return backend.are_finite(x)
     return all(backend.are_finite(x[rows, ...]) for rows in parts_of(x))
 
 

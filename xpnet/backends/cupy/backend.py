@@ -10,7 +10,6 @@ from xpnet.backends.base import (
     GPU_CHUNK_VALUES,
     Backend,
     Status,
-    device_index,
     with_overrides,
 )
 from xpnet.backends.cupy.cublas import Handles, Products, find_handles
@@ -20,6 +19,7 @@ from xpnet.backends.cupy.fusion import Fuser
 from xpnet.backends.cupy.graph import GraphRunner, GraphUse
 from xpnet.backends.cupy.nccl import NcclSums, connect, probe
 from xpnet.backends.cupy.stream import CupyStream
+from xpnet.backends.devices import device_index
 from xpnet.backends.steps import CALLED, RECORDED
 from xpnet.backends.sums import Ranks
 from xpnet.errors import BackendUnavailable, counted, one_line

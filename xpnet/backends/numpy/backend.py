@@ -98,7 +98,7 @@ class NumpyBackend(Backend):
 
     def are_finite(self, x: HostArray) -> bool:
         """By one product with itself, where that shows it."""
-        if x.dtype.char in "fd" and x.flags.c_contiguous:
+        if type(x) is np.ndarray and x.dtype.char in "fd" and x.flags.c_contiguous:
             flat = x.reshape(-1)
             if np.dot(flat, flat) < self._largest:
                 return True

@@ -139,8 +139,10 @@ class RecordedFunction:
 
     def __call__(self, staying: Mapping[str, HostArray], *changing: Tree) -> Tree:
         arrays = _arrays_of(changing)
+        if not all(map(_is_plain, arrays)):
+            return self._function(staying, *changing)
         memory = self._memory_of(tuple(staying.values()))
-        key: Hashable = tuple([(x.shape, x.dtype, _is_plain(x)) for x in arrays])
+        key: Hashable = tuple([(x.shape, x.dtype) for x in arrays])
         idle = memory.idle.get(key)
         try:
             tape = idle.pop() if idle else None
@@ -173,8 +175,7 @@ class RecordedFunction:
         if len(memory.seen) >= MOST_SHAPES:
             memory.seen.clear()
         seen = memory.seen[key] = memory.seen.get(key, 0) + 1
-        plain = all(map(_is_plain, _arrays_of(changing)))
-        wanted = seen > WARM_UPS and plain and memory.left > 0
+        wanted = seen > WARM_UPS and memory.left > 0
         if wanted and self._recording.acquire(blocking=False):
             try:
                 memory.left -= 1
@@ -226,11 +227,10 @@ def _each(tree: Tree, change: Callable[[HostArray], Any]) -> Tree:
     return None if tree is None else change(tree)
 
 
-def _is_plain(x: HostArray) -> bool:
+def _is_plain(x: Any) -> bool:
     """Whether products of it are the usual calls of BLAS (others may round otherwise), and C can
     address it."""
-    flags = x.flags
-    return flags.c_contiguous and flags.aligned
+    return type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned
 
 
 def _made(recording: Recording, x: Any) -> HostArray:
