@@ -215,3 +215,13 @@ def test_commands_and_options_are_those_of_the_command_line(found):
     (_, zero), (_, meaningless) = found["refused"]
     assert "'--time-limit': must be positive and finite, got 0.0" in " ".join(zero.split())
     assert "'--beta1': means nothing for the optimizer sgd" in " ".join(meaningless.split())
+
+
+def test_what_contributing_names_has_an_example():
+    """But the two that it says are without; an activation is the example of a layer."""
+    table = page("CONTRIBUTING.md").partition("| to add |")[2].partition("\n\n")[0]
+    rows = {row.lower() for row in re.findall(r"^\| (an? [^|]+?) \|", table, re.MULTILINE)}
+    sections = re.findall(r"^## (.+)$", page("docs/adding.md"), re.MULTILINE)
+    without = {"an activation", "a form of files", "a parameter of the estimators"}
+    assert without < rows
+    assert {section.lower() for section in sections} == rows - without
