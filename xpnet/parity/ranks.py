@@ -126,6 +126,12 @@ def compare_ranks(
     ranks = [positive_integer("ranks", number) for number in ranks]
     if not ranks:
         raise ValueError("give one or more numbers of ranks to compare, such as 1,2,4")
+    shards = positive_integer("shards", shards)
+    if max(ranks) > shards:
+        raise ValueError(
+            f"ranks must be at most the number of shards, {shards}, so that each has one where the "
+            f"reduction is exact; got {max(ranks)}"
+        )
     opened = open_backend(backend, None, dtype)
     if opened.product_threads() is not None:
         opened.limit_threads(1)
