@@ -16,6 +16,7 @@ from commands import xp
 from conftest import REQUIRED
 
 from xpnet import read_snapshot
+from xpnet.backends.base import Status
 from xpnet.distributed.launch import launched_rank, launched_size, start_ranks
 from xpnet.distributed.mpi import check_timeout, probe_mpi
 
@@ -361,15 +362,26 @@ def test_ranks_find_no_modules_in_the_current_folder_where_the_command_does_not(
 def test_without_mpi4py_no_rank_trains_alone(tmp_path):
     Path("mpi4py.py").write_text("raise ImportError('no mpi4py here')")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}" + os.pathsep.join(sys.path)}
-    environment["PMI_SIZE"] = "4"
-    found = subprocess.run(
-        [sys.executable, "-m", "xpnet", *TRAIN, "--out", "x"],
-        env=environment, text=True, capture_output=True, timeout=LIMIT, check=False,
-    )  # fmt: skip
-    assert found.returncode == 6, found
-    assert "no mpi4py here" in found.stderr
-    assert "pip install 'xpnet[mpi]'" in found.stderr
-    assert not Path("x").exists()
+    for launched, options in (("4", []), ("", ["--ranks", "3"])):
+        found = subprocess.run(
+            [sys.executable, "-m", "xpnet", *TRAIN, "--out", "x", *options],
+            env=environment | {"PMI_SIZE": launched},
+            text=True, capture_output=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        assert found.returncode == 6, found
+        assert found.stderr.count("no mpi4py here") == 1
+        assert "pip install 'xpnet[mpi]'" in found.stderr
+        assert not Path("x").exists()
+
+
+def test_ranks_that_are_more_than_the_cores_are_warned_of(monkeypatch):
+    started = []
+    monkeypatch.setattr("xpnet.cli.ranks.start_ranks", lambda ranks, _: started.append(ranks) or 0)
+    monkeypatch.setattr("xpnet.cli.ranks.probe_mpi", lambda: Status(usable=True))
+    monkeypatch.setattr("xpnet.cli.ranks.usable_cores", lambda: 2)
+    assert not xp(*TRAIN, "--ranks", "2").stderr
+    assert "Warning: 100 ranks share 2 cores" in xp(*TRAIN, "--ranks", "100").stderr
+    assert started == [2, 100]
 
 
 def test_an_mpi_that_knows_of_one_process_alone_is_refused(mpiexec):

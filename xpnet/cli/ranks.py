@@ -12,9 +12,9 @@ from xpnet.cli.streams import tell
 from xpnet.distributed import Group, mpi_group
 from xpnet.distributed.group import ALONE
 from xpnet.distributed.launch import launched_size, launcher, start_ranks
-from xpnet.distributed.mpi import TIMEOUT, check_timeout
+from xpnet.distributed.mpi import TIMEOUT, check_timeout, probe_mpi
 from xpnet.distributed.reduction import Reduction
-from xpnet.errors import counted
+from xpnet.errors import GroupError, counted
 from xpnet.runs.options import Section
 from xpnet.training.ranks import usable_cores
 
@@ -39,13 +39,7 @@ def join_ranks(ranks: int | None, timeout: float) -> Group:
         check_timeout(timeout)
     launched = launched_size()
     if launched is None and (ranks or 1) > 1:
-        cores = usable_cores()
-        if (ranks or 1) > cores:
-            tell(
-                f"Warning: {ranks} ranks share {counted(cores, 'core')}, and so wait for each "
-                f"other: fewer are faster",
-                err=True,
-            )
+        _check_before_start(ranks or 1)
         context.exit(start_ranks(ranks or 1, context.meta[TYPED]))
     if launched is None or (launched == 1 and ranks in (None, 1)):
         return ALONE
@@ -56,6 +50,20 @@ def join_ranks(ranks: int | None, timeout: float) -> Group:
         )
     context.meta[GROUP] = group = mpi_group(timeout=timeout)
     return group
+
+
+def _check_before_start(ranks: int) -> None:
+    """Say here, once, what each of the ranks would find out by itself."""
+    status = probe_mpi()
+    if not status.usable:
+        raise GroupError(f"no ranks can be started: {status.reason}")
+    cores = usable_cores()
+    if ranks > cores:
+        tell(
+            f"Warning: {ranks} ranks share {counted(cores, 'core')}, and so wait for one another: "
+            f"fewer are faster",
+            err=True,
+        )
 
 
 def describe_ranks(reduction: Reduction, batch_size: int) -> str:
