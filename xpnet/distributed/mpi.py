@@ -221,22 +221,22 @@ class MpiGroup(Group):
         return next(early, None)
 
     def _leave(self) -> None:
-        """When this process ends."""
-        error: BaseException | None = getattr(sys, "last_value", None)  # of an end by an error
-        if error is not None and (self.error is None or self.error not in (error, error.__cause__)):
-            status = 130 if isinstance(error, KeyboardInterrupt) else 1
-            log_warning("%s has failed, and all are ended", self.name)
-            self._set_abort_status(SystemExit(status))
-            return
+        """When this process ends: end the others with it, or say that it is not there any more."""
         gone = self._gone()
         with self._leaving:
             self._has_left[self.rank] = self._n_messages
-        if gone is not None:  # which a third one may wait for
+        if self._failed is not None:
+            return  # all end with the status that was set then
+        error: BaseException | None = getattr(sys, "last_value", None)  # of an end by an error
+        if error is not None and (self.error is None or self.error not in (error, error.__cause__)):
+            log_warning("%s has failed, and all are ended", self.name)
+            self._set_abort_status(SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1))
+        elif gone is not None:  # which a third one may wait for
+            log_warning("rank %d of %d has ended too early: all are ended", gone, self.size)
             self._set_abort_status(SystemExit(1))
-            return
-        others = range(1, self.size) if self.rank == 0 else (0,)
-        for rank in others:
-            self._at_end.isend(self._n_messages, rank)
+        else:
+            for rank in range(1, self.size) if self.rank == 0 else (0,):
+                self._at_end.isend(self._n_messages, rank)
 
     def _may_from_threads(self) -> bool:
         return bool(self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE)
