@@ -105,7 +105,7 @@ def test_the_command_on_two_ranks_is_that_on_one(monkeypatch):
     xp(*options, "--out", "one")
     with monkeypatch.context() as launched:  # as by `mpiexec -n 1`
         launched.setenv("PMI_SIZE", "1")
-        err = xp(*options, "--out", "alone", "--stop-after", "3", "--quiet").stderr
+        err = xp(*options, "--out", "alone", "--stop-after", "2", "--quiet").stderr
     command = [sys.executable, "-m", "xpnet", *options, "--out", "two", "--ranks", "2"]
     both = subprocess.run(
         command, text=True, capture_output=True, timeout=LIMIT, check=False
@@ -117,7 +117,7 @@ def test_the_command_on_two_ranks_is_that_on_one(monkeypatch):
     summary = json.loads(Path("two", "summary.json").read_text())
     assert summary["ranks"] == 2
     assert summary["engine"].startswith("MPI (")
-    assert history("alone") == history("one")
+    assert history("alone") == history("one")[:2]
     for one, two in zip(history("one"), history("two"), strict=True):
         assert one.keys() == two.keys()
         assert two == pytest.approx(one, abs=1e-12)
