@@ -275,7 +275,7 @@ def test_the_documentation_has_all_commands_and_options():
             having.setdefault(option.opts[0], set()).add(name)
     said = {}
     for names, of in re.findall(r"^\| (`--[^|]*) \| ([^|]*) \| ", text, re.MULTILINE):
-        of_commands = set(re.findall(r"`(\w+)`", of))
+        of_commands = set(re.findall(r"`([\w-]+)`", of))
         if of.startswith("all"):
             of_commands = commands.keys() - of_commands
         said |= dict.fromkeys(re.findall(r"--[\w-]+", names), of_commands)
@@ -315,7 +315,7 @@ def test_quick_says_why_nothing_was_measured(monkeypatch):
 
 def test_scaling_writes_all_files(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    import benchmark
+    from benchmarking import running
 
     def few(scale):
         points = tuple(Point(n, Case((16,), 64), n) for n in (500, 1000))
@@ -324,8 +324,8 @@ def test_scaling_writes_all_files(tmp_path, monkeypatch, capsys):
             Series("batch_size", "batch size", "784-16-10", points),
         ]
 
-    monkeypatch.setattr(benchmark, "default_series", few)
-    benchmark.run_scaling("numpy", 1, Settings(2, 1, pause=0.0), tmp_path)
+    monkeypatch.setattr(running, "default_series", few)
+    running.run_scaling("numpy", 1, Settings(2, 1, pause=0.0), tmp_path)
     report = json.loads((tmp_path / "scaling.json").read_text())
     (first, _) = report["series"]
     assert first["values"] == [500, 1000]
