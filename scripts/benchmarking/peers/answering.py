@@ -6,6 +6,7 @@ uint8 or float32; what takes no uint8 has them converted in the call, as its use
 
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -252,8 +253,8 @@ def of_onnx(job: Job) -> Answerer:
 
 def of_sklearn(job: Job, *, module: str = "sklearn.neural_network") -> Answerer:
     """The `predict` of an `MLPClassifier`, with the weights of the others put into it."""
-    x, scaled = job.scaled(job.x[:1000]), _floats(job)
-    model = maker(job, module, max_iter=1, tol=1e9)().fit(x, job.y[:1000])
+    scaled = _floats(job)
+    model = _fitted(maker(job, module, max_iter=1), scaled(job.x[:1000]), job.y[:1000])
     model.coefs_ = [weight for weight, _ in job.weights()]
     model.intercepts_ = [bias for _, bias in job.weights()]
     return Answerer(lambda x: x, lambda x: model.predict(scaled(x)))
@@ -261,7 +262,13 @@ def of_sklearn(job: Job, *, module: str = "sklearn.neural_network") -> Answerer:
 
 def of_table(job: Job, *, module: str = "sklearn.neural_network") -> Answerer:
     """The same in float64, with the weights that scikit-learn's came to on a table."""
-    theirs = maker(job, "sklearn.neural_network", max_iter=20)().fit(job.x, job.y)
-    model = maker(job, module, max_iter=1)().fit(job.x, job.y)
+    theirs = _fitted(maker(job, "sklearn.neural_network", max_iter=20), job.x, job.y)
+    model = _fitted(maker(job, module, max_iter=1), job.x, job.y)
     model.coefs_, model.intercepts_ = theirs.coefs_, theirs.intercepts_
     return Answerer(lambda x: x, model.predict)
+
+
+def _fitted(make: Callable[[], Any], x: HostArray, y: HostArray) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it has not converged
+        return make().fit(x, y)
