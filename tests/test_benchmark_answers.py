@@ -289,6 +289,7 @@ def test_a_guard_without_its_peer_holds(monkeypatch):
 MACHINE = {
     "date": "2026-11-29T01:00:00+00:00", "cpu": "a processor", "cores": 2, "threads": None,
     "versions": {"xpnet": "0.1.0", "numpy": "2.4.6"}, "python": "3.11.7",
+    "blas": [{"internal_api": "openblas", "architecture": "Haswell"}],
     "commit": {"name": "abc", "date": "2026-11-28"},
 }  # fmt: skip
 
@@ -332,9 +333,8 @@ def test_the_history_has_a_row_for_each_version_and_machine(tmp_path):
             "seconds": [0.1] * 3, "over": {"sklearn": [1.0] * 3},
         },
     }  # fmt: skip
-    assert (row["version"], row["commit_date"], row["measured"]) == (
-        "0.1.0", "2026-11-28", "2026-11-29",
-    )  # fmt: skip
+    assert (row["version"], row["commit_date"]) == ("0.1.0", "2026-11-28")
+    assert (row["measured"], row["kernels"]) == ("2026-11-29", "Haswell")
     # What is measured again takes the place of what was, in the same row; the rest of it stays.
     for path in folder.iterdir():
         path.unlink()
@@ -375,7 +375,12 @@ def test_the_history_is_drawn():
 
     figure = {"training 784-128-10, batch 64": {"over": {"floor": [1.1, 1.2, 1.4]}}}
     figure["fit iris, adam"] = {"over": {"sklearn": [0.4, 0.5, 0.6]}}
-    common = dict.fromkeys(KEY) | {"version": "0.1.0", "cores": 2, "figures": figure}
+    common = dict.fromkeys(KEY) | {
+        "version": "0.1.0",
+        "cores": 2,
+        "kernels": "Zen",
+        "figures": figure,
+    }
     rows = [
         common | {"processor": processor, "commit_date": date}
         for processor in ("one", "another")
@@ -387,7 +392,9 @@ def test_the_history_is_drawn():
     lines = [line for line in first.lines if line.get_marker() == "o"]
     assert [list(line.get_ydata()) for line in lines] == [[1.2, 1.2]] * 2
     (legend,) = drawn.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["one, 2 cores", "another, 2 cores"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "one (Zen), 2 cores", "another (Zen), 2 cores",
+    ]  # fmt: skip
     with pytest.raises(ValueError, match="one of the main figures"):
         plot_history([common | {"processor": "one", "commit_date": "", "figures": {}}])
 

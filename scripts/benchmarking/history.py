@@ -13,7 +13,7 @@ from benchmarking.summary import quartiles, ratios
 REPORTS = ("benchmark", "predict", "small-fits")
 """The reports that have figures for it, as `--out` names them."""
 
-KEY = ("version", "commit_date", "processor", "cores", "gpu", "threads", "neighbour")
+KEY = ("version", "commit_date", "processor", "kernels", "cores", "gpu", "threads", "neighbour")
 """What tells rows apart."""
 
 Figures = dict[str, dict[str, Any]]
@@ -121,6 +121,7 @@ def _row_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "commit_date": commit.get("date") or machine["date"][:10],
         "measured": machine["date"][:10],
         "processor": machine["cpu"],
+        "kernels": kernels(machine),
         "cores": machine["cores"],
         "gpu": machine.get("gpu"),
         "threads": machine["threads"],
@@ -129,6 +130,13 @@ def _row_of(report: Mapping[str, Any]) -> dict[str, Any]:
         "numpy": machine["versions"].get("numpy"),
         "figures": _rounded(figures_of(report)),
     }
+
+
+def kernels(machine: Mapping[str, Any]) -> str | None:
+    """What the BLAS takes the processor for: a virtual machine may not name it."""
+    return next(
+        (pool["architecture"] for pool in machine["blas"] if pool.get("architecture")), None
+    )
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, ...]:

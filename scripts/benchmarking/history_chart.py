@@ -26,10 +26,11 @@ _INK = "#333333"
 
 def machine_name(row: dict[str, Any]) -> str:
     """What a line is called: the processor, its cores, and what else was chosen."""
-    parts = [f"{row['processor']}, {row['cores']} cores", row["gpu"] and str(row["gpu"])]
+    kernels = row["kernels"] and f" ({row['kernels']})"
+    parts = [f"{row['processor']}{kernels or ''}, {row['cores']} cores", row["gpu"]]
     parts += [row["threads"] and f"{row['threads']} threads"]
     parts += [row["neighbour"] and f"beside: {row['neighbour']}"]
-    return ", ".join(part for part in parts if part)
+    return ", ".join(str(part) for part in parts if part)
 
 
 def plot_history(rows: Sequence[dict[str, Any]]) -> "Figure":

@@ -130,8 +130,8 @@ def measure_predictions(
     }
     if {one.name for one in _OF_TABLE} <= {one.name for one in chosen}:
         report["table"] = _measure_table(settings, say)
-    everything = [*answers, *(report["table"] or [])]
-    report["holds"] = all(peer["holds"] for one in everything for peer in one["peers"])
+    peers = [peer for one in [*answers, *(report["table"] or [])] for peer in one["peers"]]
+    report["holds"] = bool(peers) and all(peer["holds"] for peer in peers)
     return report
 
 
@@ -231,7 +231,7 @@ def predict_lines(report: dict[str, Any]) -> list[str]:
         ]
     lines += [f"{one['label']}: {not_measured(one)}." for one in report["skipped"]]
     if not report["holds"]:
-        lines += ["", "OTHER ANSWERS: see the last column."]
+        lines += ["", "OTHER ANSWERS, or none: see the last column."]
     return lines
 
 
