@@ -261,7 +261,7 @@ def quick(reference: float, guards: tuple[str, ...], settings: Settings, out: Pa
 def record(folder: Path, history: Path, picture: Path) -> None:
     """Put the reports of a folder into the history.
 
-    Those that compare, predict and small-fits have written by --out.
+    Those that compare, predict, small-fits and estimators have written by --out.
     """
     try:
         run_record(folder, history, picture)

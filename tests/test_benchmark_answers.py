@@ -305,7 +305,8 @@ def peer(name, *rounds):
 
 
 def training(seconds):
-    peers = [peer("floor", 1.0, 2.0), peer("xpnet-numpy", seconds, 2 * seconds)]
+    ours = peer("xpnet-numpy", seconds, 2 * seconds) | {"eval_share": [0.4, 0.5, 0.6]}
+    peers = [peer("floor", 1.0, 2.0), ours]
     return {
         "cases": [{"case": "128@64", "sizes": [784, 128, 10], "batch_size": 64, "peers": peers}]
     }
@@ -322,11 +323,16 @@ def test_the_history_has_a_row_for_each_version_and_machine(tmp_path):
     fit |= {"ratio": [2.0, 4.0, 5.0], "epoch_ratio": [1.0, 1.0, 1.0]}
     failed = {"table": "iris", "options": {}, "failure": "it is not there"}
     write_report(folder, "small-fits", fits=[fit, failed])
+    fit = {"case": "100@200", "solver": "sgd", "failure": "", "seconds": [0.1] * 3}
+    fit["ratio"] = [1.0, 2.0, 4.0]
+    write_report(folder, "estimators", rows=[fit, failed])
     (row,) = record(folder, history)
     assert row["figures"] == {
         "training 784-128-10, batch 64": {
             "seconds": [1.875, 2.25, 2.625], "over": {"floor": [1.5, 1.5, 1.5]},
+            "evaluation": [0.4, 0.5, 0.6],
         },
+        "estimator 100@200, sgd": {"seconds": [0.1] * 3, "over": {"sklearn": [0.25, 0.5, 1.0]}},
         "predict 1 row, float32": {"seconds": [2e-5] * 3, "over": {"numpy": [2.0] * 3}},
         "fit breast cancer, adam": {"seconds": [1.0] * 3, "over": {"sklearn": [0.2, 0.25, 0.5]}},
         "fit breast cancer, adam, an epoch": {
@@ -340,7 +346,7 @@ def test_the_history_has_a_row_for_each_version_and_machine(tmp_path):
         path.unlink()
     write_report(folder, "benchmark", **training(3.0))
     (row,) = record(folder, history)
-    assert len(row["figures"]) == 4
+    assert len(row["figures"]) == 5
     assert row["figures"]["training 784-128-10, batch 64"]["over"]["floor"] == [3.0] * 3
     # Another processor, commit or neighbour is another row; the older come first.
     older = MACHINE | {"commit": None, "date": "2026-01-02T03:04:05+00:00"}
@@ -412,4 +418,4 @@ def test_the_command_records(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
-    assert "run compare, predict or small-fits with --out" in result.stderr
+    assert "run compare, predict, small-fits or estimators with --out" in result.stderr

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ from benchmarking.report import case_title
 from benchmarking.small_fits import kind_text
 from benchmarking.summary import quartiles, ratios
 
-REPORTS = ("benchmark", "predict", "small-fits")
+REPORTS = ("benchmark", "predict", "small-fits", "estimators")
 """The reports that have figures for it, as `--out` names them."""
 
 KEY = ("version", "commit_date", "processor", "kernels", "cores", "gpu", "threads", "neighbour")
 """What tells rows apart."""
 
 Figures = dict[str, dict[str, Any]]
-"""By name `seconds`, quartiles of xpnet's; and `over`, those of its ratio to each of the others."""
+"""By name `seconds`, quartiles of xpnet's; `over`, those of its ratio to each of the others; and
+`evaluation`, those of what the evaluation after an epoch takes over the epoch's training."""
 
 
 def record(folder: Path, history: Path) -> list[dict[str, Any]]:
@@ -35,8 +36,8 @@ def record(folder: Path, history: Path) -> list[dict[str, Any]]:
     found = [report for report in found if figures_of(report)]
     if not found:
         raise RuntimeError(
-            f"{folder} has no report with figures for the history: run compare, predict or "
-            f"small-fits with --out {folder} first"
+            f"{folder} has no report with figures for the history: run compare, predict, "
+            f"small-fits or estimators with --out {folder} first"
         )
     rows = read_history(history)
     for report in found:
@@ -72,7 +73,7 @@ def read_history(history: Path) -> list[dict[str, Any]]:
 
 
 def figures_of(report: Mapping[str, Any]) -> Figures:
-    """The figures of a report of `compare`, `predict` or `small-fits`."""
+    """The figures of a report of one of those commands."""
     found: Figures = {}
     for case in report.get("cases", ()):
         found |= _of_peers(f"training {case_title(case)}", case["peers"])
@@ -83,7 +84,13 @@ def figures_of(report: Mapping[str, Any]) -> Figures:
     for row in report.get("fits", ()):
         if not row["failure"]:
             name = f"fit {row['table'].replace('_', ' ')}, {kind_text(row['options'])}"
-            found |= dict(_of_fit(name, row))
+            ours = row["xpnet"]
+            found[name] = _of_fit(ours["seconds"], row["ratio"])
+            found[f"{name}, an epoch"] = _of_fit(ours["epoch_seconds"], row["epoch_ratio"])
+    for row in report.get("rows", ()):
+        if not row["failure"]:
+            name = f"estimator {row['case']}, {row['solver']}"
+            found[name] = _of_fit(row["seconds"], row["ratio"])
     return found
 
 
@@ -94,17 +101,15 @@ def _of_peers(name: str, peers: list[dict[str, Any]]) -> Figures:
         if ours in rounds:
             others = {n: r for n, r in rounds.items() if not n.startswith("xpnet-")}
             over = {n: ratios(rounds[ours], r) for n, r in others.items()}
-            return {name: {"seconds": quartiles(rounds[ours]), "over": over}}
+            figures: dict[str, Any] = {"seconds": quartiles(rounds[ours]), "over": over}
+            share = next(peer.get("eval_share") for peer in peers if peer["name"] == ours)
+            return {name: figures | ({"evaluation": share} if share else {})}
     return {}
 
 
-def _of_fit(name: str, row: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for title, key, ratio in (
-        (name, "seconds", "ratio"),
-        (f"{name}, an epoch", "epoch_seconds", "epoch_ratio"),
-    ):
-        over = [1 / value for value in reversed(row[ratio])]
-        yield title, {"seconds": row["xpnet"][key], "over": {"sklearn": over}}
+def _of_fit(seconds: list[float], times_as_fast: list[float]) -> dict[str, Any]:
+    """Of an estimator, of which is said how many times as fast it is."""
+    return {"seconds": seconds, "over": {"sklearn": [1 / t for t in reversed(times_as_fast)]}}
 
 
 def _rows_text(one: Mapping[str, Any]) -> str:
