@@ -172,14 +172,13 @@ def test_threads_of_a_peer_are_its_own():
 @pytest.mark.usefixtures("_mpi")
 def test_ranks_are_measured_and_written(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    import benchmark
-    from benchmarking import ranks
+    from benchmarking import ranks, running
 
     monkeypatch.setattr(ranks, "SMALL_PARTS", (1,))
     monkeypatch.setattr(ranks, "_OPERATIONS", 1e6)  # the fewest steps
     monkeypatch.setattr(ranks, "PRICE_ROUNDS", 2)
     sizes = {"networks": [(4,)], "batches": [64], "shards": [2]}
-    benchmark.run_ranks(Settings(1, pause=0.0, timeout=30.0), tmp_path, **sizes)
+    running.run_ranks(Settings(1, pause=0.0, timeout=30.0), tmp_path, **sizes)
     report = json.loads((tmp_path / "ranks.json").read_text())
     (case,) = report["cases"]
     assert {len(rounds) for rounds in case["rounds"].values()} == {1}
