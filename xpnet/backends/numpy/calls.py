@@ -77,6 +77,8 @@ class Call:
         makers = [_maker(x, arrays) for x in self.inputs]
         if all(maker is None for maker in makers):
             return None
+        if self.kind is Kind.BLAS:
+            raise ValueError("a function of BLAS has what it reads by its address")
 
         def bound(given: Sequence[HostArray]) -> Bound:
             inputs = [

@@ -105,6 +105,8 @@ class _Memory:
         The recordings that no thread plays at this moment, by what is changing.
     seen
         How often that came while there was none.
+    refused
+        What cannot be recorded.
     left
         How many recordings may still be tried.
     """
@@ -113,6 +115,7 @@ class _Memory:
         self.staying = staying
         self.idle: dict[Hashable, list[_Answer]] = {}
         self.seen: dict[Hashable, int] = {}
+        self.refused: set[Hashable] = set()
         self.left = MOST_TAPES
 
 
@@ -175,13 +178,14 @@ class RecordedFunction:
         if len(memory.seen) >= MOST_SHAPES:
             memory.seen.clear()
         seen = memory.seen[key] = memory.seen.get(key, 0) + 1
-        wanted = seen > WARM_UPS and memory.left > 0
+        wanted = seen > WARM_UPS and memory.left > 0 and key not in memory.refused
         if wanted and self._recording.acquire(blocking=False):
             try:
                 memory.left -= 1
                 tape = self._record(staying, changing, result)
                 memory.idle.setdefault(key, []).append(tape)
             except Exception as error:
+                memory.refused.add(key)
                 reason = one_line(error) or type(error).__name__
                 log_info("predictions are not recorded: %s", reason)
             finally:
