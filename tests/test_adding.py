@@ -52,6 +52,9 @@ numbers = [np.asarray([[0.9, 0.1], [0.2, 0.8]]), np.asarray([0, 0])]
 kept = dict(backend="numpy", epochs=5, callbacks=[xpnet.TimeLimit(1e9), xpnet.Checkpoint("kept")])
 first = xpnet.fit(xpnet.mlp(64, 10), data, stop_after=2, **kept)
 spent = kept["callbacks"][0].spent
+bounded = xpnet.Sequential(fc1=xpnet.Dense(64, 10, constraint=xpnet.NonNegative()))
+xpnet.fit(bounded, data, epochs=1, backend="numpy").save("bounded.safetensors")
+bounded_again = xpnet.load("bounded.safetensors", backend="numpy")
 xpnet.fit(xpnet.mlp(64, 10), data, resume="kept", **kept)
 
 
@@ -76,6 +79,7 @@ print(json.dumps({
     "losses of the training": [network.history["train_loss"] for network in networks],
     "loaded": [loaded.model == model, loaded.loss == xpnet.log_cosh, loaded.backend.name],
     "code": "nn.Softsign()" in torch_code(loaded),
+    "bounded": [bounded_again.model == bounded, bounded_again.params["fc1.weight"].min().item()],
     "conforms": check_namespace("array_api_compat.numpy").conforms,
     "checked": list(examples.run_metrics(xpnet.open_backend("numpy"))),
     "tables": [
@@ -157,7 +161,7 @@ def test_each_is_found_by_its_names(found):
     assert found["layers"] == found["losses"] == found["optimizers"] == [True]
     assert found["backends"][-1] == "plain_numpy"
     assert found["tables"] == [True] * 3
-    added = {"Softsign", "LogCosh", "log_cosh", "Adagrad", "TimeLimit"}
+    added = {"Softsign", "LogCosh", "log_cosh", "Adagrad", "TimeLimit", "NonNegative"}
     assert added <= set(found["public"])
     there = added & set(xpnet.__all__)
     assert there == set(), "the package has these: docs/adding.md needs another example"
@@ -175,6 +179,7 @@ def test_they_train_together_and_are_saved_and_exported(found):
     assert numpy[0] > numpy[-1]
     assert found["loaded"] == [True, True, "plain_numpy"]
     assert found["code"]
+    assert found["bounded"] == [True, 0.0]
 
 
 def test_the_command_line_and_conformance_have_them(found):
@@ -210,3 +215,13 @@ def test_commands_and_options_are_those_of_the_command_line(found):
     (_, zero), (_, meaningless) = found["refused"]
     assert "'--time-limit': must be positive and finite, got 0.0" in " ".join(zero.split())
     assert "'--beta1': means nothing for the optimizer sgd" in " ".join(meaningless.split())
+
+
+def test_what_contributing_names_has_an_example():
+    """But the two that it says are without; an activation is the example of a layer."""
+    table = page("CONTRIBUTING.md").partition("| to add |")[2].partition("\n\n")[0]
+    rows = {row.lower() for row in re.findall(r"^\| (an? [^|]+?) \|", table, re.MULTILINE)}
+    sections = re.findall(r"^## (.+)$", page("docs/adding.md"), re.MULTILINE)
+    without = {"an activation", "a form of files", "a parameter of the estimators"}
+    assert without < rows
+    assert {section.lower() for section in sections} == rows - without

@@ -5,8 +5,10 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from conftest import page
@@ -14,9 +16,10 @@ from conftest import page
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+from benchmarking import quick  # noqa: E402
 from benchmarking.cases import Case, Task  # noqa: E402
 from benchmarking.peers import PEERS, Peer, select_peers  # noqa: E402
-from benchmarking.quick import FACTOR, check_speed  # noqa: E402
+from benchmarking.quick import FACTOR, TRIES, check_speed  # noqa: E402
 from benchmarking.runner import Measured, Settings, measure  # noqa: E402
 from benchmarking.scaling import Point, Series, exponent  # noqa: E402
 from benchmarking.summary import quartiles, ratios, summarise  # noqa: E402
@@ -255,6 +258,14 @@ def test_the_command_without_cuda():
         (["scaling", "--backend", "array_api_strict"], "is not one of 'numpy', 'cupy', 'torch',"),
         (["--quick"], "No such option"),
         (["quick", "--gpu"], "No such option"),
+        (
+            ["quick", "--guard", "nosuch"],
+            "'nosuch' is not one of 'training', 'predicting', 'fitting'",
+        ),
+        (["predict", "--peers", "keras"], "'keras' does not predict on cpu"),
+        (["predict", "--rows", "1,0"], "'1,0' are not numbers of rows"),
+        (["predict", "--rows", "one"], "'one' are not numbers of rows"),
+        (["compare", "--neighbour", "noise"], "'noise' is not one of 'memory', 'core'"),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -271,11 +282,11 @@ def test_the_documentation_has_all_commands_and_options():
     having = {}
     for name, command in commands.items():
         assert f"\n| `{name}` | " in text
-        for option in command.params:
+        for option in (one for one in command.params if isinstance(one, click.Option)):
             having.setdefault(option.opts[0], set()).add(name)
     said = {}
     for names, of in re.findall(r"^\| (`--[^|]*) \| ([^|]*) \| ", text, re.MULTILINE):
-        of_commands = set(re.findall(r"`(\w+)`", of))
+        of_commands = set(re.findall(r"`([\w-]+)`", of))
         if of.startswith("all"):
             of_commands = commands.keys() - of_commands
         said |= dict.fromkeys(re.findall(r"--[\w-]+", names), of_commands)
@@ -295,15 +306,28 @@ def test_missing_data_is_a_reason():
 
 def test_quick_passes_and_fails(tmp_path):
     """A machine that is busy must not fail this test either: the reference is generous."""
-    result = run("quick", "--repeats", 5, "--pause", 0.05, "--reference", 50, "--out", tmp_path)
+    few = ("quick", "--guard", "training", "--pause", 0, "--out", tmp_path)
+    result = run(*few, "--repeats", 5, "--reference", 50)
     assert result.returncode == 0, result.stdout + result.stderr
     found = json.loads((tmp_path / "quick.json").read_text())
     assert found["holds"]
-    assert len(found["tries"]) == 1
-    result = run("quick", "--repeats", 3, "--pause", 0, "--reference", 0.001, "--out", tmp_path)
+    assert len(found["guards"]["training"]["tries"]) == 1
+    result = run(*few, "--repeats", 3, "--reference", 0.001)
     assert result.returncode == 1
     found = json.loads((tmp_path / "quick.json").read_text())
-    assert len(found["tries"]) == 2, "it is measured once more"
+    assert len(found["guards"]["training"]["tries"]) == TRIES, "it is measured again"
+
+
+def test_quick_guards_predictions_and_fits(monkeypatch):
+    monkeypatch.setattr(quick, "FACTOR", 50.0)
+    names = ["predicting", *(["fitting"] if find_spec("sklearn") else [])]
+    found = check_speed(1.0, Settings(2, pause=0.0), guards=names)
+    assert found["holds"]
+    for name in names:
+        guard = found["guards"][name]
+        (ratios_by_name,) = guard["tries"]
+        assert ratios_by_name.keys() == guard["references"].keys()
+        assert all(0 < low <= median <= high for low, median, high in ratios_by_name.values())
 
 
 def test_quick_says_why_nothing_was_measured(monkeypatch):
@@ -315,7 +339,7 @@ def test_quick_says_why_nothing_was_measured(monkeypatch):
 
 def test_scaling_writes_all_files(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    import benchmark
+    from benchmarking import running
 
     def few(scale):
         points = tuple(Point(n, Case((16,), 64), n) for n in (500, 1000))
@@ -324,8 +348,8 @@ def test_scaling_writes_all_files(tmp_path, monkeypatch, capsys):
             Series("batch_size", "batch size", "784-16-10", points),
         ]
 
-    monkeypatch.setattr(benchmark, "default_series", few)
-    benchmark.run_scaling("numpy", 1, Settings(2, 1, pause=0.0), tmp_path)
+    monkeypatch.setattr(running, "default_series", few)
+    running.run_scaling("numpy", 1, Settings(2, 1, pause=0.0), tmp_path)
     report = json.loads((tmp_path / "scaling.json").read_text())
     (first, _) = report["series"]
     assert first["values"] == [500, 1000]

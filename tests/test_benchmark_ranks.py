@@ -12,7 +12,7 @@ from conftest import REQUIRED, page
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from benchmarking.cases import Case  # noqa: E402
+from benchmarking.cases import Case, Task  # noqa: E402
 from benchmarking.clusters import (  # noqa: E402
     LINKS,
     Link,
@@ -32,9 +32,10 @@ from benchmarking.ranks import (  # noqa: E402
     rank_peers,
     steps_per_epoch,
 )
-from benchmarking.runner import Settings  # noqa: E402
+from benchmarking.runner import Measured, Settings  # noqa: E402
 
-from xpnet import mlp  # noqa: E402
+from xpnet import fit, mlp  # noqa: E402
+from xpnet.distributed.mpi import probe_mpi  # noqa: E402
 
 LINK = Link("round numbers", latency=1e-3, bandwidth=1000.0)
 
@@ -42,13 +43,9 @@ LINK = Link("round numbers", latency=1e-3, bandwidth=1000.0)
 @pytest.fixture
 def _mpi():
     """Skips, or fails if required, where there is no MPI."""
-    reason = ""
+    reason = probe_mpi().reason
     if shutil.which("mpiexec", path=str(Path(sys.executable).parent)) is None:
         reason = "there is no mpiexec beside this Python: pip install 'xpnet[mpi]'"
-    try:
-        import mpi4py.MPI  # noqa: F401 - it loads the library
-    except (ImportError, RuntimeError) as error:
-        reason = f"mpi4py: {error}"
     if reason and "mpi" in REQUIRED:
         pytest.fail(f"XPNET_REQUIRE asks for mpi, but: {reason}")
     if reason:
@@ -155,10 +152,10 @@ def test_bytes_of_a_step_are_those_of_the_parameters_and_four_numbers():
 def test_who_is_measured():
     peers = {peer.name: peer for peer in rank_peers((2, 8))}
     assert list(peers) == [
-        *("alone-1", "alone-2", "ranks-1", "ranks-2", "part"),
+        *("alone-1", "alone-2", "ranks-2", "part"),
         *("exact-2-1", "exact-2-2", "exact-8-1", "exact-8-2"),
     ]
-    assert [peer.ranks for peer in peers.values()] == [None, None, 1, 2, None, 1, 2, 1, 2]
+    assert [peer.ranks for peer in peers.values()] == [None, None, 2, None, 1, 2, 1, 2]
     assert {name for name, peer in peers.items() if peer.threads != 1} == {"alone-2"}
     for hidden in NETWORKS:
         steps = [steps_per_epoch(Case(hidden, batch)) for batch in BATCHES]
@@ -175,24 +172,78 @@ def test_threads_of_a_peer_are_its_own():
 @pytest.mark.usefixtures("_mpi")
 def test_ranks_are_measured_and_written(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
-    import benchmark
-    from benchmarking import ranks
+    from benchmarking import ranks, running
 
-    monkeypatch.setattr(ranks, "SMALL_PARTS", (1, 4))
+    monkeypatch.setattr(ranks, "SMALL_PARTS", (1,))
+    monkeypatch.setattr(ranks, "_OPERATIONS", 1e6)  # the fewest steps
+    monkeypatch.setattr(ranks, "PRICE_ROUNDS", 2)
     sizes = {"networks": [(4,)], "batches": [64], "shards": [2]}
-    benchmark.run_ranks(Settings(1, pause=0.0, timeout=30.0), tmp_path, **sizes)
+    running.run_ranks(Settings(1, pause=0.0, timeout=30.0), tmp_path, **sizes)
     report = json.loads((tmp_path / "ranks.json").read_text())
     (case,) = report["cases"]
     assert {len(rounds) for rounds in case["rounds"].values()} == {1}
     assert case["rounds"].keys() == {peer.name for peer in rank_peers((2,))}
     assert case["exact"].keys() == {"2-1", "2-2"}
+    price = case["price_of_group"]
+    least = [min(price["rounds"][name]) for name in ("with", "without")]
+    assert {len(rounds) for rounds in price["rounds"].values()} == {2}
+    assert price["least"] == least[0] / least[1]
+    assert report["holds"] == (price["least"] <= ranks.LIMIT)
     assert [message["bytes"] for message in report["messages"]][::7] == [8, 16 << 20]
     (network,) = report["networks"]
-    assert list(map(int, network["parts"])) == [1, 4, 32]
+    assert list(map(int, network["parts"])) == [1, 32]
     text = (tmp_path / "ranks.md").read_text()
     assert text in capsys.readouterr().out
     assert text.count("PREDICTED, not measured: 784-4-10") == 1
     assert (tmp_path / "ranks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_with_and_without_a_group_of_one_in_turn(monkeypatch):
+    from benchmarking.peers import xpnet_ranks
+
+    from xpnet.distributed import Group
+
+    groups, told = [], []
+
+    def noted(*arguments, group, **options):
+        groups.append(group)
+        return fit(*arguments, group=group, **options)
+
+    monkeypatch.setattr(xpnet_ranks, "fit", noted)
+    monkeypatch.setattr(xpnet_ranks, "mpi_group", Group)
+    job = Task(Case((4,), 8), "synthetic", limit=16, epochs=5).load()
+    xpnet_ranks.run_in_turn(job, told.append, threads=1)
+    # The first warms up, and is left out.
+    assert [group is not None for group in groups] == [True, False, True, False, True]
+    assert len(told) == 5
+    assert min(told) > 0
+
+
+def test_what_a_group_of_one_costs_is_of_the_same_rounds(monkeypatch):
+    from benchmarking import ranks
+
+    def measured(case, peers, settings, say):
+        (peer,) = peers
+        assert (peer.ranks, peer.threads, settings.repeats) == (1, 1, 6)
+        # Without and with, three times: one round is disturbed, which the least does not see.
+        return {"price": Measured(peer, seconds=[2.0, 2.02, 8.0, 2.4, 2.0, 2.0])}
+
+    monkeypatch.setattr(ranks, "PRICE_ROUNDS", 3)
+    monkeypatch.setattr(ranks, "_measured", measured)
+    found = ranks._price_of_group(Case((4,), 64), Settings(5), lambda text: None)
+    assert found["rounds"] == {"without": [2.0, 8.0, 2.0], "with": [2.02, 2.4, 2.0]}
+    assert found["least"] == 1.0
+    assert found["ratio"] == pytest.approx([0.65, 1.0, 1.005])
+
+
+@pytest.mark.parametrize(("least", "said"), [(1.02, False), (1.03, True)])
+def test_a_group_of_one_that_is_slower_is_named(least, said):
+    from benchmarking.rank_report import _price_lines
+
+    price = {"ratio": [0.9, 1.1, 1.2], "least": least}
+    lines = _price_lines([{"hidden": [4], "batch_size": 1024, "price_of_group": price}])
+    assert f"| 784-4-10 | 1,024 | 1.1 (0.9 to 1.2) | {least} |" in lines
+    assert ("784-4-10 at 1,024: one rank takes more than 1.02 times" in "\n".join(lines)) == said
 
 
 @pytest.mark.usefixtures("_mpi")

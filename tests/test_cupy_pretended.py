@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from test_cublas import DeviceArray, EmulatedCublas, on_device
 
-from xpnet import SGD, BackendUnavailable, mlp, open_backend
+from xpnet import SGD, BackendUnavailable, fit, mlp, open_backend
 from xpnet.backends.cupy import backend as cupy_backend
 from xpnet.backends.cupy.cublas import Handles
+from xpnet.distributed import threads
 from xpnet.losses import softmax_cross_entropy
 from xpnet.training.step import initial_state, make_step
 
@@ -43,15 +44,34 @@ class Entered(threading.local):
         self.append, self.pop = self.names.append, self.names.pop
 
 
+class Used(threading.local):
+    """What a thread has used."""
+
+    def __init__(self):
+        self.devices = set()
+
+
 def pretend_cupy(capability="90", devices=1):
-    """A module like CuPy on NumPy, with one device; work is never recorded."""
-    events = []
+    """A module like CuPy on NumPy; work is never recorded.
+
+    `used` has for each thread the devices that it has made arrays, streams and events on.
+    """
+    events, used = [], Used()
+    entered = Entered(0)  # the devices; the outermost is the current one of CuPy's default
+
+    def noting(function):
+        def noted(*arguments, **options):
+            used.devices.add(entered.names[-1])
+            return function(*arguments, **options)
+
+        return noted
 
     class Stream(Context):
         def __init__(self, null=False, non_blocking=True):
             super().__init__(current, self)
             self.ptr = 0 if null else 7
             assert null or non_blocking
+            used.devices.update(() if null else entered.names[-1:])
 
         def wait_event(self, event):
             events.append((self.ptr, "waits for", event.recorded_on))
@@ -68,6 +88,7 @@ def pretend_cupy(capability="90", devices=1):
     class Event:
         def __init__(self, disable_timing):
             assert disable_timing
+            used.devices.add(entered.names[-1])
             self.done = True
 
         def record(self, stream):
@@ -87,7 +108,7 @@ def pretend_cupy(capability="90", devices=1):
         compute_capability = capability
 
         def __init__(self, number):
-            super().__init__([], self)
+            super().__init__(entered, number)
             self.id = number
             self.pci_bus_id = f"0000:0{number}:00.0"
 
@@ -105,7 +126,7 @@ def pretend_cupy(capability="90", devices=1):
     null = Stream(null=True)
     runtime = SimpleNamespace(
         getDeviceCount=lambda: devices,
-        getDevice=lambda: 0,
+        getDevice=lambda: entered.names[-1],
         getDeviceProperties=lambda number: {"name": b"Pretended"},
         CUDARuntimeError=RuntimeError,
         runtimeGetVersion=lambda: 12090,
@@ -122,15 +143,16 @@ def pretend_cupy(capability="90", devices=1):
     return SimpleNamespace(
         **{**vars(compat_numpy), "__name__": "cupy", "__version__": "14.2"},
     ), SimpleNamespace(
-        ndarray=DeviceArray, cuda=cuda, events=events, bool=bool, int32=np.int32,
-        uint32=np.uint32, int64=np.int64, float32=np.dtype(np.float32),
-        full=lambda shape, x, dtype: on_device(np.full(shape, x, dtype)),
-        ascontiguousarray=lambda x: on_device(np.ascontiguousarray(x)),
-        ones=lambda shape, dtype: on_device(np.ones(shape, dtype)),
-        empty=lambda shape, dtype: on_device(np.zeros(shape, dtype) + dtype.type(77)),
+        ndarray=DeviceArray, cuda=cuda, events=events, used=used, noting=noting,
+        bool=bool, int32=np.int32, uint32=np.uint32, int64=np.int64, float32=np.dtype(np.float32),
+        full=noting(lambda shape, x, dtype: on_device(np.full(shape, x, dtype))),
+        ascontiguousarray=noting(lambda x: on_device(np.ascontiguousarray(x))),
+        ones=noting(lambda shape, dtype: on_device(np.ones(shape, dtype))),
+        empty=noting(lambda shape, dtype: on_device(np.zeros(shape, dtype) + dtype.type(77))),
         may_share_memory=np.may_share_memory, RawKernel=no_kernel,
-        array=lambda x, order, copy: on_device(np.array(x, order=order)),
-        empty_like=np.empty_like, copyto=np.copyto, asnumpy=np.asarray, matmul=np.matmul,
+        array=noting(lambda x, order, copy: on_device(np.array(x, order=order))),
+        empty_like=noting(np.empty_like), copyto=noting(np.copyto), asnumpy=np.asarray,
+        matmul=noting(np.matmul),
         get_default_memory_pool=lambda: default,
         ElementwiseKernel=lambda *arguments, **options: no_kernel,
     )  # fmt: skip
@@ -146,9 +168,13 @@ def pretended(monkeypatch):
 
     def install(library, **options):
         namespace, cupy = pretend_cupy(**options)
-        namespace.asarray = lambda x, dtype=None, copy=None: on_device(np.array(x, dtype=dtype))
+        namespace.asarray = cupy.noting(
+            lambda x, dtype=None, copy=None: on_device(np.array(x, dtype=dtype))
+        )
         for name in ("arange", "zeros", "ones", "full", "empty"):
-            setattr(namespace, name, without_device(getattr(np, name)))
+            setattr(namespace, name, cupy.noting(without_device(getattr(np, name))))
+        for name in ("take", "where", "exp", "sum", "max", "concat", "stack", "multiply", "astype"):
+            setattr(namespace, name, cupy.noting(getattr(namespace, name)))
         info = SimpleNamespace(default_dtypes=lambda device: {"indexing": np.dtype(np.int64)})
         namespace.__array_namespace_info__ = lambda: info
         monkeypatch.setitem(sys.modules, "cupy", cupy)
@@ -337,3 +363,41 @@ def test_an_old_gpu_has_no_tf32(pretended):
     pretended(EmulatedCublas(), capability="75")
     with pytest.raises(ValueError, match=r"tf32 means nothing on cuda:0 \(Pretended\) with cupy"):
         open_backend("cupy", tf32=True)
+
+
+# -- several ranks --------------------------------------------------------------------------------
+
+
+def train_on_ranks(cupy, size, **options):
+    """For each rank its device, and those that it has used."""
+    cupy.cuda.nccl = SimpleNamespace(available=False)
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(12, 6)), rng.integers(3, size=12)
+
+    def train(group):
+        cupy.used.devices.clear()
+        network = fit(MODEL, data, epochs=1, batch_size=4, group=group, **options)
+        return str(network.backend.device.id), cupy.used.devices
+
+    return threads(size, timeout=30).run(train)
+
+
+@pytest.mark.parametrize("options", [{"backend": "cupy"}, {"backend": "auto"}, {"device": "cuda"}])
+@pytest.mark.parametrize(("size", "devices", "taken"), [(2, 2, "01"), (3, 4, "012"), (3, 2, "010")])
+def test_each_rank_has_a_device_of_its_own_and_uses_no_other(
+    pretended, options, size, devices, taken
+):
+    cupy = pretended(EmulatedCublas(), devices=devices)
+    found = train_on_ranks(cupy, size, **options)
+    assert [device for device, _ in found] == list(taken)
+    assert [used for _, used in found] == [{int(device)} for device in taken]
+
+
+def test_ranks_share_a_device_that_has_a_number(pretended):
+    cupy = pretended(EmulatedCublas(), devices=2)
+    assert train_on_ranks(cupy, 2, backend="cupy", device="cuda:1") == 2 * [("1", {1})]
+    cupy.used.devices.clear()
+    opened = open_backend("cupy", "cuda:1")
+    assert train_on_ranks(cupy, 2, backend=opened) == 2 * [("1", {1})]
+    # By itself a rank has the first.
+    assert train_on_ranks(cupy, 1, backend="cupy") == [("0", {0})]

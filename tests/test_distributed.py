@@ -403,6 +403,27 @@ def test_a_training_that_diverges_does_so_on_all_ranks():
     assert len(set(threads(2, timeout=30).run(train))) == 1
 
 
+def test_numbers_of_one_rank_alone_that_are_not_finite_end_all(tmp_path):
+    """As where a machine computes wrong in the last step of an epoch, which no loss shows."""
+
+    class Broken(Callback):
+        def on_step(self, state, count):
+            self.steps = getattr(self, "steps", 0) + count
+            if self.steps == 5:
+                state["param/fc1.bias"] = state["param/fc1.bias"] * np.nan
+
+    def train(group):
+        told = [Checkpoint(tmp_path), Broken()]
+        with pytest.raises(TrainingDiverged, match=r"fc1.bias .* epoch 1 .* before is in") as found:
+            fit(
+                MODEL, (X, LABELS), group=group, callbacks=told, train_metrics="none", **OPTIONS
+            )  # fmt: skip
+        return str(found.value)
+
+    assert len(set(threads(2, timeout=5).run(train))) == 1
+    assert read_snapshot(tmp_path).not_finite() is None
+
+
 @pytest.mark.parametrize(
     "other", [{"batch_size": 6}, {"seed": 4}, {"optimizer": SGD(0.2)}, {"data": (X + 1, LABELS)}]
 )

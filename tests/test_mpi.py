@@ -16,8 +16,9 @@ from commands import xp
 from conftest import REQUIRED
 
 from xpnet import read_snapshot
+from xpnet.backends.base import Status
 from xpnet.distributed.launch import launched_rank, launched_size, start_ranks
-from xpnet.distributed.mpi import check_timeout
+from xpnet.distributed.mpi import check_timeout, probe_mpi
 
 LIMIT = 60
 """Seconds in which each of these must be over, on a machine that does much else."""
@@ -37,13 +38,9 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 def mpiexec():
     """The `mpiexec` beside this Python; skips, or fails if required, where there is no MPI."""
     found = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
-    try:
-        import mpi4py.MPI  # noqa: F401 - it loads the library
-    except (ImportError, RuntimeError) as error:
-        found, reason = None, f"mpi4py: {error}"
-    else:
-        reason = "there is no mpiexec beside this Python: pip install 'xpnet[mpi]'"
-    if found is None:
+    status = probe_mpi()  # without starting it in this process
+    reason = status.reason or "there is no mpiexec beside this Python: pip install 'xpnet[mpi]'"
+    if found is None or not status.usable:
         if "mpi" in REQUIRED:
             pytest.fail(f"XPNET_REQUIRE asks for mpi, but: {reason}")
         pytest.skip(reason)
@@ -89,7 +86,7 @@ def _nothing_is_left(tmp_path):
             time.sleep(0.1)
         else:
             pytest.fail(f"still alive: {[_read(p.parent / 'cmdline') for p in alive]}")
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.xpnet-part"))
 
 
 def _read(path):
@@ -102,22 +99,25 @@ def _read(path):
 # -- the command ----------------------------------------------------------------------------------
 
 
-def test_the_command_on_two_ranks_is_that_on_one(mpiexec):
+@pytest.mark.usefixtures("mpiexec")
+def test_the_command_on_two_ranks_is_that_on_one(monkeypatch):
     options = [*TRAIN, "--dtype", "float64", "--epochs", "3", "--dropout", "0.2"]
     xp(*options, "--out", "one")
-    _, err = run(mpiexec, 1, "-m", "xpnet", *options, "--out", "alone", "--quiet")
+    with monkeypatch.context() as launched:  # as by `mpiexec -n 1`
+        launched.setenv("PMI_SIZE", "1")
+        err = xp(*options, "--out", "alone", "--stop-after", "2", "--quiet").stderr
     command = [sys.executable, "-m", "xpnet", *options, "--out", "two", "--ranks", "2"]
     both = subprocess.run(
         command, text=True, capture_output=True, timeout=LIMIT, check=False
     )  # the command starts mpiexec itself
     assert both.returncode == 0, both
-    assert "ranks:   2 ranks, MPI" in both.stdout
+    assert re.search(r"^ranks:   2 ranks, MPI .*, processes \d+, \d+: ", both.stdout, re.MULTILINE)
     assert "30 of a batch's 60 samples" in both.stdout
     assert both.stdout.count("run folder: two") == 1
     summary = json.loads(Path("two", "summary.json").read_text())
     assert summary["ranks"] == 2
     assert summary["engine"].startswith("MPI (")
-    assert history("alone") == history("one")
+    assert history("alone") == history("one")[:2]
     for one, two in zip(history("one"), history("two"), strict=True):
         assert one.keys() == two.keys()
         assert two == pytest.approx(one, abs=1e-12)
@@ -146,22 +146,23 @@ ESTIMATOR = """
 """
 
 
-def test_estimators_on_two_ranks_are_those_of_one_process(mpiexec):
+def test_estimators_on_three_ranks_are_those_of_one_process(mpiexec):
     pytest.importorskip("sklearn")
     Path("script.py").write_text(textwrap.dedent(ESTIMATOR))
-    out, _ = run(mpiexec, 2, "script.py")
-    assert sorted(line[:12] for line in out.splitlines()) == ["<rank 0 of 2", "<rank 1 of 2"]
+    out, _ = run(mpiexec, 3, "script.py")
+    assert sorted(line[:12] for line in out.splitlines()) == [f"<rank {n} of 3" for n in range(3)]
 
 
 def test_an_exact_run_is_the_same_file_on_1_2_and_4_ranks_and_going_on_from_4_to_2_to_1(mpiexec):
-    options = [*TRAIN, "--epochs", "3", "--reduction", "exact", "--shards", "4", "--quiet"]
-    xp(*options, "--out", "one")
+    # Left before the last epoch, so that no pictures are drawn.
+    options = [*TRAIN, "--epochs", "4", "--reduction", "exact", "--shards", "4", "--quiet"]
+    xp(*options, "--out", "one", "--stop-after", "3")
     expected = Path("one", "model.safetensors").read_bytes()
-    run(mpiexec, 2, "-m", "xpnet", *options, "--out", "two")
+    run(mpiexec, 2, "-m", "xpnet", *options, "--out", "two", "--stop-after", "3")
     assert Path("two", "model.safetensors").read_bytes() == expected
     run(mpiexec, 4, "-m", "xpnet", *options, "--out", "on", "--stop-after", "1")
     run(mpiexec, 2, "-m", "xpnet", "train", "--resume", "on", "--quiet", "--stop-after", "2")
-    xp("train", "--resume", "on", "--quiet")
+    xp("train", "--resume", "on", "--quiet", "--stop-after", "3")
     assert Path("on", "model.safetensors").read_bytes() == expected
     assert history("on") == history("one")
 
@@ -200,6 +201,11 @@ SCRIPT = """
 
     how, steps = sys.argv[1], 0
     group = mpi_group(timeout=2.0 if how == "stuck" else 30.0)
+    if os.path.exists("/proc/self/maps"):
+        with open("/proc/self/maps") as maps:
+            shared = [line for line in maps if "/dev/shm/mpich_shm_" in line]
+        # Whatever ends them, nothing is left where it has no name.
+        assert all(line.endswith("(deleted)\\n") for line in shared), shared
 
     class Failing(Callback):
         def on_epoch(self, network, record):
@@ -232,8 +238,14 @@ SCRIPT = """
     loss.target_kind = "classes"
     data = load_dataset("digits").limited(300)
     try:
-        fit(mlp(64, 8, 10), data, epochs=20, loss=loss, backend="numpy", group=group,
-            callbacks=[Checkpoint("x.safetensors"), Failing()])
+        outside = how in ("outside", "left")
+        fit(mlp(64, 8, 10), data, epochs=2 if outside else 20, loss=loss, backend="numpy",
+            group=group, callbacks=[Checkpoint("x.safetensors"), Failing()])
+        if group.rank == 1:
+            failed()
+            if how == "outside": raise RuntimeError("between two trainings")
+            sys.exit()
+        fit(mlp(64, 8, 10), data, backend="numpy", group=group)
     except ValueError:
         fit(mlp(64, 9, 10), data, backend="numpy", group=group)
 """
@@ -243,23 +255,25 @@ SCRIPT = """
 @pytest.mark.parametrize(
     ("how", "words", "codes"),
     [
-        ("raise", ["RuntimeError: the loss is broken", "on rank 1 of 3"], {1}),
-        ("exit", ["rank 1 of 3 has ended by sys.exit(3)"], {3}),
-        ("exit 0", ["rank 1 of 3 has ended by sys.exit(0)"], {1}),
-        ("ctrl-c", ["KeyboardInterrupt", "on rank 1 of 3"], {130}),
-        ("caught", ["GroupError: the group of 3 ranks has ended: rank 1 of 3 has failed"], {1}),
+        ("raise", ["RuntimeError: the loss is broken", "on rank 1 of 2"], {1}),
+        ("exit", ["rank 1 of 2 has ended by sys.exit(3)"], {3}),
+        ("exit 0", ["rank 1 of 2 has ended by sys.exit(0)"], {1}),
+        ("ctrl-c", ["KeyboardInterrupt", "on rank 1 of 2"], {130}),
+        ("caught", ["GroupError: the group of 2 ranks has ended: rank 1 of 2 has failed"], {1}),
         ("thread", ["a thread keeps the process", "has not ended within 3 s"], {1}),
-        ("memory", ["OutOfMemory", "on rank 1 of 3"], {1}),
+        ("memory", ["OutOfMemory", "on rank 1 of 2"], {1}),
         ("kill", ["signal 9"], {9, 137}),
         ("stuck", ["has waited 2 s for the others after step", "what was trained before"], {75}),
-        ("full", ["No space left on device", "on rank 0 of 3"], {1}),
+        ("outside", ["between two trainings", "rank 1 of 2 has failed, and all are ended"], {1}),
+        ("left", ["rank 1 of 2 has ended, and rank 0 of 2 waits for it"], {1}),
+        ("full", ["No space left on device", "on rank 0 of 2"], {1}),
     ],
 )
 def test_a_rank_that_fails_ends_all_within_5_s_and_what_was_saved_goes_on(
     mpiexec, tmp_path, how, words, codes
 ):
     Path("script.py").write_text(textwrap.dedent(SCRIPT))
-    process = started(mpiexec, 3, "script.py", how)
+    process = started(mpiexec, 2, "script.py", how)
     out, err = process.communicate(timeout=LIMIT)
     ended = time.time() - float(Path("failed").read_text())
     assert ended < 5 + 2 * (how == "stuck"), (ended, out, err)
@@ -269,14 +283,31 @@ def test_a_rank_that_fails_ends_all_within_5_s_and_what_was_saved_goes_on(
     assert read_snapshot("x.safetensors").epoch >= 1  # what was saved is whole
 
 
+TYPED_WRONG = """
+    from xpnet.cli import main
+    from xpnet.distributed import mpi_group
+
+    group = mpi_group()
+    for arguments in (["nothing-like-that"], ["--reduction", "exact", "--shards", "1"]):
+        try:
+            main(["train", *arguments])
+        except SystemExit as error:
+            last = error
+        codes = group.gather(last.code)
+        if group.rank == 0:
+            print(codes, flush=True)
+    raise last
+"""
+
+
 def test_what_is_typed_wrong_is_said_once(mpiexec):
-    for arguments, code in (
-        (["train", "nothing-like-that"], 1),
-        (["train", "--reduction", "exact", "--shards", "1"], 2),
-    ):
-        _, err = run(mpiexec, 2, "-m", "xpnet", *arguments, code=code)
-        assert len(re.findall("^[Ee]rror: ", err, re.MULTILINE)) == 1, err
-        assert "Traceback" not in err
+    Path("script.py").write_text(textwrap.dedent(TYPED_WRONG))
+    out, err = run(mpiexec, 2, "script.py", code=2)
+    assert out == "[1, 1]\n[2, 2]\n"
+    assert len(re.findall("^error: .*nothing-like-that", err, re.MULTILINE)) == 1, err
+    assert len(re.findall("^Error: .*shards", err, re.MULTILINE)) == 1, err
+    assert len(re.findall("^[Ee]rror: ", err, re.MULTILINE)) == 2, err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "x"], ["--ranks", "3"]])
@@ -331,15 +362,26 @@ def test_ranks_find_no_modules_in_the_current_folder_where_the_command_does_not(
 def test_without_mpi4py_no_rank_trains_alone(tmp_path):
     Path("mpi4py.py").write_text("raise ImportError('no mpi4py here')")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}" + os.pathsep.join(sys.path)}
-    environment["PMI_SIZE"] = "4"
-    found = subprocess.run(
-        [sys.executable, "-m", "xpnet", *TRAIN, "--out", "x"],
-        env=environment, text=True, capture_output=True, timeout=LIMIT, check=False,
-    )  # fmt: skip
-    assert found.returncode == 6, found
-    assert "no mpi4py here" in found.stderr
-    assert "pip install 'xpnet[mpi]'" in found.stderr
-    assert not Path("x").exists()
+    for launched, options in (("4", []), ("", ["--ranks", "3"])):
+        found = subprocess.run(
+            [sys.executable, "-m", "xpnet", *TRAIN, "--out", "x", *options],
+            env=environment | {"PMI_SIZE": launched},
+            text=True, capture_output=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        assert found.returncode == 6, found
+        assert found.stderr.count("no mpi4py here") == 1
+        assert "pip install 'xpnet[mpi]'" in found.stderr
+        assert not Path("x").exists()
+
+
+def test_ranks_that_are_more_than_the_cores_are_warned_of(monkeypatch):
+    started = []
+    monkeypatch.setattr("xpnet.cli.ranks.start_ranks", lambda ranks, _: started.append(ranks) or 0)
+    monkeypatch.setattr("xpnet.cli.ranks.probe_mpi", lambda: Status(usable=True))
+    monkeypatch.setattr("xpnet.cli.ranks.usable_cores", lambda: 2)
+    assert not xp(*TRAIN, "--ranks", "2").stderr
+    assert "Warning: 100 ranks share 2 cores" in xp(*TRAIN, "--ranks", "100").stderr
+    assert started == [2, 100]
 
 
 def test_an_mpi_that_knows_of_one_process_alone_is_refused(mpiexec):

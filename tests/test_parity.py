@@ -301,6 +301,8 @@ def test_ranks_that_give_another_run_do_not_hold(monkeypatch):
     [
         (["--ranks", "0"], "comma list of integers"),
         (["--ranks", "3", "--shards", "2"], "at least the number of ranks, 3"),
+        (["--ranks", "1,1000000000"], "at least the number of ranks, 1000000000"),
+        (["--ranks", "1", "--shards", "3"], "a power of two"),
         (["--shards", "2"], "is for --ranks"),
         (["--ranks", "2", "--plot", "x.png"], "leave it out with --ranks"),
     ],

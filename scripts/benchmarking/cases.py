@@ -13,6 +13,8 @@ from xpnet.typing import HostArray
 
 LEARNING_RATE = 0.1
 SYNTHETIC_SAMPLES = 6_000
+TABLES = ("iris", "breast_cancer", "table_of_digits")
+"""Small tables that scikit-learn ships."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Task:
     case
         The network and the batch size.
     dataset, data_dir, limit
-        `mnist`, `digits` or `synthetic`; where to look for it; how many training samples to take,
-        all of them if None.
+        `mnist`, `digits`, `synthetic` or one of `TABLES`; where to look for it; how many training
+        samples to take, all of them if None.
     epochs
         How many are trained, with the first one, which warms up.
     device
@@ -106,6 +108,8 @@ class Task:
         """
         if self.dataset == "synthetic":
             return Job(self, synthetic(self.limit or SYNTHETIC_SAMPLES))
+        if self.dataset in TABLES:
+            return Job(self, small_table(self.dataset))
         return Job(self, load_dataset(self.dataset, data_dir=self.data_dir).limited(self.limit))
 
     def on(self, case: Case) -> "Task":
@@ -121,7 +125,8 @@ class Job:
     task, data
         What to train, and on what.
     x, y, test_x, test_y
-        Pixels, uint8 of shape (N, D), and int64 labels of shape (N,), of both splits.
+        Pixels, uint8 of shape (N, D), and int64 labels of shape (N,), of both splits. Of a table
+        features, float64.
     sizes
         The sizes of the layers, from the number of pixels to that of the classes.
     """
@@ -176,6 +181,18 @@ def synthetic(samples: int) -> Dataset:
         return Split(images, labels)
 
     return Dataset("synthetic", split(samples), split(1_000))
+
+
+def small_table(name: str) -> Dataset:
+    """A table of scikit-learn's with each feature standardised; a quarter of it is for the test."""
+    from sklearn import datasets
+    from sklearn.model_selection import train_test_split
+
+    x, y = getattr(datasets, f"load_{name.removeprefix('table_of_')}")(return_X_y=True)
+    deviation = x.std(axis=0)
+    x = (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+    x, test_x, y, test_y = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)
+    return Dataset(name, Split(x, y), Split(test_x, test_y), n_classes=int(y.max()) + 1)
 
 
 def _rows(split: Split) -> tuple[HostArray, HostArray]:

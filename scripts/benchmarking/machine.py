@@ -3,26 +3,30 @@
 import datetime
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from check_gpu import describe_gpu
 
+from benchmarking.neighbour import neighbour_text
 from benchmarking.worker import thread_pools, versions
 from xpnet.backends import probe_backends
 from xpnet.training.ranks import usable_cores
 
 DISTRIBUTIONS = (
     *("xpnet", "numpy", "array-api-compat", "torch", "jax", "jaxlib", "scikit-learn", "keras"),
-    *("thinc", "threadpoolctl", "cupy-cuda12x", "cupy-cuda13x"),
+    *("thinc", "threadpoolctl", "onnxruntime", "cupy-cuda12x", "cupy-cuda13x"),
 )
 
 SPEED_VARIABLES = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "BLIS_", "NPROC", "XLA_FLAGS")
 """How the names begin of what, in the environment, chooses threads and kernels."""
 
 
-def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any]:
+def describe_machine(
+    threads: int | None, *, gpu: bool = False, neighbour: str | None = None
+) -> dict[str, Any]:
     """Processor, cores, versions, the load before, and the command, as JSON values."""
     import numpy as np
 
@@ -35,6 +39,7 @@ def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any
         "cpu": cpu_model(),
         "cores": usable_cores(),
         "threads": threads,
+        "neighbour": None if neighbour is None else neighbour_text(neighbour),
         "load_before": load,
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -45,8 +50,20 @@ def describe_machine(threads: int | None, *, gpu: bool = False) -> dict[str, Any
             if name.startswith(SPEED_VARIABLES)
         },
         "versions": versions(DISTRIBUTIONS),
+        "commit": commit(),
     }
     return {**found, "gpu": describe_gpu()} if gpu else found
+
+
+def commit() -> dict[str, str] | None:
+    """Name and date of the commit that this file is of; None where there is no git."""
+    shown = ["git", "-C", str(Path(__file__).parent), "show", "-s", "--format=%h %cs"]
+    try:
+        found = subprocess.run(shown, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    name, _, date = found.stdout.strip().partition(" ")
+    return {"name": name, "date": date}
 
 
 def cpu_model() -> str:
@@ -88,6 +105,7 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
         "processor": f"{machine['cpu']}, {machine['cores']} cores",
         "GPU": machine.get("gpu"),
         "threads": threads,
+        "beside": machine.get("neighbour"),
         "BLAS of NumPy": blas or "not known: threadpoolctl is not installed",
         "environment": f"`{variables}`" if variables else None,
         "Python": machine["python"],

@@ -1,6 +1,7 @@
 """The options that the commands of the benchmark share, and what is made of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,9 @@ import click
 
 from benchmarking.cases import Case, Task
 from benchmarking.machine import why_no_cuda
+from benchmarking.neighbour import NEIGHBOURS, why_no_neighbour
 from benchmarking.peers import Peer, select_peers
+from benchmarking.predict import ROWS, Asked, select_answerers
 from benchmarking.runner import Settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -21,6 +24,19 @@ case_option = click.option(
     "--case", "case_texts", multiple=True, help="Such as 128@64; may be repeated."
 )
 gpu_option = click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
+
+neighbour_option = click.option(
+    "--neighbour",
+    type=click.Choice(NEIGHBOURS),
+    help="Beside a process that streams through memory; or with all threads on one core.",
+)
+
+
+def with_neighbour(settings: Settings, neighbour: str | None) -> Settings:
+    """The settings with what is to run beside, if it can be had here."""
+    if neighbour is not None and (reason := why_no_neighbour(neighbour)):
+        raise click.UsageError(f"--neighbour {neighbour}: {reason}")
+    return replace(settings, neighbour=neighbour)
 
 
 def in_turn(repeats: int, *, pause: float = 0.3, timeout: float = 600.0) -> Callable[[_F], _F]:
@@ -92,6 +108,27 @@ def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
         return select_peers(names, "cuda" if gpu else "cpu")
     except ValueError as error:
         raise click.UsageError(f"--peers: {error}") from error
+
+
+def check_answerers(names: str | None, *, gpu: bool) -> list[Asked]:
+    """Those that are asked for, or all that predict on the device."""
+    try:
+        return select_answerers(names, "cuda" if gpu else "cpu")
+    except ValueError as error:
+        raise click.UsageError(f"--peers: {error}") from error
+
+
+def parse_rows(text: str | None) -> tuple[int, ...]:
+    """The numbers of rows that are asked for."""
+    if text is None:
+        return ROWS
+    try:
+        rows = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        rows = ()
+    if not rows or min(rows) < 1:
+        raise click.UsageError(f"--rows: {text!r} are not numbers of rows, such as 1,64,1000")
+    return rows
 
 
 def make_task(

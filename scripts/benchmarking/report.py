@@ -29,17 +29,18 @@ def case_lines(case: dict[str, Any]) -> list[str]:
     heads = ["", "seconds an epoch", "over the floor", *(f"over {SHORT[name]}" for name in ours)]
     heads.append("test accuracy")
     found = [f"### {case_title(case)}", ""]
-    found += [_row(heads), "|---|" + "---:|" * (len(heads) - 1)]
+    found += [table_row(heads), "|---|" + "---:|" * (len(heads) - 1)]
     for peer in sorted(case["peers"], key=lambda p: p["seconds"][1]):
         over = [f"{peer['over_xpnet'][name][1]:.2f}" for name in ours]
         accuracy = "" if peer["accuracy"] is None else f"{100 * peer['accuracy']:.2f} %"
         label = f"**{peer['label']}**" if peer["name"] in SHORT else peer["label"]
         found.append(
-            _row([label, _seconds(peer["seconds"]), _ratio(peer["over_floor"]), *over, accuracy])
+            table_row(
+                [label, _seconds(peer["seconds"]), ratio_text(peer["over_floor"]), *over, accuracy]
+            )
         )
     for peer in case["skipped"]:
-        reason = " ".join(peer["reason"].replace("|", "/").split())
-        found.append(_row([peer["label"], f"not measured: {reason}", *[""] * (len(heads) - 2)]))
+        found.append(table_row([peer["label"], not_measured(peer), *[""] * (len(heads) - 2)]))
     verdict = "as allowed" if case["agree"] else "TOO FAR"
     found += [
         "",
@@ -52,7 +53,7 @@ def case_lines(case: dict[str, Any]) -> list[str]:
 def evaluation_lines(cases: Sequence[dict[str, Any]]) -> list[str]:
     """What the evaluation after each epoch takes, as a share of the training's time."""
     rows = [
-        _row([case_title(case), peer["label"], *_percentages(peer["eval_share"])])
+        table_row([case_title(case), peer["label"], *_percentages(peer["eval_share"])])
         for case in cases
         for peer in case["peers"]
         if peer["eval_share"] is not None
@@ -60,7 +61,14 @@ def evaluation_lines(cases: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     heads = ["network", "", "evaluation over training", "quartiles"]
-    return ["## Evaluation after each epoch", "", _row(heads), "|---|---|---:|---:|", *rows, ""]
+    return [
+        "## Evaluation after each epoch",
+        "",
+        table_row(heads),
+        "|---|---|---:|---:|",
+        *rows,
+        "",
+    ]
 
 
 def to_markdown(report: dict[str, Any]) -> str:
@@ -94,7 +102,28 @@ def write_report(folder: Path, name: str, report: dict[str, Any], page: str) -> 
     (folder / f"{name}.md").write_text(page, encoding="utf-8")
 
 
-def _row(cells: Sequence[str]) -> str:
+def not_measured(skipped: dict[str, Any]) -> str:
+    """That a peer was not measured, and why."""
+    return f"not measured: {' '.join(skipped['reason'].replace('|', '/').split())}"
+
+
+def time_text(quartiles: Sequence[float]) -> str:
+    """Median and quartiles of short times, in a unit that suits the median."""
+    low, median, high = quartiles
+    unit, scale = _unit(median)
+    return f"{_digits(median * scale)} {unit} ({_digits(low * scale)} to {_digits(high * scale)})"
+
+
+def _unit(seconds: float) -> tuple[str, float]:
+    return ("µs", 1e6) if seconds < 1e-3 else ("ms", 1e3) if seconds < 1 else ("s", 1.0)
+
+
+def _digits(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:,.0f}"
+
+
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
@@ -104,7 +133,8 @@ def _seconds(quartiles: Sequence[float]) -> str:
     return f"{median:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def _ratio(quartiles: Sequence[float] | None) -> str:
+def ratio_text(quartiles: Sequence[float] | None) -> str:
+    """Median and quartiles of a ratio; nothing where there is none."""
     if quartiles is None:
         return ""
     low, median, high = quartiles

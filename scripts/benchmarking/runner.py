@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarking.cases import Task
+from benchmarking.neighbour import beside, hold_on_core, shared_core
 from benchmarking.peers import Peer
 from xpnet.distributed.launch import find_mpiexec
 
@@ -47,12 +48,15 @@ class Settings:
         Seconds before each measurement, in which the threads of the previous one fall asleep.
     timeout
         Seconds that an epoch, or the start, may take.
+    neighbour
+        What else runs beside them, one of `NEIGHBOURS`; None for nothing.
     """
 
     repeats: int = 7
     threads: int | None = None
     pause: float = 0.3
     timeout: float = 600.0
+    neighbour: str | None = None
 
     def environment(
         self, *, cuda: bool = False, tf32: bool = False, threads: int | None = None
@@ -90,6 +94,7 @@ class Worker:
     def __init__(self, peer: Peer, task: Task, settings: Settings) -> None:
         self.peer = peer
         self.timeout = settings.timeout
+        self._core = shared_core() if settings.neighbour == "core" else None
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         launch = [] if peer.ranks is None else [find_mpiexec(), "-n", str(peer.ranks)]
         self._process = subprocess.Popen(
@@ -105,8 +110,11 @@ class Worker:
         self._first_order = json.dumps({"peer": asdict(peer), "task": task.to_dict()})
 
     def start(self) -> dict[str, Any]:
-        """Load the data and train the first epoch, which warms up."""
-        return self._ask(self._first_order)
+        """Load the data and train the first epoch, which warms up; from then on on one core."""
+        answer = self._ask(self._first_order)
+        if self._core is not None:
+            hold_on_core(self._process.pid, self._core)
+        return answer
 
     def epoch(self) -> dict[str, Any]:
         """Train one epoch: `seconds`, and `eval_seconds` where there is an evaluation."""
@@ -180,34 +188,38 @@ def measure(
     A peer that fails, at whatever point, has the reason in `failure`, and the others go on.
     """
     found = [Measured(peer) for peer in peers]
-    workers: list[tuple[Worker, Measured]] = []
-    try:
-        for measured in found:
-            say(f"starting {measured.peer.name}")
-            worker = Worker(measured.peer, task, settings)
-            workers.append((worker, measured))
-            # One after the other: nobody warms up beside another.
-            _try(measured, worker.start)
-        for repeat in range(settings.repeats):
-            say(f"round {repeat + 1} of {settings.repeats}")
-            # Another one begins in each round, so that nobody always follows the same.
-            first = repeat % len(workers)
-            for worker, measured in workers[first:] + workers[:first]:
-                if measured.failure:
-                    continue
-                time.sleep(settings.pause)
-                answer = _try(measured, worker.epoch)
-                if answer is not None:
-                    measured.seconds.append(answer["seconds"])
-                    if answer["eval_seconds"] is not None:
-                        measured.eval_seconds.append(answer["eval_seconds"])
-        for worker, measured in workers:
-            if not measured.failure:
-                measured.result = _try(measured, worker.finish) or {}
-    finally:
-        for worker, _ in workers:
-            worker.close()
+    with beside(settings.neighbour, settings.environment(threads=1)):
+        workers: list[tuple[Worker, Measured]] = []
+        try:
+            for measured in found:
+                say(f"starting {measured.peer.name}")
+                worker = Worker(measured.peer, task, settings)
+                workers.append((worker, measured))
+                # One after the other: nobody warms up beside another.
+                _try(measured, worker.start)
+            for repeat in range(settings.repeats):
+                say(f"round {repeat + 1} of {settings.repeats}")
+                # Another one begins in each round, so that nobody always follows the same.
+                first = repeat % len(workers)
+                for worker, measured in workers[first:] + workers[:first]:
+                    if not measured.failure:
+                        time.sleep(settings.pause)
+                        _measure_once(worker, measured)
+            for worker, measured in workers:
+                if not measured.failure:
+                    measured.result = _try(measured, worker.finish) or {}
+        finally:
+            for worker, _ in workers:
+                worker.close()
     return found
+
+
+def _measure_once(worker: Worker, measured: Measured) -> None:
+    answer = _try(measured, worker.epoch)
+    if answer is not None:
+        measured.seconds.append(answer["seconds"])
+        if answer["eval_seconds"] is not None:
+            measured.eval_seconds.append(answer["eval_seconds"])
 
 
 def _try(measured: Measured, action: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:

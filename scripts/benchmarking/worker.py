@@ -82,9 +82,12 @@ def serve(channel: Channel) -> None:
         run = peer.load()
         before = peak_memory()
         job = Task.from_dict(order["task"]).load()
-        predicted = run(job, channel, **dict(peer.options))
+        found = run(job, channel, **dict(peer.options))
+        more: dict[str, Any] = found if isinstance(found, dict) else {}
+        found = None if isinstance(found, dict) else found
         channel.send(
-            accuracy=None if predicted is None else job.accuracy(predicted),
+            **more,
+            accuracy=None if found is None else job.accuracy(found),
             test_samples=len(job.test_y),
             sizes=job.sizes,
             train_samples=len(job.x),

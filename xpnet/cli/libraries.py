@@ -13,6 +13,7 @@ import click
 from xpnet.backends import (
     BACKENDS,
     DTYPES,
+    Backend,
     backend_class,
     open_backend,
     probe_backends,
@@ -103,14 +104,7 @@ def parity(
         check_place(file)
     if plot_file is not None:
         check_drawing(plot_file, "--plot")
-    named = [part.strip() for part in names.split(",") if part.strip()]
-    opened = []
-    for name in named if ranks is None else named[:1]:
-        with usage_errors("--backends"):
-            opened.append(open_backend(name, None, dtype))
-    few = 2 if ranks is None else 1
-    if len({backend.name for backend in opened}) < max(few, len(opened)):
-        raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
+    opened = _opened(names, dtype, compared=ranks is None)
     data = load_dataset(config.dataset, data_dir=config.data_dir, **config.table_options())
     data = data.limited(config.limit)
     if ranks is not None:
@@ -141,6 +135,19 @@ def parity(
     show(report)
     if not report.holds:
         raise SystemExit(1)
+
+
+def _opened(names: str, dtype: str, *, compared: bool) -> list[Backend]:
+    """The backends that are named: two or more where they are compared, else the first."""
+    named = [part.strip() for part in names.split(",") if part.strip()]
+    opened = []
+    for name in named if compared else named[:1]:
+        with usage_errors("--backends"):
+            opened.append(open_backend(name, None, dtype))
+    few = 2 if compared else 1
+    if len({backend.name for backend in opened}) < max(few, len(opened)):
+        raise click.UsageError(f"--backends: give two or more different ones, got {names!r}")
+    return opened
 
 
 @click.command()

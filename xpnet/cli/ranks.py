@@ -8,17 +8,20 @@ import click
 from xpnet.cli import GROUP, TYPED
 from xpnet.cli.help import SectionedOption
 from xpnet.cli.options import usage_errors
+from xpnet.cli.streams import tell
 from xpnet.distributed import Group, mpi_group
 from xpnet.distributed.group import ALONE
 from xpnet.distributed.launch import launched_size, launcher, start_ranks
-from xpnet.distributed.mpi import TIMEOUT, check_timeout
+from xpnet.distributed.mpi import TIMEOUT, check_timeout, probe_mpi
 from xpnet.distributed.reduction import Reduction
-from xpnet.errors import counted
+from xpnet.errors import GroupError, counted
 from xpnet.runs.options import Section
+from xpnet.training.ranks import usable_cores
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _MOST_RANKS = 1 << 20
+_MOST_NAMED = 16
 
 
 def join_ranks(ranks: int | None, timeout: float) -> Group:
@@ -36,6 +39,7 @@ def join_ranks(ranks: int | None, timeout: float) -> Group:
         check_timeout(timeout)
     launched = launched_size()
     if launched is None and (ranks or 1) > 1:
+        _check_before_start(ranks or 1)
         context.exit(start_ranks(ranks or 1, context.meta[TYPED]))
     if launched is None or (launched == 1 and ranks in (None, 1)):
         return ALONE
@@ -48,6 +52,20 @@ def join_ranks(ranks: int | None, timeout: float) -> Group:
     return group
 
 
+def _check_before_start(ranks: int) -> None:
+    """Say here, once, what each of the ranks would find out by itself."""
+    status = probe_mpi()
+    if not status.usable:
+        raise GroupError(f"no ranks can be started: {status.reason}")
+    cores = usable_cores()
+    if ranks > cores:
+        tell(
+            f"Warning: {ranks} ranks share {counted(cores, 'core')}, and so wait for one another: "
+            f"fewer are faster",
+            err=True,
+        )
+
+
 def describe_ranks(reduction: Reduction, batch_size: int) -> str:
     """Which ranks there are, and what each of them computes, in a line."""
     group = reduction.group
@@ -55,7 +73,10 @@ def describe_ranks(reduction: Reduction, batch_size: int) -> str:
     parts = counted(len(reduction.own), "part")
     each = f"each {parts} of {rows.stop - rows.start} of a batch's {counted(batch_size, 'sample')}"
     how = "added up exactly" if reduction.shards else "added up by the engine"
-    return f"{counted(group.size, 'rank')}, {group.engine}: {each}; {how}"
+    # What MPI says of a rank that was killed is the ID of its process.
+    named = group.processes if group.size <= _MOST_NAMED else ()
+    known = ", processes " * bool(named) + ", ".join(map(str, named))
+    return f"{counted(group.size, 'rank')}, {group.engine}{known}: {each}; {how}"
 
 
 def rank_options(function: _F) -> _F:

@@ -74,7 +74,7 @@ class Figure:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundFigures:
     """The figures of a picture in reading order, or the problem; and the number of each piece."""
 
     figures: list[Figure]
@@ -88,7 +88,7 @@ class Found:
         return ndimage.binary_dilation(ink, np.ones((3, 3)), iterations=2)
 
 
-def figures_of(ink: Ink, *, shaded: bool = False) -> Found:
+def figures_of(ink: Ink, *, shaded: bool = False) -> FoundFigures:
     """The figures of a picture, in the order in which they are read.
 
     Parameters
@@ -103,7 +103,7 @@ def figures_of(ink: Ink, *, shaded: bool = False) -> Found:
     labels, count = ndimage.label(mask, np.ones((3, 3), dtype=int))
     nothing = UNCLEAR if ink.depth.std() > _PLAIN else BLANK
     if not count:
-        return Found([], labels, nothing)
+        return FoundFigures([], labels, nothing)
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     boxes = [
@@ -116,23 +116,23 @@ def figures_of(ink: Ink, *, shaded: bool = False) -> Found:
     pieces = [piece for piece in pieces if piece.area >= _SPECK * largest]
     steep = [piece for piece in pieces if shaded or _is_steep(piece, ink, labels)]
     if pieces and not steep:
-        return Found([], labels, nothing)
+        return FoundFigures([], labels, nothing)
     pieces = steep
     least = max(_LEAST_PIXELS, _LEAST_SIDE * min(mask.shape))
     size = max((piece.side for piece in pieces), default=0)
     if not size:
-        return Found([], labels, UNCLEAR)
+        return FoundFigures([], labels, UNCLEAR)
     usual = float(np.median([piece.side for piece in pieces if piece.side >= 0.4 * size]))
     if usual < least:  # where most are specks, so is the largest of them
-        return Found([], labels, UNCLEAR)
+        return FoundFigures([], labels, UNCLEAR)
     figures = _put_together(pieces, labels, usual)
     figures = [figure for figure in figures if figure.side >= max(least, 0.3 * usual)]
     if not figures or len(figures) > _MOST_FIGURES:
-        return Found([], labels, UNCLEAR)
-    return Found(_in_reading_order(figures), labels)
+        return FoundFigures([], labels, UNCLEAR)
+    return FoundFigures(_in_reading_order(figures), labels)
 
 
-def largest_of(found: Found, *, as_one: bool) -> tuple[list[Figure], str | None]:
+def largest_of(found: FoundFigures, *, as_one: bool) -> tuple[list[Figure], str | None]:
     """The one figure of a picture, or the problem that there are several.
 
     What lies by the largest and is not like it, as a part that the pen has not joined, is taken to

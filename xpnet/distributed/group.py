@@ -30,6 +30,9 @@ class Group:
         The number of this rank, from 0, and how many there are.
     local_rank, local_size
         The same among the ranks on this machine, by which a GPU is chosen and cores are shared.
+    processes
+        The IDs of the processes of all ranks, by which the operating system and MPI name them;
+        empty where they are none.
     engine
         What carries values from rank to rank, as a person would name it.
     where
@@ -51,6 +54,7 @@ class Group:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
+    processes: tuple[int, ...] = ()
     engine: str = "one process"
     where: Callable[[], str] | None = None
     error: BaseException | None = None

@@ -1,10 +1,14 @@
 """Ranks as processes of MPI, by mpi4py."""
 
+import atexit
 import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from xpnet.backends.base import Status
@@ -103,7 +107,13 @@ def probe_mpi() -> Status:
 
 class MpiGroup(Group):
     """The processes of MPI's world. Values travel by way of the host: an MPI from a wheel must
-    never be given memory of a device."""
+    never be given memory of a device.
+
+    A process that ends while others wait for it would be waited for in vain: what a program does
+    between two calls of `fit` may fail on one rank alone, or call `sys.exit`. So each says at its
+    end how many messages it has taken part in: to rank 0, which says its own to all. Who waits in a
+    later one ends all.
+    """
 
     def __init__(self, mpi: Any, set_abort_status: Any, timeout: float) -> None:
         self._mpi, self._world = mpi, mpi.COMM_WORLD
@@ -111,26 +121,41 @@ class MpiGroup(Group):
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         here = self._world.Split_type(mpi.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = here.Get_rank(), here.Get_size()
+        here.Barrier()
+        if self.local_rank == 0:
+            _forget_shared_memory()
         here.Free()
+        self.processes = tuple(self._world.allgather(os.getpid()))
         self.engine = f"MPI ({_library(mpi)})"
         self.timeout = timeout
         self._since: float | None = None
         self._failed: tuple[float, int, str] | None = None  # when, the status, why
+        self._n_messages = 0  # that this rank has begun to take part in
+        self._has_left: dict[int, int] = {}  # ranks that have ended, and of how many they were
         if self.size > 1:
+            self._at_end = self._world.Dup()
+            self._leaving = threading.Lock()
+            atexit.register(self._leave)
             threading.Thread(target=self._watch, daemon=True).start()
 
     def sum(self, buffer: HostArray) -> None:
-        with self.waiting():
+        with self._message():
             self._world.Allreduce(self._mpi.IN_PLACE, buffer)
 
     def gather(self, value: Any) -> list[Any]:
-        with self.waiting():
+        with self._message():
             values: list[Any] = self._world.allgather(value)
         return values
 
     def share(self, value: Any) -> Any:
-        with self.waiting():
+        with self._message():
             return self._world.bcast(value if self.rank == 0 else None)
+
+    @contextmanager
+    def _message(self) -> Iterator[None]:
+        with self.waiting():
+            self._n_messages += 1
+            yield
 
     def abort(self, status: int = 1, reason: str = "") -> None:
         """When this process ends, MPI ends the others as well. It has `GRACE` seconds for that: a
@@ -170,16 +195,68 @@ class MpiGroup(Group):
                     self.name, self.timeout, where,
                 )  # fmt: skip
                 self._end_all(STUCK)
+            gone = self._gone()
+            if gone is not None and self._since is not None:
+                log_warning(
+                    "rank %d of %d has ended, and %s waits for it: all are ended",
+                    gone, self.size, self.name,
+                )  # fmt: skip
+                self._end_all(1)
             time.sleep(min(max(left, 0.05), 0.5))
         time.sleep(max(failed[0] + GRACE - time.monotonic(), 0))
         _, status, reason = self._failed or failed
         log_warning("%s, and has not ended within %g s: all are ended", reason, GRACE)
         self._end_all(status)
 
+    def _gone(self) -> int | None:
+        """A rank that has ended without a message in which this rank is now, or was."""
+        if not self._may_from_threads():
+            return None
+        with self._leaving:  # no call of MPI when this process has begun to end
+            status = self._mpi.Status()
+            while self._has_left.get(self.rank) is None and self._at_end.iprobe(status=status):
+                rank = status.Get_source()
+                self._has_left[rank] = self._at_end.recv(source=rank)
+        early = (rank for rank, n in self._has_left.items() if n < self._n_messages)
+        return next(early, None)
+
+    def _leave(self) -> None:
+        """When this process ends: end the others with it, or say that it is not there any more."""
+        gone = self._gone()
+        with self._leaving:
+            self._has_left[self.rank] = self._n_messages
+        if self._failed is not None:
+            return  # all end with the status that was set then
+        error: BaseException | None = getattr(sys, "last_value", None)  # of an end by an error
+        if error is not None and (self.error is None or self.error not in (error, error.__cause__)):
+            log_warning("%s has failed, and all are ended", self.name)
+            self._set_abort_status(SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1))
+        elif gone is not None:  # which a third one may wait for
+            log_warning("rank %d of %d has ended too early: all are ended", gone, self.size)
+            self._set_abort_status(SystemExit(1))
+        else:
+            for rank in range(1, self.size) if self.rank == 0 else (0,):
+                self._at_end.isend(self._n_messages, rank)
+
+    def _may_from_threads(self) -> bool:
+        return bool(self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE)
+
     def _end_all(self, status: int) -> NoReturn:
-        if self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE:
+        if self._may_from_threads():
             self._world.Abort(status)
         os._exit(status)
+
+
+def _forget_shared_memory() -> None:
+    """Take the name from the memory that the processes of MPICH on a machine share.
+
+    All of them have it by now. Its name would be left in /dev/shm, and the memory with it, whenever
+    they do not end in an orderly way.
+    """
+    with suppress(OSError):  # where there is no /proc
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        for name in set(re.findall(r"/dev/shm/mpich_shm_\w+$", maps, re.MULTILINE)):
+            Path(name).unlink(missing_ok=True)
 
 
 def _library(mpi: Any) -> str:

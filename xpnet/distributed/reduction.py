@@ -58,15 +58,7 @@ class Reduction:
                     f"leave it out, or take the reduction exact; got {shown(shards)}"
                 )
             return cls(group)
-        shards = positive_integer("shards", SHARDS if shards is None else shards)
-        if shards & (shards - 1):
-            raise ValueError(f"shards must be a power of two, got {shards}")
-        if shards < group.size:
-            raise ValueError(
-                f"shards must be at least the number of ranks, {group.size}, so that each has one; "
-                f"got {shards}"
-            )
-        return cls(group, shards)
+        return cls(group, check_shards(SHARDS if shards is None else shards, group.size))
 
     @property
     def is_whole(self) -> bool:
@@ -124,6 +116,25 @@ class Reduction:
             for span, value in zip(of_rank, values, strict=True)
         }
         return _sum_of_tree(known, whole)
+
+
+def check_shards(shards: int, ranks: int) -> int:
+    """The number of parts of an exact reduction on so many ranks.
+
+    Raises
+    ------
+    ValueError
+        If it is not a power of two, or below the number of ranks.
+    """
+    shards = positive_integer("shards", shards)
+    if shards & (shards - 1):
+        raise ValueError(f"shards must be a power of two, got {shards}")
+    if shards < ranks:
+        raise ValueError(
+            f"shards must be at least the number of ranks, {ranks}, so that each has one; "
+            f"got {shards}"
+        )
+    return shards
 
 
 WHOLE = Reduction()

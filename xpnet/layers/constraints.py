@@ -81,7 +81,9 @@ def _in_words(x: Any) -> str:
     return f"one of shape {tuple(x.shape)} and dtype {x.dtype}"
 
 
-CONSTRAINTS: dict[str, type[Any]] = {"MaxNorm": MaxNorm}
+CONSTRAINTS: dict[str, type[Any]] = {
+    "MaxNorm": MaxNorm,
+}
 """The constraints by name, for saved networks."""
 
 

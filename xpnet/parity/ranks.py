@@ -11,7 +11,7 @@ from xpnet.backends import Backend, open_backend
 from xpnet.checks import positive_integer
 from xpnet.data import Dataset
 from xpnet.distributed import Group, threads
-from xpnet.distributed.reduction import REDUCTIONS, SHARDS
+from xpnet.distributed.reduction import REDUCTIONS, SHARDS, check_shards
 from xpnet.layers import Layer
 from xpnet.network import Network
 from xpnet.training import fit
@@ -126,6 +126,7 @@ def compare_ranks(
     ranks = [positive_integer("ranks", number) for number in ranks]
     if not ranks:
         raise ValueError("give one or more numbers of ranks to compare, such as 1,2,4")
+    check_shards(shards, max(ranks))  # before anything is trained, fast
     opened = open_backend(backend, None, dtype)
     if opened.product_threads() is not None:
         opened.limit_threads(1)

@@ -295,16 +295,26 @@ class Loop:
         backend, loss = self.backend, record.train_loss
         if loss is None:
             loss = float(backend.to_numpy(self.state["loss"]))
-        if not math.isfinite(loss):
-            error = self._diverged(f"the training loss became {loss}", self._planned)
-            raise on_all_ranks(self._group, error)
+        if not math.isfinite(loss):  # which is the same on all ranks
+            raise self._all_diverged(f"the training loss became {loss}")
         if self.plan.train_metrics == "evaluated":
             return
         # A loss is that before its step: what the last step has done is in no loss yet.
-        for name, value in self.network.arrays.items():
-            if not bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(value)))):
-                error = self._diverged(f"{name} became infinite or not a number", self._planned)
-                raise on_all_ranks(self._group, error)
+        bad = (
+            name
+            for name, value in self.network.arrays.items()
+            if not bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(value))))
+        )
+        # Of all ranks, since it is not known yet whether they have the same.
+        name = next(filter(None, self._group.gather(next(bad, None))), None)
+        if name is not None:
+            raise self._all_diverged(f"{name} became infinite or not a number")
+
+    def _all_diverged(self, what: str) -> TrainingDiverged:
+        """The error that all ranks raise after an epoch, with the words of rank 0, which knows what
+        was saved."""
+        text = self._group.share(str(self._diverged(what, self._planned)))
+        return on_all_ranks(self._group, TrainingDiverged(text))
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         """The error for numbers that are not finite after so many steps of the next epoch."""

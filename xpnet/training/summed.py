@@ -235,9 +235,10 @@ class SummedSteps:
         if on_device is not None and len(flags) < FLAGS_EVERY and not last:
             return
         if on_device is None:
-            host = np.stack(flags)
+            host = np.concatenate(flags)
         else:
-            host = on_device.read(self._backend.xp.stack(flags))
+            host = on_device.read(self._backend.xp.concat(flags))
+        host = host.reshape(-1, 2)
         self._flags = []
         diverged = np.flatnonzero(host[:, 0])
         if diverged.size:

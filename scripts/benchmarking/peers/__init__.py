@@ -3,7 +3,8 @@
 A peer is a function `run(job, tick) -> predicted classes of the test samples, or None`. It trains
 for `job.epochs` epochs and calls `tick(seconds)` after each, which blocks until the next epoch is
 asked for. What is timed is an epoch as a user has it: shuffling, gathering, conversion of the
-pixels, forward, backward, update, and waiting for a device.
+pixels, forward, backward, update, and waiting for a device. One that measures something else may
+return a dictionary of JSON values, which are part of its result.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-from benchmarking.cases import Job
 from xpnet.typing import HostArray
 
 
@@ -21,7 +21,7 @@ class Tick(Protocol):
     def __call__(self, seconds: float, eval_seconds: float | None = None) -> None: ...
 
 
-Run = Callable[[Job, Tick], "HostArray | None"]
+Found = HostArray | dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Peer:
     ranks: int | None = None
     threads: int | None = None
 
-    def load(self) -> Callable[..., "HostArray | None"]:
+    def load(self) -> Callable[..., Found]:
         """The function of this peer."""
         module, _, function = self.function.partition(":")
-        loaded: Callable[..., HostArray | None] = getattr(import_module(module), function)
+        loaded: Callable[..., Found] = getattr(import_module(module), function)
         return loaded
 
 

@@ -48,7 +48,8 @@ def run_epochs(job: Job, tick: Tick) -> HostArray:
     return _train(job, tick, jax.jit(epoch, donate_argnums=0))
 
 
-def _logits(params: Params, x: Any) -> Any:
+def logits(params: Params, x: Any) -> Any:
+    """The output of the network."""
     for weight, bias in params[:-1]:
         x = jax.nn.relu(x @ weight + bias)
     weight, bias = params[-1]
@@ -59,7 +60,7 @@ def _step_of(job: Job) -> Epoch:
     maximum = job.pixel_maximum
 
     def loss_of(params: Params, x: Any, y: Any) -> Any:
-        log_p = jax.nn.log_softmax(_logits(params, x))
+        log_p = jax.nn.log_softmax(logits(params, x))
         return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
 
     def step(params: Params, images: Any, labels: Any, rows: Any) -> tuple[Params, Any]:
@@ -81,4 +82,4 @@ def _train(job: Job, tick: Tick, epoch: Epoch) -> HostArray:
             params, loss = epoch(params, images, labels, order)
             jax.block_until_ready((params, loss))
             tick(time.perf_counter() - started)
-        return np.asarray(_logits(params, jnp.asarray(job.scaled(job.test_x)))).argmax(axis=1)
+        return np.asarray(logits(params, jnp.asarray(job.scaled(job.test_x)))).argmax(axis=1)

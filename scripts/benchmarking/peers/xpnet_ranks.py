@@ -1,12 +1,14 @@
 """xpnet on the ranks that this process is one of, or as one process; its steps alone are timed."""
 
 import dataclasses
+import math
 from typing import Any
 
 from benchmarking.cases import LEARNING_RATE, Job
 from benchmarking.peers import Tick
 from benchmarking.peers.xpnet_fit import Report
-from xpnet import SGD, fit, mlp, open_backend
+from xpnet import SGD, Network, fit, mlp, open_backend
+from xpnet.backends import Backend
 from xpnet.distributed import Group, mpi_group
 from xpnet.distributed.launch import launched_size
 from xpnet.typing import HostArray
@@ -73,16 +75,30 @@ def run(
         group = Silent(part_of)
     elif launched_size() is not None:
         group = Resting(mpi_group())
-    fit(
-        mlp(*job.sizes),
-        dataclasses.replace(job.data, test=None),
-        epochs=job.epochs,
-        batch_size=job.batch_size,
-        optimizer=SGD(LEARNING_RATE),
-        backend=backend,
-        train_metrics="running",
-        callbacks=[Report(tick)],
-        group=group,
-        reduction="fast" if shards is None else "exact",
-        shards=shards,
-    )
+    _train(
+        job, backend, group, epochs=job.epochs, callbacks=[Report(tick)],
+        reduction="fast" if shards is None else "exact", shards=shards,
+    )  # fmt: skip
+
+
+def run_in_turn(job: Job, tick: Tick, *, threads: int) -> None:
+    """Train with `mpi_group()` and without a group in turn; what warms up is with it.
+
+    What is told of each training is its best epoch but the first, in which steps are recorded.
+    """
+    backend = open_backend("numpy")
+    backend.limit_threads(threads)
+    group = mpi_group()
+    for number in range(job.epochs):
+        network = _train(job, backend, None if number % 2 else group, epochs=3)
+        tick(min(record.train_seconds or math.nan for record in network.history[1:]))
+
+
+def _train(
+    job: Job, backend: Backend, group: Group | None, *, epochs: int, **options: Any
+) -> Network:
+    return fit(
+        mlp(*job.sizes), dataclasses.replace(job.data, test=None), epochs=epochs,
+        batch_size=job.batch_size, optimizer=SGD(LEARNING_RATE), backend=backend,
+        train_metrics="running", group=group, **options,
+    )  # fmt: skip

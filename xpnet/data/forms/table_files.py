@@ -24,7 +24,7 @@ from xpnet.data.tables.folders import (
     part_of,
     tables_among,
 )
-from xpnet.data.tables.frames import Parts
+from xpnet.data.tables.frames import KeptParts
 from xpnet.data.tables.loading import TablePaths, load_tables
 from xpnet.errors import DataError, one_line, reason_of
 
@@ -86,7 +86,7 @@ def _read(place: Place, tables: Tables, name: str, **options: Any) -> Dataset:
             tuple(_on_disk(place, file, scratch) for file in files)
             for files in (tables.train, tables.test)
         )
-        parts = Parts(validation=options.pop("validation", None), seed=options.pop("seed", 0))
+        parts = KeptParts(validation=options.pop("validation", None), seed=options.pop("seed", 0))
         paths = TablePaths(name, train, test, tables.left_out)
         try:
             data = load_tables(paths, parts=parts, **options)

@@ -24,7 +24,7 @@ _LABELS = ("label", "labels", "class", "target", "y")
 
 
 @dataclass(frozen=True)
-class Parts:
+class KeptParts:
     """Which parts of a table are kept, and not trained on.
 
     Attributes
@@ -113,7 +113,7 @@ def table_dataset(
     [0.87, -0.99, 1.13, -1.0]
     """
     columns = table_of(frame, name)
-    tested, parts = None, Parts(validation=validation, seed=seed)
+    tested, parts = None, KeptParts(validation=validation, seed=seed)
     if isinstance(test, float | int | np.number) and not isinstance(test, bool):
         parts = replace(parts, test=float(test))
     elif test is not None:
@@ -128,7 +128,7 @@ def make_dataset(
     table: Table,
     label: str | None,
     test: Table | None,
-    parts: Parts,
+    parts: KeptParts,
     *,
     target_kind: TargetKind | None = None,
     prepared: TablePreparation | None = None,
@@ -198,7 +198,7 @@ def make_dataset(
 
 
 def _drawn(
-    name: str, table: Table, label: Label, parts: Parts, test: Table | None
+    name: str, table: Table, label: Label, parts: KeptParts, test: Table | None
 ) -> tuple[dict[str, Table], list[str]]:
     """The rows to train on, and those that are kept; and what is to be said of these."""
     numbers = None if label.classes is None else label.numbers(name, table[label.name])

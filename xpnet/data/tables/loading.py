@@ -7,7 +7,7 @@ from pathlib import Path
 from xpnet.data.dataset import Dataset
 from xpnet.data.tables.files import TableFile, expanded, open_table, tables_of
 from xpnet.data.tables.folders import ending_of, stem_of
-from xpnet.data.tables.frames import TEST_FRACTION, Parts, make_dataset
+from xpnet.data.tables.frames import TEST_FRACTION, KeptParts, make_dataset
 from xpnet.data.tables.measure import TargetKind
 from xpnet.data.tables.pictures import looks_like_pixels, picture_dataset
 from xpnet.data.tables.preparation import TablePreparation
@@ -74,7 +74,7 @@ def load_table(
         label=label,
         test=test,
         test_fraction=test_fraction,
-        parts=Parts(validation=validation, seed=seed),
+        parts=KeptParts(validation=validation, seed=seed),
         target_kind=target_kind,
         table=table,
     )
@@ -106,7 +106,7 @@ def load_tables(
     label: str | None = None,
     test: str | os.PathLike[str] | None = None,
     test_fraction: float | None = None,
-    parts: Parts,
+    parts: KeptParts,
     target_kind: TargetKind | None = None,
     table: TablePreparation | None = None,
 ) -> Dataset:
@@ -143,7 +143,7 @@ def _of_columns(
     file: TableFile,
     label: str | None,
     test: TableFile | None,
-    parts: Parts,
+    parts: KeptParts,
     target_kind: TargetKind | None,
     table: TablePreparation | None,
 ) -> Dataset:

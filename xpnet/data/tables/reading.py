@@ -108,18 +108,24 @@ def _read_text(
     except UnicodeError:
         raise
     except (pa.ArrowException, ValueError) as error:
-        if "UTF8" in str(error):
-            raise UnicodeError("not UTF-8") from error
-        if ragged:
+        if ragged and "UTF8" not in str(error):
             raise _ragged(path, ragged[0], dialect) from error
-        if "straddl" in str(error):
-            raise _LongRowError from error
-        if "Empty CSV" in str(error):
-            raise DataError(f"{path}: there are no rows in this table") from error
-        raise DataError(f"{path}: cannot be read as a table ({one_line(error)})") from error
+        raise _meant(path, error) from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise UnicodeError("not UTF-8")
     return table_of(table, str(path), decimal=dialect.decimal, texts=texts)
+
+
+def _meant(path: Path, error: Exception) -> Exception:
+    """What an error of pyarrow's means, which only its text tells."""
+    said = str(error)
+    if "UTF8" in said:
+        return UnicodeError("not UTF-8")
+    if "straddl" in said:
+        return _LongRowError()
+    if "Empty CSV" in said:
+        return DataError(f"{path}: there are no rows in this table")
+    return DataError(f"{path}: cannot be read as a table ({one_line(error)})")
 
 
 def _ragged(path: Path, row: Any, dialect: Dialect) -> DataError:
