@@ -424,3 +424,29 @@ def test_losses_can_be_rounded():
         if solver == "adam":
             numbers += [model.best_loss_, *model.loss_curve_]
         assert {type(number) for number in numbers} == {np.float64}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_samples_to_predict_are_checked_as_those_of_scikit_learn(dtype):
+    """Also those that are let through without its checks, which take longer than the network."""
+    samples = X.astype(dtype)
+    model = MLPClassifier((4,), max_iter=2, random_state=0)
+    quietly(model.fit, samples, LABELS)
+    theirs = neural_network.MLPClassifier((4,), max_iter=2, random_state=0)
+    quietly(theirs.fit, samples, LABELS)
+    apart = [np.where(np.arange(X.shape[1]) == 0, bad, samples) for bad in (np.nan, np.inf)]
+    both = samples.copy()
+    both[0, :2] = np.inf, -np.inf
+    for wrong in (*apart, both, samples[:, 1:], samples[:0], samples[0]):
+        said = []
+        for estimator in (theirs, model):
+            # Of both infinities scikit-learn adds up, which NumPy would warn of.
+            with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=r".") as raised:
+                estimator.predict(wrong.astype(dtype))
+            said.append(str(raised.value).replace("MLPClassifier", ""))
+        assert said[0] == said[1]
+    large = np.full_like(samples, np.finfo(dtype).max)  # finite, and their sum is not
+    assert quietly(model.predict, large).shape == (len(X),)
+    model.feature_names_in_ = np.array([f"x{i}" for i in range(X.shape[1])], dtype=object)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        model.predict(samples)

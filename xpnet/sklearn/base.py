@@ -32,6 +32,8 @@ from xpnet.sklearn.checking import (
     home_of_array,
     load_samples,
     load_target,
+    moved,
+    numpy_home,
     taken_rows,
     warn_of_other_scale,
 )
@@ -296,17 +298,14 @@ class BaseMLP(BaseEstimator):
             home = self._home(work, x)
         with work.scope():
             x = load_samples(work, x)
-            arrays = {
-                name: work.xp.astype(move(work, value), work.dtype, copy=False)
-                for name, value in arrays_of(self).items()
-            }
+            arrays = {name: moved(work, value) for name, value in arrays_of(self).items()}
             found = list(outputs_of(work, self._kept.model, arrays, x, head))
             result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
-        return home, move(home, result)
+        return home, result if home is work else move(home, result)
 
     def _predicts_on(self, x: Any) -> Backend:
         home = home_of_array(x, self._kept.dtype)
-        return open_backend("numpy", None, self._kept.dtype) if home is None else home
+        return numpy_home(self._kept.dtype) if home is None else home
 
     def _check_home(self, x: Any, method: str) -> None:
         """With scikit-learn's dispatch, samples must be where the estimator was fitted."""
