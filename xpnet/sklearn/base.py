@@ -40,7 +40,6 @@ from xpnet.sklearn.checking import (
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.fitted import SEEN, Fitted, Kept, check_finite, take_on
 from xpnet.sklearn.holding import CheckedSamples, Held
-from xpnet.sklearn.outputs import outputs_of
 from xpnet.sklearn.private import Interval, Options, StrOptions
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.ranks import check_same_call
@@ -237,13 +236,16 @@ class BaseMLP(BaseEstimator):
         else:
             name = self.backend or ("numpy" if home is None else home.name)
             work = open_for_rank(ranks.group, name, self.device, dtype)
-        if not self.compile and CALLED in work.offered_steps:
-            work.choose_steps(CALLED)
+        self._choose_steps(work)
         settle_for_ranks(work, ranks)
         # The one of the call before, where it is the same, knows how many threads are best.
         engine = self._kept.engine if "_kept" in vars(self) else None
         known = engine is not None and engine.is_on(work) and engine.recipe.ranks == ranks
         return engine.backend if engine is not None and known else work
+
+    def _choose_steps(self, work: Backend) -> None:
+        if not self.compile and CALLED in work.offered_steps:
+            work.choose_steps(CALLED)
 
     def _score(self, settings: Settings, problem: Problem, work: Backend) -> Score | None:
         """The score that epochs are judged by; None of a solver without epochs."""
@@ -295,17 +297,17 @@ class BaseMLP(BaseEstimator):
         work = home
         if self.backend is not None:
             work = open_backend(self.backend, self.device, self._kept.dtype)
+            self._choose_steps(work)
             home = self._home(work, x)
         with work.scope():
             x = load_samples(work, x)
             arrays = {name: moved(work, value) for name, value in arrays_of(self).items()}
-            found = list(outputs_of(work, self._kept.model, arrays, x, head))
-            result = found[0] if len(found) == 1 else work.xp.concat(found, axis=0)
+            result = self._kept.forwards.on(work, self._kept.model)(head, arrays, x)
         return home, result if home is work else move(home, result)
 
     def _predicts_on(self, x: Any) -> Backend:
         home = home_of_array(x, self._kept.dtype)
-        return numpy_home(self._kept.dtype) if home is None else home
+        return numpy_home(self._kept.dtype, compiles=self.compile) if home is None else home
 
     def _check_home(self, x: Any, method: str) -> None:
         """With scikit-learn's dispatch, samples must be where the estimator was fitted."""
@@ -361,11 +363,14 @@ class BaseMLP(BaseEstimator):
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        # Compiled steps and open backends stay behind: they are made again where they are wanted.
+        # What is compiled, and open backends, stay behind: they are made again where wanted.
         state: dict[str, Any] = dict(super().__getstate__())
         if "_kept" in state:
             state["_kept"] = state["_kept"].without_steps()
         return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_kept" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

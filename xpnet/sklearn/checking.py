@@ -16,6 +16,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
 from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.backends.steps import CALLED
 from xpnet.data.masked import unmasked
 from xpnet.data.stored import LARGEST_LOADED
 from xpnet.inputs.containers import SparseRows
@@ -43,9 +44,9 @@ def home_of_array(x: Any, dtype: str = "float32") -> Backend | None:
 
 
 @cache
-def numpy_home(dtype: str) -> Backend:
+def numpy_home(dtype: str, *, compiles: bool) -> Backend:
     """NumPy, where predictions are made of samples that are there: opened once, and not changed."""
-    return open_backend("numpy", None, dtype)
+    return open_backend("numpy", None, dtype, steps=None if compiles else CALLED)
 
 
 def hosted(x: Any) -> Any:

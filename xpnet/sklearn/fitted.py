@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xpnet.backends import Backend
@@ -13,6 +13,7 @@ from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays
 from xpnet.sklearn.curves import Criterion, Curves
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.engine import Engine
+from xpnet.sklearn.outputs import Forwards
 from xpnet.sklearn.progress import Progress
 from xpnet.sklearn.told import Copies
 from xpnet.typing import Array
@@ -43,8 +44,9 @@ class Kept:
     progress
         What `partial_fit` goes on from; None after `lbfgs`, unless other solvers came before it.
     engine
-        The steps of the last call, if it was one of `partial_fit`. They are left out of copies and
-        pickles.
+        The steps of the last call, if it was one of `partial_fit`.
+    forwards
+        What the backends have made of the forward pass. Copies and pickles have neither of these.
     """
 
     model: Sequential
@@ -55,10 +57,11 @@ class Kept:
     given: tuple[Callback, ...]
     progress: Progress | None
     engine: Engine | None
+    forwards: Forwards = field(default_factory=Forwards, compare=False)
 
     def without_steps(self) -> "Kept":
-        """All but the steps, which are made again where they are wanted."""
-        return replace(self, engine=None)
+        """All but what is compiled, which is made again where it is wanted."""
+        return replace(self, engine=None, forwards=Forwards())
 
 
 @dataclass(frozen=True)

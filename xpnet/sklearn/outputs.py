@@ -1,19 +1,24 @@
 """What a network gives for samples, which an estimator takes as they are."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.data import Preparation
 from xpnet.layers import Sequential
-from xpnet.network.prediction import Forward, Head
-from xpnet.typing import Array
+from xpnet.network.prediction import Forward
 
 
-def outputs_of(
-    work: Backend, model: Sequential, arrays: Mapping[str, Array], x: Any, head: Head
-) -> Iterator[Array]:
-    """`head(xp, output)` for samples on the backend, in chunks of bounded memory."""
-    as_it_is = Preparation(1.0, work.dtype_name, model.input_shape())
-    for _, found in Forward(work, model, as_it_is, once=True).in_chunks(head, arrays, x):
-        yield found
+class Forwards:
+    """The forward pass of a model wherever it was asked for, with what the backends made of it."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[Any, Forward] = {}
+
+    def on(self, work: Backend, model: Sequential) -> Forward:
+        """That on a library and device, and in a dtype: always of the same model."""
+        place = work.name, str(work.device), work.dtype_name, work.tf32, work.steps
+        found = self._by_place.get(place)
+        if found is None:
+            as_it_is = Preparation(1.0, work.dtype_name, model.input_shape())
+            found = self._by_place[place] = Forward(work, model, as_it_is)
+        return found

@@ -1,5 +1,6 @@
 """What is predicted of classes: labels and probabilities, where the samples are."""
 
+from functools import cache
 from typing import Any
 
 from sklearn.base import ClassifierMixin
@@ -16,6 +17,17 @@ from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.checking import hosted
 from xpnet.sklearn.encoding import Labels
 from xpnet.typing import Array, Namespace
+
+
+@cache
+def _of_two(of_labels: Head) -> Head:
+    """What `of_labels` gives for both of two classes, whose second one has the output."""
+
+    def head(xp: Namespace, output: Array) -> Array:
+        # 1 - p of a logit is p of its negative, and loses no digits.
+        return of_labels(xp, xp.concat([-output, output], axis=1))
+
+    return head
 
 
 class ClassPredictions(ClassifierMixin, BaseMLP):
@@ -50,15 +62,13 @@ class ClassPredictions(ClassifierMixin, BaseMLP):
         return self._probabilities(X, "predict_log_proba", log_softmax, log_label_probabilities)
 
     def _probabilities(self, X: Any, method: str, of_classes: Head, of_labels: Head) -> Any:
-        classes = self._kind() == "classes"
-        two = getattr(self, "n_outputs_", 0) == 1 and self._labels.kind == "binary"
-
-        def head(xp: Namespace, output: Array) -> Array:
-            if classes:
-                return of_classes(xp, output)
-            # 1 - p of a logit is p of its negative, and loses no digits.
-            return of_labels(xp, xp.concat([-output, output], axis=1) if two else output)
-
+        head = of_labels if self._kind() != "classes" else of_classes
+        if (
+            head is of_labels
+            and getattr(self, "n_outputs_", 0) == 1
+            and self._labels.kind == "binary"
+        ):
+            head = _of_two(of_labels)
         return self._outputs(X, head, method)[1]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -9,12 +9,17 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 
 from xpnet.errors import counted
+from xpnet.network.prediction import output_itself
 from xpnet.sklearn.base import BaseMLP
 from xpnet.sklearn.checking import hosted, validation_set
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.private import StrOptions, fit_context
 from xpnet.sklearn.problem import Problem, regression
 from xpnet.typing import Array, HostArray, Namespace
+
+
+def _exponential(xp: Namespace, output: Array) -> Array:
+    return xp.exp(output)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -245,11 +250,7 @@ out_activation_, n_features_in_, feature_names_in_
 
     def _predict(self, X: Any, method: str) -> Any:
         exponential = getattr(self, "out_activation_", "identity") == "exp"
-
-        def head(xp: Namespace, output: Array) -> Array:
-            return xp.exp(output) if exponential else output
-
-        home, values = self._outputs(X, head, method)
+        home, values = self._outputs(X, _exponential if exponential else output_itself, method)
         return home.xp.reshape(values, (-1,)) if values.shape[1] == 1 else values
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

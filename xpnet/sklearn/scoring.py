@@ -15,7 +15,7 @@ from xpnet.network.evaluation import Evaluation
 from xpnet.network.prediction import PREDICTIONS
 from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.holding import Held
-from xpnet.sklearn.outputs import outputs_of
+from xpnet.sklearn.outputs import Forwards
 from xpnet.sklearn.private import StrOptions, metric_of
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.task import Score
@@ -61,7 +61,7 @@ def make_score(estimator: Any, problem: Problem, work: Backend, become: Become) 
     become
         `become(fitted, x)` gives an estimator that has been fitted: it is what a scorer is given.
     """
-    scorer = make_scorer(estimator)
+    scorer, forwards = make_scorer(estimator), Forwards()
 
     def score(fitted: Fitted, held: Held, found: Evaluation) -> float:
         if estimator.scoring == BY_LOSS:
@@ -70,8 +70,8 @@ def make_score(estimator: Any, problem: Problem, work: Backend, become: Become) 
             # What is predicted is no number either.
             finite = math.isfinite(found.loss)
             return _score_of(scorer, work, fitted, held, become) if finite else math.nan
-        parts = outputs_of(work, fitted.model, fitted.arrays, held.x, PREDICTIONS[problem.kind])
-        predicted = np.concatenate([work.to_numpy(part) for part in parts])
+        forward = forwards.on(work, fitted.model)
+        predicted = work.to_numpy(forward(PREDICTIONS[problem.kind], fitted.arrays, held.x))
         if problem.out_activation == "exp":
             predicted = np.exp(predicted)
         if problem.is_single:
