@@ -15,6 +15,7 @@ from xpnet.backends.numpy import backend as numpy_backend
 from xpnet.backends.numpy import threads
 from xpnet.backends.numpy.threads import BLAS_THREADS, Trials, blas_threads, slowdown
 from xpnet.cli import main
+from xpnet.training import epoch
 
 pytestmark = pytest.mark.compiler
 
@@ -46,8 +47,9 @@ def two_for_all():
 def measured(monkeypatch, two_threads):
     """What the trial of threads is pretended to find; it notes what it was asked."""
 
-    def pretend(slower):
+    def pretend(slower, shared=0):
         asked = []
+        monkeypatch.setattr(epoch, "_SHARED_PRODUCT", shared)
         monkeypatch.setattr(numpy_backend.Trials, "due", lambda self: True)
         monkeypatch.setattr(numpy_backend, "slowdown", lambda *sizes: asked.append(sizes) or slower)
         return asked
@@ -193,6 +195,17 @@ def test_the_trial_is_of_no_more_rows_than_there_are(measured):
     asked = measured(1.0)
     fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=10**9, backend="numpy")
     assert asked[0][0] == 12
+
+
+def test_products_that_one_thread_makes_in_any_case_are_not_tried(measured):
+    asked = measured(19.7, shared=epoch._SHARED_PRODUCT)
+    backend = open_backend("numpy")
+    fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=4, backend=backend)
+    assert not asked
+    assert backend.threads is None
+    large = np.ones((300, 40), "float32"), np.arange(300) % 3
+    fit(mlp(40, 100, 3), large, epochs=1, batch_size=100, backend=backend)
+    assert asked[0] == (100, 40, 100, 2)
 
 
 def test_an_idle_machine_keeps_all(measured, caplog):

@@ -6,7 +6,6 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.data import Preparation
 from xpnet.inputs.chunks import chunks
-from xpnet.inputs.samples import Streamed
 from xpnet.layers import EVALUATION, Layer, softmax
 from xpnet.metrics import predicted_classes, predicted_labels
 from xpnet.network.evaluation import FEWEST_ROWS, chunk_rows
@@ -79,9 +78,9 @@ class Forward:
                 check(chunk)
             return function(arrays, chunk)
 
-        if x.shape[0] <= FEWEST_ROWS and not isinstance(x, Streamed):
-            return answer(x)
         backend, _, _ = self._made_of
+        if x.shape[0] <= FEWEST_ROWS and backend.owns(x):  # which is no `Streamed` one
+            return answer(x)
         parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x))
         return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
 

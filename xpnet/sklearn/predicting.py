@@ -62,13 +62,11 @@ class ClassPredictions(ClassifierMixin, BaseMLP):
         return self._probabilities(X, "predict_log_proba", log_softmax, log_label_probabilities)
 
     def _probabilities(self, X: Any, method: str, of_classes: Head, of_labels: Head) -> Any:
-        head = of_labels if self._kind() != "classes" else of_classes
-        if (
-            head is of_labels
-            and getattr(self, "n_outputs_", 0) == 1
-            and self._labels.kind == "binary"
-        ):
-            head = _of_two(of_labels)
+        if self._kind() == "classes":
+            head = of_classes
+        else:
+            two = getattr(self, "n_outputs_", 0) == 1 and self._labels.kind == "binary"
+            head = _of_two(of_labels) if two else of_labels
         return self._outputs(X, head, method)[1]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
