@@ -190,11 +190,49 @@ def test_ctrl_c_ends_all_ranks_with_one_checkpoint(mpiexec, number):
     assert history("x") == history("y")
 
 
+OWN_MPI = """
+    import threading
+    import numpy as np
+    from mpi4py import MPI
+    from xpnet import fit, load_dataset, mlp
+    from xpnet.distributed import mpi_group
+    from xpnet.errors import GroupError
+
+    group, world = mpi_group(), MPI.COMM_WORLD
+    n_threads = threading.active_count()
+    request = world.irecv(source=MPI.ANY_SOURCE, tag=MPI.ANY_TAG)
+    again = mpi_group(timeout=20.0)
+    assert (again, again.timeout, threading.active_count()) == (group, 20.0, n_threads)
+    fit(mlp(64, 10), load_dataset("digits").limited(60), epochs=2, backend="numpy", group=again)
+    world.send("from " + str(world.rank), dest=1 - world.rank)
+    assert request.wait() == "from " + str(1 - world.rank)
+    MPI.Finalize()
+    for use in (mpi_group, lambda: group.share(1)):
+        try:
+            use()
+        except GroupError as error:
+            assert "MPI.Finalize" in str(error)
+        else:
+            raise AssertionError(use)
+    group.abort()  # ends nothing that is not there
+    threading.Event().wait(1.5)  # whoever watched for others has nothing to ask any more
+    print("end")
+"""
+
+
+def test_a_program_may_use_and_end_mpi_itself_and_has_one_group(mpiexec):
+    Path("own.py").write_text(textwrap.dedent(OWN_MPI))
+    out, err = run(mpiexec, 2, "own.py")
+    assert out.split() == ["end", "end"]
+    assert err == ""
+
+
 # -- failures -------------------------------------------------------------------------------------
 
 SCRIPT = """
     import os, signal, sys, threading, time
     import numpy as np
+    from mpi4py import MPI
     from xpnet import Callback, Checkpoint, fit, load_dataset, mlp
     from xpnet.distributed import mpi_group
     from xpnet.losses import softmax_cross_entropy
@@ -226,7 +264,7 @@ SCRIPT = """
             if how == "exit": sys.exit(3)
             if how == "exit 0": sys.exit(0)
             if how == "ctrl-c": raise KeyboardInterrupt
-            if how == "caught": raise ValueError("the user goes on")
+            if how.startswith("caught"): raise ValueError("the user goes on")
             if how == "thread":
                 threading.Thread(target=time.sleep, args=(50,)).start()
                 raise RuntimeError("a thread keeps the process")
@@ -238,15 +276,17 @@ SCRIPT = """
     loss.target_kind = "classes"
     data = load_dataset("digits").limited(300)
     try:
-        outside = how in ("outside", "left")
+        outside = how in ("outside", "left", "finalized")
         fit(mlp(64, 8, 10), data, epochs=2 if outside else 20, loss=loss, backend="numpy",
             group=group, callbacks=[Checkpoint("x.safetensors"), Failing()])
         if group.rank == 1:
             failed()
             if how == "outside": raise RuntimeError("between two trainings")
+            if how == "finalized": MPI.Finalize()
             sys.exit()
         fit(mlp(64, 8, 10), data, backend="numpy", group=group)
     except ValueError:
+        if how == "caught, finalized": MPI.Finalize()
         fit(mlp(64, 9, 10), data, backend="numpy", group=group)
 """
 
@@ -266,6 +306,8 @@ SCRIPT = """
         ("stuck", ["has waited 2 s for the others after step", "what was trained before"], {75}),
         ("outside", ["between two trainings", "rank 1 of 2 has failed, and all are ended"], {1}),
         ("left", ["rank 1 of 2 has ended, and rank 0 of 2 waits for it"], {1}),
+        ("finalized", ["rank 1 of 2 has ended, and rank 0 of 2 waits for it"], {1}),
+        ("caught, finalized", ["rank 1 of 2 has failed: ", "has called MPI.Finalize: all"], {1}),
         ("full", ["No space left on device", "on rank 0 of 2"], {1}),
     ],
 )

@@ -77,7 +77,11 @@ def start_ranks(ranks: int, arguments: Sequence[str]) -> int:
     python = [sys.executable, *safe, "-m", "xpnet"]
     command = [find_mpiexec(), "-n", str(ranks), *python, *arguments]
     # Open MPI refuses more ranks than cores unless it is told.
-    environment = {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", **os.environ}
+    environment = {
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMPI_MCA_rmaps_base_oversubscribe": "true",  # before version 5
+        **os.environ,
+    }
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -15,7 +15,7 @@ from xpnet.backends.base import Status
 from xpnet.distributed.group import Group
 from xpnet.distributed.launch import launched_size, launcher
 from xpnet.errors import GroupError, one_line, shown
-from xpnet.streams import log_warning
+from xpnet.streams import Forgiving, log_warning
 from xpnet.typing import HostArray
 
 TIMEOUT = 600.0
@@ -27,15 +27,23 @@ GRACE = 3.0
 _HEAD_START = 0.5
 """Seconds by which rank 0, which knows what was saved, ends all sooner than the others would."""
 
+_UNTIL_READ = 0.3
+"""Seconds between what a rank says last and the end of all: mpiexec drops what it has not read."""
+
 STUCK = 75
 """The status that all end with where one has waited in vain: that of a failure for the moment."""
+
+_FINALIZED = "the program has called MPI.Finalize, after which no group can be used"
+
+_group: "MpiGroup | None" = None
+"""That of this process, once it was asked for."""
 
 
 def mpi_group(*, timeout: float = TIMEOUT) -> Group:
     """The processes that MPI has started with this one, for `fit(..., group=)`.
 
     Start the program by `mpiexec -n 4 python my_training.py`, or `srun`. Alone, it is a group of
-    one.
+    one. A process has one group: a later call gives the same, with the timeout of that call.
 
     Parameters
     ----------
@@ -49,8 +57,9 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
         If the timeout is not positive.
     GroupError
         If mpi4py is missing, or is that of another MPI than has started the processes, so that each
-        would train by itself.
+        would train by itself; or if the program has called `MPI.Finalize`.
     """
+    global _group
     check_timeout(timeout)
     launched = launched_size()
     by = launcher()
@@ -61,6 +70,11 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
         raise GroupError(
             f"mpi4py cannot be imported ({one_line(error)}){alone}: pip install 'xpnet[mpi]'"
         ) from error
+    if MPI.Is_finalized():
+        raise GroupError(_FINALIZED)
+    if _group is not None:
+        _group.timeout = timeout
+        return _group
     if not MPI.Is_initialized():  # after `probe_mpi`
         MPI.Init()
     size = MPI.COMM_WORLD.Get_size()
@@ -71,7 +85,8 @@ def mpi_group(*, timeout: float = TIMEOUT) -> Group:
             f"mpiexec of that MPI (python -m mpi4py --mpi-library names it), or install mpi4py for "
             f"this one"
         )
-    return MpiGroup(MPI, run.set_abort_status, timeout)
+    _group = MpiGroup(MPI, run.set_abort_status, timeout)
+    return _group
 
 
 def check_timeout(timeout: float) -> None:
@@ -132,9 +147,13 @@ class MpiGroup(Group):
         self._failed: tuple[float, int, str] | None = None  # when, the status, why
         self._n_messages = 0  # that this rank has begun to take part in
         self._has_left: dict[int, int] = {}  # ranks that have ended, and of how many they were
+        self._at_end = self._world.Dup()
+        self._leaving = threading.Lock()
+        self._may_from_threads = mpi.Query_thread() == mpi.THREAD_MULTIPLE
+        # MPI deletes what is kept here first of all when the program itself ends MPI.
+        key = mpi.Comm.Create_keyval(delete_fn=lambda *_: self._before_finalize())
+        mpi.COMM_SELF.Set_attr(key, self)
         if self.size > 1:
-            self._at_end = self._world.Dup()
-            self._leaving = threading.Lock()
             atexit.register(self._leave)
             threading.Thread(target=self._watch, daemon=True).start()
 
@@ -160,7 +179,7 @@ class MpiGroup(Group):
     def abort(self, status: int = 1, reason: str = "") -> None:
         """When this process ends, MPI ends the others as well. It has `GRACE` seconds for that: a
         thread, or a program that has caught the error, may keep it."""
-        if self.size > 1:
+        if self.size > 1 and self.rank not in self._has_left:
             self._set_abort_status(SystemExit(status))
             new = (time.monotonic(), status, reason or f"{self.name} has failed")
             when, _, first = self._failed or new
@@ -175,6 +194,8 @@ class MpiGroup(Group):
     def waiting(self) -> Iterator[None]:
         if self._failed is not None:
             raise GroupError(f"the group of {self.size} ranks has ended: {self._failed[2]}")
+        if self.rank in self._has_left:
+            raise GroupError(_FINALIZED)
         self._since = time.monotonic()
         try:
             yield
@@ -210,7 +231,7 @@ class MpiGroup(Group):
 
     def _gone(self) -> int | None:
         """A rank that has ended without a message in which this rank is now, or was."""
-        if not self._may_from_threads():
+        if not self._may_from_threads:
             return None
         with self._leaving:  # no call of MPI when this process has begun to end
             status = self._mpi.Status()
@@ -222,27 +243,44 @@ class MpiGroup(Group):
 
     def _leave(self) -> None:
         """When this process ends: end the others with it, or say that it is not there any more."""
+        if self.rank in self._has_left:
+            return
         gone = self._gone()
-        with self._leaving:
-            self._has_left[self.rank] = self._n_messages
-        if self._failed is not None:
-            return  # all end with the status that was set then
         error: BaseException | None = getattr(sys, "last_value", None)  # of an end by an error
-        if error is not None and (self.error is None or self.error not in (error, error.__cause__)):
+        if self._failed is not None or self.size == 1:
+            pass  # all end with the status that was set then
+        elif error is not None and (
+            self.error is None or self.error not in (error, error.__cause__)
+        ):
             log_warning("%s has failed, and all are ended", self.name)
-            self._set_abort_status(SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1))
+            self.abort(130 if isinstance(error, KeyboardInterrupt) else 1)
         elif gone is not None:  # which a third one may wait for
             log_warning("rank %d of %d has ended too early: all are ended", gone, self.size)
-            self._set_abort_status(SystemExit(1))
+            self.abort(1)
         else:
             for rank in range(1, self.size) if self.rank == 0 else (0,):
                 self._at_end.isend(self._n_messages, rank)
+        with self._leaving:
+            self._has_left[self.rank] = self._n_messages
+        if self._failed is not None:
+            Forgiving(sys.stdout).flush()
+            time.sleep(_UNTIL_READ)
 
-    def _may_from_threads(self) -> bool:
-        return bool(self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE)
+    def _before_finalize(self) -> None:
+        """When the program itself ends MPI: as `_leave`, but what has failed ends all at once.
+
+        `MPI.Finalize` would wait for the others, and they for this rank.
+        """
+        if self._failed is not None:
+            log_warning("%s, and has called MPI.Finalize: all are ended", self._failed[2])
+        else:
+            self._leave()
+        if self._failed is not None:
+            self._end_all(self._failed[1])
 
     def _end_all(self, status: int) -> NoReturn:
-        if self._may_from_threads():
+        time.sleep(_UNTIL_READ)
+        if self._may_from_threads and not self._mpi.Is_finalized():
             self._world.Abort(status)
         os._exit(status)
 
