@@ -81,7 +81,7 @@ class Forward:
         backend, _, _ = self._made_of
         if x.shape[0] <= FEWEST_ROWS and backend.owns(x):  # which is no `Streamed` one
             return answer(x)
-        parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x))
+        parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x), pure=self._pure)
         return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
 
     def in_chunks(
