@@ -13,6 +13,7 @@ for one purpose, or adding a purpose, changes no other. There are two kinds of s
 
 import math
 import operator
+import struct
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -69,7 +70,7 @@ def derive(seed: Seed, *purpose: str | int) -> SeedSequence:
     # A NumPy integer counts as the number that it is; repr keeps ("a", 1) and ("a", "1") apart.
     names = tuple(str(p) if isinstance(p, str) else operator.index(p) for p in purpose)
     digest = hashlib.sha256(repr(names).encode()).digest()
-    words = tuple(int(word) for word in np.frombuffer(digest, dtype="<u4"))
+    words = struct.unpack("<8I", digest)
     return np.random.SeedSequence(
         entropy=parent.entropy,
         spawn_key=(*parent.spawn_key, *words),

@@ -90,9 +90,9 @@ class Epochs:
         record = self._finish_epoch()
         if self._plateau is not None:
             follow_plateau(self.backend, self._plateau, self.state, record)
-        check_same_network(
-            self._group, self.backend, arrays_of_state(self.state), f"after epoch {record.epoch}"
-        )
+        if self._group.size > 1:
+            arrays = arrays_of_state(self.state)
+            check_same_network(self._group, self.backend, arrays, f"after epoch {record.epoch}")
         asked_to = self._group.share(self._told.epoch(self.state, record))
         self.stopped = self._are_enough() or asked_to
         failed = math.isnan(self.loss)

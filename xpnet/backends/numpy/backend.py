@@ -27,10 +27,12 @@ from xpnet.backends.steps import CALLED, COMPILED, RECORDED, STEPS, StepCounts
 from xpnet.checks import positive_integer
 from xpnet.errors import BackendUnavailable, shown
 from xpnet.streams import log_warning
-from xpnet.typing import HostArray
+from xpnet.typing import DType, HostArray
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_INDEX: DType = xp.__array_namespace_info__().default_dtypes()["indexing"]
 
 
 class NumpyBackend(Backend):
@@ -55,6 +57,10 @@ class NumpyBackend(Backend):
     @classmethod
     def owns(cls, x: Any) -> bool:
         return is_numpy_array(x)
+
+    @property
+    def index_dtype(self) -> DType:
+        return _INDEX
 
     def holds(self, x: Any) -> bool:
         return self.owns(x)  # there is one device

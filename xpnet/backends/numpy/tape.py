@@ -10,7 +10,7 @@ from xpnet.typing import HostArray
 COMPILING_PAYS = 0.2
 """Seconds that replays of a tape take before it is compiled, which takes about as long.
 
-For one of few calls: see `Tape.pays`. After a tenth of that its C is written; if the same C has
+For one of few calls: see `Tape.pays`. After a quarter of that its C is written; if the same C has
 been compiled before, for another training, the library is there and is taken at once.
 """
 
@@ -76,7 +76,7 @@ class Tape:
     @property
     def is_due(self) -> bool:
         """Whether to look if compiling it pays, which takes a while itself."""
-        return not self.is_tried and self.seconds > self.pays / 10
+        return not self.is_tried and self.seconds > self.pays / 4
 
     def play(self) -> None:
         """Make all calls, from and to the arrays that they were recorded with."""
