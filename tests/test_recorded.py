@@ -396,6 +396,21 @@ def test_other_libraries(backend):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_layer_of_ones_own_may_read_values_on_jax():
+    pytest.importorskip("jax")
+
+    class Scaled(Layer):
+        def forward(self, xp, params, x, ctx):
+            largest = float(xp.max(x))
+            return (x / largest if largest > 1 else x), None
+
+    network = Network(Sequential(own=Scaled()), {}, open_backend("jax"), target_kind="values")
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    there = network.backend.asarray(x)
+    for _ in range(2):
+        np.testing.assert_allclose(network.backend.to_numpy(network.predict(there)), x / 5)
+
+
 def test_evaluations_are_those_of_the_chunks_as_written():
     backend = open_backend("numpy", threads=1)
     model = Sequential(fc1=Dense(64, 9), act=Tanh(), fc2=Dense(9, 10))
@@ -488,11 +503,11 @@ def test_a_thread_that_cannot_be_started_leaves_none_at_work(monkeypatch):
 
 
 def test_layers_of_ones_own_are_called_by_one_thread(monkeypatch):
-    class Remembers(Layer):
-        threads = set()
+    threads = set()
 
+    class Remembers(Layer):
         def forward(self, xp, params, x, ctx):
-            self.threads.add(threading.get_ident())
+            threads.add(threading.get_ident())
             time.sleep(0.001)
             return x, None
 
@@ -502,4 +517,4 @@ def test_layers_of_ones_own_are_called_by_one_thread(monkeypatch):
     x = np.ones((64 * 8, 3), "float32")
     network.predict(x)
     network.evaluate(x, x)
-    assert Remembers.threads == {threading.get_ident()}
+    assert threads == {threading.get_ident()}

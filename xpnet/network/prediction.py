@@ -107,9 +107,10 @@ class Forward:
             output, _ = model.forward(xp, arrays, prepare(xp, x), EVALUATION)
             return head(xp, output)
 
-        if self._once or len(self._functions) >= MOST_HEADS:
+        # A layer of one's own may read values, which what JAX compiles has not.
+        if self._once or not self._pure or len(self._functions) >= MOST_HEADS:
             return forward
-        return self._functions.setdefault(head, backend.compile(forward, pure=self._pure))
+        return self._functions.setdefault(head, backend.compile(forward, pure=True))
 
 
 def kind_of(x: Array) -> Any:
