@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -12,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from xpnet import DataError, Network, fit, load_dataset, mlp, open_backend
 from xpnet.backends.numpy import recorded
 from xpnet.backends.numpy import tape as tape_module
+from xpnet.backends.numpy.calls import Call, Kind
 from xpnet.backends.numpy.recorded import WARM_UPS, RecordedFunction
 from xpnet.backends.numpy.threads import blas_threads, in_threads
 from xpnet.layers import EVALUATION, Dense, Layer, Sequential, Tanh, softmax
@@ -147,6 +149,70 @@ def test_other_values_than_those_recorded_decide():
     for x in batches(10, 3):
         expected = np.where(x > 0, x, np.exp(x)) @ WEIGHTS["w"]
         np.testing.assert_array_equal(run(WEIGHTS, x), expected)
+
+
+@pytest.mark.parametrize("limit", [0, 10**9])
+@pytest.mark.parametrize("function", [lambda weights, x: x, lambda weights, x: (x[:, 1:], x * 2)])
+def test_results_that_lie_in_the_samples(monkeypatch, function, limit):
+    """Recorded of samples that are all the same, of which nothing shows that others are wanted."""
+    monkeypatch.setattr(recorded, "MOST_COPIED", limit)
+    run = RecordedFunction(function)
+    for x in [np.zeros((4, 5))] * 5 + batches(3, 4):
+        for found, expected in zip(run(WEIGHTS, x), function(WEIGHTS, x), strict=True):
+            np.testing.assert_array_equal(found, expected)
+            assert run(WEIGHTS, x)[0] is not x
+    assert run._memory.idle
+
+
+def test_results_that_are_weights_are_arrays_of_their_own():
+    run = RecordedFunction(lambda weights, x: (weights["b"], x + weights["b"]))
+    weights = {"b": np.zeros(5)}
+    for x in batches(6, 5):
+        kept, _ = run(weights, x)
+    kept[...] = 1
+    assert not weights["b"].any()
+
+
+def test_weights_whose_names_are_exchanged():
+    weights = {"w": rng.normal(size=(5, 5)), "v": rng.normal(size=(5, 5))}
+
+    def function(weights, x):
+        return np.dot(np.dot(x, weights["w"]), weights["v"])
+
+    run = RecordedFunction(function)
+    for x in batches(6, 3):
+        run(weights, x)
+    exchanged = {"v": weights["w"], "w": weights["v"]}
+    for x in batches(6, 3):
+        np.testing.assert_array_equal(run(exchanged, x), function(exchanged, x))
+
+
+def test_arrays_in_another_place_are_another_call():
+    def function(weights, x, y):
+        return x if y is None else -y
+
+    run = RecordedFunction(function)
+    for x in batches(6, 3):
+        np.testing.assert_array_equal(run(WEIGHTS, x, None), x)
+    for x in batches(6, 3):
+        np.testing.assert_array_equal(run(WEIGHTS, None, x), -x)
+
+
+def test_what_was_not_compared_is_not_used(monkeypatch):
+    """Ctrl-C, when compiled code is tried for the first time."""
+    x = np.ones(3)
+    call = Call(Kind.ELEMENTWISE, np.add, (x, x), np.empty(3))
+    tape = tape_module.Tape([call], [call.output])
+
+    def interrupted():
+        call.output[...] = 7
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tape.play_both([interrupted])
+    np.testing.assert_array_equal(call.output, [2, 2, 2])
+    tape.play()
+    assert not tape.is_compiled
 
 
 def test_a_product_that_has_addresses_is_not_moved():
@@ -330,6 +396,21 @@ def test_other_libraries(backend):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_layer_of_ones_own_may_read_values_on_jax():
+    pytest.importorskip("jax")
+
+    class Scaled(Layer):
+        def forward(self, xp, params, x, ctx):
+            largest = float(xp.max(x))
+            return (x / largest if largest > 1 else x), None
+
+    network = Network(Sequential(own=Scaled()), {}, open_backend("jax"), target_kind="values")
+    x = np.arange(6, dtype="float32").reshape(2, 3)
+    there = network.backend.asarray(x)
+    for _ in range(2):
+        np.testing.assert_allclose(network.backend.to_numpy(network.predict(there)), x / 5)
+
+
 def test_evaluations_are_those_of_the_chunks_as_written():
     backend = open_backend("numpy", threads=1)
     model = Sequential(fc1=Dense(64, 9), act=Tanh(), fc2=Dense(9, 10))
@@ -400,5 +481,40 @@ def test_the_first_failure_of_the_items_is_raised():
 def test_products_have_their_threads_again(network):
     network, samples = network
     before = blas_threads()
-    network.backend.map(lambda x: network.predict(x), [samples[:3]] * 5)
+    network.backend.map(lambda x: network.predict(x), [samples[:3]] * 5, pure=True)
     assert blas_threads() == before
+
+
+def test_a_thread_that_cannot_be_started_leaves_none_at_work(monkeypatch):
+    """Some systems give a process so many threads, and no more."""
+    start, started, done = threading.Thread.start, [], []
+
+    def first_alone(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", first_alone)
+    with pytest.raises(RuntimeError, match="can't start"):
+        in_threads(lambda x: (time.sleep(0.001), done.append(x)), list(range(1000)), 3)
+    assert not started[0].is_alive()
+    assert len(done) < 1000
+
+
+def test_layers_of_ones_own_are_called_by_one_thread(monkeypatch):
+    threads = set()
+
+    class Remembers(Layer):
+        def forward(self, xp, params, x, ctx):
+            threads.add(threading.get_ident())
+            time.sleep(0.001)
+            return x, None
+
+    backend = open_backend("numpy")
+    monkeypatch.setattr(backend, "chunk_values", 1)
+    network = Network(Sequential(own=Remembers()), {}, backend, target_kind="values")
+    x = np.ones((64 * 8, 3), "float32")
+    network.predict(x)
+    network.evaluate(x, x)
+    assert threads == {threading.get_ident()}

@@ -508,3 +508,15 @@ def test_the_order_of_one_epoch_is_in_memory_at_a_time(tmp_path, nothing_fits, m
     monkeypatch.setattr("xpnet.training.epoch.permutation", watch)
     fit(MODEL, (mapped(tmp_path, PIXELS), LABELS), backend="numpy", **{**OPTIONS, "epochs": 3})
     assert alive == [0, 0, 0]
+
+
+def test_several_threads_read_the_rows_that_they_want(tmp_path):
+    values = np.repeat(np.arange(400, dtype=np.int64)[:, None], 2000, axis=1)
+    np.save(tmp_path / "rows.npy", values)
+    stored = StoredArray(tmp_path / "rows.npy", 128, 16000, values.shape, values.dtype)
+
+    def is_right(first):
+        return np.array_equal(stored[first : first + 5], values[first : first + 5])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(is_right, [*range(0, 400, 5)] * 10))

@@ -225,10 +225,11 @@ class Backend:
         """
         return function
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    def map(self, function: Callable[[T], R], items: Sequence[T], *, pure: bool = False) -> list[R]:
         """What `function` gives for each of the items, in their order.
 
-        The items may be taken by several threads of the CPU at once, where that is faster.
+        Where it is `pure`, known to depend on its argument alone, the items may be taken by several
+        threads of the CPU at once.
         """
         return [function(item) for item in items]
 

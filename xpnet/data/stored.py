@@ -12,6 +12,7 @@ import mmap
 import os
 import weakref
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class StoredArray:
         self.shape = shape
         self.dtype = dtype
         self._offset, self._stride = offset, stride
+        self._reading = Lock()
         self._row_bytes = math.prod(shape[1:]) * dtype.itemsize
         try:
             self._file = path.open("rb", buffering=0)
@@ -77,13 +79,14 @@ class StoredArray:
     def _read(self, content: HostArray, row: int) -> None:
         """Fill `content` with the bytes from that row on."""
         start = self._offset + row * self._stride
-        self._file.seek(start)
-        count = self._file.readinto(content.data)
-        while count < content.size:  # one call reads 2 GB at the most
-            more = self._file.readinto(content[count:].data)
-            if not more:
-                raise self._truncated(start + content.size)
-            count += more
+        with self._reading:  # the file has one position, which all threads would move
+            self._file.seek(start)
+            count = self._file.readinto(content.data)
+            while count < content.size:  # one call reads 2 GB at the most
+                more = self._file.readinto(content[count:].data)
+                if not more:
+                    raise self._truncated(start + content.size)
+                count += more
 
     def _truncated(self, wanted: int) -> DataError:
         size = self.path.stat().st_size

@@ -102,6 +102,7 @@ def make_evaluator(
         sums = backend.map(
             lambda rows: chunk(params, x[rows, ...], rows_of(y, (rows, ...))),
             all_rows[group.rank :: group.size],
+            pure=pure,
         )
         if group.size > 1:
             sums = _of_all_ranks(backend, group, sums, len(all_rows))

@@ -81,7 +81,7 @@ class Forward:
         backend, _, _ = self._made_of
         if x.shape[0] <= FEWEST_ROWS and backend.owns(x):  # which is no `Streamed` one
             return answer(x)
-        parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x))
+        parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x), pure=self._pure)
         return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
 
     def in_chunks(
@@ -107,9 +107,10 @@ class Forward:
             output, _ = model.forward(xp, arrays, prepare(xp, x), EVALUATION)
             return head(xp, output)
 
-        if self._once or len(self._functions) >= MOST_HEADS:
+        # A layer of one's own may read values, which what JAX compiles has not.
+        if self._once or not self._pure or len(self._functions) >= MOST_HEADS:
             return forward
-        return self._functions.setdefault(head, backend.compile(forward, pure=self._pure))
+        return self._functions.setdefault(head, backend.compile(forward, pure=True))
 
 
 def kind_of(x: Array) -> Any:

@@ -88,10 +88,10 @@ class NumpyBackend(Backend):
             return function
         return RecordedFunction(function, compiles=self.steps == COMPILED)
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    def map(self, function: Callable[[T], R], items: Sequence[T], *, pure: bool = False) -> list[R]:
         """In as many threads as products have, each with products of one thread: small ones wait
         longer for each other's parts than they take."""
-        n_threads = min(len(items), blas_threads()) if len(items) > 1 else 1
+        n_threads = min(len(items), blas_threads()) if pure and len(items) > 1 else 1
         if n_threads == 1:
             return super().map(function, items)
 

@@ -23,8 +23,9 @@ from xpnet.typing import HostArray
 WARM_UPS = 2
 """How many calls with arrays of a shape are made as written before one is recorded."""
 
-MOST_BYTES = 32 * 2**20
-"""How much memory what a recording makes may take, which all stays."""
+MOST_BYTES = 2 * 2**20
+"""How much memory a recording may take, which all stays: what it was made for, and what it makes.
+A call with more takes a millisecond, of which recording it saves nothing that can be measured."""
 
 MOST_TAPES = 16
 """So many recordings are made: of several shapes, and for several threads at once."""
@@ -66,14 +67,16 @@ class _Answer(Tape):
                 np.copyto(mine, given)
         else:
             self.read_from(arrays)
-        if self.is_timed:
-            with Stopwatch(self):
+        try:
+            if self.is_timed:
+                with Stopwatch(self):
+                    self.play()
+                self.count += 1
+            else:
                 self.play()
-            self.count += 1
-        else:
-            self.play()
-        if not self._copies:
-            self.read_nothing()
+        finally:
+            if not self._copies:
+                self.read_nothing()
         return _each(self._result, np.ndarray.copy)
 
     def compile_if_it_pays(self) -> None:
@@ -111,7 +114,7 @@ class _Memory:
         How many recordings may still be tried.
     """
 
-    def __init__(self, staying: tuple[HostArray, ...]) -> None:
+    def __init__(self, staying: Mapping[str, HostArray]) -> None:
         self.staying = staying
         self.idle: dict[Hashable, list[_Answer]] = {}
         self.seen: dict[Hashable, int] = {}
@@ -136,7 +139,7 @@ class RecordedFunction:
 
     def __init__(self, function: Callable[..., Tree], *, compiles: bool = True) -> None:
         self._function, self._compiles = function, compiles
-        self._memory = _Memory(())
+        self._memory = _Memory({})
         self._changes = 0
         self._recording = Lock()
 
@@ -144,8 +147,8 @@ class RecordedFunction:
         arrays = _arrays_of(changing)
         if not all(map(_is_plain, arrays)):
             return self._function(staying, *changing)
-        memory = self._memory_of(tuple(staying.values()))
-        key: Hashable = tuple([(x.shape, x.dtype) for x in arrays])
+        memory = self._memory_of(staying)
+        key = _layout(changing)
         idle = memory.idle.get(key)
         try:
             tape = idle.pop() if idle else None
@@ -161,11 +164,12 @@ class RecordedFunction:
             idle.append(tape)
         return result
 
-    def _memory_of(self, staying: tuple[HostArray, ...]) -> _Memory:
-        """What was recorded with these arrays."""
+    def _memory_of(self, staying: Mapping[str, HostArray]) -> _Memory:
+        """What was recorded with these arrays, by these names."""
         memory = self._memory
-        if len(memory.staying) != len(staying) or not all(map(is_, memory.staying, staying)):
-            memory = self._memory = _Memory(staying)
+        known = memory.staying
+        if list(known) != list(staying) or not all(map(is_, known.values(), staying.values())):
+            memory = self._memory = _Memory(dict(staying))
             self._changes += 1
             if self._changes > MOST_CHANGES:
                 memory.left = 0
@@ -199,8 +203,8 @@ class RecordedFunction:
         the right value by chance.
         """
         arrays = _arrays_of(changing)
-        own = [np.roll(x, 1) for x in arrays]
-        recording = Recording(MOST_BYTES)
+        own = [_other(x) for x in arrays]
+        recording = Recording(MOST_BYTES - sum(x.nbytes for x in own))
         try:
             traced = iter([recording.input(x) for x in own])
             result = self._function(
@@ -231,6 +235,21 @@ def _each(tree: Tree, change: Callable[[HostArray], Any]) -> Tree:
     return None if tree is None else change(tree)
 
 
+def _layout(tree: Tree) -> Hashable:
+    """The shapes and dtypes of a tree of arrays."""
+    if isinstance(tree, tuple):
+        return tuple([_layout(branch) for branch in tree])
+    return None if tree is None else (tree.shape, tree.dtype)
+
+
+def _other(x: HostArray) -> HostArray:
+    """Other values, of which there are such: labels have to stay labels."""
+    rolled = np.roll(x, 1)
+    if not np.array_equal(rolled, x):
+        return rolled
+    return np.zeros_like(x) if x.any() else np.ones_like(x)
+
+
 def _is_plain(x: Any) -> bool:
     """Whether products of it are the usual calls of BLAS (others may round otherwise), and C can
     address it."""
@@ -242,4 +261,7 @@ def _made(recording: Recording, x: Any) -> HostArray:
     if not isinstance(x, np.ndarray) or not recording.knows(x):
         raise Refused("a result that does not depend on the arguments")
     plain: HostArray = recording.read(x)
+    if not any(np.may_share_memory(plain, call.output) for call in recording.calls):
+        # It lies in an argument, in whose place others are read.
+        plain = recording.read(recording.input(plain).copy())
     return plain

@@ -120,12 +120,14 @@ class Tape:
         after = [array.copy() for array in self.live]
         self._restore(before)
         self._take(compiled, [] if self._program is None else self._program.addresses)
-        self.play()
-        pairs = zip(self.live, after, strict=True)
-        self.is_compiled = all(array.tobytes() == expected.tobytes() for array, expected in pairs)
-        if not self.is_compiled:
-            self._take(self.calls, [])
-            self._restore(after)
+        try:
+            self.play()
+            pairs = zip(self.live, after, strict=True)
+            self.is_compiled = all(array.tobytes() == value.tobytes() for array, value in pairs)
+        finally:  # also if it is interrupted: what was not compared is not used
+            if not self.is_compiled:
+                self._take(self.calls, [])
+                self._restore(after)
         return self.is_compiled
 
     def _restore(self, values: list[HostArray]) -> None:

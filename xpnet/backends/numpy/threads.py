@@ -86,14 +86,15 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], n_threads: int) -
                 failures[number] = error
 
     others = [threading.Thread(target=work, daemon=True) for _ in range(n_threads - 1)]
-    for thread in others:
-        thread.start()
     try:
+        for thread in others:
+            thread.start()
         work()
     finally:
         left.clear()
         for thread in others:
-            thread.join()
+            if thread.ident is not None:  # the system may have no more of them
+                thread.join()
     if failures:
         raise failures[min(failures)]
     return [found[number] for number in range(len(items))]
