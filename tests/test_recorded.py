@@ -95,6 +95,16 @@ def test_what_stays_is_read_where_it_lies_and_may_be_replaced():
         assert run(weights, x).tobytes() == affine(weights, x).tobytes()
 
 
+def test_what_stays_is_replaced_now_and_then():
+    function, calls = counting(affine)
+    run = RecordedFunction(function)
+    for _ in range(3 * recorded.MOST_IN_VAIN):
+        weights = {name: value.copy() for name, value in WEIGHTS.items()}
+        for x in batches(10, 4):
+            run(weights, x)
+    assert len(calls) == 3 * recorded.MOST_IN_VAIN * (WARM_UPS + 2)
+
+
 def test_what_stays_changes_each_time():
     function, calls = counting(affine)
     run = RecordedFunction(function)
@@ -274,7 +284,7 @@ def test_threads_share_it():
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_compiled_to_the_same_bits(monkeypatch, dtype, limit):
     monkeypatch.setattr(recorded, "MOST_COPIED", limit)
-    monkeypatch.setattr(recorded, "LONG", 0.0)
+    monkeypatch.setattr(recorded, "WORTH_COMPILING", 0.0)
     monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
     weights = {name: x.astype("float32") for name, x in WEIGHTS.items()}
 
@@ -431,9 +441,9 @@ def test_a_copy_and_a_pickle_keep_nothing(network):
     network, samples = network
     for _ in range(5):
         network.predict(samples)
-    assert "_kept" in vars(network)
-    assert "_kept" not in vars(network.copy())
-    assert "_kept" not in network.__getstate__()
+    assert "_forward_pass" in vars(network)
+    assert "_forward_pass" not in vars(network.copy())
+    assert "_forward_pass" not in network.__getstate__()
 
 
 def test_a_network_whose_chunks_are_large_is_recorded_for_few_rows(monkeypatch):

@@ -11,7 +11,7 @@ from xpnet.losses import LossFunction
 from xpnet.network.state import load_array, network_arrays
 from xpnet.typing import Array, HostArray, Shape, State
 
-KEPT = "_kept"
+KEPT = "_forward_pass"
 """The attribute with what makes predictions faster, which copies and pickles do not have."""
 
 

@@ -30,8 +30,9 @@ A call with more takes a millisecond, of which recording it saves nothing that c
 MOST_TAPES = 16
 """So many recordings are made: of several shapes, and for several threads at once."""
 
-MOST_CHANGES = 8
-"""How often the arrays that stay may be others, before nothing more is recorded."""
+MOST_IN_VAIN = 8
+"""How often the arrays that stay may be others before anything was recorded with them; then nothing
+is any more."""
 
 MOST_SHAPES = 1000
 """Of so many shapes it is counted how often they came."""
@@ -39,11 +40,11 @@ MOST_SHAPES = 1000
 MOST_COPIED = 16384
 """Bytes of arrays that are rather copied than read where they lie, which takes some preparation."""
 
-LONG = 2e-4
-"""Seconds that a replay takes, in the mean of the first `ENOUGH`, if it is ever compiled: of
+WORTH_COMPILING = 2e-4
+"""Seconds that a replay takes, in the mean of the first `TIMED`, if it is ever compiled: of
 shorter ones little is to be gained, and who asks about one row does not wait for a compiler."""
 
-ENOUGH = 20
+TIMED = 20
 
 Tree: TypeAlias = Any
 """An array, None, or a tuple of these."""
@@ -81,7 +82,7 @@ class _Answer(Tape):
 
     def compile_if_it_pays(self) -> None:
         """Between two calls: make it faster, where that is worth its time."""
-        if self.count == ENOUGH and self.seconds < LONG * ENOUGH:
+        if self.count == TIMED and self.seconds < WORTH_COMPILING * TIMED:
             self.is_timed = False
         if not self.is_due:
             return
@@ -140,7 +141,7 @@ class RecordedFunction:
     def __init__(self, function: Callable[..., Tree], *, compiles: bool = True) -> None:
         self._function, self._compiles = function, compiles
         self._memory = _Memory({})
-        self._changes = 0
+        self._in_vain = 0  # changes of what stays before anything was recorded
         self._recording = Lock()
 
     def __call__(self, staying: Mapping[str, HostArray], *changing: Tree) -> Tree:
@@ -169,9 +170,9 @@ class RecordedFunction:
         memory = self._memory
         known = memory.staying
         if list(known) != list(staying) or not all(map(is_, known.values(), staying.values())):
+            self._in_vain = 0 if memory.idle else self._in_vain + 1
             memory = self._memory = _Memory(dict(staying))
-            self._changes += 1
-            if self._changes > MOST_CHANGES:
+            if self._in_vain > MOST_IN_VAIN:
                 memory.left = 0
         return memory
 
