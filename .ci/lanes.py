@@ -1,6 +1,7 @@
 """Everything that must hold before a change lands, in lanes: one machine or library set each.
 
-    python .ci/lanes.py             bare and full whole, of each other lane the part it is there for
+    python .ci/lanes.py             bare and full whole, of each other lane the part it is there
+                                    for, and of newer Pythons the newest that is here
     python .ci/lanes.py all         every lane whole
     python .ci/lanes.py LANE ...    these lanes, as they are without `all`
     python .ci/lanes.py --list      the lanes, a line each
@@ -378,7 +379,7 @@ def older_kernel() -> str:
 
 
 def newer_python(lane: Lane, result: Result, whole: bool) -> None:
-    version = lane.name.removeprefix("python")
+    version = version_of(lane)
     found = find_python(version)
     if found is None:
         raise NotHereError(f"there is no python{version} on PATH or among pyenv's versions")
@@ -387,6 +388,11 @@ def newer_python(lane: Lane, result: Result, whole: bool) -> None:
         call(python, "-m", "pytest", "-q", "-n", "auto", *options, env=clean_environment())
 
 
+def version_of(lane: Lane) -> str:
+    return lane.name.removeprefix("python")
+
+
+@functools.cache
 def find_python(version: str) -> str | None:
     """A Python of this version that starts: this one, on PATH, or one of pyenv's."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
@@ -433,6 +439,12 @@ def run(lane: Lane, whole: bool) -> Result:
     return result
 
 
+def older_than_newest() -> list[str]:
+    """The lanes of newer Pythons that are here, but for the newest of them."""
+    pythons = [lane for lane in LANES if lane.run is newer_python and find_python(version_of(lane))]
+    return [lane.name for lane in pythons[:-1]]
+
+
 def closing_lines(results: dict[str, Result]) -> list[str]:
     lines = ["", f"{'lane':14}{'outcome':10}{'passed':>8}{'skipped':>9}{'failed':>8}{'time':>8}"]
     for name, result in results.items():
@@ -464,7 +476,9 @@ def main() -> int:
     if unknown:
         parser.error(f"no lane {', '.join(sorted(unknown))}; there are: all, "
                      f"{', '.join(lane.name for lane in LANES)}")  # fmt: skip
-    results = {lane.name: run(lane, whole) for lane in LANES if not names or lane.name in names}
+    passed_over = [] if names or whole else older_than_newest()
+    lanes = [x for x in LANES if x.name not in passed_over and (not names or x.name in names)]
+    results = {lane.name: run(lane, whole) for lane in lanes}
     say("\n".join(closing_lines(results)))
     return int(any(result.outcome == "FAILED" for result in results.values()))
 

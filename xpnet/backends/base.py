@@ -122,6 +122,10 @@ class Backend:
         About how many numbers the widest array may hold where many samples are evaluated in chunks:
         8 MB in float32, what the caches of a CPU hold; fewer with NumPy, which makes several such
         arrays; more on a GPU, which has to be kept busy.
+    cached_values
+        The same where samples are predicted, and no sum over a chunk depends on its size: with
+        NumPy what the cache of one core holds, since several take chunks at once. As
+        `chunk_values` unless it says otherwise.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
     threads
@@ -166,6 +170,10 @@ class Backend:
                 f"tf32 means nothing on {self.device_name()} with {self.name}: it needs an NVIDIA "
                 f"GPU of compute capability 8.0 or more, and cupy, torch or jax"
             )
+
+    @property
+    def cached_values(self) -> int:
+        return self.chunk_values
 
     # -- what every backend defines -------------------------------------------------------------
 

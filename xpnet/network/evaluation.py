@@ -131,7 +131,9 @@ def _of_all_ranks(
     return [bring(pair, backend.asarray) for pair in in_order]
 
 
-def chunk_rows(backend: Backend, model: Layer, x: Array) -> int:
-    """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`."""
+def chunk_rows(backend: Backend, model: Layer, x: Array, *, cached: bool = False) -> int:
+    """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`; of
+    those that are to stay in a core's cache, `Backend.cached_values`."""
+    values = backend.cached_values if cached else backend.chunk_values
     widths = [math.prod(x.shape[1:]), *(s[-1] for s in model.parameter_shapes().values())]
-    return max(FEWEST_ROWS, backend.chunk_values // max(widths))
+    return max(FEWEST_ROWS, values // max(widths))

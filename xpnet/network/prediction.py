@@ -94,7 +94,7 @@ class Forward:
     def _rows(self, x: Array) -> list[slice]:
         """The chunks of the samples; of none there is one, without rows."""
         backend, model, _ = self._made_of
-        return list(chunks(x.shape[0], chunk_rows(backend, model, x))) or [slice(0, 0)]
+        return list(chunks(x.shape[0], chunk_rows(backend, model, x, cached=True))) or [slice(0, 0)]
 
     def _function(self, head: Head) -> Callable[..., Array]:
         function = self._functions.get(head)

@@ -8,10 +8,12 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarking.cases import Job
 from benchmarking.peers import Tick
@@ -159,8 +161,11 @@ def by_layers(network: Network, x: Array) -> Array:
     """The probabilities that the layers give as they are written, called chunk by chunk."""
     backend, model = network.backend, network.model
     xp = backend.xp
-    with backend.scope():
-        size = chunk_rows(backend, model, x)
+    # Of several chunks each is one thread's.
+    several = backend.name == "numpy" and x.shape[0] > chunk_rows(backend, model, x, cached=True)
+    threads = threadpool_limits(1, user_api="blas") if several else nullcontext()
+    with backend.scope(), threads:
+        size = chunk_rows(backend, model, x, cached=True)
         parts = []
         for first in range(0, x.shape[0], size):
             rows = network.preparation(xp, x[first : first + size, ...])

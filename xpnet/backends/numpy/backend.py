@@ -32,6 +32,8 @@ from xpnet.typing import DType, HostArray
 T = TypeVar("T")
 R = TypeVar("R")
 
+_CACHED = 250_000  # 1 MB in float32
+
 _INDEX: DType = xp.__array_namespace_info__().default_dtypes()["indexing"]
 
 
@@ -57,6 +59,10 @@ class NumpyBackend(Backend):
     @classmethod
     def owns(cls, x: Any) -> bool:
         return is_numpy_array(x)
+
+    @property
+    def cached_values(self) -> int:
+        return min(self.chunk_values, _CACHED)
 
     @property
     def index_dtype(self) -> DType:
