@@ -17,7 +17,7 @@ import xpnet
 PACKAGE = Path(xpnet.__file__).parent
 
 PROGRAM = """
-import json, sys
+import json, sys, typing
 import numpy as np
 from click.testing import CliRunner
 import xpnet
@@ -48,6 +48,7 @@ command = (
     "train stripes --backend numpy --threads 1 --hidden 8 --init identity --schedule inverse_root "
     "--optimizer adam --beta1 0.5 --time-limit 1e-9 --epochs 3 --out run"
 )
+signature = typing.get_overloads(xpnet.load_dataset)[0]
 numbers = [np.asarray([[0.9, 0.1], [0.2, 0.8]]), np.asarray([0, 0])]
 kept = dict(backend="numpy", epochs=5, callbacks=[xpnet.TimeLimit(1e9), xpnet.Checkpoint("kept")])
 first = xpnet.fit(xpnet.mlp(64, 10), data, stop_after=2, **kept)
@@ -85,6 +86,7 @@ print(json.dumps({
     "tables": [
         SCHEDULES["inverse_root"] is InverseRoot, "identity" in INITIALIZERS,
         DATASETS["stripes"](None).name == load_stripes().name == "stripes",
+        typing.get_args(typing.get_type_hints(signature)["name"]) == tuple(DATASETS),
     ],
     "numbers": [
         float(metrics.brier_score(np, *numbers)), InverseRoot(warmup=1).factors(3, 2).tolist(),
@@ -160,7 +162,7 @@ def found(package):
 def test_each_is_found_by_its_names(found):
     assert found["layers"] == found["losses"] == found["optimizers"] == [True]
     assert found["backends"][-1] == "plain_numpy"
-    assert found["tables"] == [True] * 3
+    assert found["tables"] == [True] * 4
     added = {"Softsign", "LogCosh", "log_cosh", "Adagrad", "TimeLimit", "NonNegative"}
     assert added <= set(found["public"])
     there = added & set(xpnet.__all__)

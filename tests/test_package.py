@@ -15,7 +15,10 @@ from xpnet.backends import BACKENDS, backend_class
 pytestmark = pytest.mark.installed
 
 PACKAGE = Path(xpnet.__file__).parent
-ARRAY_LIBRARIES = {(backend_class(n).namespace or n).partition(".")[0] for n in BACKENDS} | {"dask"}
+ARRAY_LIBRARIES = {
+    (backend_class(n).namespace or n).removeprefix("array_api_compat.").partition(".")[0]
+    for n in BACKENDS
+} | {"dask"}
 
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
