@@ -92,9 +92,8 @@ class Forward:
         return ((rows, function(arrays, x[rows, ...])) for rows in self._rows(x))
 
     def _rows(self, x: Array) -> list[slice]:
-        """The chunks of the samples; of none there is one, without rows."""
         backend, model, _ = self._made_of
-        return list(chunks(x.shape[0], chunk_rows(backend, model, x, cached=True))) or [slice(0, 0)]
+        return predicted_chunks(backend, model, x)
 
     def _function(self, head: Head) -> Callable[..., Array]:
         function = self._functions.get(head)
@@ -111,6 +110,18 @@ class Forward:
         if self._once or not self._pure or len(self._functions) >= MOST_HEADS:
             return forward
         return self._functions.setdefault(head, backend.compile(forward, pure=True))
+
+
+def predicted_chunks(backend: Backend, model: Layer, x: Array) -> list[slice]:
+    """The chunks in which samples are predicted; of no samples there is one, without rows.
+
+    A few are one chunk, whose products are shared by threads: to give each thread chunks of its own
+    takes longer than they do. Many are chunks that stay in the cache of a core.
+    """
+    count = x.shape[0]
+    if count <= chunk_rows(backend, model, x):
+        return [slice(0, count)]
+    return list(chunks(count, chunk_rows(backend, model, x, cached=True)))
 
 
 def kind_of(x: Array) -> Any:

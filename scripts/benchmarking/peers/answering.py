@@ -22,7 +22,7 @@ from benchmarking.turns import take_turns, warmed
 from xpnet import Network, mlp, open_backend
 from xpnet.backends import Backend
 from xpnet.layers import EVALUATION, softmax
-from xpnet.network.evaluation import chunk_rows
+from xpnet.network.prediction import predicted_chunks
 from xpnet.typing import Array, HostArray
 
 
@@ -161,15 +161,15 @@ def by_layers(network: Network, x: Array) -> Array:
     """The probabilities that the layers give as they are written, called chunk by chunk."""
     backend, model = network.backend, network.model
     xp = backend.xp
+    chunks = predicted_chunks(backend, model, x)
     # Of several chunks each is one thread's.
-    several = backend.name == "numpy" and x.shape[0] > chunk_rows(backend, model, x, cached=True)
-    threads = threadpool_limits(1, user_api="blas") if several else nullcontext()
+    alone = backend.name == "numpy" and len(chunks) > 1
+    threads = threadpool_limits(1, user_api="blas") if alone else nullcontext()
     with backend.scope(), threads:
-        size = chunk_rows(backend, model, x, cached=True)
         parts = []
-        for first in range(0, x.shape[0], size):
-            rows = network.preparation(xp, x[first : first + size, ...])
-            output, _ = model.forward(xp, network.arrays, rows, EVALUATION)
+        for rows in chunks:
+            prepared = network.preparation(xp, x[rows, ...])
+            output, _ = model.forward(xp, network.arrays, prepared, EVALUATION)
             parts.append(softmax(xp, output))
         return xp.concat(parts, axis=0)
 
