@@ -77,7 +77,7 @@ def fitting(settings: Settings) -> Ratios:
 
 _TRAINING = "784-128-10, batch 64, 6,000 samples: xpnet on NumPy over the floor"
 _PREDICTING = {
-    "predict of 1 row: xpnet on NumPy over plain NumPy": 10.0,
+    "predict of 1 row: xpnet on NumPy over plain NumPy": 4.0,
     "predict of 1,000 rows of uint8: xpnet on NumPy over plain NumPy": 1.3,
 }
 _FITTING = {"fit of iris, 50 epochs: xpnet over scikit-learn": 1.0}
