@@ -603,7 +603,7 @@ def test_out_of_memory(monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError("Unable to allocate 8.00 EiB")
 
-    monkeypatch.setattr("xpnet.backends.numpy.NumpyBackend.repeat", fail)
+    monkeypatch.setattr("xpnet.backends.numpy.NumpyBackend.settle_threads", fail)
     error = train("--out", "run", code=4).stderr
     assert error.startswith("error: not enough memory on cpu: Unable to allocate 8.00 EiB. Take a")
 

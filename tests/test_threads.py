@@ -15,7 +15,6 @@ from xpnet.backends.numpy import backend as numpy_backend
 from xpnet.backends.numpy import threads
 from xpnet.backends.numpy.threads import BLAS_THREADS, Trials, blas_threads, slowdown
 from xpnet.cli import main
-from xpnet.training import epoch
 
 pytestmark = pytest.mark.compiler
 
@@ -49,7 +48,7 @@ def measured(monkeypatch, two_threads):
 
     def pretend(slower, shared=0):
         asked = []
-        monkeypatch.setattr(epoch, "_SHARED_PRODUCT", shared)
+        monkeypatch.setattr(numpy_backend, "SHARED_PRODUCT", shared)
         monkeypatch.setattr(numpy_backend.Trials, "due", lambda self: True)
         monkeypatch.setattr(numpy_backend, "slowdown", lambda *sizes: asked.append(sizes) or slower)
         return asked
@@ -198,7 +197,7 @@ def test_the_trial_is_of_no_more_rows_than_there_are(measured):
 
 
 def test_products_that_one_thread_makes_in_any_case_are_not_tried(measured):
-    asked = measured(19.7, shared=epoch._SHARED_PRODUCT)
+    asked = measured(19.7, shared=threads.SHARED_PRODUCT)
     backend = open_backend("numpy")
     fit(mlp(12, 7, 3), SAMPLES, epochs=1, batch_size=4, backend=backend)
     assert not asked

@@ -4,7 +4,6 @@ Arrays of other libraries than NumPy stay where they are. What is wrong with one
 scikit-learn, which is shown a copy on the host.
 """
 
-import math
 from functools import cache
 from typing import Any
 
@@ -93,7 +92,7 @@ def check_samples(estimator: BaseEstimator, x: Any, *, reset: bool = False) -> A
 def _is_plain(estimator: BaseEstimator, x: Any) -> bool:
     """Whether scikit-learn, which takes longer than a small network, would find nothing to say."""
     seen = vars(estimator)
-    if not (
+    return (
         type(x) is np.ndarray
         and x.ndim == 2
         and x.dtype in _PLAIN
@@ -101,11 +100,8 @@ def _is_plain(estimator: BaseEstimator, x: Any) -> bool:
         and x.shape[0] > 0
         and x.shape[1] == seen.get("n_features_in_")
         and "feature_names_in_" not in seen
-    ):
-        return False
-    # A sum is finite only if all is. One that overflows says nothing, and leaves it to the others.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(x.sum())
+        and numpy_home(x.dtype.name, compiles=True).are_finite(x)
+    )
 
 
 def _is_finite(home: Backend, x: Array) -> bool:

@@ -15,10 +15,6 @@ from xpnet.typing import Array, HostArray, State
 _TRIED_ROWS = 1024
 """Of a very large batch a part tells as much of the threads."""
 
-_SHARED_PRODUCT = 1 << 18
-"""Multiplications below which a product is one thread's in any case, in OpenBLAS: there is nothing
-to try, which would take longer than many steps."""
-
 
 @dataclass(frozen=True)
 class Epoch:
@@ -116,13 +112,11 @@ def take_steps(
     """
     weights = [shape for shape in model.parameter_shapes().values() if len(shape) == 2]
     widest = max(weights, key=math.prod, default=(1, 1))
-    tried = min(epoch.batch_size, _TRIED_ROWS), *widest
     if epoch.left_out:
         per_call = min(per_call, VARYING_GROUP)
     groups = batches(backend, x, y, epoch.order, epoch.batch_size, per_call, skip=skip)
     for part_x, part_y, rows in groups:
-        if math.prod(tried) >= _SHARED_PRODUCT:
-            backend.settle_threads(*tried)
+        backend.settle_threads(min(epoch.batch_size, _TRIED_ROWS), *widest)
         state = run(state, part_x, part_y, rows)
         yield state, rows.shape[0]
     if epoch.left_out and "schedule" in state:

@@ -17,6 +17,7 @@ from xpnet.backends.numpy.recorded import RecordedFunction
 from xpnet.backends.numpy.replay import Replayer
 from xpnet.backends.numpy.threads import (
     BLAS_THREADS,
+    SHARED_PRODUCT,
     Trials,
     blas_threads,
     in_threads,
@@ -112,8 +113,9 @@ class NumpyBackend(Backend):
         """By one product with itself, where that shows it."""
         if type(x) is np.ndarray and x.dtype.char in "fd" and x.flags.c_contiguous:
             flat = x.reshape(-1)
-            if np.dot(flat, flat) < self._largest:
-                return True
+            with quiet_numpy():
+                if np.dot(flat, flat) < self._largest:
+                    return True
         return super().are_finite(x)
 
     def repeat(self, step: Callable[..., Any], *, pure: bool = True) -> Callable[..., Any]:
@@ -150,7 +152,8 @@ class NumpyBackend(Backend):
         self.threads = positive_integer("threads", threads)
 
     def settle_threads(self, rows: int, inner: int, columns: int) -> None:
-        if self.threads is not None or not self._trials.due():
+        shared = rows * inner * columns >= SHARED_PRODUCT
+        if self.threads is not None or not shared or not self._trials.due():
             return
         threads = blas_threads()
         slower = 1.0 if threads == 1 else slowdown(rows, inner, columns, threads)

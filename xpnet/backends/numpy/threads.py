@@ -23,6 +23,9 @@ R = TypeVar("R")
 
 _SECONDS = 0.012
 """How long each number of threads is tried: longer than a time slice of the system."""
+SHARED_PRODUCT = 1 << 18
+"""Multiplications below which a product is one thread's in any case, in OpenBLAS: there is nothing
+to try, which would take longer than many steps."""
 _TOO_SLOW = 2.0
 """How much longer all threads may take than one; at rest they take less."""
 
