@@ -53,7 +53,7 @@ def _rows(layer: Layer, shape: Shape | None, name: str) -> list[Row]:
         layer.output_shape(shape),
         parameters - sum(row.parameters for row in inner),
         4 * kept - sum(row.bytes for row in inner),
-        None if shape is None or parts is None else layer.flops(shape) - parts,
+        None if shape is None or None in shape or parts is None else layer.flops(shape) - parts,
     )
     return [own, *inner]
 
@@ -70,6 +70,7 @@ def _sum(numbers: list[int | None]) -> int | None:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    output = "?" if row.output is None else " x ".join(map(str, row.output))
+    lengths = row.output if row.output is not None else (None,)
+    output = " x ".join("?" if n is None else str(n) for n in lengths)
     flops = "?" if row.flops is None else f"{row.flops:,}"
     return row.name, row.layer, output, f"{row.parameters:,}", f"{row.bytes:,}", flops
