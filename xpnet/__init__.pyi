@@ -39,6 +39,8 @@ from xpnet.layers import GELU as GELU
 from xpnet.layers import AveragePool2D as AveragePool2D
 from xpnet.layers import BatchNorm as BatchNorm
 from xpnet.layers import Context as Context
+from xpnet.layers import Conv1D as Conv1D
+from xpnet.layers import Conv2D as Conv2D
 from xpnet.layers import Dense as Dense
 from xpnet.layers import Dropout as Dropout
 from xpnet.layers import Flatten as Flatten

@@ -16,6 +16,8 @@ from xpnet.layers.activations import GELU as GELU
 from xpnet.layers.activations import SiLU as SiLU
 from xpnet.layers.activations import Softplus as Softplus
 from xpnet.layers.batch_norm import BatchNorm as BatchNorm
+from xpnet.layers.convolution import Conv1D as Conv1D
+from xpnet.layers.convolution import Conv2D as Conv2D
 from xpnet.layers.dense import Dense as Dense
 from xpnet.layers.dropout import Dropout as Dropout
 from xpnet.layers.flatten import Flatten as Flatten

@@ -1,5 +1,6 @@
 """What weights must keep to after every update."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -11,7 +12,8 @@ from xpnet.operations import unit_of_squares
 from xpnet.typing import Array, Namespace
 
 Constraint: TypeAlias = Callable[[Namespace, Array], Array]
-"""`(xp, weight) -> weight`, which may consume the weight, of shape (n_in, n_out)."""
+"""`(xp, weight) -> weight`, which may consume the weight, of shape (n_in, n_out), or (height,
+width, n_in, n_out) of a convolution."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ class MaxNorm(Checked):
     limit: float = field(metadata=number(above=0))
 
     def __call__(self, xp: Namespace, weight: Array) -> Array:
-        """Consumes `weight`."""
+        """Consumes `weight`, of which the last axis is that of the units."""
+        if weight.ndim > 2:  # of a convolution
+            columns = xp.reshape(weight, (math.prod(weight.shape[:-1]), weight.shape[-1]))
+            return xp.reshape(self(xp, columns), weight.shape)
         unit = unit_of_squares(xp, xp.max(xp.abs(weight), axis=0, keepdims=True))
         weight /= unit
         norms = xp.sqrt(xp.sum(weight * weight, axis=0, keepdims=True))

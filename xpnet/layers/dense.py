@@ -23,7 +23,8 @@ from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
 
 
-def _initializer(name: str, value: Any) -> Initializer:
+def checked_initializer(name: str, value: Any) -> Initializer:
+    """Check that an argument is an initializer."""
     if not callable(value):
         raise ValueError(
             f"{name} must be an initializer such as xpnet.initializers.he_normal, "
@@ -32,7 +33,8 @@ def _initializer(name: str, value: Any) -> Initializer:
     return value
 
 
-def _constraint(name: str, value: Any) -> Constraint:
+def checked_constraint(name: str, value: Any) -> Constraint:
+    """Check that an argument is a constraint, and not its class."""
     if isinstance(value, type) or not callable(value):
         raise ValueError(f"{name} must be one such as MaxNorm(3.0), got {shown(value)}")
     return value
@@ -68,12 +70,13 @@ class Dense(Layer):
     n_out: int = field(metadata=checked_by(positive_integer))
     init_weight: Initializer = field(
         default=he_normal,
-        metadata=checked_by(_initializer) | written_as(describe_initializer, build_initializer),
+        metadata=checked_by(checked_initializer)
+        | written_as(describe_initializer, build_initializer),
     )
     bias: bool = field(default=True, metadata=checked_by(true_or_false))
     constraint: Constraint | None = field(
         default=None,
-        metadata=checked_by(_constraint, optional=True)
+        metadata=checked_by(checked_constraint, optional=True)
         | written_as(describe_constraint, build_constraint),
     )
 

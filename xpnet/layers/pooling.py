@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from xpnet.errors import ExportError
 from xpnet.fields import checked_by
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.pictures import PICTURE_AXES, TORCH_PADS, picture_shape
 from xpnet.layers.places import (
     OnnxPlace,
     TorchPlace,
@@ -24,9 +25,6 @@ from xpnet.operations import (
 )
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 from xpnet.windows import Pair, Windows, checked_padding, pair
-
-_AXES = 3
-"""A picture has a height, a width and channels."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Pool2D(Layer):
         return {**attributes, "pads": [top, left, bottom, right]}
 
     def _torch(self, place: TorchPlace, text: str) -> str:
-        place.define(_TORCH_PADS)
+        place.define(TORCH_PADS)
         place.define(text)
         windows = self.windows
         return f"{type(self).__name__}({windows.kernel}, {windows.stride}, {windows.padding!r})"
@@ -164,9 +162,9 @@ class MaxPool2D(Pool2D):
         return (max_pooling_gradient(xp, x, y, dy, self.windows) if need_dx else None), {}
 
     def onnx(self, place: OnnxPlace, x: str) -> str:
-        first = with_channels_first(place, x, _AXES)
+        first = with_channels_first(place, x, PICTURE_AXES)
         y = place.node("MaxPool", first, part="pooled", **self._onnx_windows(place))
-        return with_channels_last(place, y, _AXES)
+        return with_channels_last(place, y, PICTURE_AXES)
 
     def torch(self, place: TorchPlace) -> str:
         return self._torch(place, _TORCH_MAX)
@@ -216,10 +214,10 @@ class AveragePool2D(Pool2D):
         return (average_pooling_gradient(xp, x, dy, self.windows) if need_dx else None), {}
 
     def onnx(self, place: OnnxPlace, x: str) -> str:
-        first = with_channels_first(place, x, _AXES)
+        first = with_channels_first(place, x, PICTURE_AXES)
         if place.dtype == "float32":
             y = place.node("AveragePool", first, part="pooled", **self._onnx_windows(place))
-            return with_channels_last(place, y, _AXES)
+            return with_channels_last(place, y, PICTURE_AXES)
         # Runtimes have it in float32 alone. It is a product with a matrix along each axis.
         if place.shape is None:
             raise ExportError(
@@ -230,7 +228,7 @@ class AveragePool2D(Pool2D):
         across = list(zip(*right, strict=True))
         rows = place.node("MatMul", place.constant("rows", down), first, part="down")
         y = place.node("MatMul", rows, place.constant("columns", across), part="pooled")
-        return with_channels_last(place, y, _AXES)
+        return with_channels_last(place, y, PICTURE_AXES)
 
     def torch(self, place: TorchPlace) -> str:
         return self._torch(place, _TORCH_AVERAGE)
@@ -285,25 +283,6 @@ class GlobalAveragePool2D(Layer):
         return "GlobalAveragePool2D()"
 
 
-def picture_shape(layer: str, shape: Shape) -> Shape:
-    """Check that samples are pictures with channels last: their (H, W, C).
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-    """
-    if len(shape) != _AXES:
-        advice = ""
-        if len(shape) == _AXES - 1 and None not in shape:
-            advice = f"; give pictures in grey a channel by Reshape({(*shape, 1)}) in front"
-        raise ValueError(
-            f"{layer} takes samples of shape (height, width, channels), but is given shape "
-            f"{shape}{advice}"
-        )
-    return shape
-
-
 def _means(windows: Windows, axis: int, shape: Shape) -> list[list[float]]:
     """The matrix that takes pixels along an axis to the means of windows, (windows, pixels)."""
     size, stride = (shape[0], shape[1]), windows.stride[axis]
@@ -315,23 +294,6 @@ def _means(windows: Windows, axis: int, shape: Shape) -> list[list[float]]:
         rows.append([(pixel in inside) / len(inside) for pixel in range(size[axis])])
     return rows
 
-
-_TORCH_PADS = '''
-def padded(
-    x: torch.Tensor, size: tuple[int, int], stride: tuple[int, int],
-    padding: str | tuple[int, int], value: float,
-) -> torch.Tensor:
-    """Pictures (B, C, H, W) with padding around them: "same" is more behind than in front."""
-    pads = []
-    for axis in (1, 0):
-        n = x.shape[2 + axis]
-        if padding == "same":
-            whole = max((-(-n // stride[axis]) - 1) * stride[axis] + size[axis] - n, 0)
-            pads += [whole // 2, whole - whole // 2]
-        else:
-            pads += [0 if padding == "valid" else padding[axis]] * 2
-    return nn.functional.pad(x, pads, value=value) if any(pads) else x
-'''
 
 _TORCH_MAX = '''
 class MaxPool2D(nn.Module):

@@ -5,6 +5,12 @@ backend that has one puts it into its namespace (`with_overrides`); the tests ho
 the version here.
 """
 
+from xpnet.operations.convolution import (
+    channel_sums,
+    convolution,
+    convolution_input_gradient,
+    convolution_weight_gradient,
+)
 from xpnet.operations.erf import erf
 from xpnet.operations.pooling import (
     average_pooling,
@@ -27,6 +33,10 @@ __all__ = [
     "average_pooling",
     "average_pooling_gradient",
     "bias_gradient",
+    "channel_sums",
+    "convolution",
+    "convolution_input_gradient",
+    "convolution_weight_gradient",
     "erf",
     "global_average_pooling",
     "global_average_pooling_gradient",

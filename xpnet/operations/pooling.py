@@ -1,18 +1,13 @@
 """Pooling: the largest or the mean of what is in each window of a picture, and their gradients.
 
-Written in slices: with windows of k pixels the slice i has what is i-th in every window, so that a
-maximum of k slices is the maximum of all windows. The gradients go back without scatter: what each
-slice has got is spread by the stride, moved to its place, and added.
+Written in slices: with windows of k pixels the maximum of k slices is that of all windows.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import product
 
-from array_api_compat import device
-
+from xpnet.operations.slices import padded, picture_size, put_back, slices
 from xpnet.typing import Array, Namespace
-from xpnet.windows import Pair, Windows
+from xpnet.windows import Windows
 
 
 def max_pooling(xp: Namespace, x: Array, windows: Windows) -> Array:
@@ -37,7 +32,7 @@ def max_pooling(xp: Namespace, x: Array, windows: Windows) -> Array:
     own = getattr(xp, "max_pooling", None)
     if own is not None:
         return own(x, windows)
-    y, *others = _slices(_padded(xp, x, windows, -math.inf), windows, x.shape)
+    y, *others = slices(padded(xp, x, windows, -math.inf), windows, x.shape)
     for part in others:
         y = xp.maximum(y, part)
     return y
@@ -69,7 +64,7 @@ def max_pooling_gradient(xp: Namespace, x: Array, y: Array, dy: Array, windows: 
     own = getattr(xp, "max_pooling_gradient", None)
     if own is not None:
         return own(x, y, dy, windows)
-    parts = list(_slices(_padded(xp, x, windows, -math.inf), windows, x.shape))
+    parts = list(slices(padded(xp, x, windows, -math.inf), windows, x.shape))
     inside = _inside(xp, x, windows)
     nothing = xp.zeros_like(dy)
     free: Array | None = None
@@ -87,7 +82,7 @@ def max_pooling_gradient(xp: Namespace, x: Array, y: Array, dy: Array, windows: 
             others = xp.logical_not(largest)
             free = others if free is None else xp.logical_and(free, others)
         taken.append(xp.where(here, dy, nothing))
-    return _put_back(xp, taken, windows, x.shape)
+    return put_back(xp, taken, windows, x.shape)
 
 
 def average_pooling(xp: Namespace, x: Array, windows: Windows) -> Array:
@@ -112,7 +107,7 @@ def average_pooling(xp: Namespace, x: Array, windows: Windows) -> Array:
     own = getattr(xp, "average_pooling", None)
     if own is not None:
         return own(x, windows)
-    total, *others = _slices(_padded(xp, x, windows, 0.0), windows, x.shape)
+    total, *others = slices(padded(xp, x, windows, 0.0), windows, x.shape)
     for part in others:
         total = total + part
     return total / _counts(xp, x, windows)
@@ -141,7 +136,7 @@ def average_pooling_gradient(xp: Namespace, x: Array, dy: Array, windows: Window
     if own is not None:
         return own(x, dy, windows)
     share = dy / _counts(xp, x, windows)
-    return _put_back(xp, [share] * math.prod(windows.kernel), windows, x.shape)
+    return put_back(xp, [share] * math.prod(windows.kernel), windows, x.shape)
 
 
 def global_average_pooling(xp: Namespace, x: Array) -> Array:
@@ -157,60 +152,16 @@ def global_average_pooling_gradient(xp: Namespace, x: Array, dy: Array) -> Array
     return share[:, None, None, :] + xp.zeros_like(x)
 
 
-def _slices(padded: Array, windows: Windows, shape: Sequence[int]) -> Iterator[Array]:
-    """Of all windows the first pixel, the second, ...: in row order, each (B, H', W', C)."""
-    (rows, columns), (down, right) = windows.output_size(_size(shape)), windows.stride
-    for i, j in _offsets(windows):
-        yield padded[
-            :,
-            i : i + (rows - 1) * down + 1 : down,
-            j : j + (columns - 1) * right + 1 : right,
-            :,
-        ]
-
-
-def _size(shape: Sequence[int]) -> Pair:
-    """The height and width of pictures in an array of this shape."""
-    return shape[1], shape[2]
-
-
-def _offsets(windows: Windows) -> Iterator[tuple[int, int]]:
-    """Where the pixels of a window are from its first one, in row order."""
-    (height, width), (down, right) = windows.kernel, windows.dilation
-    for i, j in product(range(height), range(width)):
-        yield i * down, j * right
-
-
-def _padded(xp: Namespace, x: Array, windows: Windows, value: float) -> Array:
-    """The pictures with their padding around them, of one value."""
-    for axis, (before, after) in enumerate(windows.pads(_size(x.shape)), start=1):
-        x = _extended(xp, x, axis, before, after, value)
-    return x
-
-
-def _extended(
-    xp: Namespace, x: Array, axis: int, before: int, after: int, value: float = 0.0
-) -> Array:
-    """So many numbers of one value put in front of an axis, and behind it."""
-    parts = [x]
-    for count, place in ((before, 0), (after, 2)):
-        if count:
-            shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-            more = xp.full(shape, value, dtype=x.dtype, device=device(x))
-            parts.insert(place, more)
-    return x if len(parts) == 1 else xp.concat(parts, axis=axis)
-
-
 def _inside(xp: Namespace, x: Array, windows: Windows) -> list[Array] | None:
     """For each slice 1 where it has a pixel, and 0 where padding; None where there is no padding.
 
     Shape (1, H', W', 1). Made of an array that is where x is, and not on the host: what is copied
     to a device in a step cannot be recorded.
     """
-    if not any(before or after for before, after in windows.pads(_size(x.shape))):
+    if not any(before or after for before, after in windows.pads(picture_size(x.shape))):
         return None
     ones = xp.ones_like(x[:1, :, :, :1])
-    return list(_slices(_padded(xp, ones, windows, 0.0), windows, x.shape))
+    return list(slices(padded(xp, ones, windows, 0.0), windows, x.shape))
 
 
 def _counts(xp: Namespace, x: Array, windows: Windows) -> Array | float:
@@ -222,48 +173,3 @@ def _counts(xp: Namespace, x: Array, windows: Windows) -> Array | float:
     for part in others:
         count = count + part
     return count
-
-
-def _put_back(
-    xp: Namespace, parts: Sequence[Array], windows: Windows, shape: Sequence[int]
-) -> Array:
-    """What each slice has got, back in the pixels that it came from; without the padding."""
-    (height, width), size = windows.kernel, _size(shape)
-    pads = windows.pads(size)
-    long = [sum(around) + n for around, n in zip(pads, size, strict=True)]
-    strides, dilations = windows.stride, windows.dilation
-    rows = [
-        _spread(xp, parts[i * width : (i + 1) * width], 2, strides[1], dilations[1], long[1])
-        for i in range(height)
-    ]
-    dx = _spread(xp, rows, 1, strides[0], dilations[0], long[0])
-    (top, _), (left, _) = pads
-    return dx[:, top : top + size[0], left : left + size[1], :]
-
-
-def _spread(
-    xp: Namespace, parts: Sequence[Array], axis: int, stride: int, dilation: int, length: int
-) -> Array:
-    """The sum of parts along an axis: number t of part i goes to t stride + i dilation.
-
-    With t stride + i dilation = q stride + r there is a lane for each r from 0 to stride - 1, in
-    which parts are moved and added; put side by side the lanes are the axis, of this length.
-    """
-    count = -(-length // stride)
-    n = parts[0].shape[axis]
-    lanes = []
-    for r in range(stride):
-        lane: Array | None = None
-        for i, part in enumerate(parts):
-            moved, rest = divmod(i * dilation, stride)
-            if rest == r:
-                placed = _extended(xp, part, axis, moved, count - moved - n)
-                lane = placed if lane is None else lane + placed
-        if lane is None:
-            lane = xp.zeros_like(_extended(xp, parts[0], axis, 0, count - n))
-        lanes.append(lane[:, :, None, ...] if axis == 1 else lane[:, :, :, None, ...])
-    shape = list(parts[0].shape)
-    shape[axis] = count * stride
-    whole = lanes[0] if stride == 1 else xp.concat(lanes, axis=axis + 1)
-    whole = xp.reshape(whole, tuple(shape))
-    return whole[:, :length, ...] if axis == 1 else whole[:, :, :length, ...]

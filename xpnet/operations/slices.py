@@ -1,0 +1,102 @@
+"""Windows of pictures in slices: the slice i has what is i-th in every window.
+
+Padding put around pictures, slices of them, and what each slice has got brought back to where it
+came from, without scatter: spread by the stride, moved to its place, and added.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from array_api_compat import device
+
+from xpnet.typing import Array, Namespace
+from xpnet.windows import Pair, Windows
+
+
+def slices(padded: Array, windows: Windows, shape: Sequence[int]) -> Iterator[Array]:
+    """Of all windows the first pixel, the second, ...: in row order, each (B, H', W', C)."""
+    (rows, columns), (down, right) = windows.output_size(picture_size(shape)), windows.stride
+    for i, j in _offsets(windows):
+        yield padded[
+            :,
+            i : i + (rows - 1) * down + 1 : down,
+            j : j + (columns - 1) * right + 1 : right,
+            :,
+        ]
+
+
+def picture_size(shape: Sequence[int]) -> Pair:
+    """The height and width of pictures in an array of this shape."""
+    return shape[1], shape[2]
+
+
+def _offsets(windows: Windows) -> Iterator[tuple[int, int]]:
+    """Where the pixels of a window are from its first one, in row order."""
+    (height, width), (down, right) = windows.kernel, windows.dilation
+    for i, j in product(range(height), range(width)):
+        yield i * down, j * right
+
+
+def padded(xp: Namespace, x: Array, windows: Windows, value: float) -> Array:
+    """The pictures with their padding around them, of one value."""
+    for axis, (before, after) in enumerate(windows.pads(picture_size(x.shape)), start=1):
+        x = extended(xp, x, axis, before, after, value)
+    return x
+
+
+def extended(
+    xp: Namespace, x: Array, axis: int, before: int, after: int, value: float = 0.0
+) -> Array:
+    """So many numbers of one value put in front of an axis, and behind it."""
+    parts = [x]
+    for count, place in ((before, 0), (after, 2)):
+        if count:
+            shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+            more = xp.full(shape, value, dtype=x.dtype, device=device(x))
+            parts.insert(place, more)
+    return x if len(parts) == 1 else xp.concat(parts, axis=axis)
+
+
+def put_back(
+    xp: Namespace, parts: Sequence[Array], windows: Windows, shape: Sequence[int]
+) -> Array:
+    """What each slice has got, back in the pixels that it came from; without the padding."""
+    (height, width), size = windows.kernel, picture_size(shape)
+    pads = windows.pads(size)
+    long = [sum(around) + n for around, n in zip(pads, size, strict=True)]
+    strides, dilations = windows.stride, windows.dilation
+    rows = [
+        spread(xp, parts[i * width : (i + 1) * width], 2, strides[1], dilations[1], long[1])
+        for i in range(height)
+    ]
+    dx = spread(xp, rows, 1, strides[0], dilations[0], long[0])
+    (top, _), (left, _) = pads
+    return dx[:, top : top + size[0], left : left + size[1], :]
+
+
+def spread(
+    xp: Namespace, parts: Sequence[Array], axis: int, stride: int, dilation: int, length: int
+) -> Array:
+    """The sum of parts along an axis: number t of part i goes to t stride + i dilation.
+
+    With t stride + i dilation = q stride + r there is a lane for each r from 0 to stride - 1, in
+    which parts are moved and added; put side by side the lanes are the axis, of this length.
+    """
+    count = -(-length // stride)
+    n = parts[0].shape[axis]
+    lanes = []
+    for r in range(stride):
+        lane: Array | None = None
+        for i, part in enumerate(parts):
+            moved, rest = divmod(i * dilation, stride)
+            if rest == r:
+                placed = extended(xp, part, axis, moved, count - moved - n)
+                lane = placed if lane is None else lane + placed
+        if lane is None:
+            lane = xp.zeros_like(extended(xp, parts[0], axis, 0, count - n))
+        lanes.append(lane[:, :, None, ...] if axis == 1 else lane[:, :, :, None, ...])
+    shape = list(parts[0].shape)
+    shape[axis] = count * stride
+    whole = lanes[0] if stride == 1 else xp.concat(lanes, axis=axis + 1)
+    whole = xp.reshape(whole, tuple(shape))
+    return whole[:, :length, ...] if axis == 1 else whole[:, :, :length, ...]
