@@ -113,7 +113,9 @@ def test_every_layer_gives_what_the_network_gives(example, dtype):
             assert found.dtype == y.dtype == np.dtype(dtype)
             assert found.shape == y.shape
             tolerance = TOLERANCES[dtype]
-            np.testing.assert_allclose(found, y, rtol=tolerance, atol=tolerance, err_msg=str(opset))
+            # Of a sum of many large numbers, which cancel, only so many digits are known.
+            atol = tolerance * max(1.0, float(np.abs(y).max()))
+            np.testing.assert_allclose(found, y, rtol=tolerance, atol=atol, err_msg=str(opset))
 
 
 def test_an_opset_that_a_layer_cannot_have_is_refused_with_the_lowest_that_it_can():

@@ -122,6 +122,34 @@ def constant(value: float, shape: Shape) -> HostArray:
     return np.broadcast_to(np.float64(value), shape)
 
 
+def draw_kernels(
+    initializer: Initializer, rng: Generator, shape: Shape, groups: int = 1
+) -> HostArray:
+    """The weight of a convolution, with the fans of its kernels.
+
+    Of the pixels of a kernel times the channels of a group so many numbers come into an output, and
+    a number goes into the pixels of a kernel times the outputs of a group. For each group a matrix
+    of these fans is drawn, of which the first columns are taken: those of an orthogonal one are
+    orthonormal, as far as there is room.
+
+    Parameters
+    ----------
+    initializer
+        One of these functions.
+    rng
+        Where its numbers come from.
+    shape
+        The kernel, the channels of a group, and all outputs.
+    groups
+        How many groups there are.
+    """
+    *kernel, channels, n_out = shape
+    pixels, outputs = math.prod(kernel), n_out // groups
+    fans = pixels * channels, pixels * outputs
+    parts = [np.asarray(initializer(rng, *fans))[:, :outputs] for _ in range(groups)]
+    return np.concatenate(parts, axis=1).reshape(shape)
+
+
 def _normal(rng: Generator, fan_in: int, fan_out: int, *, variance: float) -> HostArray:
     return math.sqrt(variance) * rng.standard_normal((fan_in, fan_out))
 

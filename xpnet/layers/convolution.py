@@ -2,36 +2,30 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
-
-import numpy as np
 
 from xpnet.checks import positive_integer, true_or_false
 from xpnet.descriptions import written_as
-from xpnet.errors import ExportError
 from xpnet.fields import checked_by
 from xpnet.initializers import (
     Initializer,
     build_initializer,
     describe_initializer,
+    draw_kernels,
     he_normal,
     zeros,
 )
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.constraints import Constraint, MaxNorm, build_constraint, describe_constraint
+from xpnet.layers.convolution_files import onnx_convolution, torch_convolution
 from xpnet.layers.dense import checked_constraint, checked_initializer
-from xpnet.layers.pictures import PICTURE_AXES, TORCH_PADS, picture_shape
-from xpnet.layers.places import (
-    OnnxPlace,
-    TorchPlace,
-    with_channels_first,
-    with_channels_last,
-)
+from xpnet.layers.pictures import PICTURE_AXES, picture_shape
+from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.operations import (
     channel_sums,
-    convolution,
     convolution_input_gradient,
+    convolution_output,
     convolution_weight_gradient,
 )
 from xpnet.random import Seed, stream
@@ -51,7 +45,7 @@ def _padding_of_length(name: str, value: Any) -> str | int:
     return checked if isinstance(checked, str) else checked[0]
 
 
-class _Convolution(Layer):
+class Convolution(Layer):
     """What convolutions of pictures and of sequences have in common.
 
     A sequence is a picture of one row: `_picture` and `_sample` are the way there and back.
@@ -78,33 +72,31 @@ class _Convolution(Layer):
         """The windows, over pictures of any size."""
         raise NotImplementedError
 
-    def _kernel(self) -> Shape:
+    def kernel_shape(self) -> Shape:
         """The shape of a kernel, without channels."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
         texts = [str(self.n_in), str(self.n_out)]
-        for name, one in type(self).__dataclass_fields__.items():
-            value = getattr(self, name)
-            if name in ("n_in", "n_out") or value == one.default:
+        mine: Any = self
+        for one in fields(mine):
+            value = getattr(self, one.name)
+            if isinstance(value, tuple) and value[0] == value[1]:
+                value = value[0]  # as it was given
+            if one.name in ("n_in", "n_out") or value == one.default:
                 continue
-            text = getattr(value, "__name__", repr(value)) if name == "init_weight" else repr(value)
-            texts.append(text if name == "kernel" else f"{name}={text}")
+            named = one.name == "init_weight"
+            text = getattr(value, "__name__", repr(value)) if named else repr(value)
+            texts.append(text if one.name == "kernel" else f"{one.name}={text}")
         return f"{type(self).__name__}({', '.join(texts)})"
 
     def parameter_shapes(self) -> dict[str, Shape]:
         bias: dict[str, Shape] = {"bias": (self.n_out,)} if self.bias else {}
-        return {"weight": (*self._kernel(), self.n_in // self.groups, self.n_out), **bias}
+        return {"weight": (*self.kernel_shape(), self.n_in // self.groups, self.n_out), **bias}
 
     def init(self, seed: Seed) -> dict[str, HostArray]:
-        shape = self.parameter_shapes()["weight"]
-        rng, inner = stream(seed, "weight"), math.prod(shape[:-1])
-        # An output has `inner` inputs, and an input as many outputs as its kernel times the
-        # channels of its group: a matrix of these fans for each group.
-        each = self.n_out // self.groups
-        fan_out = math.prod(self._kernel()) * each
-        parts = [_drawn(self.init_weight, rng, inner, fan_out, each) for _ in range(self.groups)]
-        weight = np.concatenate(parts, axis=1).reshape(shape)
+        shape, groups = self.parameter_shapes()["weight"], self.groups
+        weight = draw_kernels(self.init_weight, stream(seed, "weight"), shape, groups)
         return {"weight": weight, **({"bias": zeros((self.n_out,))} if self.bias else {})}
 
     def constraints(self) -> dict[str, Constraint]:
@@ -112,11 +104,12 @@ class _Convolution(Layer):
 
     def flops(self, shape: Shape) -> int:
         *pixels, _ = self.output_shape(shape)
-        inner = math.prod(self._kernel()) * self.n_in // self.groups
+        inner = math.prod(self.kernel_shape()) * self.n_in // self.groups
         return math.prod(pixels) * self.n_out * (2 * inner + self.bias)
 
     def input_shape(self) -> Shape:
-        return (*(None for _ in self._kernel()), self.n_in)  # type: ignore[return-value]
+        unknown: Any = None
+        return (*(unknown for _ in self.kernel_shape()), self.n_in)
 
     def output_shape(self, shape: Shape | None) -> Shape:
         raise NotImplementedError
@@ -125,7 +118,7 @@ class _Convolution(Layer):
         # A shape is known before anything is computed, also where this is compiled.
         shape = self.output_shape(tuple(x.shape[1:]))
         picture, weight = self._picture(xp, x), self._weight(xp, params)
-        y = convolution(xp, picture, weight, self.windows, groups=self.groups)
+        y = convolution_output(xp, picture, weight, self.windows, groups=self.groups)
         if self.bias:
             y += params["bias"]
         return xp.reshape(y, (x.shape[0], *shape)), (x,)
@@ -160,122 +153,14 @@ class _Convolution(Layer):
         return weight if weight.ndim == PICTURE_AXES + 1 else weight[None, ...]
 
     def onnx(self, place: OnnxPlace, x: str) -> str:
-        axes = len(self._kernel())
-        if place.dtype == "float64":
-            return self._onnx_float64(place, x)
-        windows = self.windows
-        attributes: dict[str, Any] = {
-            "kernel_shape": windows.kernel[-axes:],
-            "strides": windows.stride[-axes:],
-            "dilations": windows.dilation[-axes:],
-            "group": self.groups,
-        }
-        size = self._size(place)
-        if windows.padding == "same" and size is None:
-            attributes["auto_pad"] = "SAME_UPPER"
-        else:
-            pads = windows.pads(size or (0, 0))[-axes:]
-            attributes["pads"] = [before for before, _ in pads] + [behind for _, behind in pads]
-        first = with_channels_first(place, x, axes + 1)
-        # From (kernel, channels, outputs) to (outputs, channels, kernel).
-        order = [axes + 1, axes, *range(axes)]
-        weight = place.node("Transpose", place.parameter("weight"), part="kernels", perm=order)
-        arrays = [weight, *([place.parameter("bias")] if self.bias else [])]
-        y = place.node("Conv", first, *arrays, part="convolved", **attributes)
-        return with_channels_last(place, y, axes + 1)
-
-    def _size(self, place: OnnxPlace) -> Pair | None:
-        """The height and width of the pictures that come in; None if they are not known."""
-        shape = place.shape
-        if shape is None or None in shape:
-            return None
-        return (shape[0], shape[1]) if len(shape) == PICTURE_AXES else (1, shape[0])
-
-    def _onnx_float64(self, place: OnnxPlace, x: str) -> str:
-        """Runtimes have `Conv` in float32 alone: the columns by `Gather`, and one product."""
-        size, windows = self._size(place), self.windows
-        if size is None:
-            raise ExportError(
-                f"layer {place.name or type(self).__name__!r}: in float64 the shape of its samples "
-                f"has to be known: set network.sample_shape, such as (28, 28), or take "
-                f"dtype='float32'"
-            )
-        (top, bottom), (left, right) = windows.pads(size)
-        pictures = place.node(
-            "Reshape", x, place.constant("picture", [0, *size, self.n_in]), part="picture"
-        )
-        pads = [0, top, left, 0, 0, bottom, right, 0]
-        if not any(pads):
-            around = pictures
-        elif place.opset < 11:
-            around = place.node("Pad", pictures, part="padded", pads=pads)
-        else:
-            around = place.node("Pad", pictures, place.constant("pads", pads), part="padded")
-        width = size[1] + left + right
-        pixels = (size[0] + top + bottom) * width
-        rows = place.node(
-            "Reshape", around, place.constant("pixels", [0, pixels, self.n_in]), part="rows"
-        )
-        height_out, width_out = windows.output_size(size)
-        (kh, kw), (down, across), (dh, dw) = windows.kernel, windows.stride, windows.dilation
-        i, j, u, v = np.ogrid[:height_out, :width_out, :kh, :kw]
-        indices = (i * down + u * dh) * width + j * across + v * dw
-        taken = place.node("Gather", rows, place.constant("windows", indices.ravel()),
-                           part="taken", axis=1)  # fmt: skip
-        n_windows, inner = height_out * width_out, kh * kw * self.n_in
-        columns = place.node(
-            "Reshape", taken, place.constant("columns", [0, n_windows, inner]), part="columns"
-        )
-        if self.groups == 1:
-            flat = place.constant("matrix", [inner, self.n_out])
-            matrix = place.node("Reshape", place.parameter("weight"), flat, part="matrix")
-        else:
-            matrix = place.constant("matrix", self._whole_matrix(place.array("weight")))
-        y = place.node("MatMul", columns, matrix, part="product")
-        if self.bias:
-            y = place.node("Add", y, place.parameter("bias"), part="shifted")
-        shape = self.output_shape(place.shape)
-        return place.node("Reshape", y, place.constant("shape", [0, *shape]))
-
-    def _whole_matrix(self, weight: HostArray) -> HostArray:
-        """The weight of groups as that of all channels, which is 0 between groups."""
-        each_in, each_out = self.n_in // self.groups, self.n_out // self.groups
-        whole = np.zeros((math.prod(self._kernel()), self.n_in, self.n_out), weight.dtype)
-        parts = weight.reshape(-1, each_in, self.n_out)
-        for g in range(self.groups):
-            out = slice(g * each_out, (g + 1) * each_out)
-            whole[:, g * each_in : (g + 1) * each_in, out] = parts[:, :, out]
-        return whole.reshape(-1, self.n_out)
+        return onnx_convolution(self, place, x)
 
     def torch(self, place: TorchPlace) -> str:
-        axes = len(self._kernel())
-        place.keep("weight", place.array("weight").transpose(axes + 1, axes, *range(axes)))
-        if self.bias:
-            place.keep("bias", place.array("bias"))
-        place.define(TORCH_PADS)
-        place.define(_TORCH_PICTURES if axes > 1 else _TORCH_SEQUENCES)
-        windows = self.windows
-        kernel, stride = windows.kernel[-axes:], windows.stride[-axes:]
-        options = f"stride={stride}, dilation={windows.dilation[-axes:]}, groups={self.groups}"
-        return (
-            f"{type(self).__name__}({windows.padding!r}, {self.n_in}, {self.n_out}, {kernel}, "
-            f"{options}, bias={self.bias})"
-        )
-
-
-def _drawn(
-    initializer: Initializer, rng: Any, fan_in: int, fan_out: int, columns: int
-) -> HostArray:
-    """The (fan_in, columns) matrix of a group, of the variance that its fans ask for.
-
-    An initializer draws matrices of its fans, of which these are the first columns; those of
-    orthogonal matrices are orthonormal, as far as there is room.
-    """
-    return np.asarray(initializer(rng, fan_in, fan_out))[:, :columns]
+        return torch_convolution(self, place)
 
 
 @dataclass(frozen=True, repr=False)
-class Conv2D(_Convolution):
+class Conv2D(Convolution):
     """Convolution of pictures with channels last: (B, H, W, n_in) to (B, H', W', n_out).
 
     y[b, i, j, o] = bias[o] + the sum over the pixels (u, v) of the kernel and the channels c of
@@ -361,7 +246,7 @@ class Conv2D(_Convolution):
     def windows(self) -> Windows:
         return Windows.of(self.kernel, self.stride, self.padding, self.dilation)
 
-    def _kernel(self) -> Shape:
+    def kernel_shape(self) -> Shape:
         return self.windows.kernel
 
     def output_shape(self, shape: Shape | None) -> Shape:
@@ -388,7 +273,7 @@ class Conv2D(_Convolution):
 
 
 @dataclass(frozen=True, repr=False)
-class Conv1D(_Convolution):
+class Conv1D(Convolution):
     """Convolution of sequences with channels last: (B, L, n_in) to (B, L', n_out).
 
     What `Conv2D` does to pictures of one row: y[b, i, o] = bias[o] + the sum over the places u of
@@ -451,7 +336,7 @@ class Conv1D(_Convolution):
         padding = self.padding if isinstance(self.padding, str) else (0, self.padding)
         return Windows.of((1, self.kernel), (1, self.stride), padding, (1, self.dilation))
 
-    def _kernel(self) -> Shape:
+    def kernel_shape(self) -> Shape:
         return (self.kernel,)
 
     def output_shape(self, shape: Shape | None) -> Shape:
@@ -472,32 +357,3 @@ class Conv1D(_Convolution):
     def examples(cls) -> Iterator[tuple[Layer, Shape]]:
         yield cls(2, 3), (3, 5, 2)
         yield cls(2, 4, 2, 2, 1, 2, 2), (2, 6, 2)
-
-
-_TORCH_PICTURES = '''
-class Conv2D(nn.Conv2d):
-    """Convolution with channels last."""
-
-    def __init__(self, around: str | tuple[int, int], *arguments: int, **options: int) -> None:
-        super().__init__(*arguments, **options)
-        self.around = around
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spans = tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation))
-        x = padded(x.permute(0, 3, 1, 2), spans, self.stride, self.around, 0.0)
-        return super().forward(x).permute(0, 2, 3, 1)
-'''
-
-_TORCH_SEQUENCES = '''
-class Conv1D(nn.Conv1d):
-    """Convolution of sequences with channels last."""
-
-    def __init__(self, around: str | tuple[int, int], *arguments: int, **options: int) -> None:
-        super().__init__(*arguments, **options)
-        self.around = around
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        spans = 1, (self.kernel_size[0] - 1) * self.dilation[0] + 1
-        x = padded(x.permute(0, 2, 1)[:, :, None], spans, (1, self.stride[0]), self.around, 0.0)
-        return super().forward(x[:, :, 0]).permute(0, 2, 1)
-'''

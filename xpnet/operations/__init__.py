@@ -7,8 +7,8 @@ the version here.
 
 from xpnet.operations.convolution import (
     channel_sums,
-    convolution,
     convolution_input_gradient,
+    convolution_output,
     convolution_weight_gradient,
 )
 from xpnet.operations.erf import erf
@@ -34,8 +34,8 @@ __all__ = [
     "average_pooling_gradient",
     "bias_gradient",
     "channel_sums",
-    "convolution",
     "convolution_input_gradient",
+    "convolution_output",
     "convolution_weight_gradient",
     "erf",
     "global_average_pooling",

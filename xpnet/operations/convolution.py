@@ -27,7 +27,7 @@ float32. Columns have each pixel as often as there are windows with it, so that 
 batch would take more memory than all the rest of a training."""
 
 
-def convolution(
+def convolution_output(
     xp: Namespace, x: Array, weight: Array, windows: Windows, *, groups: int = 1
 ) -> Array:
     """y[b, i, j, o] = the sum of weight[u, v, c, o] x[b, i s + u d - p, j s + v d - p, c].
@@ -54,7 +54,7 @@ def convolution(
     y
         Shape (B, H', W', O), of the dtype of x.
     """
-    own = getattr(xp, "convolution", None)
+    own = getattr(xp, "convolution_output", None)
     if own is not None:
         return own(x, weight, windows, groups)
     matrix = _matrices(xp, weight, groups)
@@ -68,7 +68,7 @@ def convolution(
 def convolution_weight_gradient(
     xp: Namespace, x: Array, dy: Array, windows: Windows, *, groups: int = 1
 ) -> Array:
-    """The gradient of `convolution` by its weight: columns of x, transposed, times dy.
+    """The gradient of `convolution_output` by its weight: columns of x, transposed, times dy.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def convolution_weight_gradient(
     dy
         The gradient of the loss by the output, (B, H', W', O).
     windows, groups
-        As in `convolution`.
+        As in `convolution_output`.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def convolution_weight_gradient(
 def convolution_input_gradient(
     xp: Namespace, dy: Array, weight: Array, windows: Windows, size: Pair, *, groups: int = 1
 ) -> Array:
-    """The gradient of `convolution` by its input.
+    """The gradient of `convolution_output` by its input.
 
     dx[b, r, s, c] = the sum of weight[u, v, c, o] dy[b, i, j, o] over all windows (i, j) that have
     this pixel, which it is the pixel (u, v) of.
@@ -118,9 +118,9 @@ def convolution_input_gradient(
     dy
         The gradient of the loss by the output, (B, H', W', O).
     weight
-        As in `convolution`.
+        As in `convolution_output`.
     windows, groups
-        As in `convolution`.
+        As in `convolution_output`.
     size
         The height and width of the pictures that came in.
 

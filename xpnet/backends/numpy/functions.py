@@ -15,6 +15,7 @@ import numpy as np
 from array_api_compat import numpy as xp
 
 from xpnet.typing import DType, HostArray
+from xpnet.windows import Windows
 
 _LONGEST_DOT = 4096
 """Longer sums are NumPy's, which adds pairwise and so loses fewer digits."""
@@ -76,6 +77,31 @@ def matmul(x1: HostArray, x2: HostArray, /) -> HostArray:
     return np.dot(x1, x2) if x1.ndim == 2 == x2.ndim else np.matmul(x1, x2)
 
 
+def window_columns(x: HostArray, windows: Windows) -> HostArray:
+    """The pixels of each window as one copy of a view: a third of the time of slices put together.
+
+    See `xpnet.operations.convolution`: (B, H, W, C) to (B, H', W', pixels of a kernel, C), where
+    there is no padding.
+    """
+    if not x.flags.c_contiguous:
+        x = x.copy()
+    batch, height, width, channels = x.shape
+    size = windows.output_size((height, width))
+    (kh, kw), (down, right), (below, beside) = windows.kernel, windows.stride, windows.dilation
+    picture, row, pixel, channel = x.strides
+    view: HostArray = np.ndarray(
+        (batch, *size, kh, kw, channels),
+        x.dtype,
+        x,
+        0,
+        (picture, row * down, pixel * right, row * below, pixel * beside, channel),
+    )
+    if type(x) is not np.ndarray:  # what records goes on with it
+        view = view.view(type(x))
+        view.__array_finalize__(x)
+    return view.reshape(batch, *size, kh * kw, channels)
+
+
 @lru_cache(maxsize=64)
 def _ones(count: int, dtype: DType) -> HostArray:
     ones = np.ones(count, dtype)
@@ -84,6 +110,7 @@ def _ones(count: int, dtype: DType) -> HostArray:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (take, astype, max, sum, maximum, matmul)
+    function.__name__: function
+    for function in (take, astype, max, sum, maximum, matmul, window_columns)
 }
-"""By the standard's names."""
+"""By the standard's names, and those of `xpnet.operations`."""

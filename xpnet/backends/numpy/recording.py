@@ -339,5 +339,5 @@ _OWN: dict[Any, Callable[..., Any]] = {
 _MADE_OF_OTHERS = {
     np.take, np.reshape, np.sum, np.prod, np.max, np.min, np.mean, np.any, np.all,
     np.argmax, np.expand_dims, np.squeeze, np.swapaxes, np.transpose, np.broadcast_to, np.moveaxis,
-    np.matrix_transpose,
+    np.matrix_transpose, np.flip,
 }  # fmt: skip
