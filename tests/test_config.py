@@ -90,7 +90,7 @@ def test_the_network_and_the_rest():
         epochs=3, batch_size=9, drop_last=True, seed=4, label_smoothing=0.1, validation=0.2,
         patience=3,
     )  # fmt: skip
-    assert config.model(data) == xpnet.mlp(
+    assert config.build_model(data) == xpnet.mlp(
         64, 32, 16, 10, activation=xpnet.GELU(), batch_norm=True, dropout=0.25,
         init_weight=xpnet.initializers.orthogonal,
     )  # fmt: skip

@@ -26,8 +26,8 @@ LEVELS = [
     {"backends", "fields", "history", "random", "operations"},
     {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},
-    {"losses", "optimizers", "model"},
-    {"dtype_limits", "metrics", "purity"},
+    {"losses", "optimizers", "models"},
+    {"dtype_limits", "metrics", "model", "purity"},
     {"inputs"},
     {"network"},
     {"callbacks"},
@@ -107,7 +107,7 @@ def test_array_libraries_are_named_in_backends_only(path):
     used = {module.split(".")[0] for module in imports(path, everywhere=True)} & ARRAY_LIBRARIES
     if unit(path) == "backends":
         allowed = ARRAY_LIBRARIES
-    elif unit(path) in {"layers", "losses", "operations", "optimizers", "metrics", "model"}:
+    elif unit(path) in {"layers", "losses", "operations", "optimizers", "metrics", "models"}:
         allowed = set()
     else:
         allowed = {"numpy"}  # the host: files, random numbers, pictures, the reference
@@ -119,7 +119,7 @@ def test_array_libraries_are_named_in_backends_only(path):
     [
         p
         for p in FILES
-        if unit(p) in {"layers", "losses", "operations", "optimizers", "metrics", "model"}
+        if unit(p) in {"layers", "losses", "operations", "optimizers", "metrics", "models"}
     ],
     ids=lambda p: str(p.relative_to(PACKAGE)),
 )
