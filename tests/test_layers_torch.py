@@ -33,9 +33,9 @@ def draws(layer):
     return own or any(draws(inner) for inner in inner_layers(layer).values())
 
 
-def torch_module(torch, layer, params):
+def torch_module(torch, layer, params, shape):
     """The module of a layer, with these parameters and buffers."""
-    network = network_of(layer, params, "float64", sample_shape=(1,), input_dtype="float64")
+    network = network_of(layer, params, "float64", sample_shape=shape, input_dtype="float64")
     namespace = {}
     exec(compile(torch_code(network), "exported.py", "exec"), namespace)
     module = namespace["make_model"]()
@@ -50,7 +50,7 @@ def as_torch(torch, layer, arrays):
 
 
 def compare(torch, layer, params, x, dy, ctx, *, atol):
-    module = torch_module(torch, layer, params).train(ctx.training)
+    module = torch_module(torch, layer, params, x.shape[1:]).train(ctx.training)
     leaf = torch.tensor(x, requires_grad=True)
     expected = module(leaf)
     expected.backward(torch.asarray(dy))

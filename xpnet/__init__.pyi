@@ -46,7 +46,9 @@ from xpnet.layers import Layer as Layer
 from xpnet.layers import LayerNorm as LayerNorm
 from xpnet.layers import LeakyReLU as LeakyReLU
 from xpnet.layers import MaxNorm as MaxNorm
+from xpnet.layers import Permute as Permute
 from xpnet.layers import ReLU as ReLU
+from xpnet.layers import Reshape as Reshape
 from xpnet.layers import Residual as Residual
 from xpnet.layers import Sequential as Sequential
 from xpnet.layers import Sigmoid as Sigmoid

@@ -13,7 +13,7 @@ from xpnet.data.known import KNOWN, Known
 from xpnet.data.named import load_known, load_mnist
 from xpnet.data.npy import read_npy
 from xpnet.data.pictures import read_picture
-from xpnet.data.preparation import Preparation, flatten, normalize
+from xpnet.data.preparation import Preparation, flatten, normalize, taken_shape
 from xpnet.data.prepared import Prepared, find_figures, fit_picture, prepare_picture
 from xpnet.data.tables import TablePreparation, check_no_table, is_table, load_table, table_dataset
 from xpnet.errors import DataError, shown
@@ -46,6 +46,7 @@ __all__ = [
     "read_npy",
     "read_picture",
     "table_dataset",
+    "taken_shape",
     "write_idx",
 ]
 

@@ -1,4 +1,4 @@
-"""From pixels to what a network takes: normalisation, flattening, one-hot labels.
+"""From pixels to what a network takes: normalisation, flattening, a channel; one-hot labels.
 
 One-hot labels are made by `xpnet.losses.one_hot`.
 """
@@ -37,12 +37,38 @@ def flatten(xp: Namespace, images: Array) -> Array:
     return xp.reshape(images, (images.shape[0], math.prod(images.shape[1:])))
 
 
+def taken_shape(wanted: Shape | None, sample: Shape) -> Shape:
+    """The shape in which a network takes a sample, which is the sample's own but for two cases.
+
+    Where the network takes rows, the sample is flattened. Where it takes one axis more, of one
+    channel, as convolutions of grey pictures do, the sample is given that axis.
+
+    Parameters
+    ----------
+    wanted
+        What the network takes (`Layer.input_shape`): None for any; an axis of any length is None.
+    sample
+        The shape of one sample.
+
+    Examples
+    --------
+    >>> taken_shape((784,), (28, 28)), taken_shape((None, None, 1), (28, 28))
+    ((784,), (28, 28, 1))
+    """
+    if wanted is not None and len(wanted) == 1:
+        return (math.prod(sample),)
+    if wanted is not None and len(wanted) == len(sample) + 1 and wanted[-1] == 1:
+        return (*sample, 1)
+    return sample
+
+
 @dataclass(frozen=True)
 class Preparation:
     """How samples become what a network takes: called with a namespace and a batch.
 
     Integers and Booleans are normalised (`normalize`); floating-point values are taken as they are,
-    in `dtype`. Samples are flattened where the network takes rows.
+    in `dtype`. Samples are flattened where the network takes rows, and grey pictures (H, W) get
+    their channel where it takes (H, W, 1): see `taken_shape`.
 
     >>> import numpy as np
     >>> Preparation(255, "float32", (4,))(np, np.full((1, 2, 2), 255, dtype="uint8"))
@@ -55,7 +81,8 @@ class Preparation:
     dtype
         The name of the floating-point dtype of the result, the same in every library.
     shape
-        The shape of one sample that the network takes; None for any.
+        The shape of one sample that the network takes, in which None is an axis of any length; None
+        for any shape.
     """
 
     maximum: float
@@ -69,8 +96,11 @@ class Preparation:
             x = normalize(xp, x, self.maximum, dtype)
         else:
             x = xp.astype(x, dtype, copy=False)
-        if self.shape is not None and len(self.shape) == 1 and x.ndim > 2:
-            x = flatten(xp, x)
+        if self.shape is not None and x.ndim != len(self.shape) + 1:
+            sample = tuple(x.shape[1:])
+            taken = taken_shape(self.shape, sample)
+            if taken != sample:
+                x = xp.reshape(x, (x.shape[0], *taken))
         return x
 
 

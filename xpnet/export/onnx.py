@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from xpnet.checks import is_one_of
+from xpnet.data import taken_shape
 from xpnet.errors import ExportError, one_line
 from xpnet.export.layers import checked_dtype, host_arrays, installed_version
 from xpnet.export.onnx_graph import Graph
 from xpnet.export.onnx_heads import Output, check_head, estimator_outputs, network_outputs
 from xpnet.files import write_atomically
 from xpnet.layers import Layer
+from xpnet.layers.container import wanted_shape
 from xpnet.layers.places import OnnxPlace
 from xpnet.network import Network
 from xpnet.typing import Shape
@@ -156,9 +158,13 @@ def _add_model(graph: Graph, network: Network, x: str, shape: Shape, input_dtype
     if input_dtype in INTEGERS or (input_dtype == "bool" and network.pixel_maximum != 1):
         factor = np.asarray(1 / network.pixel_maximum, dtype=graph.dtype)
         x = graph.add("Mul", [x, graph.constant(f"{name}.factor", factor)], f"{name}.normalized")
-    taken = _taken(network, shape)
-    if len(taken) < len(shape):
+    taken = taken_shape(wanted_shape(network.model), shape)
+    if len(taken) == 1 < len(shape):
         x = graph.add("Flatten", [x], f"{name}.flat", axis=1)
+    elif taken != shape:
+        # An axis of 0 is as long as it was.
+        target = graph.constant(f"{name}.shape", np.asarray([0, *taken]))
+        x = graph.add("Reshape", [x, target], f"{name}.channel")
     graph.shapes[x] = taken
     return graph.layer("", network.model, x)
 
@@ -260,17 +266,11 @@ def _input_dtype(network: Network, given: str | None, dtype: str) -> str:
 
 def _sample_shape(network: Network) -> Shape:
     shape = network.sample_shape or network.model.input_shape()
-    if shape is None:
+    if shape is None or None in shape:
         raise ExportError(
             "the shape of a sample is not known: set network.sample_shape, such as (28, 28)"
         )
     return shape
-
-
-def _taken(network: Network, shape: Shape) -> Shape:
-    """The shape of a sample as the model takes it."""
-    wanted = network.model.input_shape()
-    return (math.prod(shape),) if wanted is not None and len(wanted) == 1 else shape
 
 
 def _check_size(network: Network, dtype: str) -> None:

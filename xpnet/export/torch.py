@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from xpnet.data import taken_shape
 from xpnet.errors import ExportError
 from xpnet.export.layers import (
     checked_dtype,
@@ -18,6 +19,7 @@ from xpnet.export.layers import (
 )
 from xpnet.files import write_atomically
 from xpnet.layers import Layer
+from xpnet.layers.container import wanted_shape
 from xpnet.layers.places import TorchPlace
 from xpnet.network import Network
 from xpnet.network.torch_module import DESCRIPTION, TorchModule, make_module
@@ -95,7 +97,8 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
     It has two functions. `make_model()` returns the `torch.nn.Module` that
     `to_torch_state_dict` is for, with its own initial weights. `prepare(x)` makes of a tensor of
     samples what the module takes: integers and Booleans are multiplied by 1 / `pixel_maximum`,
-    images made rows where the model takes rows. The module gives what xpnet's model gives: logits,
+    images made rows where the model takes rows, and grey ones given their channel where it takes
+    one. The module gives what xpnet's model gives: logits,
     or values, always with an axis of the outputs; `Network.classes`, which they stand for, are not
     in it.
 
@@ -103,8 +106,7 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
     """
     module = _module(network, dtype, layers)
     dtype = checked_dtype(network, dtype)
-    wanted = network.model.input_shape()
-    rows = ".flatten(1)" if wanted is not None and len(wanted) == 1 else ""
+    taken = _reshaping(network)
     definitions = "".join(f"\n\n{text.strip()}\n" for text in module.definitions)
     maximum = number(network.pixel_maximum)
     ordered = "from collections import OrderedDict\n\n" if "OrderedDict(" in module.code else ""
@@ -117,13 +119,24 @@ def torch_code(network: Network, *, dtype: str | None = None, layers: Layers | N
         f"    return model.to(torch.{dtype})\n\n\n"
         f"def prepare(x: torch.Tensor) -> torch.Tensor:\n"
         f"    if not x.is_floating_point():\n"
-        f"        return (x.to(torch.{dtype}) * (1 / {maximum})){rows}\n"
-        f"    return x.to(torch.{dtype}){rows}\n"
+        f"        return (x.to(torch.{dtype}) * (1 / {maximum})){taken}\n"
+        f"    return x.to(torch.{dtype}){taken}\n"
     )
 
 
+def _reshaping(network: Network) -> str:
+    """What `prepare` does to the shape of a batch."""
+    wanted, sample = wanted_shape(network.model), network.sample_shape
+    if wanted is not None and len(wanted) == 1:
+        return ".flatten(1)"
+    channel = sample is not None and len(taken_shape(wanted, sample)) > len(sample)
+    return ".unsqueeze(-1)" if channel else ""
+
+
 def _module(network: Network, dtype: str | None, layers: Layers | None) -> TorchModule:
-    return make_module(network.model, host_arrays(network, dtype), layers)
+    wanted, sample = wanted_shape(network.model), network.sample_shape
+    shape = wanted if sample is None else taken_shape(wanted, sample)
+    return make_module(network.model, host_arrays(network, dtype), layers, shape=shape)
 
 
 def _indented(code: str) -> str:

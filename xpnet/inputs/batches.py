@@ -11,8 +11,9 @@ from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import Streamed
 from xpnet.inputs.weighted import rows_of
 from xpnet.layers import Layer
+from xpnet.layers.container import smallest_batch
 from xpnet.random import Seed, permutation
-from xpnet.typing import Array, HostArray, Namespace
+from xpnet.typing import Array, HostArray, Namespace, Shape
 
 VARYING_GROUP = 16
 """The most batches at a time where epochs have different numbers of them, so that few sizes of
@@ -168,11 +169,17 @@ def visited_samples(n_samples: int, batch_size: int, *, drop_last: bool) -> int:
 
 
 def check_batch_size(
-    model: Layer, n_samples: int, batch_size: int, *, drop_last: bool | None = None
+    model: Layer,
+    n_samples: int,
+    batch_size: int,
+    *,
+    drop_last: bool | None = None,
+    shape: Shape | None = None,
 ) -> None:
     """Check that an epoch has batches, and none that is too small for a layer of the model.
 
-    `drop_last` is None where a last batch cannot be left out.
+    `drop_last` is None where a last batch cannot be left out; `shape` is that of one sample as the
+    model takes it.
 
     Raises
     ------
@@ -186,10 +193,11 @@ def check_batch_size(
             "drop_last=False"
         )
     last = batch_size if drop_last else n_samples % batch_size or batch_size
-    if last < model.smallest_batch():
+    needed = smallest_batch(model, shape)
+    if last < needed:
         how = "drop_last=True" if drop_last is False and last < batch_size else "leave samples out"
         raise ValueError(
             f"batch_size {batch_size} leaves {last} of {counted(n_samples, 'sample')} for the last "
-            f"batch, but the model needs {model.smallest_batch()} or more (batch norm takes the "
+            f"batch, but the model needs {needed} or more (batch norm takes the "
             f"variance of a batch): take another batch size, or {how}"
         )

@@ -6,16 +6,19 @@ that is larger than memory may be stay there, and are moved in parts (`Streamed`
 
 import math
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from xpnet.backends import Backend, backend_of, open_backend
+from xpnet.data.preparation import taken_shape
 from xpnet.data.stored import StoredArray, stored_array
 from xpnet.errors import DataError
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.containers import REGISTERED, SparseRows, plain
 from xpnet.layers import Layer
+from xpnet.layers.container import wanted_shape
 from xpnet.typing import Array, DType, HostArray, Shape
 
 _CHECKED_VALUES = 1 << 22
@@ -145,19 +148,41 @@ def load_inputs(
             f"{what}: inputs need a first axis for the samples and one or more for the features, "
             f"got shape {tuple(x.shape)}; for a single sample give x[None, ...]"
         )
-    wanted, sample = model.input_shape(), tuple(x.shape[1:])
-    # A network that takes rows also takes images of as many pixels: they are flattened.
-    rows = wanted is not None and len(wanted) == 1
+    wanted, sample = wanted_shape(model), tuple(x.shape[1:])
     try:
-        model.output_shape((math.prod(sample),) if rows else sample)
+        model.output_shape(taken_shape(wanted, sample))
     except ValueError as error:
         raise DataError(
-            f"{what}: the network takes samples of shape {wanted or 'another shape'}, got {sample} "
-            f"(an array of shape {tuple(x.shape)}): {error}"
+            f"{what}: the network takes samples of shape {_shown(wanted)}, got {sample} "
+            f"(an array of shape {tuple(x.shape)}): {error}{_how_to_unflatten(wanted, sample)}"
         ) from error
     if finite and backend.xp.isdtype(x.dtype, "real floating"):
         check_finite(backend, what, x)
     return x
+
+
+def _shown(wanted: Shape | None) -> str:
+    """The shape that a network takes, for a message."""
+    if wanted is None:
+        return "another shape"
+    names = {2: ("length",), 3: ("height", "width")}.get(len(wanted), ())
+    known = [str(n if n is not None else name) for n, name in zip_longest(wanted, names)]
+    return f"({', '.join(known)}{',' if len(known) == 1 else ''})"
+
+
+def _how_to_unflatten(wanted: Shape | None, sample: Shape) -> str:
+    """What to do about rows of pixels where a network takes pictures; nothing of other samples."""
+    if wanted is None or len(wanted) != 3 or len(sample) != 1:
+        return ""
+    channels = wanted[2] or 1
+    side = math.isqrt(sample[0] // channels)
+    known = wanted if None not in wanted else (side, side, channels)
+    if math.prod(known) != sample[0]:
+        return ""
+    return (
+        f"; if these are the pixels of pictures, let the model begin with Reshape({known}), or "
+        f"give x.reshape({(-1, *known)})"
+    )
 
 
 def check_finite(backend: Backend, what: str, x: Array) -> None:

@@ -20,6 +20,8 @@ from xpnet.layers.dense import Dense as Dense
 from xpnet.layers.dropout import Dropout as Dropout
 from xpnet.layers.flatten import Flatten as Flatten
 from xpnet.layers.layer_norm import LayerNorm as LayerNorm
+from xpnet.layers.reshape import Permute as Permute
+from xpnet.layers.reshape import Reshape as Reshape
 from xpnet.layers.residual import Residual as Residual
 from xpnet.layers.sequential import Sequential as Sequential
 from xpnet.layers.softmax import Softmax as Softmax

@@ -169,6 +169,13 @@ class Layer(Checked):
         """The shape of one sample that the layer accepts; None where any will do."""
         return None
 
+    def takes_more_axes(self) -> bool:
+        """Whether samples may have any axes in front of those that `input_shape` says.
+
+        As in batch norm, which looks at the last axis alone and leaves the shape as it is.
+        """
+        return False
+
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """The shape of one output sample for the shape of one input sample.
 

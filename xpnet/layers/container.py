@@ -202,6 +202,31 @@ def inner_layers(layer: Layer) -> Mapping[str, Layer]:
     return layers if isinstance(layers, Mapping) else {}
 
 
+def takes_any_axes(layer: Layer) -> bool:
+    """Whether a layer leaves the shape of samples as it is, however many axes they have."""
+    unchanged = type(layer).output_shape is Layer.output_shape and layer.input_shape() is None
+    return unchanged or layer.takes_more_axes()
+
+
+def wanted_shape(model: Layer) -> Shape | None:
+    """The shape that samples are brought into for a model; None where they stay as they are."""
+    return None if model.takes_more_axes() else model.input_shape()
+
+
+def smallest_batch(model: Layer, shape: Shape | None) -> int:
+    """How many samples of a shape, as far as it is known, a batch must have for training.
+
+    Of samples with more axes than a layer says, such as pictures in batch norm, each is several.
+    """
+    if isinstance(model, Container):
+        parts = [smallest_batch(layer, inner) for _, layer, inner in model.inner_shapes(shape)]
+        return max(parts, default=1)
+    needed, features = model.smallest_batch(), model.input_shape()
+    if shape is None or None in shape or features is None or not model.takes_more_axes():
+        return needed
+    return math.ceil(needed / math.prod(shape[: len(shape) - len(features)]))
+
+
 def trained_layers(model: Layer) -> list[Layer]:
     """The model, and all layers within it but those that are frozen."""
     layers = [model]

@@ -3,21 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-from xpnet.checks import positive_integer
-from xpnet.errors import shown
 from xpnet.fields import checked_by
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.places import OnnxPlace, TorchPlace
+from xpnet.layers.reshape import sample_shape
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
-
-
-def _shape(name: str, value: Any) -> Shape:
-    try:
-        return tuple(positive_integer(name, n) for n in value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be positive integers, got {shown(value)}") from None
 
 
 @dataclass(frozen=True)
@@ -30,7 +21,7 @@ class Flatten(Layer):
         The shape of one sample, such as `(28, 28)`; any shape if None.
     """
 
-    shape: Shape | None = field(default=None, metadata=checked_by(_shape, optional=True))
+    shape: Shape | None = field(default=None, metadata=checked_by(sample_shape, optional=True))
 
     def input_shape(self) -> Shape | None:
         return self.shape
@@ -39,7 +30,7 @@ class Flatten(Layer):
         if self.shape is not None and shape not in (None, self.shape):
             raise ValueError(f"Flatten({self.shape}) is given samples of shape {shape}")
         known = shape if shape is not None else self.shape
-        return None if known is None else (math.prod(known),)
+        return None if known is None or None in known else (math.prod(known),)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), (x,)

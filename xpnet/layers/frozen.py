@@ -38,6 +38,9 @@ class Frozen(Layer):
     def input_shape(self) -> Shape | None:
         return self.layer.input_shape()
 
+    def takes_more_axes(self) -> bool:
+        return self.layer.takes_more_axes()
+
     def output_shape(self, shape: Shape | None) -> Shape | None:
         return self.layer.output_shape(shape)
 

@@ -1,28 +1,30 @@
 """Layer normalisation."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xpnet.checks import positive_integer
-from xpnet.fields import checked_by, number
-from xpnet.initializers import ones, zeros
+from xpnet.fields import number
 from xpnet.layers.base import Context, Layer
+from xpnet.layers.features import FeatureLayer, rows_of_features
 from xpnet.layers.places import OnnxPlace, TorchPlace, scale_and_shift
-from xpnet.random import Seed
-from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
 @dataclass(frozen=True)
-class LayerNorm(Layer):
-    """Each sample with mean 0 and variance 1 over its features, then scaled and shifted.
+class LayerNorm(FeatureLayer):
+    """Each row of features with mean 0 and variance 1, then scaled and shifted.
 
     y = scale (x - m) / sqrt(v + epsilon) + bias, where m and v are the mean and the (biased)
-    variance of a row. No sample depends on another, and training and evaluation are the same.
+    variance over the last axis alone. Samples may have more axes in front of it, such as pictures
+    (H, W, C), of which each pixel is then normalised by itself, over its channels: as
+    `torch.nn.LayerNorm(C)` with channels last, and the default of Keras. No sample depends on
+    another, and training and evaluation are the same.
 
     Parameters
     ----------
     n_features
-        The number of columns, positive.
+        The length of the last axis, positive.
     epsilon
         What is added to the variance, positive.
 
@@ -30,42 +32,25 @@ class LayerNorm(Layer):
     -----
     Parameters: `scale` (ones) and `bias` (zeros), of shape (n_features,). With
     n = (x - m) / sqrt(v + epsilon) and g = scale dy: dscale = sum(dy n) and dbias = sum(dy) over
-    the batch, and dx = (g - mean(g) - n mean(g n)) / sqrt(v + epsilon), with means over the row.
+    all axes but the last, and dx = (g - mean(g) - n mean(g n)) / sqrt(v + epsilon), with means over
+    the last.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or samples of another shape come in.
+        If an argument is out of range, or samples of another last axis come in.
 
     References
     ----------
     Ba, Kiros and Hinton, "Layer normalization", 2016, https://arxiv.org/abs/1607.06450
     """
 
-    n_features: int = field(metadata=checked_by(positive_integer))
     # With 0 the quotient of a row that is constant would be 0 / 0.
     epsilon: float = field(default=1e-5, metadata=number(above=0))
 
-    def parameter_shapes(self) -> dict[str, Shape]:
-        return {"scale": (self.n_features,), "bias": (self.n_features,)}
-
-    def init(self, seed: Seed) -> dict[str, HostArray]:
-        return {"scale": ones((self.n_features,)), "bias": zeros((self.n_features,))}
-
-    def input_shape(self) -> Shape:
-        return (self.n_features,)
-
-    def output_shape(self, shape: Shape | None) -> Shape:
-        if shape not in (None, (self.n_features,)):
-            raise ValueError(
-                f"LayerNorm({self.n_features}) takes samples of shape ({self.n_features},), "
-                f"but is given shape {shape}"
-            )
-        return (self.n_features,)
-
     def flops(self, shape: Shape) -> int:
-        # Seven of each element; two divisions, a sum, a root and an inverse of each sample.
-        return 7 * self.n_features + 5
+        # Seven of each element; two divisions, a sum, a root and an inverse of each row.
+        return (7 * self.n_features + 5) * math.prod(shape[:-1])
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:
         normal = x - xp.mean(x, axis=-1, keepdims=True)
@@ -80,7 +65,8 @@ class LayerNorm(Layer):
         self, xp: Namespace, params: Params, cache: Cache, dy: Array, *, need_dx: bool = True
     ) -> tuple[Array | None, Grads]:
         normal, inverse = cache
-        grads = {"scale": xp.sum(dy * normal, axis=0), "bias": xp.sum(dy, axis=0)}
+        products, d = rows_of_features(xp, dy * normal), rows_of_features(xp, dy)
+        grads = {"scale": xp.sum(products, axis=0), "bias": xp.sum(d, axis=0)}
         if not need_dx:
             return None, grads
         g = dy * params["scale"]
@@ -92,14 +78,20 @@ class LayerNorm(Layer):
     @classmethod
     def examples(cls) -> Iterator[tuple[Layer, Shape]]:
         yield cls(5), (4, 5)
+        yield cls(4), (3, 2, 2, 4)
 
     def onnx(self, place: OnnxPlace, x: str) -> str:
         if place.dtype == "float32" and place.opset >= 17:
             arrays = [place.parameter(key) for key in ("scale", "bias")]
             return place.node("LayerNormalization", x, *arrays, axis=-1, epsilon=self.epsilon)
-        centred = place.node("Sub", x, _row_mean(place, x, "mean"), part="centred")
+        axis = place.last_axis(x)
+        if axis is None:
+            place.need_opset(11, "the last axis of samples of unknown shape")
+            axis = -1
+        centred = place.node("Sub", x, _mean(place, x, axis, "mean"), part="centred")
         square = place.node("Mul", centred, centred, part="square")
-        return scale_and_shift(place, centred, _row_mean(place, square, "variance"), self.epsilon)
+        variance = _mean(place, square, axis, "variance")
+        return scale_and_shift(place, centred, variance, self.epsilon)
 
     def torch(self, place: TorchPlace) -> str:
         place.keep("weight", place.array("scale"))
@@ -107,8 +99,7 @@ class LayerNorm(Layer):
         return f"nn.LayerNorm({self.n_features}, eps={self.epsilon!r})"
 
 
-def _row_mean(place: OnnxPlace, x: str, part: str) -> str:
-    # Of rows, whose axis 1 every opset has.
+def _mean(place: OnnxPlace, x: str, axis: int, part: str) -> str:
     if place.opset < 18:
-        return place.node("ReduceMean", x, part=part, axes=[1])
-    return place.node("ReduceMean", x, place.constant("axes", [1]), part=part)
+        return place.node("ReduceMean", x, part=part, axes=[axis])
+    return place.node("ReduceMean", x, place.constant("axes", [axis]), part=part)

@@ -96,9 +96,12 @@ class TorchPlace(Protocol):
     ----------
     name
         The names of the layer, from the outermost container inwards, joined by dots.
+    shape
+        The shape of one sample that comes in, without the batch; None if it is not known.
     """
 
     name: str
+    shape: Shape | None
 
     def array(self, key: str) -> HostArray:
         """A parameter or buffer of the layer, by the name that the layer gives it."""
@@ -109,8 +112,8 @@ class TorchPlace(Protocol):
     def define(self, text: str) -> None:
         """Put the text of a class in front of the module, once."""
 
-    def layer(self, key: str, layer: Any) -> str:
-        """The text of a layer inside of this one."""
+    def layer(self, key: str, layer: Any, shape: Shape | None = None) -> str:
+        """The text of a layer inside of this one, which is given samples of a shape, if known."""
 
 
 def scale_and_shift(place: OnnxPlace, centred: str, variance: str, epsilon: float) -> str:
@@ -120,3 +123,15 @@ def scale_and_shift(place: OnnxPlace, centred: str, variance: str, epsilon: floa
     normal = place.node("Div", centred, deviation, part="normal")
     scaled = place.node("Mul", normal, place.parameter("scale"), part="scaled")
     return place.node("Add", scaled, place.parameter("bias"))
+
+
+def with_channels_first(place: OnnxPlace, x: str, axes: int) -> str:
+    """A tensor of samples of so many axes with the last one first, as operators of pictures ask."""
+    if axes == 1:
+        return x
+    return place.node("Transpose", x, part="first", perm=[0, axes, *range(1, axes)])
+
+
+def with_channels_last(place: OnnxPlace, x: str, axes: int) -> str:
+    """The inverse of `with_channels_first`: what a layer gives."""
+    return x if axes == 1 else place.node("Transpose", x, perm=[0, *range(2, axes + 1), 1])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from xpnet.layers.activations import Tanh
 from xpnet.layers.base import Context, Layer
-from xpnet.layers.container import Container
+from xpnet.layers.container import Container, takes_any_axes
 from xpnet.layers.dense import Dense
 from xpnet.layers.places import OnnxPlace, TorchPlace
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
@@ -55,8 +55,13 @@ class Residual(Container):
         self.output_shape(None)
 
     def input_shape(self) -> Shape | None:
-        known = (layer.input_shape() for layer in self._layers.values())
-        return next((shape for shape in known if shape is not None), None)
+        known = [layer for layer in self._layers.values() if layer.input_shape() is not None]
+        # One that takes more axes than it says does not say how many come in.
+        known.sort(key=lambda layer: layer.takes_more_axes())
+        return known[0].input_shape() if known else None
+
+    def takes_more_axes(self) -> bool:
+        return all(takes_any_axes(layer) for layer in self._layers.values())
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         shape = self.input_shape() if shape is None else shape
@@ -122,7 +127,7 @@ class Residual(Container):
 
     def torch(self, place: TorchPlace) -> str:
         place.define(_TORCH)
-        parts = [place.layer(key, inner) for key, inner in self._layers.items()]
+        parts = [place.layer(key, inner, place.shape) for key, inner in self._layers.items()]
         return f"Residual({', '.join(parts)})"
 
 

@@ -6,11 +6,12 @@ from xpnet.layers.activations import ReLU, Tanh
 from xpnet.layers.base import Context, Layer
 from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.constraints import MaxNorm
-from xpnet.layers.container import Container
+from xpnet.layers.container import Container, takes_any_axes
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 from xpnet.layers.flatten import Flatten
 from xpnet.layers.places import OnnxPlace, TorchPlace
+from xpnet.layers.reshape import Permute, Reshape
 from xpnet.layers.residual import Residual
 from xpnet.layers.softmax import Softmax
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
@@ -50,7 +51,7 @@ class Sequential(Container):
         if not layers:
             raise ValueError("Sequential needs at least one layer, such as fc1=Dense(784, 10)")
         super().__init__(layers)
-        shape: Shape | None = None
+        shape = self.input_shape()
         for name, layer in layers.items():
             try:
                 shape = layer.output_shape(shape)
@@ -60,14 +61,17 @@ class Sequential(Container):
         self._lowest = next((n for n, layer in layers.items() if layer.parameter_shapes()), None)
 
     def input_shape(self) -> Shape | None:
-        # Element-wise layers in front do not change the shape that a later layer asks for.
+        # Layers in front that leave the shape as it is do not say how many axes a later one takes.
+        features: Shape | None = None
         for layer in self._layers.values():
             shape = layer.input_shape()
-            if shape is not None:
+            if not takes_any_axes(layer):
                 return shape
-            if type(layer).output_shape is not Layer.output_shape:
-                return None
-        return None
+            features = features or shape
+        return features
+
+    def takes_more_axes(self) -> bool:
+        return all(takes_any_axes(layer) for layer in self._layers.values())
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         for layer in self._layers.values():
@@ -76,7 +80,8 @@ class Sequential(Container):
 
     def last(self) -> Layer:
         layers = [layer.last() for layer in self._layers.values()]
-        changing = [layer for layer in layers if not isinstance(layer, Dropout | Flatten)]
+        moving = Dropout | Flatten | Permute | Reshape
+        changing = [layer for layer in layers if not isinstance(layer, moving)]
         return (changing or layers)[-1]
 
     def inner_shapes(self, shape: Shape | None) -> Iterator[tuple[str, Layer, Shape | None]]:
@@ -140,7 +145,7 @@ class Sequential(Container):
 
     def torch(self, place: TorchPlace) -> str:
         lines = []
-        for key, inner in self._layers.items():
-            code = place.layer(key, inner).replace("\n", "\n    ")
+        for key, inner, shape in self.inner_shapes(place.shape):
+            code = place.layer(key, inner, shape).replace("\n", "\n    ")
             lines.append(f'    ("{key}", {code}),\n')
         return f"nn.Sequential(OrderedDict([\n{''.join(lines)}]))"

@@ -12,6 +12,7 @@ from xpnet.errors import counted
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.weighted import Weighted, rows_of
 from xpnet.layers import EVALUATION, Layer
+from xpnet.layers.container import wanted_shape
 from xpnet.losses import LossFunction, target_kind
 from xpnet.metrics import count_correct, count_correct_labels
 from xpnet.network.output import loaded_loss
@@ -78,7 +79,7 @@ def make_evaluator(
     as in `Backend.compile`; None for what `is_pure` says.
     """
     xp = backend.xp
-    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
+    prepare = Preparation(pixel_maximum, backend.dtype_name, wanted_shape(model))
     kind = kind or target_kind(loss) or "classes"
     count_right = {"classes": count_correct, "multilabel": count_correct_labels}.get(kind)
     pure = is_pure(model, loss) if pure is None else pure

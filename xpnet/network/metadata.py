@@ -8,12 +8,13 @@ from typing import Any
 
 from xpnet.backends import DTYPES
 from xpnet.checks import LARGEST, finite_number, positive_integer
-from xpnet.data import Framing, TablePreparation
+from xpnet.data import Framing, TablePreparation, taken_shape
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
 from xpnet.history import History
 from xpnet.inputs.labels import check_class_names, check_classes
 from xpnet.layers import Layer, describe_layer
+from xpnet.layers.container import wanted_shape
 from xpnet.losses import TARGET_KINDS, Loss, build_loss, describe_loss
 from xpnet.network.arrays import TrainedArrays
 from xpnet.network.output import check_loss_fits
@@ -129,8 +130,11 @@ def check_table(model: Layer, table: TablePreparation | None, target_kind: str) 
     if table is not None:
         takes = model.input_shape()
         gives = model.output_shape(takes)
-        inputs = None if takes is None else math.prod(takes)
-        table.check_fits(inputs, None if gives is None else math.prod(gives), target_kind)
+        table.check_fits(_count(takes), _count(gives), target_kind)
+
+
+def _count(shape: Shape | None) -> int | None:
+    return None if shape is None or None in shape else math.prod(shape)
 
 
 def check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None:
@@ -143,9 +147,7 @@ def check_together(model: Layer, dtype: str, details: Mapping[str, Any]) -> None
     """
     shape, loss = details["sample_shape"], details["loss"]
     if shape is not None:
-        wanted = model.input_shape()
-        rows = wanted is not None and len(wanted) == 1
-        model.output_shape((math.prod(shape),) if rows else shape)
+        model.output_shape(taken_shape(wanted_shape(model), shape))
     if details["framing"] is not None:
         details["framing"].check_fits(shape or ())
     check_table(model, details["table"], details["target_kind"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.checks import is_one_of, positive_integer
-from xpnet.data import Framing, Preparation, TablePreparation
+from xpnet.data import Framing, Preparation, TablePreparation, taken_shape
 from xpnet.data.tables.arrow import is_frame
 from xpnet.dtype_limits import check_numbers
 from xpnet.errors import shown
@@ -17,6 +17,7 @@ from xpnet.inputs.samples import check_finite, home_of, load_inputs
 from xpnet.inputs.targets import load_targets, load_weights
 from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Layer
+from xpnet.layers.container import wanted_shape
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, target_kind
 from xpnet.metrics import predicted_classes
 from xpnet.network.arrays import KEPT, TrainedArrays
@@ -132,7 +133,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         self.history = history if history is not None else History()
         self.sample_shape = sample_shape
         self.preparation = Preparation(
-            float(pixel_maximum), backend.dtype_name, model.input_shape()
+            float(pixel_maximum), backend.dtype_name, wanted_shape(model)
         )
         if framing is not None:
             framing.check_fits(sample_shape or ())
@@ -262,7 +263,8 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         with backend.scope():
             x = load_inputs(backend, "confusion_matrix", x, self.model)
             y = load_targets(backend, "confusion_matrix", y, x, self.model, classes=self.classes)
-            output = self.model.output_shape(self.model.input_shape() or tuple(x.shape[1:]))
+            taken = taken_shape(wanted_shape(self.model), tuple(x.shape[1:]))
+            output = self.model.output_shape(taken)
             if output is None:
                 raise ValueError("a confusion matrix needs a model of known output shape")
             parts = self._forward.in_chunks(predicted_classes, self.arrays, x)

@@ -12,7 +12,7 @@ from xpnet.errors import ExportError
 from xpnet.layers import Layer
 from xpnet.layers.places import TorchPlace
 from xpnet.network.places import Exporters, Place, exporter_of
-from xpnet.typing import HostArray
+from xpnet.typing import HostArray, Shape
 
 DESCRIPTION = "network"
 """The metadata of a file that hold what is needed beside the arrays, as JSON text."""
@@ -47,7 +47,11 @@ class TorchModule:
 
 
 def make_module(
-    model: Layer, arrays: Mapping[str, HostArray], layers: Exporters | None = None
+    model: Layer,
+    arrays: Mapping[str, HostArray],
+    layers: Exporters | None = None,
+    *,
+    shape: Shape | None = None,
 ) -> TorchModule:
     """The module of a model whose arrays are these.
 
@@ -59,6 +63,8 @@ def make_module(
         Its parameters and buffers by name.
     layers
         How layers of one's own are exported: a function `(place, layer) -> text` by type.
+    shape
+        The shape of one sample as the model takes it; what the model says itself if None.
 
     Raises
     ------
@@ -66,7 +72,7 @@ def make_module(
         If a layer cannot be exported, or leaves an array out.
     """
     module = TorchModule(arrays, layers or {})
-    module.code = _text_of(module, "", model)
+    module.code = _text_of(module, "", model, shape or model.input_shape())
     unused = set(module.arrays) - module.used
     if unused:
         raise ExportError(
@@ -76,17 +82,18 @@ def make_module(
     return module
 
 
-def _text_of(module: TorchModule, name: str, layer: Layer) -> str:
+def _text_of(module: TorchModule, name: str, layer: Layer, shape: Shape | None) -> str:
     """The text of a layer, whose arrays are put into the module."""
-    place: TorchPlace = _PlaceInModule(module, name)
+    place: TorchPlace = _PlaceInModule(module, name, shape)
     return str(exporter_of(layer, module.exporters, "torch", name)(place))
 
 
 class _PlaceInModule(Place):
     """A `TorchPlace`, which says what the methods do."""
 
-    def __init__(self, module: TorchModule, name: str) -> None:
+    def __init__(self, module: TorchModule, name: str, shape: Shape | None) -> None:
         super().__init__(module.arrays, name)
+        self.shape = shape
         self._module = module
 
     def array(self, key: str) -> HostArray:
@@ -102,5 +109,5 @@ class _PlaceInModule(Place):
         if text not in self._module.definitions:
             self._module.definitions.append(text)
 
-    def layer(self, key: str, layer: Layer) -> str:
-        return _text_of(self._module, self.full(key), layer)
+    def layer(self, key: str, layer: Layer, shape: Shape | None = None) -> str:
+        return _text_of(self._module, self.full(key), layer, shape)

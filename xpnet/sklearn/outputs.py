@@ -5,6 +5,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.data import Preparation
 from xpnet.layers import Sequential
+from xpnet.layers.container import wanted_shape
 from xpnet.network.prediction import Forward
 
 
@@ -19,6 +20,6 @@ class Forwards:
         place = work.name, str(work.device), work.dtype_name, work.tf32, work.steps
         found = self._by_place.get(place)
         if found is None:
-            as_it_is = Preparation(1.0, work.dtype_name, model.input_shape())
+            as_it_is = Preparation(1.0, work.dtype_name, wanted_shape(model))
             found = self._by_place[place] = Forward(work, model, as_it_is)
         return found

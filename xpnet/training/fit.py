@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback, CallbackList
-from xpnet.data import Dataset
+from xpnet.data import Dataset, taken_shape
 from xpnet.distributed.group import Group, agreed, ending_all
 from xpnet.distributed.reduction import Reduction
 from xpnet.dtype_limits import check_numbers
@@ -15,7 +15,7 @@ from xpnet.inputs.batches import check_batch_size
 from xpnet.inputs.samples import home_backend
 from xpnet.inputs.sets import Given, Samples, WeightedSamples, given_samples, load_sets
 from xpnet.layers import Layer
-from xpnet.layers.container import check_constraints
+from xpnet.layers.container import check_constraints, wanted_shape
 from xpnet.layers.frozen import names_given
 from xpnet.losses import LossFunction, accepts_weight, softmax_cross_entropy
 from xpnet.network.network import Network
@@ -232,7 +232,9 @@ def fit(
 
         def load() -> Loop:
             sets = load_sets(opened, model, given, setup.plan.seed, loss)
-            check_batch_size(setup.start.model, sets.n_samples, batch_size, drop_last=drop_last)
+            trained = setup.start.model
+            shape = taken_shape(wanted_shape(model), tuple(sets.x.shape[1:]))
+            check_batch_size(trained, sets.n_samples, batch_size, drop_last=drop_last, shape=shape)
             check_accuracy(setup.callbacks, optimizer, sets.kind)
             return Loop(setup, opened, sets)
 

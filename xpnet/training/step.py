@@ -13,7 +13,7 @@ from xpnet.inputs.weighted import Weighted
 from xpnet.layers import Context, Layer
 from xpnet.layers.base import Total
 from xpnet.layers.constraints import constrained
-from xpnet.layers.container import check_constraints, looks_at_batch
+from xpnet.layers.container import check_constraints, looks_at_batch, wanted_shape
 from xpnet.losses import LossFunction
 from xpnet.network.output import check_output, loaded_loss
 from xpnet.network.state import load_array, put, select
@@ -267,7 +267,7 @@ def _make_batch_loss(
     xp, dtype = backend.xp, backend.dtype
     check_output(model, loss)
     loss = loaded_loss(backend, model, loss)
-    prepare = Preparation(pixel_maximum, backend.dtype_name, model.input_shape())
+    prepare = Preparation(pixel_maximum, backend.dtype_name, wanted_shape(model))
     # Layers that look at the batch as a whole do without the samples of weight 0.
     needs_present = looks_at_batch(model)
     smallest = float(np.finfo(backend.dtype_name).smallest_normal)  # below it XLA takes 0
