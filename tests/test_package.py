@@ -22,7 +22,7 @@ ARRAY_LIBRARIES = {
 
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
-    {"checks", "descriptions", "files"},
+    {"checks", "descriptions", "drawing", "files"},
     {"backends", "fields", "history", "random", "operations"},
     {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},
@@ -32,7 +32,7 @@ LEVELS = [
     {"network"},
     {"callbacks"},
     {"training"},
-    {"conformance", "drawing", "export", "figures", "page", "parity", "runs", "testing"},
+    {"conformance", "export", "figures", "filters", "page", "parity", "runs", "testing"},
     {"plots", "sheets"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},

@@ -8,7 +8,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback
 from xpnet.inputs.samples import all_finite
-from xpnet.layers import Sequential
+from xpnet.layers import Layer
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays
 from xpnet.sklearn.curves import Criterion, Curves
 from xpnet.sklearn.encoding import Labels
@@ -18,8 +18,8 @@ from xpnet.sklearn.progress import Progress
 from xpnet.sklearn.told import Copies
 from xpnet.typing import Array
 
-SEEN = ("n_features_in_", "feature_names_in_")
-"""The attributes that scikit-learn writes when it checks samples."""
+SEEN = ("n_features_in_", "feature_names_in_", "sample_shape_")
+"""The attributes that are written when samples are checked, the first two by scikit-learn."""
 
 ATTRIBUTES = frozenset({
     *SEEN, "classes_", "coefs_", "intercepts_", "batch_norm_", "n_layers_", "n_outputs_",
@@ -49,7 +49,7 @@ class Kept:
         What the backends have made of the forward pass. Copies and pickles have neither of these.
     """
 
-    model: Sequential
+    model: Layer
     labels: Labels | None
     dtype: str
     criterion: Criterion
@@ -94,7 +94,7 @@ class Fitted:
         As in `Kept`.
     """
 
-    model: Sequential
+    model: Layer
     labels: Labels | None
     dtype: str
     n_outputs: int

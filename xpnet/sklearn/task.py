@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from xpnet.backends import Backend
 from xpnet.distributed.reduction import WHOLE, Reduction
 from xpnet.errors import counted
-from xpnet.layers import Sequential
+from xpnet.layers import Layer
 from xpnet.network.evaluation import Evaluation
 from xpnet.sklearn.architecture import Structure, layer_sizes
 from xpnet.sklearn.curves import Curves
@@ -17,6 +17,7 @@ from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.settings import Settings
+from xpnet.sklearn.whole import NetworkStructure
 
 Score = Callable[[Fitted, Held, Evaluation], float]
 """`score(fitted, held, found)`: how good a network is on a validation set, on which its loss and
@@ -51,8 +52,8 @@ class Task:
 
     work: Backend
     problem: Problem
-    structure: Structure
-    model: Sequential
+    structure: Structure | NetworkStructure
+    model: Layer
     samples: CheckedSamples
     held: Held | None
     incremental: bool
