@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK = "#333333"
+_INK, _LINES = "#333333", "#d9d9d9"
 _MOST_TILES, _MOST_MAPS, _MOST_STAGES, _ACROSS = 64, 16, 4, 8
 _INCH = 0.55  # of a filter
 
@@ -92,6 +92,7 @@ def plot_filters(network: Network, *, title: str = "") -> "Figure":
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, label="weight")
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(labelsize=7)
+    bar.ax.yaxis.label.set_size(8)
     return figure
 
 
@@ -125,18 +126,29 @@ def plot_feature_maps(network: Network, samples: HostArray, *, title: str = "") 
     if not stages:
         raise ValueError("plot_feature_maps: no layer of the network gives feature maps")
     columns, rows = 1 + len(stages), len(samples)
-    figure = _figure(1.2 + 1.75 * len(stages), 1.75 * rows + 0.5, title)
-    grid = figure.subplots(
-        rows, columns, squeeze=False, width_ratios=[0.62, *[1.0] * len(stages)]
-    )
+    shares = [0.7, *(_aspect(stage) for stage in stages)]
+    figure = _figure(1.5 * sum(shares) + 0.1, 1.12 * rows + 0.5, title)
+    grid = figure.subplots(rows, columns, squeeze=False, width_ratios=shares)
     for axes in grid.ravel():
         _bare(axes)
     for axes, picture in zip(grid[:, 0], _as_pictures(samples), strict=True):
         axes.imshow(picture, "gray_r", interpolation="nearest")
-    grid[0, 0].set_title("picture", fontsize=8, color=_INK)
+    grid[0, 0].set_title("picture", fontsize=7, color=_INK)
     for column, stage in enumerate(stages, start=1):
         _draw_stage(grid[:, column], stage)
     return figure
+
+
+def _across(stage: _Maps) -> int:
+    """How many maps of a sample stand side by side."""
+    return math.ceil(math.sqrt(min(stage.values.shape[-1], _MOST_MAPS)))
+
+
+def _aspect(stage: _Maps) -> float:
+    """The width of all maps of a sample by their height."""
+    height, width, channels = stage.values.shape[1:]
+    across = _across(stage)
+    return across * width / (-(-min(channels, _MOST_MAPS) // across) * height)
 
 
 def _draw_stage(column: "Sequence[Axes]", stage: _Maps) -> None:
@@ -146,15 +158,14 @@ def _draw_stage(column: "Sequence[Axes]", stage: _Maps) -> None:
     values = stage.values[..., :shown]
     low, most = float(values.min()), max(float(np.abs(values).max()), 1e-30)
     colours, bottom = ("RdBu_r", -most) if low < 0 else ("gray_r", 0.0)
-    across = math.ceil(math.sqrt(shown))
     for axes, maps in zip(column, values, strict=True):
-        sheet = _mosaic(np.moveaxis(maps, -1, 0)[..., None], across)[..., 0]
-        image = axes.imshow(sheet, colours, vmin=bottom, vmax=most, interpolation="nearest")
-        image.cmap.set_bad("#d9d9d9")
+        sheet = _mosaic(np.moveaxis(maps, -1, 0)[..., None], _across(stage))[..., 0]
+        axes.set_facecolor(_LINES)
+        axes.imshow(sheet, colours, vmin=bottom, vmax=most, interpolation="nearest")
     of = f"{channels} of {height} × {width}"
     of = f"{shown} of {of}" if shown < channels else of
     names = one_line(", ".join(stage.names), 30)
-    column[0].set_title(f"{names}\n{of}", fontsize=8, color=_INK, parse_math=False)
+    column[0].set_title(f"{names}\n{of}", fontsize=7, color=_INK, parse_math=False)
 
 
 def _feature_maps(network: Network, samples: HostArray) -> list[_Maps]:
@@ -163,10 +174,12 @@ def _feature_maps(network: Network, samples: HostArray) -> list[_Maps]:
     with backend.scope():
         x = network.preparation(backend.xp, backend.asarray(samples))
         steps = applied(backend.xp, network.model, "", network.arrays, x, None, 0)
+        # What follows the last pooling, such as flattening, gives no maps any more.
+        parts = [[step for step in stage if step.output.ndim == 4] for stage in stages_of(steps)]
         stages = [
-            _Maps(tuple(step.name for step in stage), backend.to_numpy(stage[-1].output))
-            for stage in stages_of(steps)
-            if len(stage[-1].output.shape) == 4
+            _Maps(tuple(step.name for step in part), backend.to_numpy(part[-1].output))
+            for part in parts
+            if part
         ]
     some = min(_MOST_STAGES, len(stages))
     places = np.linspace(0, len(stages) - 1, some).round().astype(int).tolist() if some else []
@@ -198,7 +211,8 @@ def _mosaic(tiles: HostArray, columns: int) -> HostArray:
 
 
 def _bare(axes: "Axes") -> None:
-    axes.set_axis_off()
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def _figure(width: float, height: float, title: str) -> "Figure":

@@ -101,7 +101,8 @@ class Container(Layer):
         sample; the number of parameters; the bytes that they and the buffers take in float32; the
         operations (FLOPs) of the evaluation of one sample, as `Layer.flops` counts them; and the
         bytes of the activations of one sample in float32, the output of the layer. Times the size
-        of a batch their sum is about what a training step keeps for its backward pass. A
+        of a batch their sum is what a training step keeps for its backward pass at the most: less
+        where a layer does without, as the output of a convolution is not needed behind ReLU. A
         container's own row counts what is not counted in the rows of its parts. `?` is what
         depends on the shape of the input, where that is not known.
 

@@ -48,11 +48,11 @@ def mlp(
     --------
     >>> from xpnet import mlp
     >>> print(mlp(784, 128, 10).summary())
-    name   layer  output  parameters    bytes    FLOPs
-    fc1    Dense     128     100,480  401,920  200,832
-    act1   ReLU      128           0        0      128
-    fc2    Dense      10       1,290    5,160    2,570
-    total                    101,770  407,080  203,530
+    name   layer  output  parameters    bytes    FLOPs  activations
+    fc1    Dense     128     100,480  401,920  200,832          512
+    act1   ReLU      128           0        0      128          512
+    fc2    Dense      10       1,290    5,160    2,570           40
+    total                    101,770  407,080  203,530        1,064
     """
     if len(sizes) < 2:
         raise ValueError(f"mlp needs an input and an output size, as in mlp(784, 10); got {sizes}")

@@ -7,7 +7,6 @@ import numpy as np
 from scipy.sparse import issparse
 
 from xpnet.data.masked import unmasked
-from xpnet.errors import one_line
 from xpnet.layers import Layer
 from xpnet.models import MODELS
 from xpnet.sklearn.checking import home_of_array
@@ -162,15 +161,15 @@ class ConvClassifier(MLPClassifier):
         if wanted is not None:
             takes = f"(N, {', '.join(map(str, wanted))}), as those that it was fitted with"
         text = f"{type(self).__name__} takes pictures of shape {takes}, got shape {shape}"
+        if shape == wanted:
+            return f"{text}: give a single picture as X[None]"
         if len(shape) != 2:
             return text
         side = math.isqrt(shape[1])
         sides = wanted or ((side, side) if side * side == shape[1] else ("height", "width"))
         return (
-            f"{text}: reshape rows of pixels, as by X.reshape({one_line((-1, *sides))})".replace(
-                "'", ""
-            )
-            + "; in a pipeline, which has rows, by a FunctionTransformer in front"
+            f"{text}: make rows of pixels pictures, as by X.reshape((-1, "
+            f"{', '.join(map(str, sides))})); in a pipeline by a FunctionTransformer in front"
         )
 
     def _as_given(self, x: Any) -> Any:

@@ -83,8 +83,8 @@ def make_network_structure(
         model = Sequential(**{_INPUT: first, **network.layers})  # the names stay short
     if before is not None and before.model != model:
         raise ValueError(
-            f"the model, the pictures and the targets ask for {model}, and what was fitted is "
-            f"{before.model}: give what was given before, or fit with warm_start=False"
+            "the model, the shape of the pictures or the number of classes is another than that of "
+            "what was fitted: give what was given before, or fit with warm_start=False"
         )
     names = {name.rpartition(".")[2] for name in (*model.parameter_shapes(), *model.buffers())}
     return NetworkStructure(model, not names <= {"weight", "bias"})
