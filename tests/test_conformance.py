@@ -222,7 +222,7 @@ def functions_in_the_source():
     """Every `xp.name(...)` in the package's array code, found in its text."""
     package = Path(xpnet.__file__).parent
     folders = (
-        *("layers", "losses", "metrics", "optimizers"),
+        *("layers", "losses", "metrics", "operations", "optimizers"),
         *("inputs", "network", "callbacks", "training"),
     )
     paths = [*(path for folder in folders for path in package.glob(f"{folder}/*.py")),

@@ -97,9 +97,8 @@ def test_what_cannot_be_is_refused_with_the_arithmetic(make, message):
 @pytest.mark.parametrize("name", ["small_cnn", "resnet8"])
 def test_each_learns_and_is_loaded_again(name, tmp_path):
     model = build_model(name, DIGITS.image_shape, 10)
-    train = DIGITS.train.images[:320], DIGITS.train.labels[:320]
     network = xpnet.fit(
-        model, train, epochs=3, batch_size=32, optimizer=xpnet.SGD(0.05), backend="numpy",
+        model, DIGITS.limited(640), epochs=2, batch_size=32, optimizer=xpnet.Adam(0.002), backend="numpy",
         seed=0, callbacks=(), train_metrics="running",
     )  # fmt: skip
     x = DIGITS.test.images[:100]

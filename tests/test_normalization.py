@@ -13,8 +13,11 @@ from xpnet import (
     BatchNorm,
     CheckpointError,
     Dense,
+    Flatten,
     Layer,
     LayerNorm,
+    MaxPool2D,
+    Reshape,
     Sequential,
     Tanh,
     fit,
@@ -22,6 +25,7 @@ from xpnet import (
 )
 from xpnet.backends import open_backend
 from xpnet.backends.cupy.graph import GraphRunner, GraphUse
+from xpnet.distributed import threads
 from xpnet.layers import EVALUATION, Context
 from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy
@@ -93,6 +97,71 @@ def test_batch_norm_equals_torch_in_training_and_evaluation():
             np.testing.assert_allclose(buffers["variance"], theirs.running_var.numpy(), **close)
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (2, 5, 3)], ids=["sequences", "pictures"])
+def test_batch_norm_of_more_axes_equals_torch(shape):
+    """Of all elements of a channel: also the unbiased variance, and a batch of one picture."""
+    torch = pytest.importorskip("torch")
+    layer = BatchNorm(3, momentum=0.3, epsilon=1e-3)
+    kind = torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d
+    theirs = kind(3, eps=1e-3, momentum=0.3).double()
+    params = {name: stream(0, name).normal(size=3) for name in ("scale", "bias")}
+    with torch.no_grad():
+        theirs.weight.copy_(torch.tensor(params["scale"]))
+        theirs.bias.copy_(torch.tensor(params["bias"]))
+    buffers = layer.buffers()
+    for i, count in enumerate((6, 1, 4)):
+        x = 3 + 2 * stream(0, "x", i).normal(size=(count, *shape))
+        dy = stream(0, "dy", i).normal(size=x.shape)
+        for training in (True, False):
+            theirs.train(training)
+            theirs.zero_grad()
+            leaf = torch.tensor(x, requires_grad=True)
+            expected = theirs(leaf.movedim(-1, 1)).movedim(1, -1)
+            expected.backward(torch.tensor(dy))
+            y, cache = layer.forward(np, {**params, **buffers}, x, Context(training=training))
+            dx, grads = layer.backward(np, params, cache, dy)
+            if training:
+                buffers = layer.update_buffers(np, buffers, cache)
+            for found, wanted in (
+                (y, expected.detach()), (dx, leaf.grad), (grads["scale"], theirs.weight.grad),
+                (grads["bias"], theirs.bias.grad), (buffers["mean"], theirs.running_mean),
+                (buffers["variance"], theirs.running_var),
+            ):  # fmt: skip
+                np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("layer", [BatchNorm(3), LayerNorm(3)], ids=repr)
+def test_pixels_are_rows(backend, layer):
+    """A picture is what its pixels are as samples: to the bit, on every library."""
+    x, dy = stream(0, "x").normal(size=(2, 4, 2, 5, 3))
+    arrays = {n: backend.asarray(v) for n, v in {**layer.init(0), **layer.buffers()}.items()}
+    found = []
+    for shape in (x.shape, (-1, 3)):
+        here, up = (backend.asarray(v.reshape(shape)) for v in (x, dy))
+        y, cache = layer.forward(backend.xp, arrays, here, TRAINING)
+        dx, grads = layer.backward(backend.xp, arrays, cache, up)
+        found.append([backend.to_numpy(v).reshape(-1) for v in (y, dx, *grads.values())])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_layer_norm_of_pictures_equals_torch():
+    torch = pytest.importorskip("torch")
+    layer, theirs = LayerNorm(6, epsilon=1e-3), torch.nn.LayerNorm(6, eps=1e-3).double()
+    x, dy = stream(0, "x").normal(size=(2, 4, 3, 5, 6))
+    leaf = torch.tensor(x, requires_grad=True)
+    expected = theirs(leaf)
+    expected.backward(torch.tensor(dy))
+    params = layer.init(0)
+    y, cache = layer.forward(np, params, x, TRAINING)
+    dx, grads = layer.backward(np, params, cache, dy)
+    for actual, wanted in (
+        (y, expected.detach()), (dx, leaf.grad), (grads["scale"], theirs.weight.grad),
+        (grads["bias"], theirs.bias.grad),
+    ):  # fmt: skip
+        np.testing.assert_allclose(actual, wanted.numpy(), rtol=1e-11, atol=1e-13)
+
+
 def test_layer_norm_equals_torch():
     torch = pytest.importorskip("torch")
     layer, theirs = LayerNorm(6, epsilon=1e-3), torch.nn.LayerNorm(6, eps=1e-3).double()
@@ -136,6 +205,12 @@ def test_equal_numbers_have_no_variance_and_no_trouble(backend, layer):
         (lambda: LayerNorm(3, epsilon="1"), "LayerNorm: epsilon must be positive and finite"),
         (lambda: Sequential(fc=Dense(3, 4), bn=BatchNorm(3)), r"bn: BatchNorm\(3\) takes samples"),
         (lambda: Sequential(fc=Dense(3, 4), ln=LayerNorm(3)), r"ln: LayerNorm\(3\) takes samples"),
+        (
+            lambda: BatchNorm(3).output_shape((3, 28, 28)),
+            r"BatchNorm\(3\) takes samples of shape \(3,\), or of more axes of which the last has "
+            r"3, but is given shape \(3, 28, 28\)",
+        ),
+        (lambda: LayerNorm(3).output_shape(()), r"LayerNorm\(3\) takes samples of shape"),
     ],
 )
 def test_what_is_refused(make, message):
@@ -224,6 +299,52 @@ def test_a_training_with_weights_of_0_is_that_of_the_others(training_backend, op
         again = host(fit(MODEL, (x, y), sample_weight=WEIGHTS, **options))
         for name, value in host(expected).items():
             np.testing.assert_allclose(again[name], value, rtol=1e-7, atol=1e-10, err_msg=name)
+
+
+def test_pictures_that_are_not_there_are_in_no_statistic(backend):
+    """As the pixels of the others alone."""
+    layer, rng = BatchNorm(3), stream(0, "masked")
+    x, dy = rng.normal(size=(2, 6, 2, 4, 3))
+    there = np.array([1, 0, 1, 1, 0, 0]) == 1
+    x[1] = 1e200  # whose square there is none of
+    arrays = {n: backend.asarray(v) for n, v in (layer.init(0) | layer.buffers()).items()}
+    buffers = {name: arrays[name] for name in layer.buffers()}
+    found = []
+    for rows, present in ((slice(None), backend.asarray(there.astype(np.float64))), (there, None)):
+        here = backend.asarray(x[rows])
+        y, cache = layer.forward(backend.xp, arrays, here, Context(training=True, present=present))
+        up = backend.asarray(np.where(there[:, None, None, None], dy, 0)[rows])
+        dx, grads = layer.backward(backend.xp, arrays, cache, up)
+        moved = layer.update_buffers(backend.xp, buffers, cache)
+        kept = there if present is not None else slice(None)
+        found.append(
+            [backend.to_numpy(y)[kept], backend.to_numpy(dx)[kept]]
+            + [backend.to_numpy(v) for v in (grads["bias"], *moved.values())]
+        )
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+def test_a_batch_of_one_picture_has_a_variance():
+    x, y = DIGITS.train.images[:9, :, :, None] / 16, DIGITS.train.labels[:9]
+    model = Sequential(bn=BatchNorm(1), flat=Flatten((8, 8, 1)), fc=Dense(64, 10))
+    network = fit(model, (x, y), batch_size=4, epochs=1, backend="numpy")
+    assert network.buffers["bn.mean"].any()
+    with pytest.raises(ValueError, match="the model needs 2 or more"):
+        fit(MODEL, (x, y), batch_size=4, epochs=1, backend="numpy")
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3])
+def test_ranks_that_train_on_pictures_are_one_process(n_ranks):
+    model = Sequential(
+        picture=Reshape((8, 8, 1)), bn1=BatchNorm(1), pool=MaxPool2D(2), ln=LayerNorm(1),
+        bn2=BatchNorm(1), flat=Flatten(), fc=Dense(16, 10),
+    )  # fmt: skip
+    alone = trained(model=model, epochs=2)
+    ranks = threads(n_ranks, timeout=30)
+    network, *_ = ranks.run(lambda group: trained(model=model, epochs=2, group=group))
+    for name, value in host(alone).items():
+        np.testing.assert_allclose(host(network)[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("n_there", [0, 1])

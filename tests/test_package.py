@@ -23,6 +23,7 @@ ARRAY_LIBRARIES = {
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
     {"checks", "descriptions", "drawing", "files"},
+    {"windows"},
     {"backends", "fields", "history", "random", "operations"},
     {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},

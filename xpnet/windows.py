@@ -43,7 +43,9 @@ def checked_padding(name: str, value: Any) -> Padding:
         return value
     try:
         first, second = value if isinstance(value, tuple | list) else (value, value)
-        # None is as good as one less.
+        if isinstance(first, bool) or isinstance(second, bool):
+            raise ValueError
+        # Checked as one more, since none is allowed.
         return positive_integer(name, first + 1) - 1, positive_integer(name, second + 1) - 1
     except (TypeError, ValueError):
         raise ValueError(

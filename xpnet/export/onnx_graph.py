@@ -135,7 +135,7 @@ class _PlaceInGraph(Place):
     def number(self, value: float) -> str:
         return self.constant("number", np.asarray(value, dtype=self.dtype))
 
-    def constant(self, part: str, value: HostArray | Sequence[int]) -> str:
+    def constant(self, part: str, value: HostArray | Sequence[Any]) -> str:
         return self._graph.constant(f"{self._called}.{part}", np.asarray(value))
 
     def last_axis(self, x: str) -> int | None:

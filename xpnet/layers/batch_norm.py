@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from array_api_compat import device
-
 from xpnet.checks import finite_number
 from xpnet.errors import shown
 from xpnet.fields import checked_by, number
@@ -207,7 +205,7 @@ class BatchNorm(FeatureLayer):
 def _of_rows(xp: Namespace, present: Array, x: Array) -> Array:
     """What is said of each sample, (B,), for each of the rows that x is made of, (B pixels, 1)."""
     pixels = math.prod(x.shape[1:-1])
-    ones = xp.ones((1, pixels), dtype=present.dtype, device=device(present))
+    ones = xp.ones_like(xp.reshape(x, (x.shape[0], pixels, x.shape[-1]))[:, :, 0])
     return xp.reshape(present[:, None] * ones, (x.shape[0] * pixels, 1))
 
 

@@ -73,7 +73,7 @@ class OnnxPlace(Protocol):
     def number(self, value: float) -> str:
         """The tensor of a number."""
 
-    def constant(self, part: str, value: HostArray | Sequence[int]) -> str:
+    def constant(self, part: str, value: HostArray | Sequence[Any]) -> str:
         """The tensor of a constant, called after the layer and what it is, in a word."""
 
     def last_axis(self, x: str) -> int | None:

@@ -5,8 +5,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from xpnet.errors import ExportError
 from xpnet.fields import checked_by
 from xpnet.layers.base import Context, Layer
@@ -24,7 +22,7 @@ from xpnet.operations import (
     max_pooling,
     max_pooling_gradient,
 )
-from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
+from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 from xpnet.windows import Pair, Windows, checked_padding, pair
 
 _AXES = 3
@@ -229,8 +227,9 @@ class AveragePool2D(Pool2D):
                 f"to be known: set network.sample_shape, such as (28, 28), or take dtype='float32'"
             )
         down, right = (_means(self.windows, axis, place.shape) for axis in (0, 1))
+        across = list(zip(*right, strict=True))
         rows = place.node("MatMul", place.constant("rows", down), first, part="down")
-        y = place.node("MatMul", rows, place.constant("columns", right.T), part="pooled")
+        y = place.node("MatMul", rows, place.constant("columns", across), part="pooled")
         return with_channels_last(place, y, _AXES)
 
     def torch(self, place: TorchPlace) -> str:
@@ -305,13 +304,16 @@ def picture_shape(layer: str, shape: Shape) -> Shape:
     return shape
 
 
-def _means(windows: Windows, axis: int, shape: Shape) -> HostArray:
+def _means(windows: Windows, axis: int, shape: Shape) -> list[list[float]]:
     """The matrix that takes pixels along an axis to the means of windows, (windows, pixels)."""
-    size = shape[0], shape[1]
-    n, (before, _) = windows.output_size(size)[axis], windows.pads(size)[axis]
-    places = np.arange(n)[:, None] * windows.stride[axis] - before + np.arange(windows.kernel[axis])
-    inside = np.any(places[:, :, None] == np.arange(size[axis]), axis=1).astype(np.float64)
-    return inside / np.sum(inside, axis=1, keepdims=True)
+    size, stride = (shape[0], shape[1]), windows.stride[axis]
+    before, _ = windows.pads(size)[axis]
+    rows = []
+    for i in range(windows.output_size(size)[axis]):
+        first = i * stride - before
+        inside = range(max(first, 0), min(first + windows.kernel[axis], size[axis]))
+        rows.append([(pixel in inside) / len(inside) for pixel in range(size[axis])])
+    return rows
 
 
 _TORCH_PADS = '''

@@ -66,7 +66,8 @@ class Sequential(Container):
         for layer in self._layers.values():
             shape = layer.input_shape()
             if not takes_any_axes(layer):
-                return shape
+                fits = not (features and shape) or shape[-1] == features[-1]
+                return shape if fits else features
             features = features or shape
         return features
 

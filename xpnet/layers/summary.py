@@ -54,8 +54,9 @@ def _rows(layer: Layer, shape: Shape | None, name: str) -> list[Row]:
     parameters = sum(math.prod(s) for s in layer.parameter_shapes().values())
     kept = parameters + sum(buffer.size for buffer in layer.buffers().values())
     parts = _sum([row.flops for row in inner])
-    unknown = shape is None or None in shape
-    flops = None if unknown or parts is None else layer.flops(shape) - parts
+    flops = None
+    if shape is not None and None not in shape and parts is not None:
+        flops = layer.flops(shape) - parts
     output = layer.output_shape(shape)
     own = Row(
         name,

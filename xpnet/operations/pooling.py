@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-import numpy as np
 from array_api_compat import device
 
 from xpnet.typing import Array, Namespace
@@ -83,7 +82,7 @@ def max_pooling_gradient(xp: Namespace, x: Array, y: Array, dy: Array, windows: 
             largest = xp.logical_or(part == y, part != part)
             if inside is not None:
                 # Where all pixels are -inf, as the padding is.
-                largest = xp.logical_and(largest, inside[i])
+                largest = xp.logical_and(largest, inside[i] > 0)
             here = largest if free is None else xp.logical_and(largest, free)
             others = xp.logical_not(largest)
             free = others if free is None else xp.logical_and(free, others)
@@ -202,40 +201,27 @@ def _extended(
     return x if len(parts) == 1 else xp.concat(parts, axis=axis)
 
 
-def _real(windows: Windows, size: Pair) -> list[list[np.ndarray]]:
-    """Along each axis: which first pixels of the windows are no padding, which second ones, ..."""
-    found = []
-    for axis, length in enumerate(size):
-        n, (before, _) = windows.output_size(size)[axis], windows.pads(size)[axis]
-        start = np.arange(n) * windows.stride[axis] - before
-        places = [start + i * windows.dilation[axis] for i in range(windows.kernel[axis])]
-        found.append([(place >= 0) & (place < length) for place in places])
-    return found
-
-
 def _inside(xp: Namespace, x: Array, windows: Windows) -> list[Array] | None:
-    """For each slice which pixels are no padding, (H', W', 1); None where there is no padding."""
-    size = _size(x.shape)
-    if not _has_padding(windows, size):
+    """For each slice 1 where it has a pixel, and 0 where padding; None where there is no padding.
+
+    Shape (1, H', W', 1). Made of an array that is where x is, and not on the host: what is copied
+    to a device in a step cannot be recorded.
+    """
+    if not any(before or after for before, after in windows.pads(_size(x.shape))):
         return None
-    rows, columns = _real(windows, size)
-    return [
-        xp.asarray((row[:, None] & column)[:, :, None], device=device(x))
-        for row, column in product(rows, columns)
-    ]
+    ones = xp.ones_like(x[:1, :, :, :1])
+    return list(_slices(_padded(xp, ones, windows, 0.0), windows, x.shape))
 
 
 def _counts(xp: Namespace, x: Array, windows: Windows) -> Array | float:
-    """How many pixels of each window are no padding: a number, or (H', W', 1)."""
-    size = _size(x.shape)
-    if not _has_padding(windows, size):
+    """How many pixels of each window are no padding: a number, or an array (1, H', W', 1)."""
+    inside = _inside(xp, x, windows)
+    if inside is None:
         return float(math.prod(windows.kernel))
-    rows, columns = (sum(real.astype(np.float64) for real in axis) for axis in _real(windows, size))
-    return xp.asarray(np.outer(rows, columns)[:, :, None], dtype=x.dtype, device=device(x))
-
-
-def _has_padding(windows: Windows, size: Pair) -> bool:
-    return any(before or after for before, after in windows.pads(size))
+    count, *others = inside
+    for part in others:
+        count = count + part
+    return count
 
 
 def _put_back(
@@ -275,7 +261,7 @@ def _spread(
                 lane = placed if lane is None else lane + placed
         if lane is None:
             lane = xp.zeros_like(_extended(xp, parts[0], axis, 0, count - n))
-        lanes.append(xp.expand_dims(lane, axis=axis + 1))
+        lanes.append(lane[:, :, None, ...] if axis == 1 else lane[:, :, :, None, ...])
     shape = list(parts[0].shape)
     shape[axis] = count * stride
     whole = lanes[0] if stride == 1 else xp.concat(lanes, axis=axis + 1)

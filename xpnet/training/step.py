@@ -289,7 +289,7 @@ def _make_batch_loss(
             present = xp.astype(weight >= smallest, dtype)
         if part is not None:
             there, _ = part
-            present = there * (xp.ones_like(batch[:, 0]) if present is None else present)
+            present = there * (xp.ones_like(_one_of_each(batch)) if present is None else present)
         if needs_present:
             ctx = ctx._replace(present=present)
         output, cache = model.forward(xp, arrays, batch, ctx)
@@ -320,3 +320,8 @@ def penalized(
 def arrays_kept(optimizer: Optimizer) -> int:
     """How many arrays are kept for each parameter beside itself: slots, and an average."""
     return len(optimizer.slots()) + (optimizer.ema is not None)
+
+
+def _one_of_each(batch: Array) -> Array:
+    """The first number of each sample, shape (B,)."""
+    return batch[(slice(None), *(0 for _ in batch.shape[1:]))]
