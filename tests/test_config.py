@@ -370,7 +370,11 @@ def grey_pictures():
 @pytest.mark.parametrize(
     ("options", "name", "message"),
     [
-        ({"model": "lenet5", "hidden": (8,)}, "hidden", "model lenet5: it is for mlp; leave it out"),
+        (
+            {"model": "lenet5", "hidden": (8,)},
+            "hidden",
+            "model lenet5: it is for mlp; leave it out",
+        ),
         ({"pooling": "max"}, "pooling", "the model mlp: it is for lenet5, small_cnn; leave it out"),
         ({"model": "small_cnn", "batch_norm": True}, "batch_norm", "it is for mlp; leave"),
         ({"model": "resnet8", "dropout": 0.1}, "dropout", "for mlp, lenet5, small_cnn; leave"),

@@ -58,13 +58,19 @@ def test_feature_maps_are_what_the_layers_give():
     x = np.random.default_rng(0).integers(0, 255, (2, 12, 12)).astype(np.uint8)
     figure = plot_feature_maps(network, x)
     titles = [axes.get_title() for axes in figure.axes[:3]]
-    assert titles == ["picture", "conv1, act1, pool1\n6 of 6 × 6", "conv2, act2, pool2\n16 of 1 × 1"]
+    assert titles == [
+        "picture",
+        "conv1, act1, pool1\n6 of 6 × 6",
+        "conv2, act2, pool2\n16 of 1 × 1",
+    ]
     pictures = drawn(figure)
     assert len(pictures) == 6  # two samples, and three columns
     np.testing.assert_array_equal(pictures[0], x[0])
     y = (x / np.float32(255))[..., None]
     for name in ("conv1", "act1", "pool1"):
-        own = {key: network.params[f"{name}.{key}"] for key in network.model[name].parameter_shapes()}
+        own = {
+            key: network.params[f"{name}.{key}"] for key in network.model[name].parameter_shapes()
+        }
         y, _ = network.model[name].forward(np, own, y, EVALUATION)
     np.testing.assert_allclose(pictures[4][:6, :6], y[1, :, :, 0], rtol=1e-4, atol=1e-6)
 

@@ -118,7 +118,9 @@ def test_models_of_ones_own():
     from_function.fit(X[:64], Y[:64])
     assert from_function.to_network().model["act1"] == xpnet.Tanh()
     colours = np.repeat(X[:64, ..., None], 3, axis=-1)
-    assert ConvClassifier("resnet8", **OPTIONS).fit(colours, Y[:64] > 4).predict(colours).dtype == bool
+    assert (
+        ConvClassifier("resnet8", **OPTIONS).fit(colours, Y[:64] > 4).predict(colours).dtype == bool
+    )
 
 
 def test_warm_start_goes_on(fitted):
@@ -134,7 +136,10 @@ def test_warm_start_goes_on(fitted):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (DATA.data, r"\(N, 8, 8\), as those .* got shape \(1797, 64\): .*X\.reshape\(\(-1, 8, 8\)\)"),
+        (
+            DATA.data,
+            r"\(N, 8, 8\), as those .* got shape \(1797, 64\): .*X\.reshape\(\(-1, 8, 8\)\)",
+        ),
         (X[:, :7], r"got shape \(400, 7, 8\)$"),
         (X[0], r"give a single picture as X\[None\]"),
     ],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _INK, _LINES = "#333333", "#d9d9d9"
 _MOST_TILES, _MOST_MAPS, _MOST_STAGES, _ACROSS = 64, 16, 4, 8
 _INCH = 0.55  # of a filter
+_TINY = 1e-30
 
 
 class _Maps(NamedTuple):
@@ -75,7 +76,7 @@ def plot_filters(network: Network, *, title: str = "") -> "Figure":
     if not in_colour:
         tiles = np.moveaxis(tiles, -1, 1).reshape(-1, height, width, 1)
     tiles = tiles[:_MOST_TILES]
-    most = max(float(np.abs(tiles).max()), np.finfo(np.float32).tiny)
+    most = max(float(np.abs(tiles).max()), _TINY)
     columns = min(_ACROSS, len(tiles)) if len(tiles) > _ACROSS else len(tiles)
     rows = -(-len(tiles) // columns)
     wide = max(3.2, _INCH * columns + 1.0)
@@ -90,9 +91,9 @@ def plot_filters(network: Network, *, title: str = "") -> "Figure":
         return figure
     image = axes.imshow(sheet[..., 0], "RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, label="weight")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7)
-    bar.ax.yaxis.label.set_size(8)
+    bar.ax.yaxis.label.set_fontsize(8)
     return figure
 
 
@@ -135,7 +136,7 @@ def plot_feature_maps(network: Network, samples: HostArray, *, title: str = "") 
         axes.imshow(picture, "gray_r", interpolation="nearest")
     grid[0, 0].set_title("picture", fontsize=7, color=_INK)
     for column, stage in enumerate(stages, start=1):
-        _draw_stage(grid[:, column], stage)
+        _draw_stage(list(grid[:, column]), stage)
     return figure
 
 
@@ -156,7 +157,7 @@ def _draw_stage(column: "Sequence[Axes]", stage: _Maps) -> None:
     height, width, channels = stage.values.shape[1:]
     shown = min(channels, _MOST_MAPS)
     values = stage.values[..., :shown]
-    low, most = float(values.min()), max(float(np.abs(values).max()), 1e-30)
+    low, most = float(values.min()), max(float(np.abs(values).max()), _TINY)
     colours, bottom = ("RdBu_r", -most) if low < 0 else ("gray_r", 0.0)
     for axes, maps in zip(column, values, strict=True):
         sheet = _mosaic(np.moveaxis(maps, -1, 0)[..., None], _across(stage))[..., 0]
@@ -193,7 +194,7 @@ def _as_pictures(samples: HostArray) -> list[HostArray]:
         return list(samples)
     pictures = np.moveaxis(samples, 1 + axis, -1).astype(np.float64)
     low, high = float(pictures.min()), float(pictures.max())
-    pictures = (pictures - low) / max(high - low, 1e-30)
+    pictures = (pictures - low) / max(high - low, _TINY)
     return list(pictures if pictures.shape[-1] == 3 else pictures[..., 0])
 
 

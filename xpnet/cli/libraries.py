@@ -119,7 +119,9 @@ def parity(
     report: ParityReport | RankReport
     with usage_errors():
         if ranks is None:
-            report = compare_backends(config.build_model(data), data, opened, dtype=dtype, **fit_options)
+            report = compare_backends(
+                config.build_model(data), data, opened, dtype=dtype, **fit_options
+            )
         else:
             report = compare_ranks(
                 config.build_model(data), data, ranks, backend=opened[0], dtype=dtype,

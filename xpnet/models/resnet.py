@@ -75,9 +75,7 @@ def resnet8(
         layers[f"block{i}"] = _block(n_in, n_out, act, init_weight)
         layers[f"act{i}"] = act
         n_in = n_out
-    return Sequential(
-        **layers, pool=GlobalAveragePool2D(), fc=Dense(n_in, n_outputs, init_weight)
-    )
+    return Sequential(**layers, pool=GlobalAveragePool2D(), fc=Dense(n_in, n_outputs, init_weight))
 
 
 def _block(n_in: int, n_out: int, act: Layer, draw: Initializer) -> Residual:

@@ -30,15 +30,15 @@ class ConvClassifier(MLPClassifier):
     Parameters
     ----------
     model
-        The network: `"lenet5"`, `"small_cnn"`, `"resnet8"` or another name of `xpnet.models.MODELS`;
+        The network: `"lenet5"`, `"small_cnn"`, `"resnet8"`, or another of `xpnet.models.MODELS`;
         layers, such as a `Sequential` for pictures of this shape; or a function
         `model(sample_shape, n_outputs)` that gives layers, such as
-        `functools.partial(xpnet.models.lenet5, activation=Tanh())`. The number of outputs is that of
-        the classes, and 1 for two.
+        `functools.partial(xpnet.models.lenet5, activation=Tanh())`. The number of outputs is that
+        of the classes, and 1 for two.
     solver
         `"adam"` or `"sgd"`.
-    alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, random_state, \
-    tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
+    alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
+    random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, \
     beta_1, beta_2, epsilon, n_iter_no_change, loss, class_weight, backend, device, dtype, \
     optimizer, schedule, callbacks, clip_norm, compile, scoring, group, reduction, shards
         As in `MLPClassifier`; `max_iter` is 20 unless it is given.
@@ -55,7 +55,8 @@ class ConvClassifier(MLPClassifier):
     n_features_in_
         The number of pixels, times that of the channels.
     classes_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, \
-    validation_loss_curve_, stopped_, callbacks_, n_iter_, t_, n_layers_, n_outputs_, out_activation_
+    validation_loss_curve_, stopped_, callbacks_, n_iter_, t_, n_layers_, n_outputs_, \
+    out_activation_
         As in `MLPClassifier`.
 
     Examples
@@ -63,9 +64,10 @@ class ConvClassifier(MLPClassifier):
     >>> from sklearn.datasets import load_digits
     >>> from xpnet.sklearn import ConvClassifier
     >>> digits = load_digits()
-    >>> X, y = digits.images[:500] / 16, digits.target[:500]
-    >>> network = ConvClassifier("small_cnn", max_iter=3, batch_size=32, random_state=0).fit(X, y)
-    >>> network.predict(X[:3]).tolist()
+    >>> X, y = digits.images[:300].astype("float32") / 16, digits.target[:300]
+    >>> options = {"batch_size": 32, "tol": 1.0, "n_iter_no_change": 2, "random_state": 0}
+    >>> model = ConvClassifier("small_cnn", **options).fit(X, y)
+    >>> model.predict(X[:3]).tolist()
     [0, 1, 2]
     """
 

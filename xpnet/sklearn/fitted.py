@@ -8,7 +8,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback
 from xpnet.inputs.samples import all_finite
-from xpnet.layers import Layer
+from xpnet.layers import Sequential
 from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays
 from xpnet.sklearn.curves import Criterion, Curves
 from xpnet.sklearn.encoding import Labels
@@ -49,7 +49,7 @@ class Kept:
         What the backends have made of the forward pass. Copies and pickles have neither of these.
     """
 
-    model: Layer
+    model: Sequential
     labels: Labels | None
     dtype: str
     criterion: Criterion
@@ -94,7 +94,7 @@ class Fitted:
         As in `Kept`.
     """
 
-    model: Layer
+    model: Sequential
     labels: Labels | None
     dtype: str
     n_outputs: int

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from xpnet.backends import Backend
 from xpnet.distributed.reduction import WHOLE, Reduction
 from xpnet.errors import counted
-from xpnet.layers import Layer
+from xpnet.layers import Sequential
 from xpnet.network.evaluation import Evaluation
 from xpnet.sklearn.architecture import Structure, layer_sizes
 from xpnet.sklearn.curves import Curves
@@ -53,7 +53,7 @@ class Task:
     work: Backend
     problem: Problem
     structure: Structure | NetworkStructure
-    model: Layer
+    model: Sequential
     samples: CheckedSamples
     held: Held | None
     incremental: bool

@@ -29,11 +29,11 @@ class NetworkStructure:
         Whether it has arrays beside weights and biases.
     """
 
-    network: Layer
+    network: Sequential
     batch_norm: bool
     between: ClassVar[Activations] = ()
 
-    def model(self, *, drawn: bool = True) -> Layer:
+    def model(self, *, drawn: bool = True) -> Sequential:
         """Its layers, which draw their weights themselves."""
         return self.network
 
