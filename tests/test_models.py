@@ -98,8 +98,8 @@ def test_what_cannot_be_is_refused_with_the_arithmetic(make, message):
 def test_each_learns_and_is_loaded_again(name, tmp_path):
     model = build_model(name, DIGITS.image_shape, 10)
     network = xpnet.fit(
-        model, DIGITS.limited(640), epochs=2, batch_size=32, optimizer=xpnet.Adam(0.002), backend="numpy",
-        seed=0, callbacks=(), train_metrics="running",
+        model, DIGITS.limited(640), epochs=2, batch_size=32, optimizer=xpnet.Adam(0.002),
+        backend="numpy", seed=0, callbacks=(), train_metrics="running",
     )  # fmt: skip
     x = DIGITS.test.images[:100]
     assert (network.predict(x) == DIGITS.test.labels[:100]).mean() > 0.7

@@ -1,4 +1,4 @@
-"""The estimator for pictures: scikit-learn's interface for arrays (N, height, width[, channels])."""
+"""The estimator for pictures: scikit-learn's interface for arrays of pictures."""
 
 import pickle
 from functools import partial

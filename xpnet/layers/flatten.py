@@ -12,7 +12,7 @@ from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
 def _may_be(shape: Shape, wanted: Shape) -> bool:
-    """Whether a shape, in which None is an axis of unknown length, may be the one that is wanted."""
+    """Whether a shape, in which None is an axis of unknown length, may be the one wanted."""
     return len(shape) == len(wanted) and all(
         n in (None, m) for n, m in zip(shape, wanted, strict=True)
     )

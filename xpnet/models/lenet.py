@@ -22,7 +22,7 @@ def lenet5(
     activation after all but the last. MNIST's 28 x 28 pixels are so 6 x 14 x 14, 16 x 5 x 5 and 400
     numbers, as in the original, which takes them with an edge of two pixels, 32 x 32.
 
-    That has tanh; pooling by the average, with a weight and a bias for each map; some filters of the
+    That has tanh; pooling by the average, with a weight and a bias for each map; filters of the
     second convolution that look at some maps only; and distances as outputs. `activation=Tanh()`
     and `pooling="average"` are nearest to it; ReLU and maxima, which are the default, train best.
 

@@ -17,7 +17,7 @@ def small_cnn(
     dropout: float = 0.0,
     init_weight: Initializer = he_normal,
 ) -> Sequential:
-    """Two blocks of two convolutions of 3 x 3 with batch norm, of 32 and of 64 filters, each pooled.
+    """Two blocks of two convolutions of 3 x 3 with batch norm, of 32 and 64 filters, each pooled.
 
     After both blocks the pictures are a quarter as high and as wide, of 64 channels, and one dense
     layer gives the outputs. Small kernels, one after the other, are those of VGG; batch norm in

@@ -63,8 +63,9 @@ def look_inside(
 
     What a pixel counts for in a unit is the derivative of the unit by the pixel, before an
     activation is applied to the unit. In the first `Dense` these are its weights, whatever the
-    picture is; in a `Conv2D` its kernel, at the place of the unit. Above it they are the weights as far down as the picture, by way of the units below
-    as this picture switches them: of ReLU the exact linear function that the network is nearby.
+    picture is; in a `Conv2D` its kernel, at the place of the unit. Above it they are the weights as
+    far down as the picture, by way of the units below as this picture switches them: of ReLU the
+    exact linear function that the network is nearby.
 
     Parameters
     ----------

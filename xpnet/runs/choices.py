@@ -1,4 +1,4 @@
-"""The options of a run that choose an optimizer, a schedule or a model, which have some of their own."""
+"""The options of a run that choose an optimizer, a schedule or a model, and what these have."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields

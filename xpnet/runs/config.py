@@ -51,12 +51,12 @@ class RunConfig:
 
     Each option of a run is a field: to add one, see `option`. They are those of `xpnet train`, and
     explained in its words; lists are tuples here, and what is on or off is True or False. What
-    they mean is said in full by `xpnet.models`, `fit`, `open_backend`, `SoftmaxCrossEntropy`, and the
-    classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
+    they mean is said in full by `xpnet.models`, `fit`, `open_backend`, `SoftmaxCrossEntropy`, and
+    the classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
 
-    An option of the model, the optimizer or the schedule that is None becomes the default of the one
-    that is chosen; it stays None where that has no such option. The schedule `"plateau"` follows the
-    loss on the validation set, or where there is none on the training set.
+    An option of the model, the optimizer or the schedule that is None becomes the default of the
+    one that is chosen; it stays None where that has no such option. The schedule `"plateau"`
+    follows the loss on the validation set, or where there is none on the training set.
 
     Raises
     ------

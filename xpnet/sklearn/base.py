@@ -124,7 +124,7 @@ class BaseMLP(BaseEstimator):
         """Checked targets as the loss takes them, on the host."""
 
     def _as_rows(self, X: Any, *, reset: bool) -> Any:
-        """Samples as rows of numbers, which is what all else takes. If `reset`, their shape is kept."""
+        """Samples as rows of numbers, which all else takes. If `reset`, their shape is kept."""
         return X
 
     def _as_given(self, x: Any) -> Any:
