@@ -10,6 +10,7 @@ from xpnet.filters import first_convolution, plot_feature_maps, plot_filters
 from xpnet.layers import EVALUATION
 from xpnet.models import lenet5, mlp, resnet8, small_cnn
 from xpnet.network import Network
+from xpnet.page.insight import look_inside
 from xpnet.plots import draw_run
 
 pytestmark = pytest.mark.installed
@@ -91,3 +92,18 @@ def test_what_has_no_convolution_has_no_such_pictures():
         plot_filters(network)
     with pytest.raises(ValueError, match="no layer of the network gives feature maps"):
         plot_feature_maps(network, DATA.train.images[:2])
+
+
+def test_what_filters_look_at_is_a_window_of_the_picture():
+    """Of feature maps the strongest unit of each filter, whose derivative is the kernel."""
+    network = network_of(lenet5((28, 28), 10, activation=xpnet.Tanh(), pooling="average"), (28, 28))
+    x = np.random.default_rng(0).random((28, 28)).astype(np.float32)
+    conv1, conv2, *_, output = look_inside(network, x)
+    assert (conv1.names, conv1.shape) == (("conv1", "act1", "pool1"), (14, 14, 6))
+    assert (conv2.names, conv2.shape) == (("conv2", "act2", "pool2"), (5, 5, 16))
+    assert sorted(unit.number % 6 for unit in conv1.strongest) == list(range(6))
+    for unit in conv1.strongest:
+        assert np.abs(unit.value) == np.abs(conv1.values.reshape(-1, 6)[:, unit.number % 6]).max()
+        rows, columns = np.nonzero(unit.weights)
+        assert np.ptp(rows) < 6 > np.ptp(columns)  # four neighbours of 5 x 5
+    assert output.shape == (10,)

@@ -12,7 +12,7 @@ from xpnet.errors import counted, one_line
 from xpnet.layers import Conv2D, Layer
 from xpnet.layers.container import inner_layers
 from xpnet.network import Network
-from xpnet.network.inside import applied, stages_of
+from xpnet.network.inside import applied, stages_of, with_maps
 from xpnet.typing import HostArray
 
 if TYPE_CHECKING:
@@ -176,11 +176,10 @@ def _feature_maps(network: Network, samples: HostArray) -> list[_Maps]:
         x = network.preparation(backend.xp, backend.asarray(samples))
         steps = applied(backend.xp, network.model, "", network.arrays, x, None, 0)
         # What follows the last pooling, such as flattening, gives no maps any more.
-        parts = [[step for step in stage if step.output.ndim == 4] for stage in stages_of(steps)]
+        parts = [with_maps(stage) for stage in stages_of(steps) if stage[0].output.ndim == 4]
         stages = [
             _Maps(tuple(step.name for step in part), backend.to_numpy(part[-1].output))
             for part in parts
-            if part
         ]
     some = min(_MOST_STAGES, len(stages))
     places = np.linspace(0, len(stages) - 1, some).round().astype(int).tolist() if some else []

@@ -114,8 +114,10 @@ def parity(
             "backends are compared by the classes that their networks take for others; "
             f"{readable(data.name)} has numbers to predict"
         )
+    with usage_errors():
+        described = config.describe(data)
     show(f"data:  {readable(data.describe())}")
-    show(f"model: {config.describe(data)}, {dtype}")
+    show(f"model: {described}, {dtype}")
     report: ParityReport | RankReport
     with usage_errors():
         if ranks is None:

@@ -86,3 +86,13 @@ def stages_of(steps: list[Step]) -> list[list[Step]]:
         elif stages and stages[-1][-1] is step.before and stages[-1][-1].depth == step.depth:
             stages[-1].append(step)
     return stages
+
+
+def with_maps(stage: list[Step]) -> list[Step]:
+    """The steps of a stage as long as they give feature maps (B, height, width, channels).
+
+    Those of a stage that begins with none are all of it.
+    """
+    if stage[0].output.ndim != 4:
+        return stage
+    return [step for step in stage if step.output.ndim == 4]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xpnet.network import Network
-from xpnet.network.inside import Step, applied, stages_of
+from xpnet.network.inside import Step, applied, stages_of, with_maps
 from xpnet.typing import Array, HostArray, Namespace, Shape
 
 
@@ -94,7 +94,9 @@ def look_inside(
         *hidden, output = stages_of(applied(xp, model, "", network.arrays, x, None, 0))
         return (
             *(
-                _insight(network, stage, sample.shape, units if i < layers else 0, np.abs)
+                _insight(
+                    network, with_maps(stage), sample.shape, units if i < layers else 0, np.abs
+                )
                 for i, stage in enumerate(hidden)
             ),
             _insight(network, output, sample.shape, units, np.asarray),

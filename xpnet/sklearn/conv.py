@@ -39,8 +39,9 @@ class ConvClassifier(MLPClassifier):
         `"adam"` or `"sgd"`.
     alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
     random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
-    validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, loss, class_weight, backend, device, dtype, \
-    optimizer, schedule, callbacks, clip_norm, compile, scoring, group, reduction, shards
+    validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, loss, class_weight, backend, \
+    device, dtype, optimizer, schedule, callbacks, clip_norm, compile, scoring, group, \
+    reduction, shards
         As in `MLPClassifier`; `max_iter` is 20 unless it is given.
 
     Attributes
