@@ -7,7 +7,9 @@ import pytest
 
 import xpnet
 from xpnet import SGD, DataError, Dense, Flatten, Layer, MaxPool2D, Reshape, Sequential, Tanh
+from xpnet.backends import open_backend
 from xpnet.data import Preparation, taken_shape
+from xpnet.inputs.samples import Streamed, place
 from xpnet.layers.pooling import picture_shape
 from xpnet.page.insight import look_inside
 from xpnet.random import stream
@@ -106,10 +108,12 @@ def test_training_evaluation_and_prediction_take_grey_pictures(training_backend,
     assert network.report(GREY, LABELS).accuracy == network.evaluate(GREY, LABELS).accuracy
 
 
-def test_streamed_samples_get_their_channel(tmp_path):
+def test_streamed_samples_get_their_channel(tmp_path, monkeypatch):
+    monkeypatch.setattr("xpnet.data.stored.LARGEST_LOADED", 0)
     expected = xpnet.fit(MODEL, (GREY, LABELS), **OPTIONS)
     np.save(tmp_path / "x.npy", GREY)
     stored = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert isinstance(place(open_backend("numpy"), stored), Streamed)
     found = xpnet.fit(MODEL, (stored, LABELS), **OPTIONS)
     for name, value in expected.params.items():
         np.testing.assert_array_equal(value, found.params[name])
