@@ -30,7 +30,7 @@ from xpnet.conformance import check_namespace
 from xpnet.data import Dataset, load_dataset
 from xpnet.distributed import threads
 from xpnet.errors import BackendUnavailable, DataError
-from xpnet.model import mlp
+from xpnet.models import mlp
 from xpnet.network import Network
 from xpnet.parity import compare_backends
 from xpnet.runs.environment import environment

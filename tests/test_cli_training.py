@@ -100,7 +100,7 @@ def test_the_last_batch_is_left_out_by_an_option():
     np.testing.assert_array_equal(network.params["fc1.weight"], again.params["fc1.weight"])
     options = {**expected.fit_options(), "drop_last": False}
     other = xpnet.fit(
-        expected.model(data), data.limited(expected.limit), backend="numpy", **options
+        expected.build_model(data), data.limited(expected.limit), backend="numpy", **options
     )
     assert (network.params["fc1.weight"] != other.params["fc1.weight"]).any()
 

@@ -5,6 +5,7 @@ import re
 import tomllib
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 from conftest import page
 from hypothesis import given
@@ -90,7 +91,7 @@ def test_the_network_and_the_rest():
         epochs=3, batch_size=9, drop_last=True, seed=4, label_smoothing=0.1, validation=0.2,
         patience=3,
     )  # fmt: skip
-    assert config.model(data) == xpnet.mlp(
+    assert config.build_model(data) == xpnet.mlp(
         64, 32, 16, 10, activation=xpnet.GELU(), batch_norm=True, dropout=0.25,
         init_weight=xpnet.initializers.orthogonal,
     )  # fmt: skip
@@ -342,6 +343,61 @@ def test_the_file_is_named_where_it_is_wrong(tmp_path):
     with pytest.raises(OptionError) as info:
         read_options({"warmup": 30.0}, file if file.write_text("seed = 1") else None)
     assert info.value.name == "warmup"
+
+
+def test_the_model_is_chosen_by_name():
+    data = grey_pictures()
+    config = RunConfig(model="lenet5", activation="tanh", pooling="average", dropout=0.1)
+    assert config.build_model(data) == xpnet.models.lenet5(
+        (28, 28), 10, activation=xpnet.Tanh(), pooling="average", dropout=0.1
+    )
+    assert config.hidden is None
+    assert RunConfig(model="small_cnn").pooling == "max"
+    assert RunConfig().hidden == (128,)
+    assert RunConfig().model == "mlp"
+    assert RunConfig.from_dict(config.to_dict()) == config
+    words = "lenet5, tanh, average pooling, dropout 0.1, 61,706 parameters"
+    assert config.describe(data) == words
+    assert RunConfig(model="resnet8").describe(data) == "resnet8, relu, 77,754 parameters"
+
+
+def grey_pictures():
+    images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
+    split = xpnet.Split(images, labels)
+    return xpnet.Dataset("pictures", split, split, n_classes=10)
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "message"),
+    [
+        (
+            {"model": "lenet5", "hidden": (8,)},
+            "hidden",
+            "model lenet5: it is for mlp; leave it out",
+        ),
+        ({"pooling": "max"}, "pooling", "the model mlp: it is for lenet5, small_cnn; leave it out"),
+        ({"model": "small_cnn", "batch_norm": True}, "batch_norm", "it is for mlp; leave"),
+        ({"model": "resnet8", "dropout": 0.1}, "dropout", "for mlp, lenet5, small_cnn; leave"),
+        ({"model": "lenet"}, "model", "mlp, lenet5, small_cnn, resnet8; got 'lenet'; did you"),
+    ],
+)
+def test_what_a_model_has_not_is_refused_early(options, name, message):
+    with pytest.raises(OptionError, match=message) as caught:
+        RunConfig(**options)
+    assert caught.value.name == name
+
+
+def test_a_model_that_cannot_take_the_data_is_refused_with_the_arithmetic():
+    config = RunConfig(model="lenet5")
+    with pytest.raises(OptionError, match=r"lenet5 takes pictures of 12 x 12 pixels or more"):
+        config.build_model(xpnet.load_dataset("digits"))
+
+
+def test_a_file_of_before_there_were_models_is_read(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('dataset = "digits"\nhidden = [64]\nactivation = "tanh"\nbatch-norm = true\n')
+    config = RunConfig(**read_config(file))
+    assert (config.model, config.hidden, config.pooling) == ("mlp", (64,), None)
 
 
 def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):

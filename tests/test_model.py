@@ -123,10 +123,10 @@ def rows_of(model):
 
 def test_summary_counts_parameters():
     assert rows_of(Sequential(flat=Flatten((28, 28)), fc1=Dense(784, 10))) == [
-        ["name", "layer", "output", "parameters", "bytes", "FLOPs"],
-        ["flat", "Flatten", "784", "0", "0", "0"],
-        ["fc1", "Dense", "10", "7,850", "31,400", "15,690"],
-        ["total", "7,850", "31,400", "15,690"],
+        ["name", "layer", "output", "parameters", "bytes", "FLOPs", "activations"],
+        ["flat", "Flatten", "784", "0", "0", "0", "0"],  # the numbers of the picture
+        ["fc1", "Dense", "10", "7,850", "31,400", "15,690", "40"],
+        ["total", "7,850", "31,400", "15,690", "40"],
     ]
 
 
@@ -134,29 +134,29 @@ def test_summary_goes_into_containers():
     block = Sequential(fc1=Dense(4, 8, bias=False), bn1=BatchNorm(8), act1=Tanh(), fc2=Dense(8, 3))
     model = Sequential(res=Residual(block, Dense(4, 3, bias=False)), soft=Softmax())
     assert rows_of(model)[1:] == [
-        ["res", "Residual", "3", "0", "0", "3"],  # the sum of the two ways
-        ["res.block", "Sequential", "3", "0", "0", "0"],
-        ["res.block.fc1", "Dense", "8", "32", "128", "64"],
-        ["res.block.bn1", "BatchNorm", "8", "16", "128", "32"],  # and 16 numbers of buffers
-        ["res.block.act1", "Tanh", "8", "0", "0", "8"],
-        ["res.block.fc2", "Dense", "3", "27", "108", "51"],
-        ["res.skip", "Dense", "3", "12", "48", "24"],
-        ["soft", "Softmax", "3", "0", "0", "15"],
-        ["total", "87", "412", "197"],
+        ["res", "Residual", "3", "0", "0", "3", "12"],  # the sum of the two ways
+        ["res.block", "Sequential", "3", "0", "0", "0", "0"],
+        ["res.block.fc1", "Dense", "8", "32", "128", "64", "32"],
+        ["res.block.bn1", "BatchNorm", "8", "16", "128", "32", "32"],  # and 16 numbers of buffers
+        ["res.block.act1", "Tanh", "8", "0", "0", "8", "32"],
+        ["res.block.fc2", "Dense", "3", "27", "108", "51", "12"],
+        ["res.skip", "Dense", "3", "12", "48", "24", "12"],
+        ["soft", "Softmax", "3", "0", "0", "15", "12"],
+        ["total", "87", "412", "197", "144"],
     ]
     assert model.flops((4,)) == 197
     assert model.parameter_count == 87
     names = {f"{row[0]}." for row in rows_of(model)[1:]}
     assert all(any(name.startswith(row) for row in names) for name in model.parameter_shapes())
     # A container on its own counts its own operations in the total.
-    assert rows_of(model["res"])[-1] == ["total", "87", "412", "182"]
+    assert rows_of(model["res"])[-1] == ["total", "87", "412", "182", "132"]
 
 
 def test_summary_of_a_network_for_any_shape():
     assert rows_of(Sequential(act=Tanh(), drop=Dropout(0.1)))[1:] == [
-        ["act", "Tanh", "?", "0", "0", "?"],
-        ["drop", "Dropout", "?", "0", "0", "?"],
-        ["total", "0", "0", "?"],
+        ["act", "Tanh", "?", "0", "0", "?", "?"],
+        ["drop", "Dropout", "?", "0", "0", "?", "?"],
+        ["total", "0", "0", "?", "?"],
     ]
 
 

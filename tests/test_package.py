@@ -22,18 +22,18 @@ ARRAY_LIBRARIES = {
 
 LEVELS = [
     {"errors", "streams", "suggestions", "typing"},
-    {"checks", "descriptions", "files"},
+    {"checks", "descriptions", "drawing", "files"},
     {"windows"},
     {"backends", "fields", "history", "random", "operations"},
     {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},
-    {"losses", "optimizers", "model"},
-    {"dtype_limits", "metrics", "purity"},
+    {"losses", "optimizers", "models"},
+    {"dtype_limits", "metrics", "model", "purity"},
     {"inputs"},
     {"network"},
     {"callbacks"},
     {"training"},
-    {"conformance", "drawing", "export", "figures", "page", "parity", "runs", "testing"},
+    {"conformance", "export", "figures", "filters", "page", "parity", "runs", "testing"},
     {"plots", "sheets"},
     {"cli", "sklearn"},
     {"__init__", "__main__"},
@@ -108,7 +108,7 @@ def test_array_libraries_are_named_in_backends_only(path):
     used = {module.split(".")[0] for module in imports(path, everywhere=True)} & ARRAY_LIBRARIES
     if unit(path) == "backends":
         allowed = ARRAY_LIBRARIES
-    elif unit(path) in {"layers", "losses", "operations", "optimizers", "metrics", "model"}:
+    elif unit(path) in {"layers", "losses", "operations", "optimizers", "metrics", "models"}:
         allowed = set()
     else:
         allowed = {"numpy"}  # the host: files, random numbers, pictures, the reference
@@ -120,7 +120,7 @@ def test_array_libraries_are_named_in_backends_only(path):
     [
         p
         for p in FILES
-        if unit(p) in {"layers", "losses", "operations", "optimizers", "metrics", "model"}
+        if unit(p) in {"layers", "losses", "operations", "optimizers", "metrics", "models"}
     ],
     ids=lambda p: str(p.relative_to(PACKAGE)),
 )

@@ -14,7 +14,7 @@ from numpy.random import PCG64, Generator, SeedSequence
 
 from xpnet import open_backend, probe_backends
 from xpnet.layers import Dense, ReLU, Sequential
-from xpnet.model import mlp
+from xpnet.models import mlp
 from xpnet.random import (
     derive,
     dropped_fraction,

@@ -2,6 +2,7 @@
 from xpnet import initializers as initializers
 from xpnet import losses as losses
 from xpnet import metrics as metrics
+from xpnet import models as models
 from xpnet import schedules as schedules
 from xpnet.backends import BACKENDS as BACKENDS
 from xpnet.backends import Backend as Backend
@@ -74,7 +75,7 @@ from xpnet.losses import mean_absolute_error as mean_absolute_error
 from xpnet.losses import mean_squared_error as mean_squared_error
 from xpnet.losses import poisson_deviance as poisson_deviance
 from xpnet.losses import softmax_cross_entropy as softmax_cross_entropy
-from xpnet.model import mlp as mlp
+from xpnet.models import mlp as mlp
 from xpnet.network import ClassificationReport as ClassificationReport
 from xpnet.network import Evaluation as Evaluation
 from xpnet.network import Network as Network

@@ -15,6 +15,7 @@ from xpnet.data import Split
 from xpnet.drawing import figure_class
 from xpnet.errors import counted, one_line
 from xpnet.figures import save_figure
+from xpnet.filters import first_convolution, plot_feature_maps, plot_filters
 from xpnet.history import History
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import home_of, place
@@ -32,6 +33,7 @@ _COLOURS = (_TRAIN, _TEST, _VALIDATION, "#CC79A7", "#E69F00", "#56B4E9")
 _INK = "#333333"
 
 _LONGEST_NAME, _NARROW = 16, 3  # characters of the name of a class
+_FEW = 4  # samples whose feature maps are drawn
 _MOST, _PART_VALUES = 40, 1 << 25  # mistakes on a sheet; numbers that are looked at at a time
 
 
@@ -43,6 +45,8 @@ def draw_run(
     title: str,
 ) -> None:
     """Write `curves.png`, `confusion.png` and `mistakes.png`, each whole or not at all.
+
+    Of a network with convolutions also `filters.png`, and of pictures `features.png`.
 
     Parameters
     ----------
@@ -76,8 +80,28 @@ def draw_run(
         figures["mistakes.png"] = _draw_mistakes(
             split.images[shown], split.labels[shown], probabilities, title, network.names
         )
+    figures |= _of_convolutions(network, split)
     for name, figure in figures.items():
         save_figure(figure, Path(folder) / name)
+
+
+def _of_convolutions(network: Network, split: Split) -> "dict[str, Figure]":
+    """Filters and feature maps, where there are any."""
+    if first_convolution(network.model) is None:
+        return {}
+    figures = {"filters.png": plot_filters(network)}
+    rows = _some_of_each(split.labels)
+    if len(rows) and split.images.ndim > 2:
+        figures["features.png"] = plot_feature_maps(network, np.asarray(split.images[rows]))
+    return figures
+
+
+def _some_of_each(labels: HostArray) -> HostArray:
+    """The first sample of each of a few classes; where there are no classes the first ones."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return np.arange(min(_FEW, len(labels)))
+    first = np.unique(labels, return_index=True)[1]
+    return np.sort(first[:_FEW])
 
 
 def plot_curves(history: History, *, title: str = "") -> "Figure":

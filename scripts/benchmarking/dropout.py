@@ -8,7 +8,7 @@ from typing import Any
 from xpnet.backends import Backend
 from xpnet.layers import Sequential
 from xpnet.losses import softmax_cross_entropy
-from xpnet.model import mlp
+from xpnet.models import mlp
 from xpnet.optimizers import SGD
 from xpnet.random import stream
 from xpnet.training import initial_state, make_step

@@ -114,15 +114,19 @@ def parity(
             "backends are compared by the classes that their networks take for others; "
             f"{readable(data.name)} has numbers to predict"
         )
+    with usage_errors():
+        described = config.describe(data)
     show(f"data:  {readable(data.describe())}")
-    show(f"model: {config.describe(data)}, {dtype}")
+    show(f"model: {described}, {dtype}")
     report: ParityReport | RankReport
     with usage_errors():
         if ranks is None:
-            report = compare_backends(config.model(data), data, opened, dtype=dtype, **fit_options)
+            report = compare_backends(
+                config.build_model(data), data, opened, dtype=dtype, **fit_options
+            )
         else:
             report = compare_ranks(
-                config.model(data), data, ranks, backend=opened[0], dtype=dtype,
+                config.build_model(data), data, ranks, backend=opened[0], dtype=dtype,
                 shards=SHARDS if n_shards is None else n_shards, **fit_options,
             )  # fmt: skip
     if json_file is not None:

@@ -15,7 +15,8 @@ from xpnet.cli.types import FILE, FOLDER, Words, expanded
 from xpnet.data import DATASETS
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import XpnetError, shown
-from xpnet.runs.config import RunConfig, defaults_of_classes
+from xpnet.runs.choices import defaults_of_classes
+from xpnet.runs.config import RunConfig
 from xpnet.runs.options import Option, OptionError, Section, options_of
 from xpnet.training.ranks import open_for_rank
 

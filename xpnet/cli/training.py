@@ -162,6 +162,7 @@ class _Asked:
             config = _fitting_optimizer(config, data, self.given, self.config_file)
         with usage_errors():
             config.fit_options(data.target_kind)  # what does not go with the data
+            config.build_model(data)
         with usage_errors("--shards"):
             Reduction.of(group, config.reduction, config.shards)
         return config, opened, data

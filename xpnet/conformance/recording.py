@@ -18,7 +18,7 @@ from xpnet.backends.base import Backend, Status
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.conformance import examples
 from xpnet.data import load_digits
-from xpnet.model import mlp
+from xpnet.models import mlp
 from xpnet.network import Network
 from xpnet.training import fit
 from xpnet.typing import Array, DType, HostArray

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
+from xpnet.data.preparation import taken_shape
 from xpnet.errors import shown
 from xpnet.layers.base import Layer
 from xpnet.layers.constraints import Constraint
@@ -93,16 +94,30 @@ class Container(Layer):
         again: Container = kind(**layers)
         return again
 
-    def summary(self) -> str:
+    def summary(self, shape: Shape | None = None) -> str:
         """A table of the layers, those inside of containers too.
 
         Columns: the name, after which parameters are called; the layer; the shape of one output
-        sample; the number of parameters; the bytes that they and the buffers take in float32; and
-        the operations (FLOPs) of the evaluation of one sample, as `Layer.flops` counts them. A
+        sample; the number of parameters; the bytes that they and the buffers take in float32; the
+        operations (FLOPs) of the evaluation of one sample, as `Layer.flops` counts them; and the
+        bytes of the activations of one sample in float32, the output of the layer. Times the size
+        of a batch their sum is what a training step keeps for its backward pass at the most: less
+        where a layer does without, as the output of a convolution is not needed behind ReLU. A
         container's own row counts what is not counted in the rows of its parts. `?` is what
         depends on the shape of the input, where that is not known.
+
+        Parameters
+        ----------
+        shape
+            The shape of one sample, such as (28, 28) or (32, 32, 3), where that does not
+            follow from the layers: convolutions take pictures of any size.
+
+        Raises
+        ------
+        ValueError
+            If the network takes no samples of that shape.
         """
-        return summarize(self)
+        return summarize(self, None if shape is None else taken_shape(self.input_shape(), shape))
 
     # -- what is asked of each layer ------------------------------------------------------------
 

@@ -11,6 +11,13 @@ from xpnet.layers.reshape import sample_shape
 from xpnet.typing import Array, Cache, Grads, Namespace, Params, Shape
 
 
+def _may_be(shape: Shape, wanted: Shape) -> bool:
+    """Whether a shape, in which None is an axis of unknown length, may be the one wanted."""
+    return len(shape) == len(wanted) and all(
+        n in (None, m) for n, m in zip(shape, wanted, strict=True)
+    )
+
+
 @dataclass(frozen=True)
 class Flatten(Layer):
     """All axes but the first made one, in row-major order: (B, 28, 28) becomes (B, 784).
@@ -27,9 +34,9 @@ class Flatten(Layer):
         return self.shape
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        if self.shape is not None and shape not in (None, self.shape):
+        if self.shape is not None and shape is not None and not _may_be(shape, self.shape):
             raise ValueError(f"Flatten({self.shape}) is given samples of shape {shape}")
-        known = shape if shape is not None else self.shape
+        known = shape if self.shape is None else self.shape
         return None if known is None or None in known else (math.prod(known),)
 
     def forward(self, xp: Namespace, params: Params, x: Array, ctx: Context) -> tuple[Array, Cache]:

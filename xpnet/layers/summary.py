@@ -5,9 +5,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from xpnet.layers.base import Layer
+from xpnet.layers.flatten import Flatten
+from xpnet.layers.reshape import Permute, Reshape
 from xpnet.typing import Shape
 
-_HEADER = ("name", "layer", "output", "parameters", "bytes", "FLOPs")
+_HEADER = ("name", "layer", "output", "parameters", "bytes", "FLOPs", "activations")
+
+_VIEWS = Flatten | Permute | Reshape
+"""Layers whose output is their input in another shape, which takes no memory of its own."""
 
 
 class Row(NamedTuple):
@@ -19,16 +24,18 @@ class Row(NamedTuple):
     parameters: int
     bytes: int
     flops: int | None
+    activations: int | None
 
 
-def summarize(model: Layer) -> str:
+def summarize(model: Layer, shape: Shape | None = None) -> str:
     """The table of `Container.summary`."""
-    whole, *rows = _rows(model, model.input_shape(), "")
+    whole, *rows = _rows(model, model.input_shape() if shape is None else shape, "")
     # The model's own operations, which a residual network has, are in the total.
     flops = [row.flops for row in (whole, *rows)]
+    activations = [row.activations for row in (whole, *rows)]
     parameters = sum(row.parameters for row in rows)
     size = sum(row.bytes for row in rows)
-    total = Row("total", "", (), parameters, size, _sum(flops))
+    total = Row("total", "", (), parameters, size, _sum(flops), _sum(activations))
     lines = [_HEADER, *map(_cells, (*rows, total))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -47,15 +54,30 @@ def _rows(layer: Layer, shape: Shape | None, name: str) -> list[Row]:
     parameters = sum(math.prod(s) for s in layer.parameter_shapes().values())
     kept = parameters + sum(buffer.size for buffer in layer.buffers().values())
     parts = _sum([row.flops for row in inner])
+    flops = None
+    if shape is not None and None not in shape and parts is not None:
+        flops = layer.flops(shape) - parts
+    output = layer.output_shape(shape)
     own = Row(
         name,
         type(layer).__name__,
-        layer.output_shape(shape),
+        output,
         parameters - sum(row.parameters for row in inner),
         4 * kept - sum(row.bytes for row in inner),
-        None if shape is None or None in shape or parts is None else layer.flops(shape) - parts,
+        flops,
+        _activations(layer, output, flops, container=bool(inner)),
     )
     return [own, *inner]
+
+
+def _activations(
+    layer: Layer, output: Shape | None, flops: int | None, *, container: bool
+) -> int | None:
+    """The bytes of the output; of one that is the input's, or that of a part, none."""
+    if output is None or None in output or flops is None:
+        return None
+    own = flops > 0 if container else not isinstance(layer, _VIEWS)
+    return 4 * math.prod(output) if own else 0
 
 
 def _inner_rows(layer: Layer, shape: Shape | None, name: str) -> Iterator[Row]:
@@ -70,7 +92,8 @@ def _sum(numbers: list[int | None]) -> int | None:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    lengths = row.output if row.output is not None else (None,)
-    output = " x ".join("?" if n is None else str(n) for n in lengths)
-    flops = "?" if row.flops is None else f"{row.flops:,}"
-    return row.name, row.layer, output, f"{row.parameters:,}", f"{row.bytes:,}", flops
+    sides = None if row.output is None else ["?" if n is None else str(n) for n in row.output]
+    output = "?" if sides is None else " x ".join(sides)
+    counts = row.parameters, row.bytes, row.flops, row.activations
+    cells = ("?" if count is None else f"{count:,}" for count in counts)
+    return row.name, row.layer, output, *cells

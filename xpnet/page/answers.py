@@ -172,7 +172,10 @@ class Answers:
                     "names": ", ".join(layer.names),
                     "output": layer is layers[-1],
                     "units": len(layer.values),
-                    "shown": min(len(layer.values), _UNITS),
+                    "shown": _shown(layer).size,
+                    # Of feature maps: how wide what is shown is, and how many there are.
+                    "columns": _shown(layer).shape[1] if len(layer.shape) == 3 else None,
+                    "channels": layer.shape[2] if len(layer.shape) == 3 else None,
                     # Of two classes with one output, this is of the second.
                     "unit_names": outputs[-len(layer.values) :] if layer is layers[-1] else None,
                     "pictures": len(layer.strongest),
@@ -183,7 +186,7 @@ class Answers:
 
     def _layer(self, layer: Insight) -> dict[str, Any]:
         return {
-            "values": [_short(value) for value in layer.values[:_UNITS].tolist()],
+            "values": [_short(value) for value in _shown(layer).ravel().tolist()],
             "strongest": [
                 {
                     "number": unit.number,
@@ -205,6 +208,31 @@ def _best(kind: str, numbers: HostArray) -> list[int]:
     if kind == "values":
         return []
     return [int(numbers.argmax())] if kind == "classes" else np.flatnonzero(numbers > 0.5).tolist()
+
+
+def _shown(layer: Insight) -> HostArray:
+    """The activations that are shown: the first ones; of feature maps all, coarser if need be.
+
+    Maps stand side by side, with zeros between them: shape (rows, columns).
+    """
+    if len(layer.shape) != 3:
+        return layer.values[:_UNITS]
+    maps = layer.values.reshape(layer.shape)
+    most = max(maps.shape[:2])
+    while _mosaic(maps).size > _UNITS and most > 1:
+        most = -(-most // 2)
+        maps = _reduced(layer.values.reshape(layer.shape), most)
+    return _mosaic(maps)
+
+
+def _mosaic(maps: HostArray) -> HostArray:
+    height, width, channels = maps.shape
+    across = math.ceil(math.sqrt(channels))
+    down = -(-channels // across)
+    tiles = np.zeros((down * across, height + 1, width + 1))
+    tiles[:channels, :height, :width] = np.moveaxis(maps, -1, 0)
+    rows = tiles.reshape(down, across, height + 1, width + 1).swapaxes(1, 2)
+    return rows.reshape(down * (height + 1), across * (width + 1))[:-1, :-1]
 
 
 def _reduced(picture: HostArray, most: int) -> HostArray:

@@ -1,17 +1,14 @@
 """What a network makes of one picture: the values of its hidden layers, and what units look at."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeGuard, TypeVar
 
 import numpy as np
 
-from xpnet.layers import EVALUATION, Layer, Residual, Sequential
 from xpnet.network import Network
-from xpnet.typing import Array, Cache, HostArray, Namespace, Shape
-
-_C = TypeVar("_C", Sequential, Residual)
+from xpnet.network.inside import Step, applied, stages_of, with_maps
+from xpnet.typing import Array, HostArray, Namespace, Shape
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Unit:
     Attributes
     ----------
     number
-        Its place in the layer, from 0.
+        Its place in the layer, from 0: of pictures (height, width, channels) row by row.
     value
         What it comes to for the picture.
     weights
@@ -43,12 +40,15 @@ class Insight:
         The layers that it is made of by name, such as `fc1` and `act1`.
     values
         The activations of all units, shape (units,).
+    shape
+        Of what the layer gives for one picture: (units,), or (height, width, channels).
     strongest
         Some units, the strongest first.
     """
 
     names: tuple[str, ...]
     values: HostArray
+    shape: Shape
     strongest: tuple[Unit, ...]
 
 
@@ -63,8 +63,9 @@ def look_inside(
 
     What a pixel counts for in a unit is the derivative of the unit by the pixel, before an
     activation is applied to the unit. In the first `Dense` these are its weights, whatever the
-    picture is. Above it they are the weights as far down as the picture, by way of the units below
-    as this picture switches them: of ReLU the exact linear function that the network is nearby.
+    picture is; in a `Conv2D` its kernel, at the place of the unit. Above it they are the weights as
+    far down as the picture, by way of the units below as this picture switches them: of ReLU the
+    exact linear function that the network is nearby.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def look_inside(
         One picture as `predict` takes it, without the axis of the batch.
     units
         How many units of a layer are looked at; the strongest are those of the largest magnitude,
-        and of the output the highest.
+        and of the output the highest. Of a convolution each is the strongest of its filter.
     layers
         In how many hidden layers units are looked at, from below; of others there are the values.
         Each costs a backward pass as far down as the picture.
@@ -90,97 +91,21 @@ def look_inside(
         # All rows are the same picture, so that the derivatives of as many units are one pass.
         batch = backend.asarray(np.repeat(np.asarray(sample)[None, ...], units, axis=0))
         x = network.preparation(xp, batch)
-        *hidden, output = _stages(_applied(xp, model, "", network.arrays, x, None, 0))
+        *hidden, output = stages_of(applied(xp, model, "", network.arrays, x, None, 0))
         return (
             *(
-                _insight(network, stage, sample.shape, units if i < layers else 0, np.abs)
+                _insight(
+                    network, with_maps(stage), sample.shape, units if i < layers else 0, np.abs
+                )
                 for i, stage in enumerate(hidden)
             ),
             _insight(network, output, sample.shape, units, np.asarray),
         )
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A layer as it was applied, and the step that its input came from; None for the picture."""
-
-    name: str
-    layer: Layer
-    params: Mapping[str, Array]
-    cache: Cache
-    output: Array
-    before: "_Step | None"
-    depth: int
-    """Inside of how many residual blocks it is."""
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether its units are new ones: a norm scales units, and has a number for each."""
-        shapes = self.layer.parameter_shapes().values()
-        return isinstance(self.layer, Residual) or any(len(shape) > 1 for shape in shapes)
-
-
-def _applied(
-    xp: Namespace,
-    layer: Layer,
-    name: str,
-    params: Mapping[str, Array],
-    x: Array,
-    before: _Step | None,
-    depth: int,
-) -> list[_Step]:
-    """Each layer in the order of the forward pass; the last step is what `layer` gives."""
-    steps: list[_Step] = []
-    if _is(layer, Sequential):
-        own = _by_layer(params)
-        for inner, part in layer.layers.items():
-            arrays = own.get(inner, {})
-            steps += _applied(xp, part, _joined(name, inner), arrays, x, before, depth)
-            x, before = steps[-1].output, steps[-1]
-        return steps
-    if _is(layer, Residual):
-        arrays = _by_layer(params).get("block", {})
-        steps += _applied(xp, layer["block"], _joined(name, "block"), arrays, x, before, depth + 1)
-    output, cache = layer.forward(xp, params, x, EVALUATION)
-    return [*steps, _Step(name, layer, params, cache, output, before, depth)]
-
-
-def _is(layer: Layer, kind: type[_C]) -> TypeGuard[_C]:
-    """Whether a layer applies its parts as this kind does, which a subclass need not."""
-    return isinstance(layer, kind) and type(layer).forward is kind.forward
-
-
-def _by_layer(params: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """The arrays of a container by its layers, with the names that they have there."""
-    parts: dict[str, dict[str, Array]] = {}
-    for name, value in params.items():
-        inner, _, own = name.partition(".")
-        parts.setdefault(inner, {})[own] = value
-    return parts
-
-
-def _joined(name: str, inner: str) -> str:
-    return f"{name}.{inner}" if name else inner
-
-
-def _stages(steps: list[_Step]) -> list[list[_Step]]:
-    """The steps in groups: one that has weights, and what is applied to its output.
-
-    What comes before the first is left out, since it is the picture still; so is what a residual
-    block begins with, since that is the layer below it still. The last group has the output.
-    """
-    stages: list[list[_Step]] = []
-    for step in steps:
-        if step.has_weights or (step is steps[-1] and not stages):
-            stages.append([step])
-        elif stages and stages[-1][-1] is step.before and stages[-1][-1].depth == step.depth:
-            stages[-1].append(step)
-    return stages
-
-
 def _insight(
     network: Network,
-    stage: list[_Step],
+    stage: list[Step],
     shape: Shape,
     units: int,
     strength: Callable[[HostArray], HostArray],
@@ -191,10 +116,10 @@ def _insight(
     # An activation that is saturated has no derivative; what the unit looks at is before it.
     source = first if first.output.shape == last.output.shape else last
     values = to_numpy(last.output)[0].ravel()
-    names = tuple(step.name for step in stage)
+    names, gives = tuple(step.name for step in stage), tuple(last.output.shape[1:])
     if units == 0:
-        return Insight(names, values, ())
-    order = np.argsort(-strength(np.nan_to_num(values)), kind="stable")[:units]
+        return Insight(names, values, gives, ())
+    order = _strongest(strength(np.nan_to_num(values)), gives)[:units]
     wanted = np.zeros((units, math.prod(source.output.shape[1:])))
     wanted[np.arange(len(order)), order] = 1
     dy = network.backend.asarray(wanted.reshape(source.output.shape), network.backend.dtype)
@@ -203,10 +128,24 @@ def _insight(
         Unit(int(number), float(values[number]), picture.reshape(shape))
         for number, picture in zip(order, pictures, strict=False)
     )
-    return Insight(names, values, strongest)
+    return Insight(names, values, gives, strongest)
 
 
-def _down_to_the_picture(xp: Namespace, step: _Step | None, dy: Array) -> Array:
+def _strongest(strengths: HostArray, shape: Shape) -> HostArray:
+    """The numbers of the units, the strongest first.
+
+    Of pictures with channels, which a convolution gives, one unit of each channel: where the filter
+    has found most. Its neighbours would be the same filter, a pixel further.
+    """
+    if len(shape) < 2:
+        return np.argsort(-strengths, kind="stable")
+    maps = strengths.reshape(-1, shape[-1])
+    channels = np.arange(shape[-1])
+    best = maps.argmax(axis=0) * shape[-1] + channels
+    return best[np.argsort(-strengths[best], kind="stable")]
+
+
+def _down_to_the_picture(xp: Namespace, step: Step | None, dy: Array) -> Array:
     while step is not None:
         dy = step.layer.input_gradient(xp, step.params, step.cache, dy)
         step = step.before

@@ -474,10 +474,10 @@ const LARGEST = 32; // and so large a unit in it
 
 function showActivations(canvas, label, layer, found) {
   const values = found?.values ?? new Array(layer.shown).fill(0);
-  const columns = columnsOf(values.length);
+  const columns = layer.columns ?? columnsOf(values.length);
   const rows = Math.ceil(values.length / columns);
   const size = Math.max(1, Math.min(LARGEST, Math.floor(WIDEST / columns)));
-  const gap = size < 6 ? 0 : 1; // so that units that are alike are told apart
+  const gap = size < 6 || layer.columns ? 0 : 1; // so that units that are alike are told apart
   Object.assign(canvas, { width: columns * size - gap, height: rows * size - gap });
   const context = canvas.getContext("2d");
   const largest = Math.max(...values.map(Math.abs), Number.MIN_VALUE);
@@ -491,7 +491,8 @@ function showActivations(canvas, label, layer, found) {
   canvas.onpointermove = ({ offsetX, offsetY }) => {
     const [column, row] = [offsetX, offsetY].map((at) => Math.floor(at / size));
     const unit = row * columns + column;
-    canvas.title = unit < values.length ? `${unitName(layer, unit)}: ${short(values[unit])}` : "";
+    const name = layer.columns ? "" : `${unitName(layer, unit)}: `;
+    canvas.title = unit < values.length ? `${name}${short(values[unit])}` : "";
   };
 }
 
@@ -512,6 +513,7 @@ function showUnit(item, layer, unit) {
 }
 
 function unitName(layer, unit) {
+  if (layer.channels) return `map ${unit % layer.channels}`;
   return layer.unit_names?.[unit] ?? `unit ${unit}`;
 }
 

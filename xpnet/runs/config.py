@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, MISSING, asdict, dataclass, fields
+from dataclasses import KW_ONLY, MISSING, asdict, dataclass
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
@@ -21,10 +21,11 @@ from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, Sequential
 from xpnet.layers.dropout import rate_problem
 from xpnet.losses import LossFunction, SoftmaxCrossEntropy, mean_squared_error
-from xpnet.model import mlp
+from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
+from xpnet.runs.choices import defaults_of_classes, means_nothing, models_with
 from xpnet.runs.options import (
     Option,
     OptionError,
@@ -39,23 +40,23 @@ from xpnet.schedules.base import WarmedUp
 from xpnet.suggestions import did_you_mean
 from xpnet.training.fit import fit
 
-_CLASSES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-"""The options that choose a class, which has options of its own."""
+_OFF = ("batch_norm", "dropout")
+"""The options of some models that are off unless they are given."""
 
 
 @with_parameters
 @dataclass(frozen=True)
 class RunConfig:
-    """A multi-layer perceptron, what it is trained on, how and where.
+    """A network by name, what it is trained on, how and where.
 
     Each option of a run is a field: to add one, see `option`. They are those of `xpnet train`, and
     explained in its words; lists are tuples here, and what is on or off is True or False. What
-    they mean is said in full by `mlp`, `fit`, `open_backend`, `SoftmaxCrossEntropy`, and the
-    classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
+    they mean is said in full by `xpnet.models`, `fit`, `open_backend`, `SoftmaxCrossEntropy`, and
+    the classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
 
-    An option of the optimizer or of the schedule that is None becomes the default of the one that
-    is chosen; it stays None where that has no such option. The schedule `"plateau"` follows the
-    loss on the validation set, or where there is none on the training set.
+    An option of the model, the optimizer or the schedule that is None becomes the default of the
+    one that is chosen; it stays None where that has no such option. The schedule `"plateau"`
+    follows the loss on the validation set, or where there is none on the training set.
 
     Raises
     ------
@@ -94,16 +95,28 @@ class RunConfig:
         None, "Fraction of the training set that is kept for validation, {range}.",
         section=Section.DATA, above=0, below=1,
     )
-    hidden: tuple[int, ...] = option(
-        (128,), "Sizes of the hidden layers, separated by commas.", section=Section.NETWORK
+    model: str = option(
+        "mlp", "Kind of network: dense layers, or one with convolutions, for pictures.",
+        section=Section.NETWORK, choices=MODELS,
+    )
+    hidden: tuple[int, ...] | None = option(
+        None, "With mlp: sizes of the hidden layers, separated by commas.",
+        section=Section.NETWORK, of="model",
     )
     activation: str = option(
         "relu", "Function after each hidden layer.",
         section=Section.NETWORK, choices=ACTIVATIONS,
     )
-    batch_norm: bool = option(False, "Batch norm before each activation.", section=Section.NETWORK)
+    pooling: str | None = option(
+        None, "With lenet5 and small_cnn: what is taken of four neighbouring pixels.",
+        section=Section.NETWORK, choices=POOLINGS, of="model",
+    )
+    batch_norm: bool = option(
+        False, "With mlp: batch norm before each activation.", section=Section.NETWORK
+    )
     dropout: float = option(
-        0.0, "Fraction of each hidden layer's output that is dropped in training, {range}.",
+        0.0, "Fraction of a hidden layer's output that is dropped in training, {range}; not with "
+        "resnet8.",
         section=Section.NETWORK, at_least=0, below=1, problem=rate_problem,
     )
     init: str = option(
@@ -273,6 +286,9 @@ class RunConfig:
             problem = problem_in(self.dtype, getattr(self, name) or 0.0)
             if problem:
                 raise OptionError(name, problem)
+        for name in _OFF:
+            if getattr(self, name) and name not in model_options(self.model):
+                raise OptionError(name, means_nothing("model", self.model, models_with(name)))
         if self.clip_norm is not None and self.clip_value is not None:
             raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
         if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:
@@ -312,10 +328,7 @@ class RunConfig:
                 raise OptionError(one.name, f"must be given for the {one.of} {chosen}")
             return defaults[chosen] if given is None else given
         if given is not None:
-            raise OptionError(
-                one.name,
-                f"means nothing for the {one.of} {chosen}: it is for {', '.join(defaults)}",
-            )
+            raise OptionError(one.name, means_nothing(one.of, chosen, defaults))
         return None
 
     @classmethod
@@ -352,19 +365,24 @@ class RunConfig:
             said |= {"validation": self.validation, "seed": self.seed}
         return said
 
-    def model(self, data: Dataset) -> Sequential:
+    def build_model(self, data: Dataset) -> Sequential:
         """The network for a data set: its pixels, or the columns of a table, in; an output for each
         class, or one for a number.
+
+        Raises
+        ------
+        OptionError
+            If the model cannot take samples of that shape.
         """
-        return mlp(
-            math.prod(data.image_shape),
-            *self.hidden,
-            data.n_outputs,
-            activation=ACTIVATIONS[self.activation](),
-            dropout=self.dropout,
-            init_weight=INITIALIZERS[self.init],
-            batch_norm=self.batch_norm,
-        )
+        options = self._given("model") | {
+            "activation": ACTIVATIONS[self.activation](),
+            "init_weight": INITIALIZERS[self.init],
+        }
+        options |= {name: getattr(self, name) for name in _OFF if name in model_options(self.model)}
+        try:
+            return build_model(self.model, data.image_shape, data.n_outputs, **options)
+        except ValueError as error:
+            raise OptionError("model", str(error)) from error
 
     def build_schedule(self) -> Schedule | ReduceOnPlateau | None:
         """How the learning rate changes; None where it does not."""
@@ -415,7 +433,7 @@ class RunConfig:
         """
         start = None if self.start is None or resume is not None else load(self.start)
         return fit(
-            self.model(data),
+            self.build_model(data),
             data.limited(self.limit),
             backend=backend,
             callbacks=(*self.own_callbacks(), *callbacks),
@@ -462,23 +480,13 @@ class RunConfig:
 
     def describe(self, data: Dataset) -> str:
         """The network in a few words, such as `784-128-10, relu, 101,770 parameters`."""
-        sizes = (math.prod(data.image_shape), *self.hidden, data.n_outputs)
-        words = ["-".join(map(str, sizes))]
-        if self.hidden:
+        words = [self.model]
+        if self.hidden is not None:
+            sizes = (math.prod(data.image_shape), *self.hidden, data.n_outputs)
+            words = ["-".join(map(str, sizes))]
+        if self.hidden != ():
             words += ["batch norm"] * self.batch_norm + [self.activation]
+            words += [] if self.pooling is None else [f"{self.pooling} pooling"]
             words += [f"dropout {self.dropout:g}"] * bool(self.dropout)
-        return f"{', '.join(words)}, {counted(self.model(data).parameter_count, 'parameter')}"
-
-
-def defaults_of_classes(one: Option) -> dict[str, Any]:
-    """What the optimizers, or the schedules, have as default of one of their options.
-
-    By the word that chooses the class; MISSING where the option must be given, and nothing of those
-    that have no such one.
-    """
-    return {
-        word: field.default
-        for word, kind in _CLASSES[one.of].items()
-        for field in fields(kind)
-        if field.name == one.argument
-    }
+        count = self.build_model(data).parameter_count
+        return f"{', '.join(words)}, {counted(count, 'parameter')}"

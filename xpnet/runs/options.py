@@ -88,8 +88,8 @@ class Option:
         Says of a value in the range what else is wrong with it, to be read after the name; nothing
         if it is allowed.
     of
-        The option that chooses whose this is, `"optimizer"` or `"schedule"`, if any: it is passed
-        to the class that is chosen, as its argument of the same name, but for `schedule_` before
+        The option that chooses whose this is, `"model"`, `"optimizer"` or `"schedule"`, if any: it
+        is passed to what is chosen, as its argument of the same name, but for `schedule_` before
         it. None becomes the default there, and where there is no such argument it is refused.
     path
         Whether a `str` is a path: to a `"file"`, or a folder in its place, or to a `"folder"` that

@@ -1,8 +1,9 @@
-"""`MLPClassifier` and `MLPRegressor` with scikit-learn's interface, on any array library.
+"""Estimators with scikit-learn's interface, on any array library.
 
-They take the place of the estimators of the same names in `sklearn.neural_network`: change the
-import, and all else may stay. What they have more is in their docstrings, and on the page
-"scikit-learn" of the documentation. scikit-learn and SciPy are needed here and nowhere else.
+`MLPClassifier` and `MLPRegressor` take the place of the estimators of the same names in
+`sklearn.neural_network`: change the import, and all else may stay. `ConvClassifier` is beside them
+for pictures. What they have more is in their docstrings, and on the page "scikit-learn" of the
+documentation. scikit-learn and SciPy are needed here and nowhere else.
 """
 
 try:
@@ -16,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from xpnet.sklearn.classifier import MLPClassifier
+from xpnet.sklearn.conv import ConvClassifier
 from xpnet.sklearn.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["ConvClassifier", "MLPClassifier", "MLPRegressor"]

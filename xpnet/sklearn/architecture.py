@@ -108,6 +108,10 @@ class Structure:
             self.sizes, self.between, dropout=self.dropout, batch_norm=self.batch_norm, drawn=drawn
         )
 
+    def initial_biases(self, seed: Seed) -> dict[str, HostArray]:
+        """The biases that are drawn; see `initial_biases`."""
+        return initial_biases(self.model(), self.between, seed)
+
 
 def build_model(
     sizes: Sequence[int],
@@ -162,21 +166,30 @@ def initial_biases(model: Sequential, between: Activations, seed: Seed) -> dict[
     return biases
 
 
-def coefficient_names(model: Sequential) -> tuple[list[str], list[str]]:
+def coefficient_names(model: Layer) -> tuple[list[str], list[str]]:
     """The names of the parameters that are `coefs_`, and of those that are `intercepts_`."""
-    numbers = [name[2:] for name in model.layers if name.startswith("fc")]
-    normed = [f"bn{i}" in model.layers for i in numbers]
-    biases = [f"{'bn' if bn else 'fc'}{i}.bias" for i, bn in zip(numbers, normed, strict=True)]
-    return [f"fc{i}.weight" for i in numbers], biases
+    names = list(model.parameter_shapes())
+    return [n for n in names if _key(n) == "weight"], [n for n in names if _key(n) == "bias"]
 
 
-def norm_arrays(model: Sequential, arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
+def _key(name: str) -> str:
+    """What a layer itself calls a parameter, of which `name` is the whole name."""
+    return name.rpartition(".")[2]
+
+
+def norm_arrays(model: Layer, arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
     """What is left for `batch_norm_`: scale, mean and variance of each batch norm, in order."""
-    return [
-        {key: arrays[f"{name}.{key}"] for key in ("scale", "mean", "variance")}
-        for name in model.layers
-        if name.startswith("bn")
-    ]
+    return [{key: arrays[f"{name}.{key}"] for key in keys} for name, keys in _norms(model).items()]
+
+
+def _norms(model: Layer) -> dict[str, list[str]]:
+    """The arrays that are neither weight nor bias, by the layer that has them."""
+    norms: dict[str, list[str]] = {}
+    for full in (*model.parameter_shapes(), *model.buffers()):
+        name, _, key = full.rpartition(".")
+        if key not in ("weight", "bias"):
+            norms.setdefault(name, []).append(key)
+    return norms
 
 
 def arrays_of(estimator: Any) -> dict[str, Array]:
@@ -185,8 +198,8 @@ def arrays_of(estimator: Any) -> dict[str, Array]:
     weights, biases = coefficient_names(model)
     arrays = dict(zip(weights, estimator.coefs_, strict=True))
     arrays |= dict(zip(biases, estimator.intercepts_, strict=True))
-    norms = [name for name in model.layers if name.startswith("bn")]
-    for name, own in zip(norms, getattr(estimator, "batch_norm_", ()), strict=True):
+    norms = zip(_norms(model), getattr(estimator, "batch_norm_", ()), strict=True)
+    for name, own in norms:
         arrays |= {f"{name}.{key}": value for key, value in own.items()}
     return arrays
 

@@ -24,7 +24,7 @@ from xpnet.network.prediction import Head
 from xpnet.optimizers import Optimizer
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.sklearn import lbfgs, minibatch, scoring
-from xpnet.sklearn.architecture import arrays_of, layer_sizes
+from xpnet.sklearn.architecture import Structure, arrays_of, layer_sizes
 from xpnet.sklearn.checking import (
     check_pair,
     check_samples,
@@ -47,6 +47,7 @@ from xpnet.sklearn.scoring import is_scored, make_score
 from xpnet.sklearn.settings import Settings, check_combination
 from xpnet.sklearn.task import Score, Task, make_structure
 from xpnet.sklearn.weights import check_some_count, check_takes_weight, check_weights, in_dtype
+from xpnet.sklearn.whole import NetworkStructure
 from xpnet.training.ranks import open_for_rank, settle_for_ranks
 from xpnet.typing import Array, HostArray
 
@@ -58,6 +59,7 @@ class BaseMLP(BaseEstimator):
 
     _kept: Kept
     _numeric: ClassVar[bool]
+    _pixel_maximum: ClassVar[float] = 1.0
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -120,6 +122,20 @@ class BaseMLP(BaseEstimator):
     @abstractmethod
     def _encode(self, y: Any, problem: Problem) -> HostArray:
         """Checked targets as the loss takes them, on the host."""
+
+    def _as_rows(self, X: Any, *, reset: bool) -> Any:
+        """Samples as rows of numbers, which all else takes. If `reset`, their shape is kept."""
+        return X
+
+    def _as_given(self, x: Any) -> Any:
+        """The inverse of `_as_rows`."""
+        return x
+
+    def _structure(
+        self, settings: Settings, n_features: int, problem: Problem, before: Fitted | None
+    ) -> Structure | NetworkStructure:
+        """The layers that are asked for, for rows of so many numbers."""
+        return make_structure(settings, n_features, problem, before)
 
     @abstractmethod
     def _held_score(
@@ -200,6 +216,7 @@ class BaseMLP(BaseEstimator):
         goes_on = hasattr(self, "coefs_") and (self.warm_start or incremental)
         before = Fitted.of(self) if goes_on else None
         looked_at = self._twin()  # scikit-learn writes there what it has seen
+        X = looked_at._as_rows(X, reset=not goes_on)
         X, y = check_pair(looked_at, X, y, reset=not goes_on, numeric=self._numeric)
         own_weight = check_weights(sample_weight, X.shape[0])
         known = classes if before is None else before.labels
@@ -218,7 +235,7 @@ class BaseMLP(BaseEstimator):
         if held is not None and not incremental:  # a part may have a scale of its own
             warn_of_other_scale(work, x, held.x)
         samples = CheckedSamples(x, target, weight, own_weight, (X, y))
-        structure = make_structure(settings, x.shape[1], problem, before)
+        structure = looked_at._structure(settings, x.shape[1], problem, before)
         score = self._score(settings, problem, work)
         seen = {name: value for name, value in vars(looked_at).items() if name in SEEN}
         task = Task(
@@ -268,7 +285,8 @@ class BaseMLP(BaseEstimator):
         """The validation set that was given, `(X, y, weights or None)`, on the backend."""
         if given is None:
             return None
-        x, y = check_pair(self, *given[:2], reset=False, numeric=self._numeric)
+        x = self._as_rows(given[0], reset=False)
+        x, y = check_pair(self, x, given[1], reset=False, numeric=self._numeric)
         weight = check_weights(given[2], x.shape[0])
         check_takes_weight(problem.loss, weight)
         if problem.labels is not None:
@@ -292,7 +310,7 @@ class BaseMLP(BaseEstimator):
         """`head(xp, output)` for all samples, and the backend of the samples, where it is."""
         check_is_fitted(self)
         self._check_home(X, method)
-        x = check_samples(self, X)
+        x = check_samples(self, self._as_rows(X, reset=False))
         home = self._predicts_on(x)
         work = home
         if self.backend is not None:
@@ -340,8 +358,8 @@ class BaseMLP(BaseEstimator):
             self._kept.model,
             {name: value for name, value in arrays.items() if name not in buffers},
             backend,
-            sample_shape=(self.n_features_in_,),
-            pixel_maximum=1.0,
+            sample_shape=getattr(self, "sample_shape_", (self.n_features_in_,)),
+            pixel_maximum=self._pixel_maximum,
             target_kind=kind,
             buffers={name: arrays[name] for name in buffers},
             input_dtype=self._kept.dtype,

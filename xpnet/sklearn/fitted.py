@@ -18,8 +18,8 @@ from xpnet.sklearn.progress import Progress
 from xpnet.sklearn.told import Copies
 from xpnet.typing import Array
 
-SEEN = ("n_features_in_", "feature_names_in_")
-"""The attributes that scikit-learn writes when it checks samples."""
+SEEN = ("n_features_in_", "feature_names_in_", "sample_shape_")
+"""The attributes that are written when samples are checked, the first two by scikit-learn."""
 
 ATTRIBUTES = frozenset({
     *SEEN, "classes_", "coefs_", "intercepts_", "batch_norm_", "n_layers_", "n_outputs_",

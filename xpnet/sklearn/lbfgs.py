@@ -17,7 +17,6 @@ from xpnet.network.evaluation import chunk_rows
 from xpnet.network.output import loaded_loss
 from xpnet.network.state import load_array
 from xpnet.random import derive
-from xpnet.sklearn.architecture import initial_biases
 from xpnet.sklearn.checking import load_target
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.fitted import Fitted
@@ -197,7 +196,7 @@ def _initial(task: Task, settings: Settings, before: Fitted | None) -> dict[str,
         return {name: move(work, value) for name, value in before.arrays.items()}
     seed = draw_seed(settings, task.ranks)
     host = model.init(derive(seed, "initialization"))
-    host |= initial_biases(model, task.structure.between, seed)
+    host |= task.structure.initial_biases(seed)
     return {name: load_array(work, value) for name, value in host.items()}
 
 

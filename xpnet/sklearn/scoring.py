@@ -105,6 +105,7 @@ def _score_of(scorer: Scorer, work: Backend, fitted: Fitted, held: Held, become:
     weighted = held.weight is not None and takes_argument(
         metric_of(scorer), "sample_weight", unsaid=False
     )
+    x = estimator._as_given(x)
     score = scorer(estimator, x, y, **({"sample_weight": held.weight} if weighted else {}))
     try:
         return float(score)

@@ -9,7 +9,6 @@ from xpnet.inputs.batches import check_batch_size
 from xpnet.inputs.samples import move
 from xpnet.network.state import load_array
 from xpnet.schedules import Schedule
-from xpnet.sklearn.architecture import initial_biases
 from xpnet.sklearn.curves import Curves
 from xpnet.sklearn.engine import Engine, Recipe
 from xpnet.sklearn.fitted import Fitted
@@ -158,7 +157,7 @@ def _initial_state(setup: Setup) -> State:
         epochs=setup.settings.max_iter, steps_per_epoch=setup.steps,
     )  # fmt: skip
     if before is None:
-        biases = initial_biases(task.model, structure.between, recipe.seed)
+        biases = structure.initial_biases(recipe.seed)
         return state | {f"param/{name}": load_array(work, x) for name, x in biases.items()}
     for name, value in before.arrays.items():
         for key in (f"param/{name}", f"buffer/{name}", f"ema/{name}"):

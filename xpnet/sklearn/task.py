@@ -17,6 +17,7 @@ from xpnet.sklearn.fitted import Fitted
 from xpnet.sklearn.holding import CheckedSamples, Held
 from xpnet.sklearn.problem import Problem
 from xpnet.sklearn.settings import Settings
+from xpnet.sklearn.whole import NetworkStructure
 
 Score = Callable[[Fitted, Held, Evaluation], float]
 """`score(fitted, held, found)`: how good a network is on a validation set, on which its loss and
@@ -51,7 +52,7 @@ class Task:
 
     work: Backend
     problem: Problem
-    structure: Structure
+    structure: Structure | NetworkStructure
     model: Sequential
     samples: CheckedSamples
     held: Held | None

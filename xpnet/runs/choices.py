@@ -1,0 +1,44 @@
+"""The options of a run that choose an optimizer, a schedule or a model, and what these have."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from xpnet.models import MODELS, model_options
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.runs.options import Option
+from xpnet.schedules import SCHEDULES
+
+_CLASSES: dict[str, Mapping[str, type]] = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+
+
+def defaults_of_classes(one: Option) -> dict[str, Any]:
+    """What the optimizers, the schedules or the models have as default of one of their options.
+
+    By the word that chooses one of them; `dataclasses.MISSING` where the option must be given, and
+    nothing of those that have no such one.
+    """
+    return {
+        word: defaults[one.argument]
+        for word, defaults in _defaults(one.of).items()
+        if one.argument in defaults
+    }
+
+
+def _defaults(of: str) -> dict[str, dict[str, Any]]:
+    if of == "model":
+        return {name: model_options(name) for name in MODELS}
+    return {
+        word: {field.name: field.default for field in fields(kind)}
+        for word, kind in _CLASSES[of].items()
+    }
+
+
+def models_with(argument: str) -> list[str]:
+    """The models that take an option."""
+    return [name for name in MODELS if argument in model_options(name)]
+
+
+def means_nothing(of: str, chosen: str, having: Iterable[str]) -> str:
+    """What is wrong with an option that others than the chosen one have, and how to go on."""
+    return f"means nothing for the {of} {chosen}: it is for {', '.join(having)}; leave it out"
