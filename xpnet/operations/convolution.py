@@ -4,7 +4,9 @@ The pixels of each window, its kernel by kernel by channels numbers, are made on
 the columns of the literature ("im2col"): then the convolution is the product of that matrix and the
 weight, and the gradient by the weight that of its transpose and the gradient of the output. The
 gradient by the input is a convolution again, of the gradient of the output, whose pixels are moved
-apart by the stride, with the kernel turned by 180 degrees: so nothing is ever scattered.
+apart by the stride, with the kernel turned by 180 degrees; or, where there are more outputs than
+inputs, the gradient of the columns is made by a product, and its slices are added up in their
+places. So nothing is ever scattered.
 
 As all networks do, what is called convolution does not turn its kernel: it is a cross-correlation.
 
@@ -17,7 +19,14 @@ processing", 2006, https://inria.hal.science/inria-00112631
 import math
 from collections.abc import Callable, Iterator
 
-from xpnet.operations.slices import extended, padded, picture_size, slices, spread
+from xpnet.operations.slices import (
+    extended,
+    padded,
+    picture_size,
+    put_back,
+    slices,
+    spread,
+)
 from xpnet.typing import Array, Namespace
 from xpnet.windows import Pair, Windows
 
@@ -132,21 +141,55 @@ def convolution_input_gradient(
     own = getattr(xp, "convolution_input_gradient", None)
     if own is not None:
         return own(dy, weight, windows, size, groups)
+    n_in, n_out = weight.shape[2] * groups, weight.shape[3]
+    if n_out > n_in:
+        back, width, matrix = _by_slices, n_in, _matrices(xp, weight, groups)
+        matrix, pixels = xp.matrix_transpose(matrix), windows.output_size(size)
+    else:
+        back, width, matrix = _by_columns, n_out, _turned(xp, weight, groups)
+        pixels = size
+    # The narrower of both makes fewer columns.
+    parts = [
+        back(xp, dy[rows, ...], matrix, windows, size)
+        for rows in _parts(dy.shape[0], math.prod((*pixels, *windows.kernel, width)))
+    ]
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+
+def _by_slices(xp: Namespace, dy: Array, matrix: Array, windows: Windows, size: Pair) -> Array:
+    """The gradient by the input: that of its columns, whose slices are added in their places."""
+    batch, height, width, _ = dy.shape
+    rows, kernel = batch * height * width, math.prod(windows.kernel)
+    if matrix.ndim == 2:
+        columns = xp.matmul(xp.reshape(dy, (rows, dy.shape[3])), matrix)
+        n_in = matrix.shape[1] // kernel
+    else:
+        groups, outputs, inner = matrix.shape
+        each = xp.permute_dims(xp.reshape(dy, (rows, groups, outputs)), (1, 0, 2))
+        apart = xp.reshape(xp.matmul(each, matrix), (groups, rows, kernel, inner // kernel))
+        columns, n_in = xp.permute_dims(apart, (1, 2, 0, 3)), groups * inner // kernel
+    whole = xp.reshape(columns, (batch, height, width, kernel, n_in))
+    parts = [whole[:, :, :, pixel, :] for pixel in range(kernel)]
+    return put_back(xp, parts, windows, (batch, *size, n_in))
+
+
+def _by_columns(xp: Namespace, dy: Array, matrix: Array, windows: Windows, size: Pair) -> Array:
+    """The gradient by the input: columns of dy times the kernel that has been turned."""
+    back = Windows(windows.kernel, (1, 1), "valid", windows.dilation)
+    return _multiplied(xp, _columns(xp, _moved_apart(xp, dy, windows, size), back), matrix)
+
+
+def _turned(xp: Namespace, weight: Array, groups: int) -> Array:
+    """The matrices of a kernel turned by 180 degrees, from its outputs to its inputs."""
     height, width, channels, n_out = weight.shape
     turned = xp.flip(weight, axis=(0, 1))
     if groups == 1:
-        turned = xp.permute_dims(turned, (0, 1, 3, 2))
-    else:
-        turned = xp.reshape(turned, (height, width, channels, groups, n_out // groups))
-        turned = xp.permute_dims(turned, (0, 1, 4, 3, 2))
-        turned = xp.reshape(turned, (height, width, n_out // groups, groups * channels))
-    matrix = _matrices(xp, turned, groups)
-    back = Windows(windows.kernel, (1, 1), "valid", windows.dilation)
-    parts = [
-        _multiplied(xp, _columns(xp, _moved_apart(xp, dy[rows, ...], windows, size), back), matrix)
-        for rows in _parts(dy.shape[0], math.prod((*size, *windows.kernel, n_out)))
-    ]
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        return _matrices(xp, xp.permute_dims(turned, (0, 1, 3, 2)), 1)
+    outputs = n_out // groups
+    turned = xp.reshape(turned, (height, width, channels, groups, outputs))
+    turned = xp.permute_dims(turned, (0, 1, 4, 3, 2))
+    turned = xp.reshape(turned, (height, width, outputs, groups * channels))
+    return _matrices(xp, turned, groups)
 
 
 def channel_sums(xp: Namespace, dy: Array) -> Array:

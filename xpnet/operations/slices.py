@@ -4,7 +4,8 @@ Padding put around pictures, slices of them, and what each slice has got brought
 came from, without scatter: spread by the stride, moved to its place, and added.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import product
 
 from array_api_compat import device
@@ -16,7 +17,7 @@ from xpnet.windows import Pair, Windows
 def slices(padded: Array, windows: Windows, shape: Sequence[int]) -> Iterator[Array]:
     """Of all windows the first pixel, the second, ...: in row order, each (B, H', W', C)."""
     (rows, columns), (down, right) = windows.output_size(picture_size(shape)), windows.stride
-    for i, j in _offsets(windows):
+    for i, j in offsets(windows):
         yield padded[
             :,
             i : i + (rows - 1) * down + 1 : down,
@@ -30,7 +31,7 @@ def picture_size(shape: Sequence[int]) -> Pair:
     return shape[1], shape[2]
 
 
-def _offsets(windows: Windows) -> Iterator[tuple[int, int]]:
+def offsets(windows: Windows) -> Iterator[tuple[int, int]]:
     """Where the pixels of a window are from its first one, in row order."""
     (height, width), (down, right) = windows.kernel, windows.dilation
     for i, j in product(range(height), range(width)):
@@ -60,18 +61,28 @@ def extended(
 def put_back(
     xp: Namespace, parts: Sequence[Array], windows: Windows, shape: Sequence[int]
 ) -> Array:
-    """What each slice has got, back in the pixels that it came from; without the padding."""
-    (height, width), size = windows.kernel, picture_size(shape)
+    """What each slice has got, back in the pixels that it came from; without the padding.
+
+    A pixel gets the sum of what it has in all windows, in an order that is the library's.
+    """
+    size = picture_size(shape)
     pads = windows.pads(size)
-    long = [sum(around) + n for around, n in zip(pads, size, strict=True)]
-    strides, dilations = windows.stride, windows.dilation
-    rows = [
-        spread(xp, parts[i * width : (i + 1) * width], 2, strides[1], dilations[1], long[1])
-        for i in range(height)
-    ]
-    dx = spread(xp, rows, 1, strides[0], dilations[0], long[0])
+    long = tuple(sum(around) + n for around, n in zip(pads, size, strict=True))
+    own: Callable[..., Array] | None = getattr(xp, "added_windows", None)
+    add = partial(_added_windows, xp) if own is None else own
+    dx = add(parts, windows, long)
     (top, _), (left, _) = pads
     return dx[:, top : top + size[0], left : left + size[1], :]
+
+
+def _added_windows(xp: Namespace, parts: Sequence[Array], windows: Windows, size: Pair) -> Array:
+    """The slices of windows over pictures of a size, their padding included, added up in them."""
+    (height, width), strides, dilations = windows.kernel, windows.stride, windows.dilation
+    rows = [
+        spread(xp, parts[i * width : (i + 1) * width], 2, strides[1], dilations[1], size[1])
+        for i in range(height)
+    ]
+    return spread(xp, rows, 1, strides[0], dilations[0], size[0])
 
 
 def spread(

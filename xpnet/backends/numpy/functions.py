@@ -7,15 +7,16 @@ function in Python that finds it, and for sums and maxima what NumPy has fast lo
 of float32, (64, 128) unless said otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from array_api_compat import numpy as xp
 
+from xpnet.operations.slices import offsets
 from xpnet.typing import DType, HostArray
-from xpnet.windows import Windows
+from xpnet.windows import Pair, Windows
 
 _LONGEST_DOT = 4096
 """Longer sums are NumPy's, which adds pairwise and so loses fewer digits."""
@@ -89,17 +90,34 @@ def window_columns(x: HostArray, windows: Windows) -> HostArray:
     size = windows.output_size((height, width))
     (kh, kw), (down, right), (below, beside) = windows.kernel, windows.stride, windows.dilation
     picture, row, pixel, channel = x.strides
-    view: HostArray = np.ndarray(
-        (batch, *size, kh, kw, channels),
-        x.dtype,
-        x,
-        0,
-        (picture, row * down, pixel * right, row * below, pixel * beside, channel),
-    )
-    if type(x) is not np.ndarray:  # what records goes on with it
-        view = view.view(type(x))
-        view.__array_finalize__(x)
-    return view.reshape(batch, *size, kh * kw, channels)
+    strides = (picture, row * down, pixel * right, row * below, pixel * beside, channel)
+    view: HostArray = np.ndarray((batch, *size, kh, kw, channels), x.dtype, x, 0, strides)
+    return _of_kind(view, x).reshape(batch, *size, kh * kw, channels)
+
+
+def added_windows(parts: Sequence[HostArray], windows: Windows, size: Pair) -> HostArray:
+    """Slices of windows added in their places in pictures of a size: no copy for each of them.
+
+    See `xpnet.operations.slices`; each part is (B, H', W', C).
+    """
+    batch, height, width, channels = parts[0].shape
+    whole = np.zeros((batch, *size, channels), parts[0].dtype)
+    down, right = windows.stride
+    for (i, j), part in zip(offsets(windows), parts, strict=True):
+        rows = slice(i, i + (height - 1) * down + 1, down)
+        columns = slice(j, j + (width - 1) * right + 1, right)
+        place = whole[:, rows, columns, :]
+        np.add(place, part, out=place)
+    return _of_kind(whole, parts[0])
+
+
+def _of_kind(x: HostArray, like: HostArray) -> HostArray:
+    """A plain array as what records goes on with it, where it is given such."""
+    if type(like) is np.ndarray:
+        return x
+    x = x.view(type(like))
+    x.__array_finalize__(like)
+    return x
 
 
 @lru_cache(maxsize=64)
@@ -111,6 +129,6 @@ def _ones(count: int, dtype: DType) -> HostArray:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (take, astype, max, sum, maximum, matmul, window_columns)
+    for function in (take, astype, max, sum, maximum, matmul, window_columns, added_windows)
 }
 """By the standard's names, and those of `xpnet.operations`."""
