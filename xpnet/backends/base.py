@@ -317,11 +317,13 @@ class Backend:
             f"(numpy and torch on the CPU have one)"
         )
 
-    def settle_threads(self, rows: int, inner: int, columns: int) -> None:
-        """Between training steps: take one thread where other work makes many slower than one.
+    def settle_threads(self, run: Callable[..., Any], rows: int, inner: int, columns: int) -> None:
+        """Between training steps: take one thread where other work makes many slower than one, and
+        many again where they are faster again.
 
-        `rows`, `inner` and `columns` are the sizes of the training's largest product. Nothing
-        happens where the number has been chosen already, or the library has no such trouble.
+        `run` is what takes the steps, as `repeat` has made it; `rows`, `inner` and `columns` are
+        the sizes of the training's largest product. Nothing happens where the number has been
+        chosen by hand, or the library has no such trouble.
         """
 
     @classmethod

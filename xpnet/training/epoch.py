@@ -116,7 +116,7 @@ def take_steps(
         per_call = min(per_call, VARYING_GROUP)
     groups = batches(backend, x, y, epoch.order, epoch.batch_size, per_call, skip=skip)
     for part_x, part_y, rows in groups:
-        backend.settle_threads(min(epoch.batch_size, _TRIED_ROWS), *widest)
+        backend.settle_threads(run, min(epoch.batch_size, _TRIED_ROWS), *widest)
         state = run(state, part_x, part_y, rows)
         yield state, rows.shape[0]
     if epoch.left_out and "schedule" in state:

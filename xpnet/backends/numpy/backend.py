@@ -14,14 +14,16 @@ from xpnet.backends.numpy.compiler import CannotCompile, usable_compiler
 from xpnet.backends.numpy.functions import FUNCTIONS
 from xpnet.backends.numpy.openblas import find_subtract_product
 from xpnet.backends.numpy.recorded import RecordedFunction
-from xpnet.backends.numpy.replay import Replayer
+from xpnet.backends.numpy.replay import Replayer, rehearsal_of
 from xpnet.backends.numpy.threads import (
     BLAS_THREADS,
     SHARED_PRODUCT,
     Trials,
     blas_threads,
     in_threads,
+    is_fast_again,
     is_too_slow,
+    product_of,
     slowdown,
 )
 from xpnet.backends.steps import CALLED, COMPILED, RECORDED, STEPS, StepCounts
@@ -87,6 +89,8 @@ class NumpyBackend(Backend):
         self.step_counts = StepCounts()
         self._largest = float(np.finfo(self.dtype_name).max)
         self._trials = Trials()
+        self._settles = True  # the number of threads, which nobody has chosen
+        self._all_threads = 1
 
     def compile(
         self, function: Callable[..., Any], *, consumes: bool = False, pure: bool = False
@@ -150,21 +154,34 @@ class NumpyBackend(Backend):
 
     def limit_threads(self, threads: int) -> None:
         self.threads = positive_integer("threads", threads)
+        self._settles = False
 
-    def settle_threads(self, rows: int, inner: int, columns: int) -> None:
+    def settle_threads(self, run: Callable[..., Any], rows: int, inner: int, columns: int) -> None:
         shared = rows * inner * columns >= SHARED_PRODUCT
-        if self.threads is not None or not shared or not self._trials.due():
+        if not self._settles or not shared or not self._trials.due():
             return
-        threads = blas_threads()
-        slower = 1.0 if threads == 1 else slowdown(rows, inner, columns, threads)
-        if is_too_slow(slower):
-            self.threads = 1
-            BLAS_THREADS.change(1)  # from here to the end of the scope
+        if self.threads is None:
+            self._all_threads = blas_threads()
+        threads = self._all_threads
+        if threads == 1:
+            return
+        with rehearsal_of(run) as step:
+            slower = slowdown(step or product_of(rows, inner, columns), threads)
+        if self.threads is None and is_too_slow(slower):
+            self._take_threads(1)
             log_warning(
-                "other work keeps the cores busy: 1 thread is used, as %d take %.0f times as long "
+                "other work keeps the cores busy: 1 thread is used, as %d take %.1f times as long "
                 "(threads=%d insists)",
                 threads, slower, threads,
             )  # fmt: skip
+        elif self.threads is not None and is_fast_again(slower):
+            self._take_threads(None)
+            log_warning("the cores are free again: %d threads are used", threads)
+
+    def _take_threads(self, threads: int | None) -> None:
+        self.threads = threads
+        # From here to the end of the scope.
+        BLAS_THREADS.change(self._all_threads if threads is None else threads)
 
     def product_threads(self) -> int | None:
         return blas_threads()

@@ -9,7 +9,8 @@ cannot be recorded, it is taken as it is written, which is slower and otherwise 
 Where there is a C compiler, what a recording calls is compiled once that pays: `tape`.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ class Replayer:
         self._memory = _Memory() if memory is None else memory
         self._recorded_in: State = self._memory.state
         self._tapes: dict[Hashable, _Step] = {}
+        self._last: _Step | None = None
         self._seen: dict[Hashable, int] = {}
         self._changes = 0
 
@@ -144,9 +146,23 @@ class Replayer:
                 state = self._step(state, x, y, rows)
         return dict(state)
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[Callable[[], None] | None]:
+        """A scope in which the last recorded step may be taken again and again: at its end the
+        state is as it was. What takes it; None where none is recorded."""
+        tape = self._last
+        if tape is None or tape not in self._tapes.values():
+            yield None
+            return
+        before = [array.copy() for array in tape.live]
+        try:
+            yield tape.play
+        finally:
+            tape.restore(before)
+
     def forget(self) -> None:
         """Let go of the samples, and of the recorded steps, which read them where they lie."""
-        self._samples = None
+        self._samples = self._last = None
         self._leave_memory()
 
     def _play(self, tape: _Step, groups: HostArray) -> None:
@@ -168,6 +184,7 @@ class Replayer:
                 self._tell_failure("the results are others")
             self._counts.recorded += 1
             groups = groups[1:]
+        self._last = tape
         with Stopwatch(tape):
             for rows in groups:
                 tape.look_at(rows)
@@ -289,6 +306,11 @@ class Replayer:
         for name, value in {name: value.copy() for name, value in changed.items()}.items():
             np.copyto(own[name], value)
         return True
+
+
+def rehearsal_of(run: Callable[..., Any]) -> AbstractContextManager[Callable[[], None] | None]:
+    """As `Replayer.rehearsal`, of what `Backend.repeat` has made."""
+    return run.rehearsal() if isinstance(run, Replayer) else nullcontext()
 
 
 def _are_in_range(groups: HostArray, x: HostArray, y: Any) -> bool:

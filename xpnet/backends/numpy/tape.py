@@ -118,7 +118,7 @@ class Tape:
         before = [array.copy() for array in self.live]
         self.play()
         after = [array.copy() for array in self.live]
-        self._restore(before)
+        self.restore(before)
         self._take(compiled, [] if self._program is None else self._program.addresses)
         try:
             self.play()
@@ -127,10 +127,11 @@ class Tape:
         finally:  # also if it is interrupted: what was not compared is not used
             if not self.is_compiled:
                 self._take(self.calls, [])
-                self._restore(after)
+                self.restore(after)
         return self.is_compiled
 
-    def _restore(self, values: list[HostArray]) -> None:
+    def restore(self, values: Sequence[HostArray]) -> None:
+        """Give the arrays that are read between replays these values."""
         for array, value in zip(self.live, values, strict=True):
             array[...] = value
 

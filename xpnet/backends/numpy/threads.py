@@ -21,13 +21,20 @@ from xpnet.backends.shared import SharedSetting
 T = TypeVar("T")
 R = TypeVar("R")
 
-_SECONDS = 0.012
-"""How long each number of threads is tried: longer than a time slice of the system."""
+_ROUNDS = 6
+"""How often both numbers of threads are tried in turn, as a machine changes from one moment to the
+next."""
+_SECONDS = 0.004
+"""How long each is tried in a round: all rounds together are longer than time slices of the
+system."""
 SHARED_PRODUCT = 1 << 18
 """Multiplications below which a product is one thread's in any case, in OpenBLAS: there is nothing
 to try, which would take longer than many steps."""
-_TOO_SLOW = 2.0
-"""How much longer all threads may take than one; at rest they take less."""
+_TOO_SLOW = 1.25
+"""How much longer all threads may take than one; at rest they take less. (Nearer to 1 the choice
+between two that are as fast would be one by chance, and with it the last digits of a training.)"""
+_FAST_AGAIN = 0.9
+"""How much longer they may take if one thread was taken before, for all to be taken again."""
 
 
 @lru_cache(maxsize=1)
@@ -126,40 +133,39 @@ class Trials:
         return True
 
 
-def slowdown(rows: int, inner: int, columns: int, threads: int) -> float:
-    """How many times as long a product takes with all threads as with one.
-
-    Parameters
-    ----------
-    rows, inner, columns
-        The product is of (rows, inner) and (inner, columns), in float32.
-    threads
-        How many threads all are.
-    """
+def product_of(rows: int, inner: int, columns: int) -> Callable[[], object]:
+    """The product of (rows, inner) and (inner, columns), in float32, to be made again and again."""
     a = np.ones((rows, inner), dtype=np.float32)
     b = np.ones((inner, columns), dtype=np.float32)
+    return lambda: np.matmul(a, b)
 
-    def product() -> None:
-        np.matmul(a, b)
 
-    with BLAS_THREADS.held(threads):
-        with_all = _mean_seconds(product)
-    with BLAS_THREADS.held(1):
-        with_one = _mean_seconds(product)
-    return with_all / with_one
+def slowdown(work: Callable[[], object], threads: int) -> float:
+    """How many times as long some work takes with so many threads as with one."""
+    seconds = {threads: 0.0, 1: 0.0}
+    for _ in range(_ROUNDS):
+        for number in seconds:
+            with BLAS_THREADS.held(number):
+                seconds[number] += _mean_seconds(work)
+    return seconds[threads] / seconds[1]
 
 
 def is_too_slow(slower: float) -> bool:
-    """Whether one thread is to be preferred."""
+    """Whether one thread is to be preferred to all."""
     return slower > _TOO_SLOW
 
 
-def _mean_seconds(product: Callable[[], None]) -> float:
-    """The mean, in which a few very slow products count as they do in a training."""
-    product()
+def is_fast_again(slower: float) -> bool:
+    """Whether all threads are to be preferred again where one was taken."""
+    return slower < _FAST_AGAIN
+
+
+def _mean_seconds(work: Callable[[], object]) -> float:
+    """The mean, in which a few very slow calls count as they do in a training."""
+    work()
     count, seconds, started = 0, 0.0, time.perf_counter()
-    while seconds < _SECONDS or count < 3:
-        product()
+    while seconds < _SECONDS or count < 2:
+        work()
         count += 1
         seconds = time.perf_counter() - started
     return seconds / count
