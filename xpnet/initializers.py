@@ -125,17 +125,18 @@ def constant(value: float, shape: Shape) -> HostArray:
 def draw_kernels(
     initializer: Initializer, rng: Generator, shape: Shape, groups: int = 1
 ) -> HostArray:
-    """The weight of a convolution, with the fans of its kernels.
+    """The weight of a convolution: for each group a matrix from its columns to its outputs.
 
-    Of the pixels of a kernel times the channels of a group so many numbers come into an output, and
-    a number goes into the pixels of a kernel times the outputs of a group. For each group a matrix
-    of these fans is drawn, of which the first columns are taken: those of an orthogonal one are
-    orthonormal, as far as there is room.
+    So many numbers come into an output as a kernel has pixels, times the channels of a group:
+    `fan_in`, the rows of the matrix. But a number goes into the pixels of a kernel times the
+    outputs of a group, which is more than the columns of the matrix, and is `fan_out` for those
+    initializers whose variance depends on it (Xavier). Orthogonal matrices have orthonormal rows or
+    columns, whichever are fewer, as in a dense layer.
 
     Parameters
     ----------
     initializer
-        One of these functions.
+        One of these, or one of your own, which is asked for a matrix (fan_in, outputs of a group).
     rng
         Where its numbers come from.
     shape
@@ -145,9 +146,12 @@ def draw_kernels(
     """
     *kernel, channels, n_out = shape
     pixels, outputs = math.prod(kernel), n_out // groups
-    fans = pixels * channels, pixels * outputs
-    parts = [np.asarray(initializer(rng, *fans))[:, :outputs] for _ in range(groups)]
-    return np.concatenate(parts, axis=1).reshape(shape)
+    fan_in = pixels * channels
+    parts = [np.asarray(initializer(rng, fan_in, outputs)) for _ in range(groups)]
+    weight = np.concatenate(parts, axis=1).reshape(shape)
+    if initializer in (xavier_normal, xavier_uniform):
+        weight *= math.sqrt((fan_in + outputs) / (fan_in + pixels * outputs))
+    return weight
 
 
 def _normal(rng: Generator, fan_in: int, fan_out: int, *, variance: float) -> HostArray:

@@ -1,6 +1,7 @@
 """Windows over a picture: how many there are, where they lie, and how much padding they need."""
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any, TypeAlias
 
 from xpnet.checks import positive_integer
@@ -43,15 +44,18 @@ def checked_padding(name: str, value: Any) -> Padding:
         return value
     try:
         first, second = value if isinstance(value, tuple | list) else (value, value)
-        if isinstance(first, bool) or isinstance(second, bool):
-            raise ValueError
-        # Checked as one more, since none is allowed.
-        return positive_integer(name, first + 1) - 1, positive_integer(name, second + 1) - 1
+        return _count(name, first), _count(name, second)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name} must be 'same', 'valid', or an integer of at least 0, or two for the height "
             f"and the width, got {shown(value)}"
         ) from None
+
+
+def _count(name: str, value: Any) -> int:
+    """Check that something is an integer of at least 0."""
+    is_zero = not isinstance(value, bool) and index(value) == 0
+    return 0 if is_zero else positive_integer(name, value)
 
 
 @dataclass(frozen=True)
