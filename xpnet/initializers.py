@@ -129,8 +129,8 @@ def draw_kernels(
 
     Of the pixels of a kernel times the channels of a group so many numbers come into an output, and
     a number goes into the pixels of a kernel times the outputs of a group. For each group a matrix
-    of these fans is drawn, of which the first columns are taken: those of an orthogonal one are
-    orthonormal, as far as there is room.
+    of these fans is drawn, of which the first columns are taken. Orthogonal ones are drawn as large
+    as they are needed: no columns of a matrix with more columns than rows are orthonormal.
 
     Parameters
     ----------
@@ -145,7 +145,8 @@ def draw_kernels(
     """
     *kernel, channels, n_out = shape
     pixels, outputs = math.prod(kernel), n_out // groups
-    fans = pixels * channels, pixels * outputs
+    is_orthogonal = initializer is orthogonal or isinstance(initializer, Orthogonal)
+    fans = pixels * channels, (1 if is_orthogonal else pixels) * outputs
     parts = [np.asarray(initializer(rng, *fans))[:, :outputs] for _ in range(groups)]
     return np.concatenate(parts, axis=1).reshape(shape)
 
