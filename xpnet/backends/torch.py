@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_torch_array
 
+from xpnet.backends import torch_convolution
 from xpnet.backends.base import GPU_CHUNK_VALUES, Backend, Status, with_overrides
 from xpnet.backends.shared import SharedSetting
 from xpnet.checks import positive_integer
@@ -54,13 +55,16 @@ class TorchBackend(Backend):
             from array_api_compat import torch as xp
         except Exception as error:
             raise BackendUnavailable(self.import_failure(error)) from error
-        self.xp = with_overrides(xp, subtract_product=_subtract_product, erf=torch.special.erf)
-        self._torch = torch
+        self.xp, self._torch = xp, torch
         try:
             place = torch.device("cpu" if device is None else device)
             one = torch.zeros(1, dtype=self.dtype, device=place)
             one.cpu()  # fails on devices that hold no data
             self.device = one.device
+            self.xp = with_overrides(
+                xp, subtract_product=_subtract_product, erf=torch.special.erf,
+                **torch_convolution.OVERRIDES.get(self.device.type, {}),
+            )  # fmt: skip
             if self.device.type != "cpu":
                 self.chunk_values = GPU_CHUNK_VALUES
         except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
@@ -123,6 +127,11 @@ class TorchBackend(Backend):
             stack.enter_context(self._without_autocast())
             stack.enter_context(_THREADS.held(self.threads))
             stack.enter_context(_TF32.held(self.tf32 or None))
+            if self.device.type == "cuda":
+                # Convolutions would be made in TF32, unless told otherwise, and their gradients
+                # added up in any order.
+                chosen = {"allow_tf32": self.tf32, "deterministic": True}
+                stack.enter_context(_CUDNN.held(chosen))
             yield
 
     def _without_autocast(self) -> AbstractContextManager[Any]:
@@ -191,6 +200,27 @@ def _set_tf32(values: dict[str, Any] | bool) -> None:
 
 
 _TF32 = SharedSetting(_get_tf32, _set_tf32)
+
+
+def _get_cudnn() -> dict[str, bool]:
+    import torch
+
+    switch, found = torch.backends.cudnn, {}
+    for name in ("allow_tf32", "deterministic"):
+        # The first cannot be read if only the newer `fp32_precision` has been set.
+        with suppress(AttributeError, RuntimeError):
+            found[name] = bool(getattr(switch, name))
+    return found
+
+
+def _set_cudnn(values: dict[str, bool]) -> None:
+    import torch
+
+    for name, value in values.items():
+        setattr(torch.backends.cudnn, name, value)
+
+
+_CUDNN = SharedSetting(_get_cudnn, _set_cudnn)
 
 
 def _subtract_product(c: Array, a: Array, b: Array) -> Array:
