@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import xpnet
-from xpnet import Dense, Flatten, Sequential
+from xpnet import Conv2D, Dense, Flatten, ReLU, Sequential
 from xpnet.models import small_cnn
 from xpnet.sklearn import ConvClassifier, MLPClassifier
 
@@ -45,15 +45,33 @@ def test_it_learns_pictures(fitted):
 
 
 def test_a_dense_layer_is_what_the_other_estimator_fits():
-    """The same machinery: with the same layers it comes to the same."""
-    shared = {**OPTIONS, "alpha": 0.1, "max_iter": 3, "shuffle": False}
-    other = MLPClassifier((), **shared).fit(X.reshape(-1, 64), Y)
-    network = other.to_network()
-    assert network.model.parameter_count == LINEAR.parameter_count
-    one = ConvClassifier(LINEAR, **shared).fit(X, Y)
-    # They begin with other weights: from there both have a loss that falls likewise.
-    assert len(one.loss_curve_) == len(other.loss_curve_)
-    np.testing.assert_allclose(one.loss_curve_[-1], other.loss_curve_[-1], rtol=0.5)
+    """From the same weights, with the same batches and penalty, it comes to the same."""
+    shared = {**OPTIONS, "alpha": 0.1, "max_iter": 3, "shuffle": False, "solver": "sgd"}
+    options = {**shared, "learning_rate_init": 0.1, "momentum": 0, "warm_start": True}
+    other = MLPClassifier((), **options).fit(X.reshape(-1, 64), Y)
+    one = ConvClassifier(LINEAR, **options).fit(X, Y)
+    for estimator in (one, other):
+        estimator.coefs_[0][...] = np.random.default_rng(0).normal(size=(64, 10)) / 8
+        estimator.intercepts_[0][...] = 0
+    one.fit(X, Y)
+    other.fit(X.reshape(-1, 64), Y)
+    np.testing.assert_allclose(one.loss_curve_[-3:], other.loss_curve_[-3:], rtol=1e-5)
+    np.testing.assert_allclose(one.coefs_[0], other.coefs_[0], rtol=1e-4, atol=1e-6)
+
+
+def test_kernels_are_penalised_as_the_weights_of_dense_layers():
+    """A step of plain descent takes learning_rate * alpha / n of a kernel away, and of no bias."""
+    model = Sequential(
+        conv=Conv2D(1, 2, 3), act=ReLU(), flatten=Flatten((8, 8, 2)), fc=Dense(128, 10)
+    )
+    options = {"solver": "sgd", "momentum": 0, "max_iter": 1, "random_state": 0, "batch_size": 400}
+    plain = ConvClassifier(model, alpha=0.0, learning_rate_init=0.5, **options).fit(X, Y)
+    other = ConvClassifier(model, alpha=40.0, learning_rate_init=0.5, **options).fit(X, Y)
+    start = ConvClassifier(model, alpha=0.0, learning_rate_init=1e-30, **options).fit(X, Y)
+    for initial, without, with_it in zip(start.coefs_, plain.coefs_, other.coefs_, strict=True):
+        np.testing.assert_allclose(without - with_it, 0.05 * initial, rtol=1e-3, atol=1e-6)
+    for without, with_it in zip(plain.intercepts_, other.intercepts_, strict=True):
+        np.testing.assert_allclose(without, with_it, rtol=1e-5, atol=1e-7)
 
 
 def test_clone_pickle_and_parameters(fitted):

@@ -11,9 +11,12 @@ import xpnet
 from xpnet import (
     SGD,
     Callback,
+    Conv2D,
     DataError,
     Dense,
     Flatten,
+    GlobalAveragePool2D,
+    ReLU,
     Sequential,
     TrainingDiverged,
     Weighted,
@@ -29,6 +32,7 @@ from xpnet import (
 from xpnet.conformance.recording import Recorder, RecordingBackend
 from xpnet.inputs.batches import grouped_batches
 from xpnet.inputs.chunks import chunks
+from xpnet.network.evaluation import chunk_rows
 from xpnet.random import permutation, stream
 
 pytestmark = pytest.mark.numerics
@@ -457,6 +461,21 @@ def test_evaluation_in_chunks_is_evaluation_at_once(reference, monkeypatch):
     assert whole.loss == pytest.approx(-np.log(p[np.arange(359), y]).mean(), rel=1e-12)
     assert whole.errors == (reference.predict(x) != y).sum()
     assert str(whole.errors) in str(whole)
+
+
+@pytest.mark.parametrize(("values", "rows"), [(1, 1), (10_000, 10), (40_000, 40), (200_000, 200)])
+def test_chunks_count_the_pictures_inside_of_a_network(values, rows):
+    """10 x 10 pixels of 10 filters are more than the pixels, and than any axis of a parameter."""
+    model = Sequential(
+        part=Sequential(conv=Conv2D(1, 10, 3), act=ReLU()),
+        pool=GlobalAveragePool2D(),
+        fc=Dense(10, 2),
+    )
+    backend = open_backend("numpy")
+    backend.chunk_values = values
+    x = np.zeros((3, 10, 10))
+    assert chunk_rows(backend, model, x) == rows
+    assert chunk_rows(backend, mlp(100, 10), x) == max(64, values // 100)
 
 
 def test_confusion_matrix_equals_sklearn(reference):

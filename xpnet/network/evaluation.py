@@ -1,12 +1,12 @@
 """Loss, accuracy and predictions over many samples, in chunks of bounded memory."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backends import Backend
-from xpnet.data import Preparation
+from xpnet.data import Preparation, taken_shape
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import counted
 from xpnet.inputs.chunks import chunks
@@ -17,10 +17,10 @@ from xpnet.losses import LossFunction, target_kind
 from xpnet.metrics import count_correct, count_correct_labels
 from xpnet.network.output import loaded_loss
 from xpnet.purity import is_pure
-from xpnet.typing import Array, Params
+from xpnet.typing import Array, Params, Shape
 
 FEWEST_ROWS = 64
-"""So many samples are in a chunk at least, however wide they are."""
+"""So many samples are in a chunk at least, however wide their rows are."""
 
 Evaluator = Callable[[Params, Array, Array], "Evaluation"]
 
@@ -134,7 +134,25 @@ def _of_all_ranks(
 
 def chunk_rows(backend: Backend, model: Layer, x: Array, *, cached: bool = False) -> int:
     """How many samples make a chunk, so that the widest array holds `Backend.chunk_values`; of
-    those that are to stay in a core's cache, `Backend.cached_values`."""
+    those that are to stay in a core's cache, `Backend.cached_values`.
+
+    At least `FEWEST_ROWS`, unless pictures inside of the network are so large that these would be
+    more than `Backend.chunk_values`: a product of pixels is no smaller for fewer pictures.
+    """
     values = backend.cached_values if cached else backend.chunk_values
-    widths = [math.prod(x.shape[1:]), *(s[-1] for s in model.parameter_shapes().values())]
-    return max(FEWEST_ROWS, values // max(widths))
+    shape = tuple(x.shape[1:])
+    pictures = max(_picture_sizes(model, taken_shape(wanted_shape(model), shape)), default=0)
+    widths = [pictures, math.prod(shape), *(s[-1] for s in model.parameter_shapes().values())]
+    fewest = max(1, min(FEWEST_ROWS, backend.chunk_values // pictures)) if pictures else FEWEST_ROWS
+    return max(fewest, values // max(1, *widths))
+
+
+def _picture_sizes(layer: Layer, shape: Shape | None) -> Iterator[int]:
+    """How many numbers the outputs hold that have several axes, where their shapes are known."""
+    if hasattr(layer, "inner_shapes"):
+        for _, inner, inner_shape in layer.inner_shapes(shape):
+            yield from _picture_sizes(inner, inner_shape)
+    elif shape is not None and None not in shape:
+        output = layer.output_shape(shape)
+        if output is not None and len(output) > 1 and None not in output:
+            yield math.prod(output)

@@ -10,12 +10,15 @@ from xpnet.layers import EVALUATION, Layer, softmax
 from xpnet.metrics import predicted_classes, predicted_labels
 from xpnet.network.evaluation import FEWEST_ROWS, chunk_rows
 from xpnet.purity import is_pure
-from xpnet.typing import Array, Namespace
+from xpnet.typing import Array, Namespace, Shape
 
 Head = Callable[[Namespace, Array], Array]
 
 MOST_HEADS = 8
 """For so many heads a forward pass keeps what its backend has made of it."""
+
+MOST_SHAPES = 64
+"""For so many shapes of samples it is kept how many of them are few."""
 
 
 class Forward:
@@ -45,6 +48,7 @@ class Forward:
         self._made_of = (backend, model, prepare)
         self._pure, self._once = is_pure(model), once
         self._functions: dict[Head, Callable[..., Array]] = {}
+        self._fewest: dict[Shape, int] = {}
 
     def is_of(self, *parts: Any) -> bool:
         """Whether it is made of this backend, model and preparation, as they are."""
@@ -79,7 +83,7 @@ class Forward:
             return function(arrays, chunk)
 
         backend, _, _ = self._made_of
-        if x.shape[0] <= FEWEST_ROWS and backend.owns(x):  # which is no `Streamed` one
+        if x.shape[0] <= self._few(x) and backend.owns(x):  # which is no `Streamed` one
             return answer(x)
         parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x), pure=self._pure)
         return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
@@ -94,6 +98,17 @@ class Forward:
     def _rows(self, x: Array) -> list[slice]:
         backend, model, _ = self._made_of
         return predicted_chunks(backend, model, x)
+
+    def _few(self, x: Array) -> int:
+        """So many samples of this shape are surely one chunk."""
+        shape = tuple(x.shape[1:])
+        few = self._fewest.get(shape)
+        if few is None:
+            if len(self._fewest) >= MOST_SHAPES:
+                self._fewest.clear()
+            backend, model, _ = self._made_of
+            few = self._fewest[shape] = min(FEWEST_ROWS, chunk_rows(backend, model, x))
+        return few
 
     def _function(self, head: Head) -> Callable[..., Array]:
         function = self._functions.get(head)

@@ -141,7 +141,7 @@ class FullBatch:
         squares = sum(
             float(np.sum(np.square(self.backend.to_numpy(array), dtype=np.float64)))
             for array in self.unpack(flat).values()
-            if array.ndim == 2
+            if array.ndim >= 2
         )
         penalty = 0.5 * self._penalty.alpha * squares / self._total
         return (value - penalty) * self._many + penalty

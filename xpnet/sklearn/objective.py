@@ -78,6 +78,7 @@ class Objective(Loss):
 class WeightPenalty:
     """alpha / 2 times the sum of the squares of all weights, divided by the weight of the batch.
 
+    Weights are the parameters of two axes or more: those of dense layers, and kernels.
     Its gradient is alpha times a weight, divided likewise. Biases, and the scales of batch norm,
     have none. A batch of weight 0 has no penalty.
     """
@@ -87,7 +88,7 @@ class WeightPenalty:
     def __call__(
         self, xp: Namespace, params: Params, weight: Array | int
     ) -> tuple[Array, dict[str, Array]]:
-        weights = {name: value for name, value in params.items() if value.ndim == 2}
+        weights = {name: value for name, value in params.items() if value.ndim >= 2}
         if isinstance(weight, int):
             scale: Any = self.alpha / weight
         else:

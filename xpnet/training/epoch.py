@@ -110,7 +110,8 @@ def take_steps(
         asks for no more. Steps that no sample counts in are counted at the end, in the state, for a
         schedule that goes by their number.
     """
-    weights = [shape for shape in model.parameter_shapes().values() if len(shape) == 2]
+    shapes = model.parameter_shapes().values()
+    weights = [(math.prod(shape[:-1]), shape[-1]) for shape in shapes if len(shape) > 1]
     widest = max(weights, key=math.prod, default=(1, 1))
     if epoch.left_out:
         per_call = min(per_call, VARYING_GROUP)
