@@ -294,19 +294,25 @@ def test_no_samples_give_no_pictures(backend):
 
 @pytest.mark.parametrize("most", [1, 400, 1000, 4000])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_batch_in_parts_gives_the_same(monkeypatch, most, groups):
-    layer = Conv2D(2, 4, 3, (2, 1), groups=groups)
+@pytest.mark.parametrize("channels", [(2, 4), (4, 2)])  # two ways to the gradient by the input
+def test_a_batch_in_parts_gives_the_same(monkeypatch, most, groups, channels):
+    layer = Conv2D(*channels, 3, (2, 1), groups=groups)
     params, (x, dy) = parameters(layer), arrays(layer, (6, 5), 11)
     expected, counted = passed(layer, params, x, dy), []
-    made = operation._columns
+    made, put_back = operation._columns, operation.put_back
 
     def columns(xp, x, windows):
         result = made(xp, x, windows)
         counted.append((x.shape[0], math.prod(result.shape)))
         return result
 
+    def put(xp, parts, windows, shape):
+        counted.append((shape[0], sum(math.prod(part.shape) for part in parts)))
+        return put_back(xp, parts, windows, shape)
+
     monkeypatch.setattr(operation, "MOST_COLUMNS", most)
     monkeypatch.setattr(operation, "_columns", columns)
+    monkeypatch.setattr(operation, "put_back", put)
     found = passed(layer, params, x, dy)
     close(found, expected, 1e-12)
     assert len(counted) > 3

@@ -1,6 +1,8 @@
 """Windows over a picture: how many there are, where they lie, and how much padding they need."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from operator import index
 from typing import Any, TypeAlias
 
@@ -96,6 +98,12 @@ class Windows:
         """How many pixels a window reaches over: (kernel - 1) dilation + 1."""
         height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
         return height, width
+
+    def offsets(self) -> Iterator[Pair]:
+        """Where the pixels of a window are from its first one, in row order."""
+        (height, width), (down, right) = self.kernel, self.dilation
+        for i, j in product(range(height), range(width)):
+            yield i * down, j * right
 
     def pads(self, size: Pair) -> tuple[Pair, Pair]:
         """The padding in front of and behind the height, and the width, of pictures of a size."""

@@ -6,7 +6,6 @@ came from, without scatter: spread by the stride, moved to its place, and added.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import product
 
 from array_api_compat import device
 
@@ -17,7 +16,7 @@ from xpnet.windows import Pair, Windows
 def slices(padded: Array, windows: Windows, shape: Sequence[int]) -> Iterator[Array]:
     """Of all windows the first pixel, the second, ...: in row order, each (B, H', W', C)."""
     (rows, columns), (down, right) = windows.output_size(picture_size(shape)), windows.stride
-    for i, j in offsets(windows):
+    for i, j in windows.offsets():
         yield padded[
             :,
             i : i + (rows - 1) * down + 1 : down,
@@ -29,13 +28,6 @@ def slices(padded: Array, windows: Windows, shape: Sequence[int]) -> Iterator[Ar
 def picture_size(shape: Sequence[int]) -> Pair:
     """The height and width of pictures in an array of this shape."""
     return shape[1], shape[2]
-
-
-def offsets(windows: Windows) -> Iterator[tuple[int, int]]:
-    """Where the pixels of a window are from its first one, in row order."""
-    (height, width), (down, right) = windows.kernel, windows.dilation
-    for i, j in product(range(height), range(width)):
-        yield i * down, j * right
 
 
 def padded(xp: Namespace, x: Array, windows: Windows, value: float) -> Array:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from array_api_compat import numpy as xp
 
-from xpnet.operations.slices import offsets
 from xpnet.typing import DType, HostArray
 from xpnet.windows import Pair, Windows
 
@@ -103,7 +102,7 @@ def added_windows(parts: Sequence[HostArray], windows: Windows, size: Pair) -> H
     batch, height, width, channels = parts[0].shape
     whole = np.zeros((batch, *size, channels), parts[0].dtype)
     down, right = windows.stride
-    for (i, j), part in zip(offsets(windows), parts, strict=True):
+    for (i, j), part in zip(windows.offsets(), parts, strict=True):
         rows = slice(i, i + (height - 1) * down + 1, down)
         columns = slice(j, j + (width - 1) * right + 1, right)
         place = whole[:, rows, columns, :]
