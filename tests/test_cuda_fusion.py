@@ -12,7 +12,19 @@ from conftest import require
 from emulated_cuda import EmulatedCupy
 
 import xpnet
-from xpnet import mlp, open_backend
+from xpnet import (
+    AveragePool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Sequential,
+    mlp,
+    open_backend,
+)
 from xpnet.backends.base import with_overrides
 from xpnet.backends.cupy.deferred import Deferred
 from xpnet.backends.cupy.fused_step import FusedStep, Tracing
@@ -124,6 +136,11 @@ def test_edges(fuser):
 
 PLAIN = mlp(30, 16, 10)
 RICH = mlp(30, 8, 10, batch_norm=True, dropout=0.2)
+PICTURES = Sequential(
+    as_pictures=Reshape((5, 6, 1)), conv1=Conv2D(1, 4, bias=False), bn1=BatchNorm(4), relu1=ReLU(),
+    pool1=MaxPool2D(2, padding="same"), conv2=Conv2D(4, 6, 2, stride=2, groups=2),
+    pool2=AveragePool2D(2, 1), flatten=Flatten(), fc=Dense(6, 10),
+)  # fmt: skip
 
 
 def take_steps(
@@ -161,6 +178,8 @@ def take_steps(
         (mlp(30, 10), Lion(0.01)),
         (freeze_layers(RICH, ("fc1", "bn1")), Adam(0.01, ema=0.9)),
         (freeze_layers(mlp(30, 9, 8, 10), ("fc2",)), SGD(0.1)),
+        (PICTURES, SGD(0.1)),
+        (PICTURES, Adam(0.01)),
     ],
 )
 def test_steps_equal_those_without(cupy, model, optimizer, weighted):
