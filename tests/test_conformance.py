@@ -226,7 +226,7 @@ def functions_in_the_source():
         *("inputs", "network", "callbacks", "training"),
     )
     paths = [*(path for folder in folders for path in package.glob(f"{folder}/*.py")),
-             package / "random.py", package / "model.py",
+             package / "random.py", *package.glob("models/*.py"),
              package / "data" / "preparation.py"]  # fmt: skip
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -68,12 +68,6 @@ def test_options_go_into_the_layers():
     assert sorted(model_options("lenet5")) == ["activation", "dropout", "init_weight", "pooling"]
 
 
-def test_where_mlp_was_it_still_is():
-    from xpnet.model import mlp as before
-
-    assert before is mlp is xpnet.mlp
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -28,7 +28,7 @@ LEVELS = [
     {"distributed", "initializers", "data", "saving", "schedules"},
     {"layers"},
     {"losses", "optimizers", "models"},
-    {"dtype_limits", "metrics", "model", "purity"},
+    {"dtype_limits", "metrics", "purity"},
     {"inputs"},
     {"network"},
     {"callbacks"},
