@@ -79,7 +79,8 @@ def test_train_writes_a_run_folder(tmp_path):
     summary = read_json("run/summary.json")
     assert summary["configuration"] == {
         "dataset": "digits", "limit": None, "label": None, "test": None, "test_fraction": None,
-        "target_kind": None, "validation": None, "hidden": [128],
+        "target_kind": None, "validation": None, "model": "mlp", "hidden": [128],
+        "pooling": None,
         "activation": "relu", "batch_norm": False, "dropout": 0.0, "init": "he_normal",
         "epochs": 3, "batch_size": 64, "drop_last": False, "seed": 7, "label_smoothing": 0.0,
         "train_metrics": "evaluated", "optimizer": "sgd",

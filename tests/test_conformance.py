@@ -250,7 +250,8 @@ def test_the_list_is_in_the_documentation():
 def test_every_call_is_described():
     asked = [request.asked for request in record()]
     assert all(text and "object at 0x" not in text for text in asked)
-    assert "matmul(float64[4, 5], float64[5, 3])" in asked
+    product = r"matmul\(float64\[\d+, (\d+)\], float64\[\1, \d+\]\)"
+    assert any(re.fullmatch(product, text) for text in asked)
     assert any(re.fullmatch(r"float64\[\d, (\d)\] \+= float64\[\1\]", text) for text in asked)
 
 

@@ -365,11 +365,11 @@ def test_memory_is_bounded():
         (lambda: Conv2D(1, 1, bias=2), "bias must be True or False, got 2"),
         (
             lambda: Conv2D(3, 4, groups=2),
-            r"Conv2D: n_in 3 cannot be divided into 2 groups: 3 = 1 x 2 \+ 1",
+            r"Conv2D: groups must divide n_in, 3, got 2: 3 = 1 x 2 \+ 1",
         ),
         (
             lambda: Conv2D(4, 6, groups=4),
-            r"Conv2D: n_out 6 cannot be divided into 4 groups: 6 = 1 x 4 \+ 2",
+            r"Conv2D: groups must divide n_out, 6, got 4: 6 = 1 x 4 \+ 2",
         ),
         (lambda: Conv2D(2, 2, init_weight=3), "init_weight"),
         (lambda: Conv2D(2, 2, constraint=3), "constraint"),

@@ -158,6 +158,7 @@ def test_a_rule_and_a_form_stand_beside_each_other():
 
 
 NEEDED = {
+    "axes": (1,), "shape": (2,),
     "n_in": 3, "n_out": 2, "n_features": 3, "limit": 1.0, "standard_deviation": 1.0, "every": 1,
     "factor": 0.5,
 }  # fmt: skip

@@ -24,7 +24,7 @@ PACKAGE = Path(xpnet.__file__).parent
 COMMAND_LINE = {"cli"}
 """It has commands and no functions; its page is command-line.md."""
 
-ONE_FILE = {"errors", "initializers", "model", "parity", "plots", "random"}
+ONE_FILE = {"errors", "initializers", "parity", "plots", "random"}
 """The public modules that are no packages."""
 
 MODULES = [

@@ -63,8 +63,8 @@ class Convolution(Layer):
         for name, n in (("n_in", self.n_in), ("n_out", self.n_out)):
             if n % self.groups:
                 raise ValueError(
-                    f"{type(self).__name__}: {name} {n} cannot be divided into {self.groups} "
-                    f"groups: {n} = {n // self.groups} x {self.groups} + {n % self.groups}"
+                    f"{type(self).__name__}: groups must divide {name}, {n}, got {self.groups}: "
+                    f"{n} = {n // self.groups} x {self.groups} + {n % self.groups}"
                 )
 
     @property

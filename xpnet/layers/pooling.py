@@ -58,8 +58,8 @@ class Pool2D(Layer):
         for given, size in zip(windows.padding, windows.kernel, strict=True):
             if given >= size:
                 raise ValueError(
-                    f"{type(self).__name__}: a padding of {given} is not less than the size, "
-                    f"{size}: there would be windows with nothing but padding"
+                    f"{type(self).__name__}: padding must be less than the size, {size}, got "
+                    f"{given}: there would be windows with nothing but padding"
                 )
 
     @property
