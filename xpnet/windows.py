@@ -99,11 +99,17 @@ class Windows:
         height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
         return height, width
 
-    def offsets(self) -> Iterator[Pair]:
-        """Where the pixels of a window are from its first one, in row order."""
-        (height, width), (down, right) = self.kernel, self.dilation
-        for i, j in product(range(height), range(width)):
-            yield i * down, j * right
+    def places(self, count: Pair) -> Iterator[tuple[slice, slice]]:
+        """For each pixel of a window, in row order, its rows and columns in pictures that have
+        their padding around them, over all of so many windows down and to the right."""
+        for i, j in product(*map(range, self.kernel)):
+            rows, columns = (
+                slice(pixel * apart, pixel * apart + (n - 1) * step + 1, step)
+                for pixel, apart, n, step in zip(
+                    (i, j), self.dilation, count, self.stride, strict=True
+                )
+            )
+            yield rows, columns
 
     def pads(self, size: Pair) -> tuple[Pair, Pair]:
         """The padding in front of and behind the height, and the width, of pictures of a size."""

@@ -33,11 +33,6 @@ from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shap
 from xpnet.windows import Pair, Windows, checked_padding, pair
 
 
-def _length(name: str, value: Any) -> int:
-    """A number of pixels, where there is one axis."""
-    return positive_integer(name, value)
-
-
 def _padding_of_length(name: str, value: Any) -> str | int:
     if isinstance(value, tuple | list):
         raise ValueError(f"{name} must be 'same', 'valid', or an integer of at least 0, got a pair")
@@ -48,7 +43,7 @@ def _padding_of_length(name: str, value: Any) -> str | int:
 class Convolution(Layer):
     """What convolutions of pictures and of sequences have in common.
 
-    A sequence is a picture of one row: `_picture` and `_sample` are the way there and back.
+    A sequence is a picture of one row: see `_picture`.
     """
 
     n_in: int
@@ -314,10 +309,10 @@ class Conv1D(Convolution):
 
     n_in: int = field(metadata=checked_by(positive_integer))
     n_out: int = field(metadata=checked_by(positive_integer))
-    kernel: int = field(default=3, metadata=checked_by(_length))
-    stride: int = field(default=1, metadata=checked_by(_length))
+    kernel: int = field(default=3, metadata=checked_by(positive_integer))
+    stride: int = field(default=1, metadata=checked_by(positive_integer))
     padding: str | int = field(default="same", metadata=checked_by(_padding_of_length))
-    dilation: int = field(default=1, metadata=checked_by(_length))
+    dilation: int = field(default=1, metadata=checked_by(positive_integer))
     groups: int = field(default=1, metadata=checked_by(positive_integer))
     bias: bool = field(default=True, metadata=checked_by(true_or_false))
     init_weight: Initializer = field(

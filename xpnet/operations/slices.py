@@ -15,14 +15,8 @@ from xpnet.windows import Pair, Windows
 
 def slices(padded: Array, windows: Windows, shape: Sequence[int]) -> Iterator[Array]:
     """Of all windows the first pixel, the second, ...: in row order, each (B, H', W', C)."""
-    (rows, columns), (down, right) = windows.output_size(picture_size(shape)), windows.stride
-    for i, j in windows.offsets():
-        yield padded[
-            :,
-            i : i + (rows - 1) * down + 1 : down,
-            j : j + (columns - 1) * right + 1 : right,
-            :,
-        ]
+    for rows, columns in windows.places(windows.output_size(picture_size(shape))):
+        yield padded[:, rows, columns, :]
 
 
 def picture_size(shape: Sequence[int]) -> Pair:

@@ -101,10 +101,7 @@ def added_windows(parts: Sequence[HostArray], windows: Windows, size: Pair) -> H
     """
     batch, height, width, channels = parts[0].shape
     whole = np.zeros((batch, *size, channels), parts[0].dtype)
-    down, right = windows.stride
-    for (i, j), part in zip(windows.offsets(), parts, strict=True):
-        rows = slice(i, i + (height - 1) * down + 1, down)
-        columns = slice(j, j + (width - 1) * right + 1, right)
+    for (rows, columns), part in zip(windows.places((height, width)), parts, strict=True):
         place = whole[:, rows, columns, :]
         np.add(place, part, out=place)
     return _of_kind(whole, parts[0])
