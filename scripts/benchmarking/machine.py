@@ -11,8 +11,13 @@ from typing import Any
 from check_gpu import describe_gpu
 
 from benchmarking.neighbour import neighbour_text
-from benchmarking.worker import thread_pools, versions
 from xpnet.backends import probe_backends
+from xpnet.runs.installation import (
+    blas_libraries,
+    environment_variables,
+    installed_versions,
+    processor,
+)
 from xpnet.training.ranks import usable_cores
 
 DISTRIBUTIONS = (
@@ -28,28 +33,20 @@ def describe_machine(
     threads: int | None, *, gpu: bool = False, neighbour: str | None = None
 ) -> dict[str, Any]:
     """Processor, cores, versions, the load before, and the command, as JSON values."""
-    import numpy as np
-
-    np.ones((2, 2)) @ np.ones((2, 2))  # a BLAS is listed once it has been loaded
-    blas = [pool for pool in thread_pools() if pool.get("internal_api") != "openmp"]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     found = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", "scripts/benchmark.py", *sys.argv[1:]]),
-        "cpu": cpu_model(),
+        "cpu": processor(),
         "cores": usable_cores(),
         "threads": threads,
         "neighbour": None if neighbour is None else neighbour_text(neighbour),
         "load_before": load,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "blas": blas,
-        "environment": {
-            name: value
-            for name, value in sorted(os.environ.items())
-            if name.startswith(SPEED_VARIABLES)
-        },
-        "versions": versions(DISTRIBUTIONS),
+        "blas": blas_libraries(),
+        "environment": environment_variables(SPEED_VARIABLES),
+        "versions": installed_versions(DISTRIBUTIONS),
         "commit": commit(),
     }
     return {**found, "gpu": describe_gpu()} if gpu else found
@@ -64,16 +61,6 @@ def commit() -> dict[str, str] | None:
         return None
     name, _, date = found.stdout.strip().partition(" ")
     return {"name": name, "date": date}
-
-
-def cpu_model() -> str:
-    """The processor as the system names it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def why_no_cuda() -> str:

@@ -51,6 +51,7 @@ COMMANDS = {
     "plot": ("networks", "Draw the pictures of RUN again."),
     "export": ("exporting", "Write the network of RUN as ONNX, as .npz, or for PyTorch."),
     "backends": ("libraries", "Show which array libraries are usable here."),
+    "info": ("information", "Show versions and devices, for a report of a fault."),
     "parity": ("libraries", "Train the same network on several backends and compare."),
     "conformance": ("libraries", "Find out whether a namespace can train a network."),
 }
