@@ -3,9 +3,11 @@
     python scripts/benchmark.py compare             # prints tables, writes nothing
     python scripts/benchmark.py compare --out runs/benchmark
     python scripts/benchmark.py compare --case 128@64 --peers torch,jax-epoch --threads 2
+    python scripts/benchmark.py compare --case lenet5@64 --limit 6000   # a network for pictures
     python scripts/benchmark.py compare --gpu --tf32   # the same on CUDA
     python scripts/benchmark.py compare --neighbour memory   # on a machine that is shared
     python scripts/benchmark.py predict             # one row to 60,000, by each library
+    python scripts/benchmark.py predict --model lenet5   # pictures, to 10,000
     python scripts/benchmark.py small-fits          # xpnet.sklearn's whole fits of small tables
     python scripts/benchmark.py scaling             # time and memory against size
     python scripts/benchmark.py dropout             # the cost of dropout alone
@@ -30,9 +32,10 @@ from typing import Any
 import click
 from benchmarking import optimizers as of_optimizers
 from benchmarking import predict as predictions
-from benchmarking.cases import CPU_CASES, GPU_CASES, Task
+from benchmarking.cases import CPU_CASES, GPU_CASES, Case, Task
 from benchmarking.comparing import run_peers, show_peers
 from benchmarking.estimators import CASES
+from benchmarking.networks import NETWORKS
 from benchmarking.options import (
     case_option,
     check_answerers,
@@ -180,6 +183,7 @@ def estimators(
 
 
 @benchmark
+@click.option("--model", type=click.Choice(list(NETWORKS)), help="In place of 784-128-10.")
 @click.option("--rows", help="Numbers of rows, such as 1,64,1000; 1, 64, 1,000, 60,000 by default.")
 @click.option("--peers", help="A comma list; all by default.")
 @data_options
@@ -188,6 +192,7 @@ def estimators(
 @neighbour_option
 @out_option
 def predict(
+    model: str | None,
     rows: str | None,
     peers: str | None,
     settings: Settings,
@@ -198,11 +203,12 @@ def predict(
 ) -> bool:
     """What predicting takes, from one row to all of MNIST's.
 
-    The same weights in each library, and the estimators beside scikit-learn.
+    Of a network for pictures to 10,000. The same weights in each library, and the estimators beside scikit-learn.
     """
-    counts, chosen = parse_rows(rows), check_answerers(peers, gpu=gpu)
+    counts, chosen = parse_rows(rows, model), check_answerers(peers, gpu=gpu)
     settings = with_neighbour(settings, neighbour)
-    task = make_task(predictions.CASE, settings, gpu=gpu, **data)
+    case = predictions.CASE if model is None else Case((), predictions.CASE.batch_size, model)
+    task = make_task(case, settings, gpu=gpu, **data)
     return run_predict(chosen, counts, task, settings, out)
 
 

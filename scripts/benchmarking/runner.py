@@ -104,7 +104,8 @@ class Worker:
             stderr=self._errors,
             env=settings.environment(
                 cuda=task.device == "cuda", tf32=task.tf32, threads=peer.threads
-            ),
+            )
+            | dict(peer.environment),
             text=True,
         )
         self._first_order = json.dumps({"peer": asdict(peer), "task": task.to_dict()})
@@ -185,13 +186,18 @@ def measure(
 ) -> list[Measured]:
     """All peers on one case, in turn, each in its own process.
 
-    A peer that fails, at whatever point, has the reason in `failure`, and the others go on.
+    A peer that fails, at whatever point, has the reason in `failure`, and the others go on. One
+    that knows dense networks alone is not asked about another.
     """
     found = [Measured(peer) for peer in peers]
+    able = [one for one in found if task.case.network is None or not one.peer.dense]
+    for one in found:
+        if one not in able:
+            one.failure = "it has no convolution here"
     with beside(settings.neighbour, settings.environment(threads=1)):
         workers: list[tuple[Worker, Measured]] = []
         try:
-            for measured in found:
+            for measured in able:
                 say(f"starting {measured.peer.name}")
                 worker = Worker(measured.peer, task, settings)
                 workers.append((worker, measured))
@@ -200,7 +206,7 @@ def measure(
             for repeat in range(settings.repeats):
                 say(f"round {repeat + 1} of {settings.repeats}")
                 # Another one begins in each round, so that nobody always follows the same.
-                first = repeat % len(workers)
+                first = repeat % max(1, len(workers))
                 for worker, measured in workers[first:] + workers[:first]:
                     if not measured.failure:
                         time.sleep(settings.pause)
