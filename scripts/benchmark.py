@@ -178,7 +178,7 @@ def estimators(
     case_texts: tuple[str, ...], settings: Settings, out: Path | None, gpu: bool, **data: Any
 ) -> bool:
     """The classifier of xpnet.sklearn beside scikit-learn's."""
-    cases = parse_cases(case_texts) or list(CASES)
+    cases = parse_cases(case_texts, dense=True) or list(CASES)
     return run_estimators(cases, make_task(cases[0], settings, gpu=gpu, **data), settings, out)
 
 
@@ -203,7 +203,8 @@ def predict(
 ) -> bool:
     """What predicting takes, from one row to all of MNIST's.
 
-    Of a network for pictures to 10,000. The same weights in each library, and the estimators beside scikit-learn.
+    The same weights in each library, and the estimators beside scikit-learn. With --model up to
+    10,000 pictures.
     """
     counts, chosen = parse_rows(rows, model), check_answerers(peers, gpu=gpu)
     settings = with_neighbour(settings, neighbour)

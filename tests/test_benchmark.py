@@ -190,7 +190,12 @@ def test_ratios_are_of_the_same_round():
     ],
 )
 def test_accuracies_must_agree(accuracies, samples, trained, agree):
-    common = {"test_samples": samples, "train_samples": trained, "memory_before": 1, "memory_peak": 2}
+    common = {
+        "test_samples": samples,
+        "train_samples": trained,
+        "memory_before": 1,
+        "memory_peak": 2,
+    }
     common |= {"versions": {}, "pools": []}
     found = [
         Measured(Peer(str(i), str(i), ""), [1.0], [], {"accuracy": accuracy, **common})
@@ -245,7 +250,7 @@ def test_the_command_trains_a_network_for_pictures(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     (case,) = json.loads((tmp_path / "benchmark.json").read_text())["cases"]
-    assert (case["network"], case["sizes"], case["batch_size"]) == ("lenet5", None, 64)
+    assert (case["network"], case["sizes"], case["batch_size"]) == ("lenet5", [], 64)
     assert (case["train_samples"], case["test_samples"]) == (96, 96)
     assert [peer["name"] for peer in case["peers"]] == ["floor", "xpnet-numpy-uncompiled"]
     assert case["peers"][1]["over_floor"][1] > 1
@@ -261,7 +266,7 @@ def test_the_table_has_ratios_to_the_libraries_used_directly():
         one = {"name": name, "label": name, "rounds": rounds, "seconds": quartiles(rounds)}
         return one | {"over_floor": None, "over_xpnet": {}, "accuracy": None}
 
-    case = {"network": "lenet5", "sizes": None, "batch_size": 64, "skipped": [], "agree": True}
+    case = {"network": "lenet5", "sizes": [], "batch_size": 64, "skipped": [], "agree": True}
     case |= {"points_apart": 0.0, "points_allowed": 0.5}
     case["peers"] = [peer("torch", 1.0, 4.0), peer("xpnet-numpy", 2.0, 4.0), peer("keras", 9.0)]
     lines = case_lines(case)
@@ -298,6 +303,7 @@ def test_the_command_without_cuda():
     [
         (["compare", "--case", "12"], "'12' is not a case"),
         (["estimators", "--case", "12"], "'12' is not a case"),
+        (["estimators", "--case", "lenet5@64"], "lenet5@64 is no dense network"),
         (["compare", "--peers", "nosuch"], "'nosuch' is not a peer on cpu"),
         (["compare", "--tf32"], "--tf32 is for --gpu"),
         (["scaling", "--backend", "array_api_strict"], "is not one of 'numpy', 'cupy', 'torch',"),

@@ -384,7 +384,7 @@ def test_the_history_has_a_row_for_each_version_and_machine(tmp_path):
 
 
 def test_networks_by_name_have_figures_of_their_own(tmp_path):
-    case = {"case": "lenet5@64", "network": "lenet5", "sizes": None, "batch_size": 64}
+    case = {"case": "lenet5@64", "network": "lenet5", "sizes": [], "batch_size": 64}
     case["peers"] = [peer("torch", 1.0), peer("xpnet-numpy", 1.5), peer("xpnet-torch", 2.0)]
     settings = {"neighbour": None, "limit": 6_000}
     answer = {"rows": 64, "dtype": "uint8", "peers": [peer("xpnet-numpy", 2e-5)]}

@@ -68,7 +68,9 @@ def test_jobs_need_no_more_samples_than_there_are():
 def test_the_floor_has_the_products_of_a_step(sizes):
     """3 L - 1 products with the shapes of forward and backward, into arrays of their own."""
     layers, batch = len(sizes) - 1, 7
-    step = products(matrix_products(mlp(*sizes), sizes[:1]), batch, lambda shape: np.ones(shape, np.float32))
+    step = products(
+        matrix_products(mlp(*sizes), sizes[:1]), batch, lambda shape: np.ones(shape, np.float32)
+    )
     assert len(step) == 3 * layers - 1
     operations = 0
     for left, right, out in step:

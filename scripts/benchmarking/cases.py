@@ -134,13 +134,16 @@ class Task:
         DataError
             If the data set is not there.
         """
-        if self.dataset == "synthetic":
-            return Job(self, synthetic(self.limit or SYNTHETIC_SAMPLES))
-        if self.dataset in TABLES:
-            return Job(self, small_table(self.dataset))
-        data = load_dataset(self.dataset, data_dir=self.data_dir).limited(self.limit)
+        data = self._data()
         assert data.test is not None
         return Job(self, replace(data, test=data.test.first(self.limit)))
+
+    def _data(self) -> Dataset:
+        if self.dataset == "synthetic":
+            return synthetic(self.limit or SYNTHETIC_SAMPLES)
+        if self.dataset in TABLES:
+            return small_table(self.dataset)
+        return load_dataset(self.dataset, data_dir=self.data_dir).limited(self.limit)
 
     def on(self, case: Case) -> "Task":
         """The same task for another network and batch size."""
@@ -161,7 +164,7 @@ class Job:
         The network, of xpnet's layers, after which each peer builds its own.
     sizes
         The sizes of the layers of a dense network, from the number of pixels to that of the
-        classes; None of another.
+        classes; none of another.
     """
 
     def __init__(self, task: Task, data: Dataset) -> None:
@@ -174,7 +177,7 @@ class Job:
         )
         self.model = task.case.model(self.x.shape[1:], data.n_classes)
         width = self.x.shape[1]
-        self.sizes = (width, *task.case.hidden, data.n_classes) if dense else None
+        self.sizes = (width, *task.case.hidden, data.n_classes) if dense else ()
         self.batch_size = min(task.case.batch_size, len(self.x))
         self.epochs = task.epochs
         self.cuda = task.device == "cuda"

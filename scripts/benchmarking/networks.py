@@ -24,9 +24,7 @@ def plain_cnn(shape: Shape, n_outputs: int) -> Sequential:
         n_in = n_filters
     height, width = (side // 4 for side in shape)
     maps = (height, width, n_in)
-    return Sequential(
-        **layers, flatten=Flatten(maps), fc=Dense(height * width * n_in, n_outputs)
-    )
+    return Sequential(**layers, flatten=Flatten(maps), fc=Dense(height * width * n_in, n_outputs))
 
 
 NETWORKS: dict[str, Callable[[Shape, int], Sequential]] = {
@@ -54,6 +52,7 @@ def matrix_products(model: Sequential, shape: Shape) -> list[tuple[int, int, int
             *kernel, n_in, _ = layer.parameter_shapes()["weight"]
             found.append((height * width, kernel[0] * kernel[1] * n_in, n_out))
         elif isinstance(layer, Dense):
-            found.append((1, *layer.parameter_shapes()["weight"]))
+            n_in, n_out = layer.parameter_shapes()["weight"]
+            found.append((1, n_in, n_out))
         shape = after
     return found

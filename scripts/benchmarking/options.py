@@ -94,12 +94,16 @@ def data_options(command: _F) -> _F:
     return command
 
 
-def parse_cases(texts: tuple[str, ...]) -> list[Case]:
-    """The cases that are asked for."""
+def parse_cases(texts: tuple[str, ...], *, dense: bool = False) -> list[Case]:
+    """The cases that are asked for, of dense networks alone if so."""
     try:
-        return [Case.parse(text) for text in texts]
+        cases = [Case.parse(text) for text in texts]
     except ValueError as error:
         raise click.UsageError(f"--case: {error}") from error
+    for case in cases:
+        if dense and case.network is not None:
+            raise click.UsageError(f"--case: {case} is no dense network: give hidden sizes")
+    return cases
 
 
 def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:

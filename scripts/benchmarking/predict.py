@@ -131,7 +131,7 @@ def measure_predictions(
         for number, (count, dtype) in enumerate(questions)
     ]
     report: dict[str, Any] = {
-        "network": task.case.network or "-".join(map(str, job.sizes or ())),
+        "network": task.case.network or "-".join(map(str, job.sizes)),
         "dataset": task.dataset,
         "answers": answers,
         "table": None,
@@ -227,8 +227,8 @@ _BASES |= {"xpnet-cupy": "over xpnet CuPy", "onnxruntime": "over ONNX Runtime"}
 def predict_lines(report: dict[str, Any]) -> list[str]:
     """The report as Markdown: a table for each number of rows and dtype, the fastest first."""
     lines = [
-        f"{report['network']} on {report['dataset']}. The time of a call: medians (quartiles); ratios are of "
-        f"the same round.",
+        f"{report['network']} on {report['dataset']}. The time of a call: medians (quartiles); "
+        f"ratios are of the same round.",
         "",
     ]
     for one in report["answers"]:

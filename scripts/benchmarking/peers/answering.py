@@ -85,7 +85,9 @@ def asked(job: Job, questions: Any, dtype: str) -> HostArray:
 
 def logits(job: Job, x: HostArray, dtype: type) -> HostArray:
     """The output of the network, written straightforwardly."""
-    arrays = {name: array.astype(dtype) for name, array in _all_arrays(job).items()}
+    arrays: dict[str, HostArray] = {
+        name: array.astype(dtype) for name, array in _all_arrays(job).items()
+    }
     return plain_layers.forward(job.model, arrays, x.astype(dtype) / job.pixel_maximum)
 
 
@@ -215,17 +217,18 @@ def of_jax(job: Job) -> Answerer:
 
     place = library.devices("gpu" if job.cuda else "cpu")[0]
     with library.default_device(place):
-        arrays = (jax_jit.parameters(job), jax_jit.statistics(job))
+        params, running = jax_jit.parameters(job), jax_jit.statistics(job)
 
     @library.jit  # type: ignore[untyped-decorator, unused-ignore]
-    def classes(arrays: Any, x: Any) -> Any:
+    def classes(params: Any, running: Any, x: Any) -> Any:
         if x.dtype == jnp.uint8:
             x = x.astype(jnp.float32) / job.pixel_maximum
-        return jax_jit.logits(job.model, *arrays, x).argmax(axis=1)
+        return jax_jit.logits(job.model, params, running, x).argmax(axis=1)
 
-    return Answerer(
-        lambda x: library.device_put(x, place), lambda x: classes(arrays, x).block_until_ready()
-    )
+    def predict(x: Any) -> Any:
+        return classes(params, running, x).block_until_ready()
+
+    return Answerer(lambda x: library.device_put(x, place), predict)
 
 
 def of_onnx(job: Job) -> Answerer:

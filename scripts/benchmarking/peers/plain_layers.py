@@ -25,7 +25,9 @@ def forward(model: Sequential, arrays: Arrays, x: HostArray) -> HostArray:
 
 def _forward(model: Sequential, arrays: Arrays, x: HostArray) -> HostArray:
     for name, layer in model.layers.items():
-        own = {key: arrays[f"{name}.{key}"] for key in (*layer.parameter_shapes(), *layer.buffers())}
+        own = {
+            key: arrays[f"{name}.{key}"] for key in (*layer.parameter_shapes(), *layer.buffers())
+        }
         x = _LAYERS[type(layer)](layer, own, x)
     return x
 
