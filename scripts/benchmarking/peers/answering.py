@@ -83,18 +83,34 @@ def asked(job: Job, questions: Any, dtype: str) -> HostArray:
     return job.scaled(x) if dtype == "float32" and x.dtype == np.uint8 else x
 
 
+def arrays_of(job: Job) -> dict[str, HostArray]:
+    """The parameters that all answer with.
+
+    Of a network for pictures the last bias is such that the means of the logits are 0: as it is
+    drawn, it has one answer or two to nearly all of them.
+    """
+    arrays = job.arrays()
+    if job.task.case.network is not None:
+        *_, bias = arrays
+        found = _output(job, arrays, job.x[: plain_layers.PIECE], np.float64)
+        arrays[bias] = -found.mean(axis=0).astype(np.float32)
+    return arrays
+
+
 def logits(job: Job, x: HostArray, dtype: type) -> HostArray:
     """The output of the network, written straightforwardly."""
-    arrays: dict[str, HostArray] = {
-        name: array.astype(dtype) for name, array in _all_arrays(job).items()
-    }
-    return plain_layers.forward(job.model, arrays, x.astype(dtype) / job.pixel_maximum)
+    return _output(job, arrays_of(job), x, dtype)
 
 
-def _all_arrays(job: Job) -> dict[str, HostArray]:
+def _output(job: Job, arrays: dict[str, HostArray], x: HostArray, dtype: type) -> HostArray:
+    converted = {name: array.astype(dtype) for name, array in _with_buffers(job, arrays).items()}
+    return plain_layers.forward(job.model, converted, x.astype(dtype) / job.pixel_maximum)
+
+
+def _with_buffers(job: Job, arrays: dict[str, HostArray]) -> dict[str, Any]:
     """Parameters, and buffers as they are at the beginning."""
     buffers = {name: array.astype(np.float32) for name, array in job.model.buffers().items()}
-    return job.arrays() | buffers
+    return arrays | buffers
 
 
 # -- those that answer ----------------------------------------------------------------------------
@@ -121,7 +137,7 @@ def _floats(job: Job) -> Callable[[HostArray], HostArray]:
 
 def of_numpy(job: Job) -> Answerer:
     """NumPy, written straightforwardly."""
-    arrays, scaled = _all_arrays(job), _floats(job)
+    arrays, scaled = _with_buffers(job, arrays_of(job)), _floats(job)
 
     def predict(x: HostArray) -> HostArray:
         return plain_layers.forward(job.model, arrays, scaled(x)).argmax(axis=1)
@@ -132,7 +148,7 @@ def of_numpy(job: Job) -> Answerer:
 def network_of(job: Job, backend: Backend) -> Network:
     """The network on a backend."""
     with backend.scope():
-        placed = {name: backend.asarray(value) for name, value in job.arrays().items()}
+        placed = {name: backend.asarray(value) for name, value in arrays_of(job).items()}
         about: Any = {"sample_shape": job.x.shape[1:], "pixel_maximum": job.pixel_maximum}
         return Network(job.model, placed, backend, **about)
 
@@ -191,7 +207,7 @@ def of_torch(job: Job) -> Answerer:
 
     from benchmarking.peers import torch_nn
 
-    model, place = torch_nn.network_of(job), torch_nn.device_of(job)
+    model, place = torch_nn.network_of(job, arrays_of(job)), torch_nn.device_of(job)
     model.eval()
 
     @library.inference_mode()  # type: ignore[untyped-decorator, unused-ignore]
@@ -217,7 +233,7 @@ def of_jax(job: Job) -> Answerer:
 
     place = library.devices("gpu" if job.cuda else "cpu")[0]
     with library.default_device(place):
-        params, running = jax_jit.parameters(job), jax_jit.statistics(job)
+        params, running = jax_jit.parameters(arrays_of(job)), jax_jit.statistics(job)
 
     @library.jit  # type: ignore[untyped-decorator, unused-ignore]
     def classes(params: Any, running: Any, x: Any) -> Any:

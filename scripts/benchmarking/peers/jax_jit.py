@@ -51,9 +51,9 @@ def run_epochs(job: Job, tick: Tick) -> HostArray:
     return _train(job, tick, jax.jit(epoch, donate_argnums=0))
 
 
-def parameters(job: Job) -> Params:
+def parameters(arrays: dict[str, HostArray]) -> Params:
     """What is trained, by name."""
-    return {name: jnp.asarray(array) for name, array in job.arrays().items()}
+    return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 
 def statistics(job: Job) -> Params:
@@ -135,7 +135,7 @@ def _train(job: Job, tick: Tick, epoch: Epoch) -> HostArray:
     place = jax.devices("gpu" if job.cuda else "cpu")[0]
     with jax.default_device(place):
         images, labels = jnp.asarray(job.x), jnp.asarray(job.y.astype(np.int32))
-        state = (parameters(job), statistics(job))
+        state = (parameters(job.arrays()), statistics(job))
         for number in range(job.epochs):
             started = time.perf_counter()
             order = jnp.asarray(job.order(number).astype(np.int32))

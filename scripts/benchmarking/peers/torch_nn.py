@@ -68,9 +68,9 @@ class ChannelsLast(nn.Module):  # type: ignore[misc, unused-ignore]
         return x[:, None].contiguous(memory_format=torch.channels_last)
 
 
-def network_of(job: Job) -> Any:
-    """The network with the weights that all peers begin with; of pictures with channels last."""
-    arrays = {name: torch.from_numpy(array) for name, array in job.arrays().items()}
+def network_of(job: Job, given: dict[str, HostArray]) -> Any:
+    """The network with these parameters; of pictures with channels last."""
+    arrays = {name: torch.from_numpy(array) for name, array in given.items()}
     modules: list[Any] = []
     pictures: Any = None
     for name, layer in job.model.layers.items():
@@ -125,7 +125,7 @@ def _train(
     optimizer: Any = ("SGD", {"lr": LEARNING_RATE}),
 ) -> HostArray:
     torch.manual_seed(0)
-    model = network_of(job)
+    model = network_of(job, job.arrays())
     name, options = optimizer
     optimizer = getattr(torch.optim, name)(model.parameters(), **options)
 
