@@ -25,6 +25,7 @@ CUDA device for `--gpu`. Run it with nothing else running.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,13 @@ def benchmark(run: Callable[..., bool]) -> click.Command:
 @click.option("--peers", help="A comma list, module:function for one of your own; all by default.")
 @data_options
 @in_turn(repeats=7)
+@click.option(
+    "--warm-up",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Epochs of each before those that are measured.",
+)
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Points of test accuracy.")
 @gpu_option
 @click.option("--tf32", is_flag=True, help="With --gpu: products may be made in TF32.")
@@ -108,6 +116,7 @@ def compare(
     case_texts: tuple[str, ...],
     peers: str | None,
     settings: Settings,
+    warm_up: int,
     tolerance: float | None,
     out: Path | None,
     gpu: bool,
@@ -121,7 +130,7 @@ def compare(
     """
     if tf32 and not gpu:
         raise click.UsageError("--tf32 is for --gpu")
-    settings = with_neighbour(settings, neighbour)
+    settings = replace(with_neighbour(settings, neighbour), warm_up=warm_up)
     cases = parse_cases(case_texts) or list(GPU_CASES if gpu else CPU_CASES)
     chosen = check_peers(peers, gpu=gpu)
     task = make_task(cases[0], settings, gpu=gpu, tf32=tf32, **data)

@@ -246,12 +246,14 @@ def test_the_command_trains_a_network_for_pictures(tmp_path):
     result = run(
         "compare", "--dataset", "synthetic", "--limit", 96, "--case", "lenet5@64",
         "--peers", "xpnet-numpy-uncompiled,numpy", "--repeats", 2, "--pause", 0, "--threads", 1,
-        "--tolerance", 100, "--out", tmp_path,
+        "--tolerance", 100, "--warm-up", 2, "--out", tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     (case,) = json.loads((tmp_path / "benchmark.json").read_text())["cases"]
     assert (case["network"], case["sizes"], case["batch_size"]) == ("lenet5", [], 64)
     assert (case["train_samples"], case["test_samples"]) == (96, 96)
+    assert [len(peer["rounds"]) for peer in case["peers"]] == [2, 2]
+    assert "2 epochs of each in turn after 2 to warm up" in result.stdout
     assert [peer["name"] for peer in case["peers"]] == ["floor", "xpnet-numpy-uncompiled"]
     assert case["peers"][1]["over_floor"][1] > 1
     assert case["points_allowed"] == 100

@@ -143,4 +143,5 @@ def make_task(
         click.echo(f"there is no CUDA device to measure on: {reason}", err=True)
         raise SystemExit(2)
     device = "cuda" if gpu else "cpu"
-    return Task(case, epochs=1 + settings.repeats, device=device, tf32=tf32, **data)
+    epochs = settings.warm_up + settings.repeats
+    return Task(case, epochs=epochs, device=device, tf32=tf32, **data)

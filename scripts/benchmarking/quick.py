@@ -62,9 +62,9 @@ def training(settings: Settings) -> Ratios:
 
 def convolving(settings: Settings) -> Ratios:
     """An epoch of LeNet-5 on NumPy, over the products of its layers."""
-    settings = replace(settings, repeats=min(settings.repeats, ROUNDS))
-    case = Case((), 64, "lenet5")
-    task = Task(case, "synthetic", limit=CONVOLVED, epochs=1 + settings.repeats)
+    settings = replace(settings, repeats=min(settings.repeats, ROUNDS), warm_up=4)
+    epochs = settings.warm_up + settings.repeats
+    task = Task(Case((), 64, "lenet5"), "synthetic", limit=CONVOLVED, epochs=epochs)
     floor, ours = measure([PEERS["floor"], PEERS["xpnet-numpy"]], task, settings)
     return {_CONVOLVING: ratios(_seconds(ours), _seconds(floor))}
 

@@ -101,8 +101,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"{settings['dataset']}, {cases[0]['train_samples'] or 0:,} samples, float32"
             f"{' products in TF32' if settings['tf32'] else ''}, plain SGD, learning rate "
             f"{settings['learning_rate']:g}, on {settings['device']}; {settings['repeats']} epochs "
-            f"of each in turn after one to warm up. Times and ratios are medians (quartiles); "
-            f"ratios are of the same round.",
+            f"of each in turn after {settings['warm_up']} to warm up. Times and ratios are medians "
+            f"(quartiles); ratios are of the same round.",
             "",
         ]
         for case in cases:
