@@ -97,7 +97,8 @@ _FITTING = {"fit of iris, 50 epochs: xpnet over scikit-learn": 1.0}
 
 GUARDS = {
     "training": Guard({_TRAINING: REFERENCE_RATIO}, training),
-    "convolving": Guard({_CONVOLVING: 3.0}, convolving),
+    # 2.6 with a compiler, and 5.6 without, which must not fail.
+    "convolving": Guard({_CONVOLVING: 3.5}, convolving),
     "predicting": Guard(_PREDICTING, predicting),
     "fitting": Guard(_FITTING, fitting),
 }
