@@ -3,9 +3,11 @@
     python scripts/benchmark.py compare             # prints tables, writes nothing
     python scripts/benchmark.py compare --out runs/benchmark
     python scripts/benchmark.py compare --case 128@64 --peers torch,jax-epoch --threads 2
+    python scripts/benchmark.py compare --case lenet5@64 --limit 6000   # a network for pictures
     python scripts/benchmark.py compare --gpu --tf32   # the same on CUDA
     python scripts/benchmark.py compare --neighbour memory   # on a machine that is shared
     python scripts/benchmark.py predict             # one row to 60,000, by each library
+    python scripts/benchmark.py predict --model lenet5   # pictures, to 10,000
     python scripts/benchmark.py small-fits          # xpnet.sklearn's whole fits of small tables
     python scripts/benchmark.py scaling             # time and memory against size
     python scripts/benchmark.py dropout             # the cost of dropout alone
@@ -23,6 +25,7 @@ CUDA device for `--gpu`. Run it with nothing else running.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -30,9 +33,10 @@ from typing import Any
 import click
 from benchmarking import optimizers as of_optimizers
 from benchmarking import predict as predictions
-from benchmarking.cases import CPU_CASES, GPU_CASES, Task
+from benchmarking.cases import CPU_CASES, GPU_CASES, Case, Task
 from benchmarking.comparing import run_peers, show_peers
 from benchmarking.estimators import CASES
+from benchmarking.networks import NETWORKS
 from benchmarking.options import (
     case_option,
     check_answerers,
@@ -96,6 +100,13 @@ def benchmark(run: Callable[..., bool]) -> click.Command:
 @click.option("--peers", help="A comma list, module:function for one of your own; all by default.")
 @data_options
 @in_turn(repeats=7)
+@click.option(
+    "--warm-up",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Epochs of each before those that are measured.",
+)
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Points of test accuracy.")
 @gpu_option
 @click.option("--tf32", is_flag=True, help="With --gpu: products may be made in TF32.")
@@ -105,6 +116,7 @@ def compare(
     case_texts: tuple[str, ...],
     peers: str | None,
     settings: Settings,
+    warm_up: int,
     tolerance: float | None,
     out: Path | None,
     gpu: bool,
@@ -118,7 +130,7 @@ def compare(
     """
     if tf32 and not gpu:
         raise click.UsageError("--tf32 is for --gpu")
-    settings = with_neighbour(settings, neighbour)
+    settings = replace(with_neighbour(settings, neighbour), warm_up=warm_up)
     cases = parse_cases(case_texts) or list(GPU_CASES if gpu else CPU_CASES)
     chosen = check_peers(peers, gpu=gpu)
     task = make_task(cases[0], settings, gpu=gpu, tf32=tf32, **data)
@@ -175,11 +187,12 @@ def estimators(
     case_texts: tuple[str, ...], settings: Settings, out: Path | None, gpu: bool, **data: Any
 ) -> bool:
     """The classifier of xpnet.sklearn beside scikit-learn's."""
-    cases = parse_cases(case_texts) or list(CASES)
+    cases = parse_cases(case_texts, dense=True) or list(CASES)
     return run_estimators(cases, make_task(cases[0], settings, gpu=gpu, **data), settings, out)
 
 
 @benchmark
+@click.option("--model", type=click.Choice(list(NETWORKS)), help="In place of 784-128-10.")
 @click.option("--rows", help="Numbers of rows, such as 1,64,1000; 1, 64, 1,000, 60,000 by default.")
 @click.option("--peers", help="A comma list; all by default.")
 @data_options
@@ -188,6 +201,7 @@ def estimators(
 @neighbour_option
 @out_option
 def predict(
+    model: str | None,
     rows: str | None,
     peers: str | None,
     settings: Settings,
@@ -198,11 +212,13 @@ def predict(
 ) -> bool:
     """What predicting takes, from one row to all of MNIST's.
 
-    The same weights in each library, and the estimators beside scikit-learn.
+    The same weights in each library, and the estimators beside scikit-learn. With --model up to
+    10,000 pictures.
     """
-    counts, chosen = parse_rows(rows), check_answerers(peers, gpu=gpu)
+    counts, chosen = parse_rows(rows, model), check_answerers(peers, gpu=gpu)
     settings = with_neighbour(settings, neighbour)
-    task = make_task(predictions.CASE, settings, gpu=gpu, **data)
+    case = predictions.CASE if model is None else Case((), predictions.CASE.batch_size, model)
+    task = make_task(case, settings, gpu=gpu, **data)
     return run_predict(chosen, counts, task, settings, out)
 
 

@@ -20,6 +20,7 @@ from benchmarking import quick  # noqa: E402
 from benchmarking.cases import Case, Task  # noqa: E402
 from benchmarking.peers import PEERS, Peer, select_peers  # noqa: E402
 from benchmarking.quick import FACTOR, TRIES, check_speed  # noqa: E402
+from benchmarking.report import case_lines  # noqa: E402
 from benchmarking.runner import Measured, Settings, measure  # noqa: E402
 from benchmarking.scaling import Point, Series, exponent  # noqa: E402
 from benchmarking.summary import quartiles, ratios, summarise  # noqa: E402
@@ -93,7 +94,13 @@ def measure_few(names, *, repeats=1, **settings):
 # -- what is measured -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "128", "@64", "128@", "128,@64", "0@64", "128@0", "a@b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "128", "@64", "128@", "128,@64", "0@64", "128@0", "a@b"),
+        *("lenet5", "lenet5@", "lenet5@0", "lenet@64", "lenet5,10@64"),
+    ],
+)
 def test_a_wrong_case_is_explained(text):
     with pytest.raises(ValueError, match="such as 128@64 or 800,800@128"):
         Case.parse(text)
@@ -102,7 +109,9 @@ def test_a_wrong_case_is_explained(text):
 def test_cases_and_tasks_survive_json():
     task = Task(Case.parse("800,800@128"), limit=10, device="cuda", tf32=True)
     assert str(task.case) == "800,800@128"
-    assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+    for case in (task.case, Case.parse("lenet5@64")):
+        assert Case.parse(str(case)) == case
+        assert Task.from_dict(json.loads(json.dumps(task.on(case).to_dict()))) == task.on(case)
 
 
 def test_unknown_peers_are_refused():
@@ -170,16 +179,23 @@ def test_ratios_are_of_the_same_round():
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "samples", "agree"),
+    ("accuracies", "samples", "trained", "agree"),
     [
-        ([0.9700, 0.9749, None], 10_000, True),
-        ([0.9700, 0.9751], 10_000, False),
-        ([0.95, 0.97], 400, True),
-        ([None], 10_000, True),
+        ([0.9700, 0.9749, None], 10_000, 60_000, True),
+        ([0.9700, 0.9751], 10_000, 60_000, False),
+        ([0.95, 0.97], 400, 60_000, True),
+        ([0.95, 0.97], 10_000, 2_000, True),
+        ([0.95, 0.98], 10_000, 2_000, False),
+        ([None], 10_000, 60_000, True),
     ],
 )
-def test_accuracies_must_agree(accuracies, samples, agree):
-    common = {"test_samples": samples, "memory_before": 1, "memory_peak": 2}
+def test_accuracies_must_agree(accuracies, samples, trained, agree):
+    common = {
+        "test_samples": samples,
+        "train_samples": trained,
+        "memory_before": 1,
+        "memory_peak": 2,
+    }
     common |= {"versions": {}, "pools": []}
     found = [
         Measured(Peer(str(i), str(i), ""), [1.0], [], {"accuracy": accuracy, **common})
@@ -226,6 +242,42 @@ def test_the_command_writes_all_files(tmp_path):
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_command_trains_a_network_for_pictures(tmp_path):
+    result = run(
+        "compare", "--dataset", "synthetic", "--limit", 96, "--case", "lenet5@64",
+        "--peers", "xpnet-numpy-uncompiled,numpy", "--repeats", 2, "--pause", 0, "--threads", 1,
+        "--tolerance", 100, "--warm-up", 2, "--out", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    (case,) = json.loads((tmp_path / "benchmark.json").read_text())["cases"]
+    assert (case["network"], case["sizes"], case["batch_size"]) == ("lenet5", [], 64)
+    assert (case["train_samples"], case["test_samples"]) == (96, 96)
+    assert [len(peer["rounds"]) for peer in case["peers"]] == [2, 2]
+    assert "2 epochs of each in turn after 2 to warm up" in result.stdout
+    assert [peer["name"] for peer in case["peers"]] == ["floor", "xpnet-numpy-uncompiled"]
+    assert case["peers"][1]["over_floor"][1] > 1
+    assert case["points_allowed"] == 100
+    lines = result.stdout.splitlines()
+    assert "### lenet5, batch 64" in lines
+    row = "| NumPy, straightforward | not measured: it has no convolution here |"
+    assert any(line.startswith(row) for line in lines)
+
+
+def test_the_table_has_ratios_to_the_libraries_used_directly():
+    def peer(name, *rounds):
+        one = {"name": name, "label": name, "rounds": rounds, "seconds": quartiles(rounds)}
+        return one | {"over_floor": None, "over_xpnet": {}, "accuracy": None}
+
+    case = {"network": "lenet5", "sizes": [], "batch_size": 64, "skipped": [], "agree": True}
+    case |= {"points_apart": 0.0, "points_allowed": 0.5}
+    case["peers"] = [peer("torch", 1.0, 4.0), peer("xpnet-numpy", 2.0, 4.0), peer("keras", 9.0)]
+    lines = case_lines(case)
+    at = lines.index("| time of an epoch | over torch |")
+    assert lines[at + 1 : at + 3] == ["|---|---:|", "| **xpnet-numpy** | 1.50 (1.25 to 1.75) |"]
+    case["peers"].pop(0)
+    assert not any("time of an epoch" in line for line in case_lines(case))
+
+
 def test_the_command_fails_where_accuracies_differ(own_peers, tmp_path):
     result = run(
         "compare", "--dataset", "digits", "--case", "16@64",
@@ -253,6 +305,7 @@ def test_the_command_without_cuda():
     [
         (["compare", "--case", "12"], "'12' is not a case"),
         (["estimators", "--case", "12"], "'12' is not a case"),
+        (["estimators", "--case", "lenet5@64"], "lenet5@64 is no dense network"),
         (["compare", "--peers", "nosuch"], "'nosuch' is not a peer on cpu"),
         (["compare", "--tf32"], "--tf32 is for --gpu"),
         (["scaling", "--backend", "array_api_strict"], "is not one of 'numpy', 'cupy', 'torch',"),
@@ -260,9 +313,10 @@ def test_the_command_without_cuda():
         (["quick", "--gpu"], "No such option"),
         (
             ["quick", "--guard", "nosuch"],
-            "'nosuch' is not one of 'training', 'predicting', 'fitting'",
+            "'nosuch' is not one of 'training', 'convolving', 'predicting', 'fitting'",
         ),
         (["predict", "--peers", "keras"], "'keras' does not predict on cpu"),
+        (["predict", "--model", "resnet8"], "is not one of 'lenet5', 'small_cnn', 'plain_cnn'"),
         (["predict", "--rows", "1,0"], "'1,0' are not numbers of rows"),
         (["predict", "--rows", "one"], "'one' are not numbers of rows"),
         (["compare", "--neighbour", "noise"], "'noise' is not one of 'memory', 'core'"),
@@ -320,7 +374,8 @@ def test_quick_passes_and_fails(tmp_path):
 
 def test_quick_guards_predictions_and_fits(monkeypatch):
     monkeypatch.setattr(quick, "FACTOR", 50.0)
-    names = ["predicting", *(["fitting"] if find_spec("sklearn") else [])]
+    monkeypatch.setattr(quick, "CONVOLVED", 128)
+    names = ["convolving", "predicting", *(["fitting"] if find_spec("sklearn") else [])]
     found = check_speed(1.0, Settings(1, pause=0.0), guards=names)
     assert found["holds"]
     for name in names:

@@ -29,6 +29,9 @@ from benchmarking.runner import Settings  # noqa: E402
 from benchmarking.small_fits import measure_small_fits, small_fit_lines  # noqa: E402
 from benchmarking.turns import apart, take_turns, turns, warmed  # noqa: E402
 
+SLOW = {"xpnet-jax", "xpnet-jax-proba"}
+"""What compiles a convolution for longer than a test may take; its own tests compare it."""
+
 QUESTIONS = [(40, "float32"), (40, "uint8")]
 
 
@@ -85,8 +88,16 @@ def test_times_have_the_unit_that_suits(seconds, text):
 # -- predictions ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n, one in ANSWERERS.items() if "cpu" in one.devices])
-def test_all_answer_the_same(name):
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        (name, network)
+        for name, one in ANSWERERS.items()
+        for network in (None, "small_cnn")
+        if "cpu" in one.devices and not (network and (one.dense or name in SLOW))
+    ],
+)
+def test_all_answer_the_same(name, network):
     """By each library with the same weights what the products in float64 say."""
     one = ANSWERERS[name]
     needed = {"of_torch": "torch", "of_jax": "jax", "of_sklearn": "sklearn"}.get(one.make)
@@ -98,7 +109,7 @@ def test_all_answer_the_same(name):
     options = dict(one.options)
     if one.make == "of_xpnet":
         require(options["backend"])
-    job = small_task().load()
+    job = Task(Case(() if network else (16,), 64, network), "digits").load()
     answerer = getattr(answering, one.make)(job, **options)
     expected = answering.logits(job, answering.asked(job, QUESTIONS, "uint8"), np.float64)
     assert len(set(expected.argmax(axis=1))) > 2
@@ -159,7 +170,8 @@ def test_other_answers_are_found_out(tmp_path, monkeypatch):
     chosen = [Wrong(), *select_answerers("numpy,xpnet-numpy-proba", "cpu")]
     report = measure_predictions(chosen, (40,), small_task(), settings, lambda text: None)
     assert not report["holds"]
-    assert json.loads(json.dumps(report)) == report | {"sizes": list(report["sizes"])}
+    assert json.loads(json.dumps(report)) == report
+    assert report["network"] == "64-16-10"
     for one in report["answers"]:
         wrong, plain, ours = one["peers"]
         assert wrong["seconds"] == [0.5, 0.5, 0.5]
@@ -173,6 +185,21 @@ def test_other_answers_are_found_out(tmp_path, monkeypatch):
     assert "| wrong | 500 ms (500 to 500) |" in page
     assert " OTHER CLASSES |" in page
     assert "| same classes, bits of the layers |" in page
+
+
+def test_answers_about_pictures():
+    """With those left out that know dense networks alone, and no table of features."""
+    task = Task(Case((), 64, "small_cnn"), "digits")
+    chosen = select_answerers("products,numpy,xpnet-numpy-proba,xpnet-sklearn,sklearn", "cpu")
+    report = measure_predictions(chosen, (5,), task, Settings(1, 1, pause=0.0), lambda text: None)
+    assert report["holds"]
+    assert (report["network"], report["table"]) == ("small_cnn", None)
+    assert {one["reason"] for one in report["skipped"]} == {"it has no convolution here"}
+    assert len(report["skipped"]) == 3
+    assert [len(one["peers"]) for one in report["answers"]] == [2, 2]
+    lines = predict_lines(report)
+    assert lines[0].startswith("small_cnn on digits. ")
+    assert "the matrix products: not measured: it has no convolution here." in lines
 
 
 # -- small fits -------------------------------------------------------------------------------
@@ -296,7 +323,7 @@ MACHINE = {
 
 def write_report(folder, name, machine=MACHINE, neighbour=None, **found):
     folder.mkdir(exist_ok=True)
-    report = {"machine": machine, "settings": {"neighbour": neighbour}, **found}
+    report = {"machine": machine, "settings": {"neighbour": neighbour}} | found
     (folder / f"{name}.json").write_text(json.dumps(report), encoding="utf-8")
 
 
@@ -357,6 +384,22 @@ def test_the_history_has_a_row_for_each_version_and_machine(tmp_path):
     assert rows == read_history(history)
     assert '"seconds": [1.5, 1.75, 2.0]' not in history.read_text(encoding="utf-8")
     assert '"floor": [1.0, 1.0, 1.0]\n' in history.read_text(encoding="utf-8")
+
+
+def test_networks_by_name_have_figures_of_their_own(tmp_path):
+    case = {"case": "lenet5@64", "network": "lenet5", "sizes": [], "batch_size": 64}
+    case["peers"] = [peer("torch", 1.0), peer("xpnet-numpy", 1.5), peer("xpnet-torch", 2.0)]
+    settings = {"neighbour": None, "limit": 6_000}
+    answer = {"rows": 64, "dtype": "uint8", "peers": [peer("xpnet-numpy", 2e-5)]}
+    write_report(tmp_path, "benchmark", cases=[case], settings=settings)
+    write_report(tmp_path, "predict", answers=[answer], network="lenet5")
+    (row,) = record(tmp_path, tmp_path / "history.json")
+    assert row["figures"] == {
+        "training lenet5, batch 64, 6,000 samples": {
+            "seconds": [1.5] * 3, "over": {"torch": [1.5] * 3},
+        },
+        "predict lenet5 64 rows, uint8": {"seconds": [2e-5] * 3, "over": {}},
+    }  # fmt: skip
 
 
 def test_what_is_no_history_is_not_written_over(tmp_path):

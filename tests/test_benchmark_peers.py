@@ -1,6 +1,7 @@
 """The peers of the benchmark, and its floor: that they compute what they claim to."""
 
 import itertools
+import math
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,14 +13,29 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from benchmarking.cases import Case, Task  # noqa: E402
+from benchmarking.networks import NETWORKS, matrix_products  # noqa: E402
 from benchmarking.peers import PEERS  # noqa: E402
-from benchmarking.peers.floor import all_products, epoch_of_products, products  # noqa: E402
+from benchmarking.peers.floor import (  # noqa: E402
+    LARGEST,
+    all_products,
+    epoch_of_products,
+    products,
+)
 from benchmarking.runner import Settings, measure  # noqa: E402
 from benchmarking.scaling import flops_per_epoch  # noqa: E402
+
+from xpnet.layers import BatchNorm  # noqa: E402
+from xpnet.models import mlp  # noqa: E402
 
 
 def small_task(epochs=2, hidden=(16,), batch_size=64):
     return Task(Case(hidden, batch_size), "digits", epochs=epochs)
+
+
+def pictures_task(network, *, epochs=1, batch_size=50, limit=300):
+    """Of the digits' 8 x 8 pixels; LeNet-5, for which these are too few, of synthetic pictures."""
+    dataset = "synthetic" if network == "lenet5" else "digits"
+    return Task(Case((), batch_size, network), dataset, limit=limit, epochs=epochs)
 
 
 # -- the data ----------------------------------------------------------------------------------
@@ -52,7 +68,9 @@ def test_jobs_need_no_more_samples_than_there_are():
 def test_the_floor_has_the_products_of_a_step(sizes):
     """3 L - 1 products with the shapes of forward and backward, into arrays of their own."""
     layers, batch = len(sizes) - 1, 7
-    step = products(sizes, batch, lambda shape: np.ones(shape, np.float32))
+    step = products(
+        matrix_products(mlp(*sizes), sizes[:1]), batch, lambda shape: np.ones(shape, np.float32)
+    )
     assert len(step) == 3 * layers - 1
     operations = 0
     for left, right, out in step:
@@ -64,11 +82,47 @@ def test_the_floor_has_the_products_of_a_step(sizes):
     assert operations == flops_per_epoch(sizes, batch)
 
 
+def test_the_floor_of_a_dense_network_goes_on_with_what_it_made():
+    """The output of a layer is the input of the next, forward and backward."""
+    step = products(matrix_products(mlp(6, 5, 4), (6,)), 7, np.ones)
+    first, second, _, dy_w, x_dy = step
+    assert np.shares_memory(first[2], second[0])
+    assert np.shares_memory(dy_w[2], x_dy[1])
+
+
+@pytest.mark.parametrize("largest", [1, 3000, 2**40])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_floor_of_convolutions_has_their_operations(network, largest):
+    """Those of the layers forward without their biases, and twice as many back."""
+    model = NETWORKS[network]((12, 12), 10)
+    layers, batch = matrix_products(model, (12, 12)), 3
+    forward, shape = [], (12, 12, 1)
+    for layer in model.layers.values():
+        if layer.parameter_shapes() and not isinstance(layer, BatchNorm):
+            biases = layer.bias * math.prod(layer.output_shape(shape))
+            forward.append(layer.flops(shape) - biases)
+        shape = layer.output_shape(shape)
+    operations = 0
+    for left, right, out in products(layers, batch, np.ones, largest):
+        assert (left.shape[0], right.shape[1]) == out.shape
+        np.matmul(left, right, out=out)
+        operations += 2 * left.shape[0] * left.shape[1] * right.shape[1]
+    assert operations == batch * (3 * sum(forward) - forward[0])
+
+
+def test_columns_of_a_piece_have_a_bound():
+    layers = [(784, 25, 6), (1, 10, 10)]
+    step = products(layers, 64, np.ones)
+    pieces = [left for left, right, _ in step if right.shape == (25, 6)]
+    assert {piece.size <= LARGEST for piece in pieces} == {True}
+    assert sum(len(piece) for piece in pieces) == 64 * 784
+
+
 def test_the_floor_counts_the_smaller_last_batch():
-    counted = epoch_of_products(150, (6, 5, 4), 64, np.ones)
+    counted = epoch_of_products(150, [(1, 6, 5), (1, 5, 4)], 64, np.ones)
     assert [(times, step[0][0].shape) for times, step in counted] == [(2, (64, 6)), (1, (22, 6))]
     assert len(list(all_products(counted))) == 3 * 5
-    assert [times for times, _ in epoch_of_products(128, (6, 5), 64, np.ones)] == [2]
+    assert [times for times, _ in epoch_of_products(128, [(1, 6, 5)], 64, np.ones)] == [2]
 
 
 # -- the peers --------------------------------------------------------------------------------
@@ -134,6 +188,41 @@ def test_hand_written_peers_take_the_same_steps(monkeypatch, one_thread):
     ]
     for other in predictions[1:]:
         assert np.mean(predictions[0] != other) < 0.005
+
+
+@pytest.mark.parametrize("network", ["lenet5", "small_cnn"])
+def test_hand_written_convolutions_take_the_same_steps(network, monkeypatch, one_thread):
+    """A few steps from the same weights in the same order give the same network."""
+    pytest.importorskip("jax")
+    torch = pytest.importorskip("torch")
+    job = pictures_task(network, batch_size=20 if network == "lenet5" else 50).load()
+    monkeypatch.setattr(torch, "randperm", lambda n, device: torch.from_numpy(job.order(0)))
+    first, second = (in_process(PEERS[name], job)[1] for name in ("torch", "jax-step"))
+    assert len(set(first)) > 1
+    assert np.mean(first != second) < 0.03
+
+
+@pytest.mark.parametrize("name", ["xpnet-numpy", "torch"])
+def test_peers_learn_the_digits_by_convolution(name, request):
+    pytest.importorskip(LIBRARIES[name])
+    if LIBRARIES[name] == "torch":
+        request.getfixturevalue("one_thread")
+    job = pictures_task("small_cnn", epochs=3, limit=700).load()
+    ticks, predicted = in_process(PEERS[name], job)
+    assert len(ticks) == 3
+    assert job.accuracy(predicted) > 0.8
+
+
+def test_who_knows_dense_networks_alone_is_not_asked_about_others():
+    task = pictures_task("small_cnn", epochs=2, batch_size=20, limit=40)
+    assert [name for name, peer in PEERS.items() if peer.dense] == [
+        *("numpy", "cupy", "sklearn", "xpnet-sklearn", "keras", "thinc"),
+    ]
+    floor, plain = measure([PEERS["floor"], PEERS["numpy"]], task, Settings(1, 1, pause=0.0))
+    assert (floor.failure, len(floor.seconds)) == ("", 1)
+    assert plain.failure == "it has no convolution here"
+    (plain,) = measure([PEERS["numpy"]], task, Settings(1, 1, pause=0.0))
+    assert plain.failure
 
 
 @pytest.mark.parametrize(("name", "library"), [("keras", "keras"), ("thinc", "thinc")])

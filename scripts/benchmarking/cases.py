@@ -1,15 +1,17 @@
 """What is measured: networks and batch sizes, and the data that all peers train on."""
 
-import itertools
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from benchmarking.networks import NETWORKS
 from xpnet.data import Dataset, Split, load_dataset
+from xpnet.layers import Sequential
+from xpnet.models import mlp
 from xpnet.random import stream
-from xpnet.typing import HostArray
+from xpnet.typing import HostArray, Shape
 
 LEARNING_RATE = 0.1
 SYNTHETIC_SAMPLES = 6_000
@@ -19,29 +21,44 @@ TABLES = ("iris", "breast_cancer", "table_of_digits")
 
 @dataclass(frozen=True)
 class Case:
-    """The sizes of the hidden layers, and the batch size."""
+    """A network, and the batch size.
+
+    Attributes
+    ----------
+    hidden
+        The sizes of the hidden layers of a dense network; none of a network by name.
+    batch_size
+        How many samples a step takes.
+    network
+        One of `NETWORKS`; None for a dense network.
+    """
 
     hidden: tuple[int, ...]
     batch_size: int
+    network: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Case":
-        """A case as it is written on the command line, such as `800,800@128`.
+        """A case as it is written on the command line, such as `800,800@128` or `lenet5@64`.
 
         Raises
         ------
         ValueError
             If the text is not of that form.
         """
-        hidden, _, batch_size = text.partition("@")
+        network, _, batch_size = text.partition("@")
         try:
-            case = cls(tuple(int(size) for size in hidden.split(",")), int(batch_size))
+            if network in NETWORKS:
+                case = cls((), int(batch_size), network)
+            else:
+                case = cls(tuple(int(size) for size in network.split(",")), int(batch_size))
         except ValueError:
             case = None
-        if case is None or min(*case.hidden, case.batch_size) < 1:
+        if case is None or min((*case.hidden, case.batch_size)) < 1:
             raise ValueError(
-                f"{text!r} is not a case: give the hidden sizes, @ and the batch size, "
-                f"all positive integers, such as 128@64 or 800,800@128"
+                f"{text!r} is not a case: give the hidden sizes, @ and the batch size, all "
+                f"positive integers, such as 128@64 or 800,800@128; or one of "
+                f"{', '.join(NETWORKS)} in place of the sizes, such as lenet5@64"
             )
         return case
 
@@ -53,12 +70,23 @@ class Case:
         """
         return 0.5 if len(self.hidden) <= 2 else 5.0
 
+    def model(self, shape: Shape, n_classes: int) -> Sequential:
+        """The network for samples of a shape: for a dense one, (D,)."""
+        if self.network is not None:
+            return NETWORKS[self.network](shape, n_classes)
+        return mlp(math.prod(shape), *self.hidden, n_classes)
+
     def __str__(self) -> str:
-        return f"{','.join(map(str, self.hidden))}@{self.batch_size}"
+        return f"{self.network or ','.join(map(str, self.hidden))}@{self.batch_size}"
 
 
 CPU_CASES = (Case((128,), 64), Case((128,), 512), Case((800, 800), 128))
-GPU_CASES = (*CPU_CASES, Case((2500, 2000, 1500, 1000, 500), 512))
+GPU_CASES = (
+    *CPU_CASES,
+    Case((2500, 2000, 1500, 1000, 500), 512),
+    Case((), 64, "lenet5"),
+    Case((), 512, "small_cnn"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +98,8 @@ class Task:
     case
         The network and the batch size.
     dataset, data_dir, limit
-        `mnist`, `digits`, `synthetic` or one of `TABLES`; where to look for it; how many training
-        samples to take, all of them if None.
+        `mnist`, `digits`, `synthetic` or one of `TABLES`; where to look for it; how many samples
+        to take of each split, all of them if None.
     epochs
         How many are trained, with the first one, which warms up.
     device
@@ -95,8 +123,8 @@ class Task:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Task":
         """The inverse of `to_dict`."""
-        case = Case(tuple(values["case"]["hidden"]), values["case"]["batch_size"])
-        return cls(**{**values, "case": case})
+        case = values["case"]
+        return cls(**{**values, "case": Case(**{**case, "hidden": tuple(case["hidden"])})})
 
     def load(self) -> "Job":
         """The task with its data.
@@ -106,11 +134,16 @@ class Task:
         DataError
             If the data set is not there.
         """
+        data = self._data()
+        assert data.test is not None
+        return Job(self, replace(data, test=data.test.first(self.limit)))
+
+    def _data(self) -> Dataset:
         if self.dataset == "synthetic":
-            return Job(self, synthetic(self.limit or SYNTHETIC_SAMPLES))
+            return synthetic(self.limit or SYNTHETIC_SAMPLES)
         if self.dataset in TABLES:
-            return Job(self, small_table(self.dataset))
-        return Job(self, load_dataset(self.dataset, data_dir=self.data_dir).limited(self.limit))
+            return small_table(self.dataset)
+        return load_dataset(self.dataset, data_dir=self.data_dir).limited(self.limit)
 
     def on(self, case: Case) -> "Task":
         """The same task for another network and batch size."""
@@ -125,19 +158,26 @@ class Job:
     task, data
         What to train, and on what.
     x, y, test_x, test_y
-        Pixels, uint8 of shape (N, D), and int64 labels of shape (N,), of both splits. Of a table
-        features, float64.
+        Pixels, uint8 of shape (N, D), or (N, height, width) of a network for pictures, and int64
+        labels of shape (N,), of both splits. Of a table features, float64.
+    model
+        The network, of xpnet's layers, after which each peer builds its own.
     sizes
-        The sizes of the layers, from the number of pixels to that of the classes.
+        The sizes of the layers of a dense network, from the number of pixels to that of the
+        classes; none of another.
     """
 
     def __init__(self, task: Task, data: Dataset) -> None:
         assert data.test is not None
         self.task = task
         self.data = data
-        self.x, self.y = _rows(data.train)
-        self.test_x, self.test_y = _rows(data.test)
-        self.sizes = (self.x.shape[1], *task.case.hidden, data.n_classes)
+        dense = task.case.network is None
+        (self.x, self.y), (self.test_x, self.test_y) = (
+            _samples(split, flat=dense) for split in (data.train, data.test)
+        )
+        self.model = task.case.model(self.x.shape[1:], data.n_classes)
+        width = self.x.shape[1]
+        self.sizes = (width, *task.case.hidden, data.n_classes) if dense else ()
         self.batch_size = min(task.case.batch_size, len(self.x))
         self.epochs = task.epochs
         self.cuda = task.device == "cuda"
@@ -147,16 +187,26 @@ class Job:
         """Pixels as float32 in [0, 1], for libraries that take nothing else."""
         return pixels.astype(np.float32) / np.float32(self.pixel_maximum)
 
-    def weights(self) -> list[tuple[HostArray, HostArray]]:
-        """He-normal weights (n_in, n_out) and biases of zero, float32, the same for every peer."""
+    def arrays(self) -> dict[str, HostArray]:
+        """Parameters by name, float32, the same for every peer.
+
+        Weights are He-normal, (n_in, n_out) or (height, width, n_in, n_out), biases zero, and what
+        batch norm scales by one.
+        """
         rng = stream(0, "benchmark weights")
-        return [
-            (
-                (math.sqrt(2 / n_in) * rng.standard_normal((n_in, n_out))).astype(np.float32),
-                np.zeros(n_out, np.float32),
-            )
-            for n_in, n_out in itertools.pairwise(self.sizes)
-        ]
+
+        def drawn(name: str, shape: Shape) -> HostArray:
+            if name.endswith(".weight"):
+                return math.sqrt(2 / math.prod(shape[:-1])) * rng.standard_normal(shape)
+            return np.full(shape, float(name.endswith(".scale")))
+
+        shapes = self.model.parameter_shapes()
+        return {name: drawn(name, shape).astype(np.float32) for name, shape in shapes.items()}
+
+    def weights(self) -> list[tuple[HostArray, HostArray]]:
+        """Weights and biases of a dense network, layer by layer."""
+        arrays = list(self.arrays().values())
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
 
     def order(self, epoch: int) -> HostArray:
         """All row numbers in the order of an epoch; takes the time that shuffling takes."""
@@ -195,5 +245,6 @@ def small_table(name: str) -> Dataset:
     return Dataset(name, Split(x, y), Split(test_x, test_y), n_classes=int(y.max()) + 1)
 
 
-def _rows(split: Split) -> tuple[HostArray, HostArray]:
-    return split.images.reshape(len(split), -1), split.labels.astype(np.int64)
+def _samples(split: Split, *, flat: bool) -> tuple[HostArray, HostArray]:
+    images = split.images.reshape(len(split), -1) if flat else split.images
+    return images, split.labels.astype(np.int64)

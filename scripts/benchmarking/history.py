@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarking.networks import NETWORKS
 from benchmarking.report import case_title
 from benchmarking.small_fits import kind_text
 from benchmarking.summary import quartiles, ratios
@@ -75,10 +76,13 @@ def read_history(history: Path) -> list[dict[str, Any]]:
 def figures_of(report: Mapping[str, Any]) -> Figures:
     """The figures of a report of one of those commands."""
     found: Figures = {}
+    limit = report.get("settings", {}).get("limit")
+    few = f", {limit:,} samples" if limit else ""
     for case in report.get("cases", ()):
-        found |= _of_peers(f"training {case_title(case)}", case["peers"])
+        found |= _of_peers(f"training {case_title(case)}{few}", case["peers"])
+    network = f"{name} " if (name := report.get("network")) in NETWORKS else ""
     for one in report.get("answers", ()):
-        found |= _of_peers(f"predict {_rows_text(one)}, {one['dtype']}", one["peers"])
+        found |= _of_peers(f"predict {network}{_rows_text(one)}, {one['dtype']}", one["peers"])
     for one in report.get("table") or ():
         found |= _of_peers(f"predict of the estimator, {_rows_text(one)}", one["peers"])
     for row in report.get("fits", ()):

@@ -14,6 +14,9 @@ PANELS = (
     ("predict 64 rows, float32", "numpy", "predict, 64 rows\nover plain NumPy"),
     ("predict 60,000 rows, float32", "numpy", "predict, 60,000 rows\nover plain NumPy"),
     ("predict of the estimator, 569 rows", "sklearn", "estimator, 569 rows\nover scikit-learn"),
+    ("training lenet5, batch 64, 3,200 samples", "torch", "LeNet-5, batch 64\nover PyTorch"),
+    ("training small_cnn, batch 128, 640 samples", "torch", "small CNN, batch 128\nover PyTorch"),
+    ("predict lenet5 10,000 rows, uint8", "onnxruntime", "LeNet-5, 10,000\nover ONNX Runtime"),
     ("fit iris, adam", "sklearn", "fit, iris\nover scikit-learn"),
     ("fit digits, adam", "sklearn", "fit, digits\nover scikit-learn"),
 )

@@ -12,7 +12,7 @@ from benchmarking.cases import Case, Task
 from benchmarking.machine import why_no_cuda
 from benchmarking.neighbour import NEIGHBOURS, why_no_neighbour
 from benchmarking.peers import Peer, select_peers
-from benchmarking.predict import ROWS, Asked, select_answerers
+from benchmarking.predict import PICTURE_ROWS, ROWS, Asked, select_answerers
 from benchmarking.runner import Settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -21,7 +21,7 @@ out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Write files here."
 )
 case_option = click.option(
-    "--case", "case_texts", multiple=True, help="Such as 128@64; may be repeated."
+    "--case", "case_texts", multiple=True, help="Such as 128@64 or lenet5@64; may be repeated."
 )
 gpu_option = click.option("--gpu", is_flag=True, help="On CUDA, timed there.")
 
@@ -79,7 +79,7 @@ def in_turn(repeats: int, *, pause: float = 0.3, timeout: float = 600.0) -> Call
 def data_options(command: _F) -> _F:
     """The options of what is trained on."""
     for one in (
-        click.option("--limit", type=click.IntRange(min=1), help="Training samples to take."),
+        click.option("--limit", type=click.IntRange(min=1), help="Samples to take of each split."),
         click.option(
             "--data-dir", type=click.Path(file_okay=False), help="Where to look for it first."
         ),
@@ -94,12 +94,16 @@ def data_options(command: _F) -> _F:
     return command
 
 
-def parse_cases(texts: tuple[str, ...]) -> list[Case]:
-    """The cases that are asked for."""
+def parse_cases(texts: tuple[str, ...], *, dense: bool = False) -> list[Case]:
+    """The cases that are asked for, of dense networks alone if so."""
     try:
-        return [Case.parse(text) for text in texts]
+        cases = [Case.parse(text) for text in texts]
     except ValueError as error:
         raise click.UsageError(f"--case: {error}") from error
+    for case in cases:
+        if dense and case.network is not None:
+            raise click.UsageError(f"--case: {case} is no dense network: give hidden sizes")
+    return cases
 
 
 def check_peers(names: str | None, *, gpu: bool) -> list[Peer]:
@@ -118,10 +122,10 @@ def check_answerers(names: str | None, *, gpu: bool) -> list[Asked]:
         raise click.UsageError(f"--peers: {error}") from error
 
 
-def parse_rows(text: str | None) -> tuple[int, ...]:
-    """The numbers of rows that are asked for."""
+def parse_rows(text: str | None, model: str | None) -> tuple[int, ...]:
+    """The numbers of rows that a network, by name, is asked for."""
     if text is None:
-        return ROWS
+        return ROWS if model is None else PICTURE_ROWS
     try:
         rows = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -139,4 +143,5 @@ def make_task(
         click.echo(f"there is no CUDA device to measure on: {reason}", err=True)
         raise SystemExit(2)
     device = "cuda" if gpu else "cpu"
-    return Task(case, epochs=1 + settings.repeats, device=device, tf32=tf32, **data)
+    epochs = settings.warm_up + settings.repeats
+    return Task(case, epochs=epochs, device=device, tf32=tf32, **data)

@@ -17,6 +17,9 @@ from xpnet.typing import HostArray
 
 CASE = Case((128,), 64)
 ROWS = (1, 64, 1_000, 60_000)
+PICTURE_ROWS = (1, 64, 1_000, 10_000)
+"""Of a network for pictures."""
+
 DTYPES = ("float32", "uint8")
 TABLE_CASE = Case((100,), 200)
 TABLE_QUESTIONS = ((1, "float64"), (569, "float64"))
@@ -31,7 +34,10 @@ _BOTH = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Asked:
-    """Who is asked: its name and label, the function of its module, and the options of that."""
+    """Who is asked: its name and label, the function of its module, and the options of that.
+
+    One that is `dense` knows dense networks alone.
+    """
 
     name: str
     label: str
@@ -39,11 +45,15 @@ class Asked:
     devices: tuple[str, ...] = ("cpu",)
     options: tuple[tuple[str, Any], ...] = ()
     distribution: str = "numpy"
+    dense: bool = False
 
     def peer(self, questions: Sequence[tuple[int, str]]) -> Peer:
         """The peer that answers these questions."""
         options = (("make", self.make), ("questions", tuple(questions)), *self.options)
-        return Peer(self.name, self.label, _HERE, self.devices, options, (self.distribution,))
+        return Peer(
+            self.name, self.label, _HERE, self.devices, options, (self.distribution,),
+            dense=self.dense,
+        )  # fmt: skip
 
 
 def _xpnet(backend: str, label: str, devices: tuple[str, ...]) -> list[Asked]:
@@ -67,17 +77,19 @@ _ESTIMATOR = (("module", "xpnet.sklearn"),)
 ANSWERERS = {
     one.name: one
     for one in (
-        Asked("products", "the matrix products", "of_products"),
+        Asked("products", "the matrix products", "of_products", dense=True),
         *_xpnet("numpy", "NumPy", ("cpu",)),
         *_xpnet("cupy", "CuPy", ("cuda",)),
         *_xpnet("torch", "PyTorch", _BOTH),
         *_xpnet("jax", "JAX", _BOTH),
-        Asked("xpnet-sklearn", "xpnet, MLPClassifier", "of_sklearn", ("cpu",), _ESTIMATOR),
+        Asked(
+            "xpnet-sklearn", "xpnet, MLPClassifier", "of_sklearn", ("cpu",), _ESTIMATOR, dense=True
+        ),
         Asked("numpy", "NumPy, straightforward", "of_numpy"),
         Asked("torch", "PyTorch, eager", "of_torch", _BOTH, distribution="torch"),
         Asked("jax", "JAX, jit", "of_jax", _BOTH, distribution="jax"),
         Asked("onnxruntime", "ONNX Runtime", "of_onnx", distribution="onnxruntime"),
-        Asked("sklearn", "scikit-learn", "of_sklearn", ("cpu",), _SKLEARN, "scikit-learn"),
+        Asked("sklearn", "scikit-learn", "of_sklearn", ("cpu",), _SKLEARN, "scikit-learn", True),
     )
 }
 """Who can be asked, by name."""
@@ -119,7 +131,7 @@ def measure_predictions(
         for number, (count, dtype) in enumerate(questions)
     ]
     report: dict[str, Any] = {
-        "sizes": job.sizes,
+        "network": task.case.network or "-".join(map(str, job.sizes)),
         "dataset": task.dataset,
         "answers": answers,
         "table": None,
@@ -128,7 +140,8 @@ def measure_predictions(
         ],
         "versions": {k: v for one in found for k, v in one.result.get("versions", {}).items()},
     }
-    if {one.name for one in _OF_TABLE} <= {one.name for one in chosen}:
+    dense = task.case.network is None
+    if dense and {one.name for one in _OF_TABLE} <= {one.name for one in chosen}:
         report["table"] = _measure_table(settings, say)
     peers = [peer for one in [*answers, *(report["table"] or [])] for peer in one["peers"]]
     report["holds"] = bool(peers) and all(peer["holds"] for peer in peers)
@@ -208,15 +221,14 @@ def _other_classes(classes: Sequence[int] | None, expected: HostArray | None) ->
 # -- as Markdown ----------------------------------------------------------------------------------
 
 _BASES = {"numpy": "over NumPy", "sklearn": "over scikit-learn", "xpnet-numpy": "over xpnet NumPy"}
-_BASES |= {"xpnet-cupy": "over xpnet CuPy"}
+_BASES |= {"xpnet-cupy": "over xpnet CuPy", "onnxruntime": "over ONNX Runtime"}
 
 
 def predict_lines(report: dict[str, Any]) -> list[str]:
     """The report as Markdown: a table for each number of rows and dtype, the fastest first."""
-    sizes = "-".join(map(str, report["sizes"]))
     lines = [
-        f"{sizes} on {report['dataset']}. The time of a call: medians (quartiles); ratios are of "
-        f"the same round.",
+        f"{report['network']} on {report['dataset']}. The time of a call: medians (quartiles); "
+        f"ratios are of the same round.",
         "",
     ]
     for one in report["answers"]:

@@ -28,6 +28,9 @@ TRIES = 3
 ROUNDS = 9
 """The most rounds of predictions and fits."""
 
+CONVOLVED = 960
+"""Pictures of an epoch of a convolution: fifteen steps."""
+
 QUESTIONS = ((1, "float32"), (1_000, "uint8"))
 
 Ratios = dict[str, list[float]]
@@ -57,6 +60,15 @@ def training(settings: Settings) -> Ratios:
     return {_TRAINING: ratios(_seconds(ours), _seconds(floor))}
 
 
+def convolving(settings: Settings) -> Ratios:
+    """An epoch of LeNet-5 on NumPy, over the products of its layers."""
+    settings = replace(settings, repeats=min(settings.repeats, ROUNDS), warm_up=4)
+    epochs = settings.warm_up + settings.repeats
+    task = Task(Case((), 64, "lenet5"), "synthetic", limit=CONVOLVED, epochs=epochs)
+    floor, ours = measure([PEERS["floor"], PEERS["xpnet-numpy"]], task, settings)
+    return {_CONVOLVING: ratios(_seconds(ours), _seconds(floor))}
+
+
 def predicting(settings: Settings) -> Ratios:
     """`Network.predict` on NumPy, over the same written by hand."""
     task, settings = _few(Task(Case((128,), 64), "synthetic", limit=1_000), settings, QUESTIONS)
@@ -76,6 +88,7 @@ def fitting(settings: Settings) -> Ratios:
 
 
 _TRAINING = "784-128-10, batch 64, 6,000 samples: xpnet on NumPy over the floor"
+_CONVOLVING = "LeNet-5, batch 64, 960 samples: xpnet on NumPy over the products of its layers"
 _PREDICTING = {
     "predict of 1 row: xpnet on NumPy over plain NumPy": 4.0,
     "predict of 1,000 rows of uint8: xpnet on NumPy over plain NumPy": 1.3,
@@ -84,6 +97,8 @@ _FITTING = {"fit of iris, 50 epochs: xpnet over scikit-learn": 1.0}
 
 GUARDS = {
     "training": Guard({_TRAINING: REFERENCE_RATIO}, training),
+    # 2.6 with a compiler, and 5.6 without, which must not fail.
+    "convolving": Guard({_CONVOLVING: 3.5}, convolving),
     "predicting": Guard(_PREDICTING, predicting),
     "fitting": Guard(_FITTING, fitting),
 }

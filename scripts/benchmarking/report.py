@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarking.dropout import dropout_lines
 from benchmarking.machine import machine_lines
+from benchmarking.summary import ratios
 
 SHORT = {
     "xpnet-numpy": "xpnet NumPy",
@@ -15,12 +16,14 @@ SHORT = {
     "xpnet-jax": "xpnet JAX",
 }
 
+DIRECT = ("torch", "jax-step", "jax-epoch")
+"""The peers that xpnet's ratios to are shown with their quartiles."""
+
 
 def case_title(case: dict[str, Any]) -> str:
-    """The network and the batch size, such as 784-128-10, batch 64."""
-    if case["sizes"] is None:
-        return str(case["case"])
-    return f"{'-'.join(map(str, case['sizes']))}, batch {case['batch_size']}"
+    """The network and the batch size, such as 784-128-10, batch 64, or lenet5, batch 64."""
+    network = case.get("network") or "-".join(map(str, case["sizes"] or ()))
+    return f"{network}, batch {case['batch_size']}" if network else str(case["case"])
 
 
 def case_lines(case: dict[str, Any]) -> list[str]:
@@ -33,7 +36,7 @@ def case_lines(case: dict[str, Any]) -> list[str]:
     for peer in sorted(case["peers"], key=lambda p: p["seconds"][1]):
         over = [f"{peer['over_xpnet'][name][1]:.2f}" for name in ours]
         accuracy = "" if peer["accuracy"] is None else f"{100 * peer['accuracy']:.2f} %"
-        label = f"**{peer['label']}**" if peer["name"] in SHORT else peer["label"]
+        label = f"**{peer['label']}**" if peer["name"].startswith("xpnet-") else peer["label"]
         found.append(
             table_row(
                 [label, _seconds(peer["seconds"]), ratio_text(peer["over_floor"]), *over, accuracy]
@@ -41,12 +44,27 @@ def case_lines(case: dict[str, Any]) -> list[str]:
         )
     for peer in case["skipped"]:
         found.append(table_row([peer["label"], not_measured(peer), *[""] * (len(heads) - 2)]))
+    found += _over_others(case["peers"])
     verdict = "as allowed" if case["agree"] else "TOO FAR"
     found += [
         "",
         f"Test accuracies are {case['points_apart']:.2f} points apart, {verdict}: "
         f"{case['points_allowed']:.2f} are allowed.",
     ]
+    return found
+
+
+def _over_others(peers: Sequence[dict[str, Any]]) -> list[str]:
+    """What xpnet takes over the libraries beneath it, each used directly, with quartiles."""
+    ours = [peer for peer in peers if peer["name"].startswith("xpnet-")]
+    others = [peer for peer in peers if peer["name"] in DIRECT]
+    if not ours or not others:
+        return []
+    heads = ["time of an epoch", *(f"over {peer['label']}" for peer in others)]
+    found = ["", table_row(heads), "|---|" + "---:|" * len(others)]
+    for peer in ours:
+        over = (ratio_text(ratios(peer["rounds"], other["rounds"])) for other in others)
+        found.append(table_row([f"**{peer['label']}**", *over]))
     return found
 
 
@@ -83,8 +101,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"{settings['dataset']}, {cases[0]['train_samples'] or 0:,} samples, float32"
             f"{' products in TF32' if settings['tf32'] else ''}, plain SGD, learning rate "
             f"{settings['learning_rate']:g}, on {settings['device']}; {settings['repeats']} epochs "
-            f"of each in turn after one to warm up. Times and ratios are medians (quartiles); "
-            f"ratios are of the same round.",
+            f"of each in turn after {settings['warm_up']} to warm up. Times and ratios are medians "
+            f"(quartiles); ratios are of the same round.",
             "",
         ]
         for case in cases:

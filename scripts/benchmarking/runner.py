@@ -50,6 +50,8 @@ class Settings:
         Seconds that an epoch, or the start, may take.
     neighbour
         What else runs beside them, one of `NEIGHBOURS`; None for nothing.
+    warm_up
+        Epochs of each peer before those: what is compiled by and by is not in one of a few steps.
     """
 
     repeats: int = 7
@@ -57,6 +59,7 @@ class Settings:
     pause: float = 0.3
     timeout: float = 600.0
     neighbour: str | None = None
+    warm_up: int = 1
 
     def environment(
         self, *, cuda: bool = False, tf32: bool = False, threads: int | None = None
@@ -78,7 +81,7 @@ class Settings:
         if threads is not None:
             found |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         # Whatever becomes of this process, MPI ends its ranks.
-        found["MPIEXEC_TIMEOUT"] = str(math.ceil(self.timeout * (self.repeats + 3)))
+        found["MPIEXEC_TIMEOUT"] = str(math.ceil(self.timeout * (self.repeats + self.warm_up + 2)))
         return found
 
 
@@ -94,6 +97,7 @@ class Worker:
     def __init__(self, peer: Peer, task: Task, settings: Settings) -> None:
         self.peer = peer
         self.timeout = settings.timeout
+        self._warm_up = settings.warm_up
         self._core = shared_core() if settings.neighbour == "core" else None
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         launch = [] if peer.ranks is None else [find_mpiexec(), "-n", str(peer.ranks)]
@@ -104,14 +108,17 @@ class Worker:
             stderr=self._errors,
             env=settings.environment(
                 cuda=task.device == "cuda", tf32=task.tf32, threads=peer.threads
-            ),
+            )
+            | dict(peer.environment),
             text=True,
         )
         self._first_order = json.dumps({"peer": asdict(peer), "task": task.to_dict()})
 
     def start(self) -> dict[str, Any]:
-        """Load the data and train the first epoch, which warms up; from then on on one core."""
+        """Load the data and train what warms up; from then on on one core."""
         answer = self._ask(self._first_order)
+        for _ in range(self._warm_up - 1):
+            answer = self.epoch()
         if self._core is not None:
             hold_on_core(self._process.pid, self._core)
         return answer
@@ -185,13 +192,18 @@ def measure(
 ) -> list[Measured]:
     """All peers on one case, in turn, each in its own process.
 
-    A peer that fails, at whatever point, has the reason in `failure`, and the others go on.
+    A peer that fails, at whatever point, has the reason in `failure`, and the others go on. One
+    that knows dense networks alone is not asked about another.
     """
     found = [Measured(peer) for peer in peers]
+    able = [one for one in found if task.case.network is None or not one.peer.dense]
+    for one in found:
+        if one not in able:
+            one.failure = "it has no convolution here"
     with beside(settings.neighbour, settings.environment(threads=1)):
         workers: list[tuple[Worker, Measured]] = []
         try:
-            for measured in found:
+            for measured in able:
                 say(f"starting {measured.peer.name}")
                 worker = Worker(measured.peer, task, settings)
                 workers.append((worker, measured))
@@ -200,7 +212,7 @@ def measure(
             for repeat in range(settings.repeats):
                 say(f"round {repeat + 1} of {settings.repeats}")
                 # Another one begins in each round, so that nobody always follows the same.
-                first = repeat % len(workers)
+                first = repeat % max(1, len(workers))
                 for worker, measured in workers[first:] + workers[:first]:
                     if not measured.failure:
                         time.sleep(settings.pause)

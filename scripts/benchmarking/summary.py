@@ -34,7 +34,8 @@ def summarise(
         What the peers showed.
     tolerance
         How many points of accuracy they may be apart. If None that of the case on 10,000 test
-        samples, and more on fewer, as the deviation of a mean.
+        samples, and more on fewer, as the deviation of a mean; and that of a network that has been
+        trained on 60,000, and more of one that has seen fewer.
     """
     usable = [one for one in found if not one.failure]
     floor = next((one for one in usable if one.peer.name == "floor"), None)
@@ -43,11 +44,12 @@ def summarise(
     accuracies = [a for one in usable if (a := one.result["accuracy"]) is not None]
     apart = 100 * (max(accuracies) - min(accuracies)) if accuracies else 0.0
     if tolerance is None:
-        tolerance = case.tolerance * max(
-            1.0, math.sqrt(10_000 / result.get("test_samples", 10_000))
-        )
+        tolerance = case.tolerance
+        for name, usual in (("test_samples", 10_000), ("train_samples", 60_000)):
+            tolerance *= max(1.0, math.sqrt(usual / result.get(name, usual)))
     return {
         "case": str(case),
+        "network": case.network,
         "sizes": result.get("sizes"),
         "batch_size": case.batch_size,
         "train_samples": result.get("train_samples"),

@@ -8,7 +8,7 @@ return a dictionary of JSON values, which are part of its result.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -44,6 +44,10 @@ class Peer:
         How many ranks of MPI it runs on; None for a process that MPI has not started.
     threads
         Threads of its libraries, where that is not as for the others.
+    environment
+        Variables that it has beside those of the others.
+    dense
+        Whether it knows dense networks alone.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Peer:
     distributions: tuple[str, ...] = ()
     ranks: int | None = None
     threads: int | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    dense: bool = False
 
     def load(self) -> Callable[..., Found]:
         """The function of this peer."""
@@ -67,40 +73,60 @@ _HERE = "benchmarking.peers"
 
 
 def _xpnet(backend: str, label: str, devices: tuple[str, ...]) -> Peer:
-    options = (("backend", backend),)
     return Peer(
         f"xpnet-{backend}",
         f"xpnet, {label}",
         f"{_HERE}.xpnet_fit:run",
         devices,
-        options,
+        (("backend", backend),),
         (backend,),
     )
+
+
+_UNCOMPILED = replace(
+    _xpnet("numpy", "NumPy without a compiler", ("cpu",)),
+    name="xpnet-numpy-uncompiled",
+    environment=(("XPNET_CC", ""),),
+)
 
 
 _ALL = (
     Peer("floor", "floor: the matrix products", f"{_HERE}.floor:run", _BOTH),
     _xpnet("numpy", "NumPy", ("cpu",)),
+    _UNCOMPILED,
     _xpnet("cupy", "CuPy", ("cuda",)),
     _xpnet("torch", "PyTorch", _BOTH),
     _xpnet("jax", "JAX", _BOTH),
-    Peer("numpy", "NumPy, straightforward", f"{_HERE}.plain_step:run_numpy"),
-    Peer("cupy", "CuPy, straightforward", f"{_HERE}.plain_step:run_cupy", ("cuda",)),
+    Peer("numpy", "NumPy, straightforward", f"{_HERE}.plain_step:run_numpy", dense=True),
+    Peer("cupy", "CuPy, straightforward", f"{_HERE}.plain_step:run_cupy", ("cuda",), dense=True),
     Peer("torch", "PyTorch, eager", f"{_HERE}.torch_nn:run", _BOTH, (), ("torch",)),
     Peer("torch-loader", "PyTorch, DataLoader", f"{_HERE}.torch_nn:run_loader", _BOTH),
     Peer("torch-compile", "PyTorch, compiled", f"{_HERE}.torch_nn:run_compiled", _BOTH),
     Peer("jax-step", "JAX, jit of a step", f"{_HERE}.jax_jit:run_steps", _BOTH, (), ("jax",)),
     Peer("jax-epoch", "JAX, jit of an epoch", f"{_HERE}.jax_jit:run_epochs", _BOTH),
-    Peer("sklearn", "scikit-learn", f"{_HERE}.sklearn_mlp:run", distributions=("scikit-learn",)),
+    Peer(
+        "sklearn",
+        "scikit-learn",
+        f"{_HERE}.sklearn_mlp:run",
+        distributions=("scikit-learn",),
+        dense=True,
+    ),
     Peer(
         "xpnet-sklearn",
         "xpnet, MLPClassifier",
         f"{_HERE}.sklearn_mlp:run",
         options=(("module", "xpnet.sklearn"),),
         distributions=("scikit-learn",),
+        dense=True,
     ),
-    Peer("keras", "Keras on JAX", f"{_HERE}.keras_fit:run", _BOTH, (), ("keras",)),
-    Peer("thinc", "Thinc on NumPy", f"{_HERE}.thinc_chain:run", distributions=("thinc",)),
+    Peer("keras", "Keras on JAX", f"{_HERE}.keras_fit:run", _BOTH, (), ("keras",), dense=True),
+    Peer(
+        "thinc",
+        "Thinc on NumPy",
+        f"{_HERE}.thinc_chain:run",
+        distributions=("thinc",),
+        dense=True,
+    ),
 )
 PEERS = {peer.name: peer for peer in _ALL}
 """The peers by name."""

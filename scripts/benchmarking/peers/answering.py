@@ -16,10 +16,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarking.cases import Job
-from benchmarking.peers import Tick
+from benchmarking.peers import Tick, plain_layers
 from benchmarking.peers.sklearn_mlp import maker
 from benchmarking.turns import take_turns, warmed
-from xpnet import Network, mlp, open_backend
+from xpnet import Network, open_backend
 from xpnet.backends import Backend
 from xpnet.layers import EVALUATION, softmax
 from xpnet.network.prediction import predicted_chunks
@@ -79,23 +79,38 @@ def run(job: Job, tick: Tick, *, make: str, questions: Any, **options: Any) -> d
 def asked(job: Job, questions: Any, dtype: str) -> HostArray:
     """The samples of the largest question: those of both splits, and again from the first."""
     x = np.concatenate([job.x, job.test_x])
-    x = np.resize(x, (max(rows for rows, _ in questions), job.sizes[0]))
+    x = np.resize(x, (max(rows for rows, _ in questions), *x.shape[1:]))
     return job.scaled(x) if dtype == "float32" and x.dtype == np.uint8 else x
+
+
+def arrays_of(job: Job) -> dict[str, HostArray]:
+    """The parameters that all answer with.
+
+    Of a network for pictures the last bias is such that the means of the logits are 0: as it is
+    drawn, it has one answer or two to nearly all of them.
+    """
+    arrays = job.arrays()
+    if job.task.case.network is not None:
+        *_, bias = arrays
+        found = _output(job, arrays, job.x[: plain_layers.PIECE], np.float64)
+        arrays[bias] = -found.mean(axis=0).astype(np.float32)
+    return arrays
 
 
 def logits(job: Job, x: HostArray, dtype: type) -> HostArray:
     """The output of the network, written straightforwardly."""
-    params: Any = [(weight.astype(dtype), bias.astype(dtype)) for weight, bias in job.weights()]
-    return _straightforward(x.astype(dtype) / job.pixel_maximum, params)
+    return _output(job, arrays_of(job), x, dtype)
 
 
-def _straightforward(x: HostArray, params: Any) -> HostArray:
-    for weight, bias in params[:-1]:
-        x = x @ weight
-        x += bias
-        np.maximum(x, 0, out=x)
-    weight, bias = params[-1]
-    return x @ weight + bias
+def _output(job: Job, arrays: dict[str, HostArray], x: HostArray, dtype: type) -> HostArray:
+    converted = {name: array.astype(dtype) for name, array in _with_buffers(job, arrays).items()}
+    return plain_layers.forward(job.model, converted, x.astype(dtype) / job.pixel_maximum)
+
+
+def _with_buffers(job: Job, arrays: dict[str, HostArray]) -> dict[str, Any]:
+    """Parameters, and buffers as they are at the beginning."""
+    buffers = {name: array.astype(np.float32) for name, array in job.model.buffers().items()}
+    return arrays | buffers
 
 
 # -- those that answer ----------------------------------------------------------------------------
@@ -122,18 +137,20 @@ def _floats(job: Job) -> Callable[[HostArray], HostArray]:
 
 def of_numpy(job: Job) -> Answerer:
     """NumPy, written straightforwardly."""
-    params, scaled = job.weights(), _floats(job)
-    return Answerer(lambda x: x, lambda x: _straightforward(scaled(x), params).argmax(axis=1))
+    arrays, scaled = _with_buffers(job, arrays_of(job)), _floats(job)
+
+    def predict(x: HostArray) -> HostArray:
+        return plain_layers.forward(job.model, arrays, scaled(x)).argmax(axis=1)
+
+    return Answerer(lambda x: x, predict)
 
 
 def network_of(job: Job, backend: Backend) -> Network:
     """The network on a backend."""
-    arrays: dict[str, HostArray] = {}
-    for number, (weight, bias) in enumerate(job.weights(), 1):
-        arrays |= {f"fc{number}.weight": weight, f"fc{number}.bias": bias}
     with backend.scope():
-        placed = {name: backend.asarray(value) for name, value in arrays.items()}
-        return Network(mlp(*job.sizes), placed, backend, pixel_maximum=job.pixel_maximum)
+        placed = {name: backend.asarray(value) for name, value in arrays_of(job).items()}
+        about: Any = {"sample_shape": job.x.shape[1:], "pixel_maximum": job.pixel_maximum}
+        return Network(job.model, placed, backend, **about)
 
 
 def of_xpnet(job: Job, *, backend: str, probabilities: bool = False) -> Answerer:
@@ -190,7 +207,7 @@ def of_torch(job: Job) -> Answerer:
 
     from benchmarking.peers import torch_nn
 
-    model, place = torch_nn.network_of(job), torch_nn.device_of(job)
+    model, place = torch_nn.network_of(job, arrays_of(job)), torch_nn.device_of(job)
     model.eval()
 
     @library.inference_mode()  # type: ignore[untyped-decorator, unused-ignore]
@@ -215,20 +232,19 @@ def of_jax(job: Job) -> Answerer:
     from benchmarking.peers import jax_jit
 
     place = library.devices("gpu" if job.cuda else "cpu")[0]
-    params = [
-        (library.device_put(weight, place), library.device_put(bias, place))
-        for weight, bias in job.weights()
-    ]
+    with library.default_device(place):
+        params, running = jax_jit.parameters(arrays_of(job)), jax_jit.statistics(job)
 
     @library.jit  # type: ignore[untyped-decorator, unused-ignore]
-    def classes(params: Any, x: Any) -> Any:
+    def classes(params: Any, running: Any, x: Any) -> Any:
         if x.dtype == jnp.uint8:
             x = x.astype(jnp.float32) / job.pixel_maximum
-        return jax_jit.logits(params, x).argmax(axis=1)
+        return jax_jit.logits(job.model, params, running, x).argmax(axis=1)
 
-    return Answerer(
-        lambda x: library.device_put(x, place), lambda x: classes(params, x).block_until_ready()
-    )
+    def predict(x: Any) -> Any:
+        return classes(params, running, x).block_until_ready()
+
+    return Answerer(lambda x: library.device_put(x, place), predict)
 
 
 def of_onnx(job: Job) -> Answerer:

@@ -1,49 +1,79 @@
 """The floor: the matrix products of training and nothing else."""
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarking.cases import Job
+from benchmarking.networks import matrix_products
 from benchmarking.peers import Tick
 
 Product = tuple[Any, Any, Any]
 """Left, right and where the result goes."""
 
+Layer = tuple[int, int, int]
+"""Rows of a sample, numbers that come into each, and that go out of it."""
 
-def products(sizes: tuple[int, ...], batch: int, make: Callable[..., Any]) -> list[Product]:
+LARGEST = 2**18
+"""A MiB of float32, which stays in a processor's cache; of one sample, where that takes more."""
+
+
+def products(
+    layers: Sequence[Layer], batch: int, make: Callable[..., Any], largest: int = LARGEST
+) -> list[Product]:
     """The products of one step, on arrays made once by `make(shape)`.
 
-    Forward A W for each layer; backward A^T dZ for each weight, and dZ W^T for the input of each
-    layer but the lowest: 3 L - 1 products for L layers, of 6 B n_in n_out operations a layer less
-    2 B n_in n_out for the lowest.
+    Forward X W for each layer; backward X^T dY for each weight, and dY W^T for the input of each
+    layer but the lowest: 3 L - 1 products for L layers, of 6 B n_in n_out operations for each row
+    of a layer, less 2 B n_in n_out for the lowest.
+
+    Parameters
+    ----------
+    layers
+        From `matrix_products`.
+    batch
+        How many samples.
+    make
+        What makes an array of a shape.
+    largest
+        How many numbers the columns of a convolution may have: it is made in pieces of so many
+        samples, all on the same arrays. That they are made of pictures is not measured.
     """
-    pairs = list(itertools.pairwise(sizes))
-    activations = [make((batch, size)) for size in sizes]
-    deltas = [make((batch, size)) for size in sizes]
-    weights = [make(pair) for pair in pairs]
-    gradients = [make(pair) for pair in pairs]
-    found: list[Product] = []
-    for i, weight in enumerate(weights):
-        found.append((activations[i], weight, activations[i + 1]))
-    for i in reversed(range(len(weights))):
-        found.append((activations[i].T, deltas[i + 1], gradients[i]))
-        if i:
-            found.append((deltas[i + 1], weights[i].T, deltas[i]))
-    return found
+    forward: list[Product] = []
+    backward: list[list[Product]] = []
+    y: Any = None
+    dy: Any = None
+    for rows, n_in, n_out in layers:
+        piece = batch if rows == 1 else min(batch, max(1, largest // (rows * n_in)))
+        x, dx = y, dy
+        if x is None or rows > 1 or x.shape != (batch, n_in):  # there is work in between
+            x, dx = make((piece * rows, n_in)), make((piece * rows, n_in))
+        y, dy = make((piece * rows, n_out)), make((piece * rows, n_out))
+        weight, dweight = make((n_in, n_out)), make((n_in, n_out))
+        lengths = [rows * min(piece, batch - first) for first in range(0, batch, piece)]
+        forward += [(x[:n], weight, y[:n]) for n in lengths]
+        backward.append([])
+        for n in lengths:
+            backward[-1].append((x[:n].T, dy[:n], dweight))
+            if len(backward) > 1:
+                backward[-1].append((dy[:n], weight.T, dx[:n]))
+    return [*forward, *(product for layer in reversed(backward) for product in layer)]
 
 
 def epoch_of_products(
-    samples: int, sizes: tuple[int, ...], batch: int, make: Callable[..., Any]
+    samples: int,
+    layers: Sequence[Layer],
+    batch: int,
+    make: Callable[..., Any],
+    largest: int = LARGEST,
 ) -> list[tuple[int, list[Product]]]:
     """How often the products of which batch size are made: whole batches, then the rest."""
     whole, rest = divmod(samples, batch)
-    counted = [(whole, products(sizes, batch, make))]
+    counted = [(whole, products(layers, batch, make, largest))]
     if rest:
-        counted.append((1, products(sizes, rest, make)))
+        counted.append((1, products(layers, rest, make, largest)))
     return counted
 
 
@@ -65,7 +95,8 @@ def run(job: Job, tick: Tick) -> None:
         # Small, so that products of products stay finite.
         return 0.01 * rng.standard_normal(shape, dtype=np.float32)
 
-    counted = epoch_of_products(len(job.x), job.sizes, job.batch_size, make)
+    layers = matrix_products(job.model, job.x.shape[1:])
+    counted = epoch_of_products(len(job.x), layers, job.batch_size, make)
     matmul = np.matmul
     for _ in range(job.epochs):
         started = time.perf_counter()
@@ -84,7 +115,9 @@ def _run_cuda(job: Job, tick: Tick) -> None:
         make, event, elapsed, prepare = _torch_tools(job.task.tf32)
     except ImportError:
         make, event, elapsed, prepare = _cupy_tools()
-    counted = epoch_of_products(len(job.x), job.sizes, job.batch_size, make)
+    layers = matrix_products(job.model, job.x.shape[1:])
+    # In one piece: what a GPU is given at once should be much.
+    counted = epoch_of_products(len(job.x), layers, job.batch_size, make, 2**40)
     play = [(times, prepare(step)) for times, step in counted]
     for _ in range(job.epochs):
         start, stop = event(), event()

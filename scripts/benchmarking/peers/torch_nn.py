@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarking.cases import LEARNING_RATE, Job
 from benchmarking.peers import Tick
+from xpnet.layers import BatchNorm, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from xpnet.typing import HostArray
 
 Batches = Callable[[], Iterable[tuple[Any, Any]]]
@@ -43,6 +44,7 @@ def run_loader(job: Job, tick: Tick) -> HostArray:
 def device_of(job: Job) -> Any:
     """Where PyTorch works."""
     torch.backends.cuda.matmul.allow_tf32 = job.task.tf32
+    torch.backends.cudnn.allow_tf32 = job.task.tf32
     return torch.device("cuda" if job.cuda else "cpu")
 
 
@@ -58,15 +60,60 @@ def batches_by_index(job: Job) -> Batches:
     return batches
 
 
-def network_of(job: Job) -> Any:
-    """The network with the weights that all peers begin with."""
-    layers: list[Any] = []
-    for weight, bias in job.weights():
-        linear = nn.Linear(*weight.shape)
-        linear.weight.data = torch.from_numpy(weight.T.copy())
-        linear.bias.data = torch.from_numpy(bias)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1]).to(device_of(job))
+class ChannelsLast(nn.Module):  # type: ignore[misc, unused-ignore]
+    """Grey pictures (B, H, W) with their channel, as PyTorch's shape (B, 1, H, W)."""
+
+    def forward(self, x: Any) -> Any:
+        """In the memory format in which PyTorch's convolutions are fastest on a CPU."""
+        return x[:, None].contiguous(memory_format=torch.channels_last)
+
+
+def network_of(job: Job, given: dict[str, HostArray]) -> Any:
+    """The network with these parameters; of pictures with channels last."""
+    arrays = {name: torch.from_numpy(array) for name, array in given.items()}
+    modules: list[Any] = []
+    pictures: Any = None
+    for name, layer in job.model.layers.items():
+        own = {key: arrays[f"{name}.{key}"] for key in layer.parameter_shapes()}
+        if isinstance(layer, Dense):
+            modules.append(_linear(**own, pictures=pictures))
+            pictures = None
+        elif isinstance(layer, Flatten):
+            pictures = layer.shape
+            modules.append(nn.Flatten())
+        else:
+            modules.append(_MODULES[type(layer)](layer, own))
+    if len(job.x.shape) == 3:
+        modules.insert(0, ChannelsLast())
+    return nn.Sequential(*modules).to(device_of(job), memory_format=torch.channels_last)
+
+
+def _linear(weight: Any, bias: Any, pictures: Any) -> Any:
+    """A dense layer; of pictures its inputs are in PyTorch's order, with channels first."""
+    linear = nn.Linear(*weight.shape)
+    if pictures is not None:
+        weight = weight.reshape(*pictures, -1).permute(2, 0, 1, 3).reshape(weight.shape)
+    linear.weight.data, linear.bias.data = weight.T.contiguous(), bias
+    return linear
+
+
+def _convolution(layer: Conv2D, own: dict[str, Any]) -> Any:
+    module = nn.Conv2d(
+        layer.n_in, layer.n_out, layer.kernel, padding=layer.padding, bias=layer.bias
+    )
+    module.weight.data = own["weight"].permute(3, 2, 0, 1).contiguous()
+    if module.bias is not None:
+        module.bias.data = own["bias"]
+    return module
+
+
+_MODULES: dict[type, Callable[[Any, dict[str, Any]], Any]] = {
+    ReLU: lambda layer, own: nn.ReLU(),
+    MaxPool2D: lambda layer, own: nn.MaxPool2d(layer.size),
+    BatchNorm: lambda layer, own: nn.BatchNorm2d(layer.n_features, layer.epsilon, layer.momentum),
+    Conv2D: _convolution,
+}
+"""What makes the module of a layer, with its arrays by name."""
 
 
 def _train(
@@ -78,7 +125,7 @@ def _train(
     optimizer: Any = ("SGD", {"lr": LEARNING_RATE}),
 ) -> HostArray:
     torch.manual_seed(0)
-    model = network_of(job)
+    model = network_of(job, job.arrays())
     name, options = optimizer
     optimizer = getattr(torch.optim, name)(model.parameters(), **options)
 
@@ -97,7 +144,9 @@ def _train(
         if job.cuda:
             torch.cuda.synchronize()
         tick(time.perf_counter() - started)
+    model.eval()
     with torch.no_grad():
         test_x = torch.from_numpy(job.scaled(job.test_x)).to(device_of(job))
-        found: HostArray = model(test_x).argmax(dim=1).cpu().numpy()
+        parts = [model(part).argmax(dim=1) for part in test_x.split(1000)]
+        found: HostArray = torch.cat(parts).cpu().numpy()
     return found

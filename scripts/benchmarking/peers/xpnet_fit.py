@@ -4,7 +4,7 @@ import math
 
 from benchmarking.cases import LEARNING_RATE, Job
 from benchmarking.peers import Tick
-from xpnet import SGD, Callback, EpochRecord, Network, fit, mlp, open_backend
+from xpnet import SGD, Callback, EpochRecord, Network, fit, open_backend
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.typing import HostArray
 
@@ -25,7 +25,7 @@ def run(job: Job, tick: Tick, *, backend: str, optimizer: str = "sgd") -> HostAr
     """Train on one of xpnet's backends: plain SGD, or an optimizer as it is by default."""
     device = "cuda:0" if job.cuda else None
     network = fit(
-        mlp(*job.sizes),
+        job.model,
         job.data,
         epochs=job.epochs,
         batch_size=job.batch_size,

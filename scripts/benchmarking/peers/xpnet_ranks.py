@@ -7,7 +7,7 @@ from typing import Any
 from benchmarking.cases import LEARNING_RATE, Job
 from benchmarking.peers import Tick
 from benchmarking.peers.xpnet_fit import Report
-from xpnet import SGD, Network, fit, mlp, open_backend
+from xpnet import SGD, Network, fit, open_backend
 from xpnet.backends import Backend
 from xpnet.distributed import Group, mpi_group
 from xpnet.distributed.launch import launched_size
@@ -98,7 +98,7 @@ def _train(
     job: Job, backend: Backend, group: Group | None, *, epochs: int, **options: Any
 ) -> Network:
     return fit(
-        mlp(*job.sizes), dataclasses.replace(job.data, test=None), epochs=epochs,
+        job.model, dataclasses.replace(job.data, test=None), epochs=epochs,
         batch_size=job.batch_size, optimizer=SGD(LEARNING_RATE), backend=backend,
         train_metrics="running", group=group, **options,
     )  # fmt: skip
