@@ -99,7 +99,7 @@ def make_evaluator(
 
     def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
         count = x.shape[0]
-        all_rows = list(chunks(count, chunk_rows(backend, model, x)))
+        all_rows = ChunkSizes.of(backend, model, x).chunks(count)
         sums = backend.map(
             lambda rows: chunk(params, x[rows, ...], rows_of(y, (rows, ...))),
             all_rows[group.rank :: group.size],
@@ -130,6 +130,38 @@ def _of_all_ranks(
     each = group.gather([bring(pair, backend.to_numpy) for pair in sums])
     in_order = (each[number % group.size][number // group.size] for number in range(n_chunks))
     return [bring(pair, backend.asarray) for pair in in_order]
+
+
+@dataclass(frozen=True)
+class ChunkSizes:
+    """How many samples go through a network together.
+
+    Attributes
+    ----------
+    at_once
+        So many are one chunk, whose products are shared by threads: to give each thread chunks of
+        its own takes longer than they do.
+    most
+        The most in a chunk of those that are more.
+    """
+
+    at_once: int
+    most: int
+
+    @classmethod
+    def of(cls, backend: Backend, model: Layer, x: Array) -> "ChunkSizes":
+        """Those for samples of such a shape: a chunk stays in the cache of a core."""
+        return cls(chunk_rows(backend, model, x), chunk_rows(backend, model, x, cached=True))
+
+    def chunks(self, count: int) -> list[slice]:
+        """Chunks of one size, but for the last, and as many for each of two threads.
+
+        Of no samples there is one, without rows.
+        """
+        if count <= self.at_once:
+            return [slice(0, count)]
+        pairs = math.ceil(count / (2 * self.most))
+        return list(chunks(count, math.ceil(count / (2 * pairs))))
 
 
 def chunk_rows(backend: Backend, model: Layer, x: Array, *, cached: bool = False) -> int:
