@@ -254,7 +254,10 @@ def _other(x: HostArray) -> HostArray:
 def _is_plain(x: Any) -> bool:
     """Whether products of it are the usual calls of BLAS (others may round otherwise), and C can
     address it."""
-    return type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned
+    if type(x) is not np.ndarray:
+        return False
+    flags = x.flags  # made anew each time it is asked for
+    return flags.c_contiguous and flags.aligned
 
 
 def _made(recording: Recording, x: Any) -> HostArray:
