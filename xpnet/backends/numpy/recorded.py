@@ -6,7 +6,7 @@ has given, bit for bit, what the function itself gives; where something cannot b
 function is called as it is written.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import is_
 from threading import Lock
 from typing import Any, TypeAlias
@@ -61,7 +61,7 @@ class _Answer(Tape):
         self._copies = sum(x.nbytes for x in inputs) <= MOST_COPIED
         self.is_timed, self.count = compiles, 0
 
-    def __call__(self, arrays: list[HostArray]) -> Tree:
+    def __call__(self, arrays: Sequence[HostArray]) -> Tree:
         """What the function gives for these arrays."""
         if self._copies:
             for mine, given in zip(self.inputs, arrays, strict=True):
@@ -78,7 +78,8 @@ class _Answer(Tape):
         finally:
             if not self._copies:
                 self.read_nothing()
-        return _each(self._result, np.ndarray.copy)
+        result = self._result
+        return result.copy() if type(result) is np.ndarray else _each(result, np.ndarray.copy)
 
     def compile_if_it_pays(self) -> None:
         """Between two calls: make it faster, where that is worth its time."""
@@ -145,9 +146,11 @@ class RecordedFunction:
         self._recording = Lock()
 
     def __call__(self, staying: Mapping[str, HostArray], *changing: Tree) -> Tree:
-        arrays = _arrays_of(changing)
+        arrays: Sequence[HostArray] = changing
         if not all(map(_is_plain, arrays)):
-            return self._function(staying, *changing)
+            arrays = _arrays_of(changing)  # of tuples
+            if not all(map(_is_plain, arrays)):
+                return self._function(staying, *changing)
         memory = self._memory_of(staying)
         key = _layout(changing)
         idle = memory.idle.get(key)
