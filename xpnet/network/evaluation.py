@@ -22,6 +22,9 @@ from xpnet.typing import Array, Params, Shape
 FEWEST_ROWS = 64
 """So many samples are in a chunk at least, however wide their rows are."""
 
+MOST_SHAPES = 64
+"""For so many shapes of samples it is kept in which chunks they go through a network."""
+
 Evaluator = Callable[[Params, Array, Array], "Evaluation"]
 
 
@@ -96,10 +99,11 @@ def make_evaluator(
         return mean * x.shape[0], right
 
     chunk = backend.compile(chunk, pure=pure)
+    sizes = ChunkSizes.remembered(backend, model)
 
     def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
         count = x.shape[0]
-        all_rows = ChunkSizes.of(backend, model, x).chunks(count)
+        all_rows = sizes(x).chunks(count)
         sums = backend.map(
             lambda rows: chunk(params, x[rows, ...], rows_of(y, (rows, ...))),
             all_rows[group.rank :: group.size],
@@ -152,6 +156,23 @@ class ChunkSizes:
     def of(cls, backend: Backend, model: Layer, x: Array) -> "ChunkSizes":
         """Those for samples of such a shape: a chunk stays in the cache of a core."""
         return cls(chunk_rows(backend, model, x), chunk_rows(backend, model, x, cached=True))
+
+    @classmethod
+    def remembered(cls, backend: Backend, model: Layer) -> "Callable[[Array], ChunkSizes]":
+        """`of` for one model, that is worked out once for each shape: it takes as long as a small
+        network does."""
+        known: dict[tuple[Shape, int], ChunkSizes] = {}
+
+        def sizes(x: Array) -> ChunkSizes:
+            key = tuple(x.shape[1:]), backend.chunk_values
+            found = known.get(key)
+            if found is None:
+                if len(known) >= MOST_SHAPES:
+                    known.clear()
+                found = known[key] = cls.of(backend, model, x)
+            return found
+
+        return sizes
 
     def chunks(self, count: int) -> list[slice]:
         """Chunks of one size, but for the last, and as many for each of two threads.

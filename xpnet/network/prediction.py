@@ -10,15 +10,12 @@ from xpnet.losses import LossFunction
 from xpnet.metrics import predicted_classes, predicted_labels
 from xpnet.network.evaluation import ChunkSizes, Evaluator, make_evaluator
 from xpnet.purity import is_pure
-from xpnet.typing import Array, Namespace, Shape
+from xpnet.typing import Array, Namespace
 
 Head = Callable[[Namespace, Array], Array]
 
 MOST_HEADS = 8
 """For so many heads a forward pass keeps what its backend has made of it."""
-
-MOST_SHAPES = 64
-"""For so many shapes of samples it is kept in which chunks they go through the network."""
 
 
 class Forward:
@@ -49,7 +46,7 @@ class Forward:
         self._pure, self._once = is_pure(model), once
         self._functions: dict[Head, Callable[..., Array]] = {}
         self._evaluator: tuple[LossFunction, str, Evaluator] | None = None
-        self._sizes: dict[tuple[Shape, int], ChunkSizes] = {}
+        self._sizes = ChunkSizes.remembered(backend, model)
 
     def is_of(self, *parts: Any) -> bool:
         """Whether it is made of this backend, model and preparation, as they are."""
@@ -84,7 +81,7 @@ class Forward:
             return function(arrays, chunk)
 
         backend, _, _ = self._made_of
-        sizes = self._sizes_for(x)
+        sizes = self._sizes(x)
         if x.shape[0] <= sizes.at_once and backend.owns(x):  # which is no `Streamed` one
             return answer(x)
         parts = backend.map(
@@ -98,7 +95,7 @@ class Forward:
         """The rows of each chunk, and what `head` gives for it, one after the other."""
         function = self._function(head)
         return (
-            (rows, function(arrays, x[rows, ...])) for rows in self._sizes_for(x).chunks(x.shape[0])
+            (rows, function(arrays, x[rows, ...])) for rows in self._sizes(x).chunks(x.shape[0])
         )
 
     def evaluator(self, loss: LossFunction, kind: str) -> Evaluator:
@@ -112,17 +109,6 @@ class Forward:
             )
             kept = self._evaluator = loss, kind, evaluate
         return kept[2]
-
-    def _sizes_for(self, x: Array) -> ChunkSizes:
-        """In which chunks samples of this shape go through the network."""
-        backend, model, _ = self._made_of
-        key = tuple(x.shape[1:]), backend.chunk_values
-        sizes = self._sizes.get(key)
-        if sizes is None:
-            if len(self._sizes) >= MOST_SHAPES:
-                self._sizes.clear()
-            sizes = self._sizes[key] = ChunkSizes.of(backend, model, x)
-        return sizes
 
     def _function(self, head: Head) -> Callable[..., Array]:
         function = self._functions.get(head)
