@@ -284,7 +284,6 @@ def test_threads_share_it():
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_compiled_to_the_same_bits(monkeypatch, dtype, limit):
     monkeypatch.setattr(recorded, "MOST_COPIED", limit)
-    monkeypatch.setattr(recorded, "WORTH_COMPILING", 0.0)
     monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
     weights = {name: x.astype("float32") for name, x in WEIGHTS.items()}
 
@@ -295,12 +294,36 @@ def test_compiled_to_the_same_bits(monkeypatch, dtype, limit):
         return np.argmax(y, axis=1), np.exp(y)
 
     run = RecordedFunction(function)
-    for _ in range(8):
+
+    def ask():
         x = (rng.random((7, 5)) * 255).astype(dtype)
         for found, expected in zip(run(weights, x), function(weights, x), strict=True):
             assert found.tobytes() == expected.tobytes()
+
+    for _ in range(4):
+        ask()
     ((tape,),) = run._memory.idle.values()
+    assert tape._compiling is not None
+    assert not tape.is_compiled  # no call waits for the compiler
+    tape._compiling.join(60)
+    for _ in range(4):
+        ask()
     assert tape.is_compiled
+    assert not tape.wants_compiler
+
+
+def test_without_a_compiler_it_is_asked_for_once(monkeypatch):
+    monkeypatch.setenv("XPNET_CC", "")
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
+    run = RecordedFunction(affine)
+    for _ in range(4):
+        (x,) = batches(1, 3)
+        run(WEIGHTS, x)
+    ((tape,),) = run._memory.idle.values()
+    tape._compiling.join(60)
+    for _ in range(3):
+        assert run(WEIGHTS, x).tobytes() == affine(WEIGHTS, x).tobytes()
+    assert (tape.is_tried, tape.is_compiled, tape.wants_compiler) == (True, False, False)
 
 
 # -- networks -------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ function is called as it is written.
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import is_
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.backends.numpy.calls import Bound, Call
 from xpnet.backends.numpy.compiler import NotNow
 from xpnet.backends.numpy.recording import Recording, Refused
 from xpnet.backends.numpy.tape import Stopwatch, Tape
@@ -40,11 +41,8 @@ MOST_SHAPES = 1000
 MOST_COPIED = 16384
 """Bytes of arrays that are rather copied than read where they lie, which takes some preparation."""
 
-WORTH_COMPILING = 2e-4
-"""Seconds that a replay takes, in the mean of the first `TIMED`, if it is ever compiled: of
-shorter ones little is to be gained, and who asks about one row does not wait for a compiler."""
-
 TIMED = 20
+"""So many replays are timed: of short ones, to look at the clock takes a while."""
 
 Tree: TypeAlias = Any
 """An array, None, or a tuple of these."""
@@ -59,7 +57,15 @@ class _Answer(Tape):
         self._result = _each(result, lambda x: _made(recording, x))
         super().__init__(recording.finish([]), _arrays_of(self._result), inputs)
         self._copies = sum(x.nbytes for x in inputs) <= MOST_COPIED
-        self.is_timed, self.count = compiles, 0
+        self.wants_compiler = compiles
+        self._count, self._mean = 0, 0.0
+        self._compiling: Thread | None = None
+        self._made: list[Call | Bound] | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Not before compiling it pays by itself: nobody asks the compiler in vain."""
+        return not self.is_tried and self.seconds > self.pays
 
     def __call__(self, arrays: Sequence[HostArray]) -> Tree:
         """What the function gives for these arrays."""
@@ -69,12 +75,14 @@ class _Answer(Tape):
         else:
             self.read_from(arrays)
         try:
-            if self.is_timed:
+            if self._count < TIMED:
                 with Stopwatch(self):
                     self.play()
-                self.count += 1
+                self._count += 1
+                self._mean = self.seconds / self._count
             else:
                 self.play()
+                self.seconds += self._mean
         finally:
             if not self._copies:
                 self.read_nothing()
@@ -82,21 +90,33 @@ class _Answer(Tape):
         return result.copy() if type(result) is np.ndarray else _each(result, np.ndarray.copy)
 
     def compile_if_it_pays(self) -> None:
-        """Between two calls: make it faster, where that is worth its time."""
-        if self.count == TIMED and self.seconds < WORTH_COMPILING * TIMED:
-            self.is_timed = False
-        if not self.is_due:
-            return
+        """Between two calls: let it be compiled, in a thread for which nobody waits, or take what
+        was."""
+        thread = self._compiling
         try:
-            compiled = self.compiled()
-            if compiled is not None:
-                self.play_both(compiled)
-        except NotNow:
-            return
+            if thread is None:
+                if self.is_due:
+                    self._compiling = Thread(target=self._compile, daemon=True)
+                    self._compiling.start()
+            elif not thread.is_alive():
+                made, self._made, self._compiling = self._made, None, None
+                if made is not None:
+                    self.play_both(made)
         except Exception as error:
-            self.is_tried = True
-            log_info("predictions are not compiled: %s", one_line(error) or type(error).__name__)
-        self.is_timed = not self.is_tried
+            self._give_up(error)
+        self.wants_compiler = not self.is_tried
+
+    def _compile(self) -> None:
+        try:
+            self._made = self.compiled()
+        except NotNow:
+            self.seconds = 0.0  # it is asked for again after as many replays
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.is_tried = True
+        log_info("predictions are not compiled: %s", one_line(error) or type(error).__name__)
 
 
 class _Memory:
@@ -162,7 +182,7 @@ class RecordedFunction:
             return self._as_written(memory, key, staying, changing)
         try:
             result = tape(arrays)
-            if tape.is_timed:
+            if tape.wants_compiler:
                 tape.compile_if_it_pays()
         finally:
             idle.append(tape)
