@@ -17,7 +17,7 @@ from xpnet.backends.numpy.calls import Call, Kind
 from xpnet.backends.numpy.recorded import WARM_UPS, RecordedFunction
 from xpnet.backends.numpy.threads import blas_threads, in_threads
 from xpnet.layers import EVALUATION, Dense, Layer, Sequential, Tanh, softmax
-from xpnet.losses import DEFAULT_LOSSES
+from xpnet.losses import DEFAULT_LOSSES, SoftmaxCrossEntropy
 from xpnet.metrics import predicted_classes
 from xpnet.network.evaluation import make_evaluator
 from xpnet.network.prediction import PROBABILITIES, Forward
@@ -284,7 +284,6 @@ def test_threads_share_it():
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 def test_compiled_to_the_same_bits(monkeypatch, dtype, limit):
     monkeypatch.setattr(recorded, "MOST_COPIED", limit)
-    monkeypatch.setattr(recorded, "WORTH_COMPILING", 0.0)
     monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
     weights = {name: x.astype("float32") for name, x in WEIGHTS.items()}
 
@@ -295,12 +294,36 @@ def test_compiled_to_the_same_bits(monkeypatch, dtype, limit):
         return np.argmax(y, axis=1), np.exp(y)
 
     run = RecordedFunction(function)
-    for _ in range(8):
+
+    def ask():
         x = (rng.random((7, 5)) * 255).astype(dtype)
         for found, expected in zip(run(weights, x), function(weights, x), strict=True):
             assert found.tobytes() == expected.tobytes()
+
+    for _ in range(4):
+        ask()
     ((tape,),) = run._memory.idle.values()
+    assert tape._compiling is not None
+    assert not tape.is_compiled  # no call waits for the compiler
+    tape._compiling.join(60)
+    for _ in range(4):
+        ask()
     assert tape.is_compiled
+    assert not tape.wants_compiler
+
+
+def test_without_a_compiler_it_is_asked_for_once(monkeypatch):
+    monkeypatch.setenv("XPNET_CC", "")
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
+    run = RecordedFunction(affine)
+    for _ in range(4):
+        (x,) = batches(1, 3)
+        run(WEIGHTS, x)
+    ((tape,),) = run._memory.idle.values()
+    tape._compiling.join(60)
+    for _ in range(3):
+        assert run(WEIGHTS, x).tobytes() == affine(WEIGHTS, x).tobytes()
+    assert (tape.is_tried, tape.is_compiled, tape.wants_compiler) == (True, False, False)
 
 
 # -- networks -------------------------------------------------------------------------------------
@@ -335,7 +358,8 @@ def test_many_chunks_in_threads_are_the_same(network, monkeypatch):
     network, samples = network
     x = np.concatenate([samples] * 3)[:590]
     with threadpool_limits(1, user_api="blas"):
-        expected = [as_written(network, x[i : i + 64], softmax) for i in range(0, 590, 64)]
+        # Ten chunks of one size: the fewest of at most 64 rows that are an even number.
+        expected = [as_written(network, x[i : i + 59], softmax) for i in range(0, 590, 59)]
     monkeypatch.setattr(network.backend, "chunk_values", 64 * 64)
     for _ in range(3):
         assert network.predict_proba(x).tobytes() == np.concatenate(expected).tobytes()
@@ -435,6 +459,26 @@ def test_evaluations_are_those_of_the_chunks_as_written():
             found[pure] = {evaluate(network.arrays, *samples) for _ in range(4)}
     assert found[True] == found[False]
     assert len(found[True]) == 1
+
+
+def test_an_evaluator_is_kept_for_a_loss_and_what_is_evaluated(network):
+    network, samples = network
+    labels = network.predict(samples)
+    backend, model, maximum = network.backend, network.model, network.pixel_maximum
+    losses = {
+        loss: make_evaluator(backend, model, loss, pixel_maximum=maximum)
+        for loss in (SoftmaxCrossEntropy(), SoftmaxCrossEntropy(label_smoothing=0.1))
+    }
+    for _ in range(4):
+        for loss, fresh in losses.items():
+            kept = network._forward.evaluator(loss, "classes")
+            assert kept is network._forward.evaluator(loss, "classes")
+            found = network.evaluate(samples, labels, loss=loss)
+            assert found == fresh(network.arrays, samples, labels)
+    network.params = {name: 2 * value for name, value in network.params.items()}
+    changed = network.evaluate(samples, labels, loss=loss)
+    assert changed == fresh(network.arrays, samples, labels)
+    assert changed != found
 
 
 def test_a_copy_and_a_pickle_keep_nothing(network):

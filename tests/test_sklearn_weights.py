@@ -321,7 +321,7 @@ def test_class_weights_do_not_count_in_validation():
 @pytest.mark.parametrize("scale", [1.0, 1e-200])
 def test_a_validation_set_with_weights(training_backend, monkeypatch, solver, scale):
     """Measured in several parts, whose sums of weights differ."""
-    monkeypatch.setattr("xpnet.network.evaluation.chunk_rows", lambda *arguments: 64)
+    monkeypatch.setattr("xpnet.network.evaluation.chunk_rows", lambda *_, **_options: 64)
     weight = np.where(np.arange(120) < 64, 0.1, WEIGHTS)
     options = {"max_iter": 3, "random_state": 0, "solver": solver, "dtype": "float64"}
     options |= {"backend": training_backend.name}

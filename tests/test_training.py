@@ -32,7 +32,7 @@ from xpnet import (
 from xpnet.conformance.recording import Recorder, RecordingBackend
 from xpnet.inputs.batches import grouped_batches
 from xpnet.inputs.chunks import chunks
-from xpnet.network.evaluation import chunk_rows
+from xpnet.network.evaluation import ChunkSizes, chunk_rows
 from xpnet.random import permutation, stream
 
 pytestmark = pytest.mark.numerics
@@ -490,6 +490,15 @@ def test_chunks_cover_everything_once(count, rows):
     pieces = [list(range(count))[piece] for piece in chunks(count, rows)]
     assert list(chain(*pieces)) == list(range(count))
     assert all(len(piece) == rows for piece in pieces[:-1])
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(0, [0]), (9, [9]), (10, [3, 3, 3, 1]), (11, [3, 3, 3, 2])]
+)
+def test_many_samples_are_chunks_of_one_size_of_which_two_threads_have_as_many(count, sizes):
+    pieces = ChunkSizes(at_once=9, most=4).chunks(count)
+    assert [len(range(count)[piece]) for piece in pieces] == sizes
+    assert [row for piece in pieces for row in range(count)[piece]] == list(range(count))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import math
 import operator
 import struct
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from array_api_compat import device
@@ -39,13 +39,18 @@ def seed_sequence(seed: Seed) -> SeedSequence:
     """
     if isinstance(seed, np.random.SeedSequence):
         return seed
+    return np.random.SeedSequence(_checked(seed))
+
+
+def _checked(seed: Any) -> int:
+    """An integer as one of Python's, if it can be a seed."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(
             f"seed must be a non-negative integer or a numpy.random.SeedSequence, got {seed!r}"
         )
     if seed < 0:
         raise ValueError(f"seed must be non-negative, got {seed}")
-    return np.random.SeedSequence(int(seed))
+    return int(seed)
 
 
 def derive(seed: Seed, *purpose: str | int) -> SeedSequence:
@@ -66,15 +71,14 @@ def derive(seed: Seed, *purpose: str | int) -> SeedSequence:
     """
     import hashlib
 
-    parent = seed_sequence(seed)
     # A NumPy integer counts as the number that it is; repr keeps ("a", 1) and ("a", "1") apart.
     names = tuple(str(p) if isinstance(p, str) else operator.index(p) for p in purpose)
     digest = hashlib.sha256(repr(names).encode()).digest()
     words = struct.unpack("<8I", digest)
+    if not isinstance(seed, np.random.SeedSequence):  # to make one of it takes as long again
+        return np.random.SeedSequence(_checked(seed), spawn_key=words)
     return np.random.SeedSequence(
-        entropy=parent.entropy,
-        spawn_key=(*parent.spawn_key, *words),
-        pool_size=parent.pool_size,
+        entropy=seed.entropy, spawn_key=(*seed.spawn_key, *words), pool_size=seed.pool_size
     )
 
 

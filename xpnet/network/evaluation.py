@@ -22,6 +22,9 @@ from xpnet.typing import Array, Params, Shape
 FEWEST_ROWS = 64
 """So many samples are in a chunk at least, however wide their rows are."""
 
+MOST_SHAPES = 64
+"""For so many shapes of samples it is kept in which chunks they go through a network."""
+
 Evaluator = Callable[[Params, Array, Array], "Evaluation"]
 
 
@@ -96,10 +99,11 @@ def make_evaluator(
         return mean * x.shape[0], right
 
     chunk = backend.compile(chunk, pure=pure)
+    sizes = ChunkSizes.remembered(backend, model)
 
     def evaluate(params: Params, x: Array, y: Array) -> Evaluation:
         count = x.shape[0]
-        all_rows = list(chunks(count, chunk_rows(backend, model, x)))
+        all_rows = sizes(x).chunks(count)
         sums = backend.map(
             lambda rows: chunk(params, x[rows, ...], rows_of(y, (rows, ...))),
             all_rows[group.rank :: group.size],
@@ -130,6 +134,55 @@ def _of_all_ranks(
     each = group.gather([bring(pair, backend.to_numpy) for pair in sums])
     in_order = (each[number % group.size][number // group.size] for number in range(n_chunks))
     return [bring(pair, backend.asarray) for pair in in_order]
+
+
+@dataclass(frozen=True)
+class ChunkSizes:
+    """How many samples go through a network together.
+
+    Attributes
+    ----------
+    at_once
+        So many are one chunk, whose products are shared by threads: to give each thread chunks of
+        its own takes longer than they do.
+    most
+        The most in a chunk of those that are more.
+    """
+
+    at_once: int
+    most: int
+
+    @classmethod
+    def of(cls, backend: Backend, model: Layer, x: Array) -> "ChunkSizes":
+        """Those for samples of such a shape: a chunk stays in the cache of a core."""
+        return cls(chunk_rows(backend, model, x), chunk_rows(backend, model, x, cached=True))
+
+    @classmethod
+    def remembered(cls, backend: Backend, model: Layer) -> "Callable[[Array], ChunkSizes]":
+        """`of` for one model, that is worked out once for each shape: it takes as long as a small
+        network does."""
+        known: dict[tuple[Shape, int], ChunkSizes] = {}
+
+        def sizes(x: Array) -> ChunkSizes:
+            key = tuple(x.shape[1:]), backend.chunk_values
+            found = known.get(key)
+            if found is None:
+                if len(known) >= MOST_SHAPES:
+                    known.clear()
+                found = known[key] = cls.of(backend, model, x)
+            return found
+
+        return sizes
+
+    def chunks(self, count: int) -> list[slice]:
+        """Chunks of one size, but for the last, and as many for each of two threads.
+
+        Of no samples there is one, without rows.
+        """
+        if count <= self.at_once:
+            return [slice(0, count)]
+        pairs = math.ceil(count / (2 * self.most))
+        return list(chunks(count, math.ceil(count / (2 * pairs))))
 
 
 def chunk_rows(backend: Backend, model: Layer, x: Array, *, cached: bool = False) -> int:

@@ -21,7 +21,7 @@ from xpnet.layers.container import wanted_shape
 from xpnet.losses import DEFAULT_LOSSES, TARGET_KINDS, LossFunction, target_kind
 from xpnet.metrics import predicted_classes
 from xpnet.network.arrays import KEPT, TrainedArrays
-from xpnet.network.evaluation import Evaluation, make_evaluator
+from xpnet.network.evaluation import Evaluation
 from xpnet.network.foreign import Foreign
 from xpnet.network.metadata import check_table, network_metadata
 from xpnet.network.output import check_loss_fits, check_output
@@ -237,10 +237,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
             y = load_targets(backend, "evaluate", y, x, self.model, kind, self.classes)
             if sample_weight is not None:
                 y = Weighted(y, load_weights(backend, "evaluate", sample_weight, x))
-            evaluate = make_evaluator(
-                backend, self.model, loss, pixel_maximum=self.pixel_maximum, kind=kind
-            )
-            return evaluate(self.arrays, x, y)
+            return self._forward.evaluator(loss, kind)(self.arrays, x, y)
 
     def confusion_matrix(self, x: Any, y: Any = None) -> HostArray:
         """How often each class was taken for each, as a NumPy array of integers (C, C).

@@ -5,20 +5,17 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.data import Preparation
-from xpnet.inputs.chunks import chunks
 from xpnet.layers import EVALUATION, Layer, softmax
+from xpnet.losses import LossFunction
 from xpnet.metrics import predicted_classes, predicted_labels
-from xpnet.network.evaluation import FEWEST_ROWS, chunk_rows
+from xpnet.network.evaluation import ChunkSizes, Evaluator, make_evaluator
 from xpnet.purity import is_pure
-from xpnet.typing import Array, Namespace, Shape
+from xpnet.typing import Array, Namespace
 
 Head = Callable[[Namespace, Array], Array]
 
 MOST_HEADS = 8
 """For so many heads a forward pass keeps what its backend has made of it."""
-
-MOST_SHAPES = 64
-"""For so many shapes of samples it is kept how many of them are few."""
 
 
 class Forward:
@@ -48,7 +45,8 @@ class Forward:
         self._made_of = (backend, model, prepare)
         self._pure, self._once = is_pure(model), once
         self._functions: dict[Head, Callable[..., Array]] = {}
-        self._fewest: dict[Shape, int] = {}
+        self._evaluator: tuple[LossFunction, str, Evaluator] | None = None
+        self._sizes = ChunkSizes.remembered(backend, model)
 
     def is_of(self, *parts: Any) -> bool:
         """Whether it is made of this backend, model and preparation, as they are."""
@@ -83,9 +81,12 @@ class Forward:
             return function(arrays, chunk)
 
         backend, _, _ = self._made_of
-        if x.shape[0] <= self._few(x) and backend.owns(x):  # which is no `Streamed` one
+        sizes = self._sizes(x)
+        if x.shape[0] <= sizes.at_once and backend.owns(x):  # which is no `Streamed` one
             return answer(x)
-        parts = backend.map(lambda rows: answer(x[rows, ...]), self._rows(x), pure=self._pure)
+        parts = backend.map(
+            lambda rows: answer(x[rows, ...]), sizes.chunks(x.shape[0]), pure=self._pure
+        )
         return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
 
     def in_chunks(
@@ -93,22 +94,21 @@ class Forward:
     ) -> Iterator[tuple[slice, Array]]:
         """The rows of each chunk, and what `head` gives for it, one after the other."""
         function = self._function(head)
-        return ((rows, function(arrays, x[rows, ...])) for rows in self._rows(x))
+        return (
+            (rows, function(arrays, x[rows, ...])) for rows in self._sizes(x).chunks(x.shape[0])
+        )
 
-    def _rows(self, x: Array) -> list[slice]:
-        backend, model, _ = self._made_of
-        return predicted_chunks(backend, model, x)
-
-    def _few(self, x: Array) -> int:
-        """So many samples of this shape are surely one chunk."""
-        shape = tuple(x.shape[1:])
-        few = self._fewest.get(shape)
-        if few is None:
-            if len(self._fewest) >= MOST_SHAPES:
-                self._fewest.clear()
-            backend, model, _ = self._made_of
-            few = self._fewest[shape] = min(FEWEST_ROWS, chunk_rows(backend, model, x))
-        return few
+    def evaluator(self, loss: LossFunction, kind: str) -> Evaluator:
+        """What evaluates the model by a loss, for targets of a kind: that of the last time for the
+        same."""
+        kept = self._evaluator
+        if kept is None or kept[0] is not loss or kept[1] != kind:
+            backend, model, prepare = self._made_of
+            evaluate = make_evaluator(
+                backend, model, loss, pixel_maximum=prepare.maximum, kind=kind
+            )
+            kept = self._evaluator = loss, kind, evaluate
+        return kept[2]
 
     def _function(self, head: Head) -> Callable[..., Array]:
         function = self._functions.get(head)
@@ -125,18 +125,6 @@ class Forward:
         if self._once or not self._pure or len(self._functions) >= MOST_HEADS:
             return forward
         return self._functions.setdefault(head, backend.compile(forward, pure=True))
-
-
-def predicted_chunks(backend: Backend, model: Layer, x: Array) -> list[slice]:
-    """The chunks in which samples are predicted; of no samples there is one, without rows.
-
-    A few are one chunk, whose products are shared by threads: to give each thread chunks of its own
-    takes longer than they do. Many are chunks that stay in the cache of a core.
-    """
-    count = x.shape[0]
-    if count <= chunk_rows(backend, model, x):
-        return [slice(0, count)]
-    return list(chunks(count, chunk_rows(backend, model, x, cached=True)))
 
 
 def kind_of(x: Array) -> Any:

@@ -179,10 +179,11 @@ def _key(name: str) -> str:
 
 def norm_arrays(model: Layer, arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
     """What is left for `batch_norm_`: scale, mean and variance of each batch norm, in order."""
-    return [{key: arrays[f"{name}.{key}"] for key in keys} for name, keys in _norms(model).items()]
+    norms = norm_names(model)
+    return [{key: arrays[f"{name}.{key}"] for key in keys} for name, keys in norms.items()]
 
 
-def _norms(model: Layer) -> dict[str, list[str]]:
+def norm_names(model: Layer) -> dict[str, list[str]]:
     """The arrays that are neither weight nor bias, by the layer that has them."""
     norms: dict[str, list[str]] = {}
     for full in (*model.parameter_shapes(), *model.buffers()):
@@ -194,12 +195,10 @@ def _norms(model: Layer) -> dict[str, list[str]]:
 
 def arrays_of(estimator: Any) -> dict[str, Array]:
     """The arrays of a fitted estimator by the names that its model has for them."""
-    model = estimator._kept.model
-    weights, biases = coefficient_names(model)
+    weights, biases, norms = estimator._kept.names
     arrays = dict(zip(weights, estimator.coefs_, strict=True))
     arrays |= dict(zip(biases, estimator.intercepts_, strict=True))
-    norms = zip(_norms(model), getattr(estimator, "batch_norm_", ()), strict=True)
-    for name, own in norms:
+    for name, own in zip(norms, getattr(estimator, "batch_norm_", ()), strict=True):
         arrays |= {f"{name}.{key}": value for key, value in own.items()}
     return arrays
 

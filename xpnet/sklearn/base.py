@@ -308,7 +308,8 @@ class BaseMLP(BaseEstimator):
 
     def _outputs(self, X: Any, head: Head, method: str) -> tuple[Backend, Array]:
         """`head(xp, output)` for all samples, and the backend of the samples, where it is."""
-        check_is_fitted(self)
+        if "_kept" not in vars(self):
+            check_is_fitted(self)  # which takes longer than a small network
         self._check_home(X, method)
         x = check_samples(self, self._as_rows(X, reset=False))
         home = self._predicts_on(x)

@@ -27,7 +27,7 @@ from xpnet.typing import Array, HostArray
 
 _FORMATS = ["csr", "csc"]
 _REAL = "real floating"
-_PLAIN = (np.dtype("float32"), np.dtype("float64"))
+_PLAIN = {np.dtype(name): name for name in ("float32", "float64")}
 _FAR, _LOOKED_AT = 10, 4096
 
 
@@ -100,7 +100,7 @@ def _is_plain(estimator: BaseEstimator, x: Any) -> bool:
         and x.shape[0] > 0
         and x.shape[1] == seen.get("n_features_in_")
         and "feature_names_in_" not in seen
-        and numpy_home(x.dtype.name, compiles=True).are_finite(x)
+        and numpy_home(_PLAIN[x.dtype], compiles=True).are_finite(x)
     )
 
 

@@ -142,4 +142,6 @@ class Labels:
             codes = codes * 0
         if backend.name != "numpy" and backend.holds(classes):
             return xp.take(classes, codes, axis=0)
-        return hosted(classes)[backend.to_numpy(codes)]
+        if type(classes) is not np.ndarray:
+            classes = hosted(classes)
+        return classes[backend.to_numpy(codes)]

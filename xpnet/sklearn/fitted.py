@@ -9,7 +9,7 @@ from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback
 from xpnet.inputs.samples import all_finite
 from xpnet.layers import Sequential
-from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays
+from xpnet.sklearn.architecture import arrays_of, coefficient_names, norm_arrays, norm_names
 from xpnet.sklearn.curves import Criterion, Curves
 from xpnet.sklearn.encoding import Labels
 from xpnet.sklearn.engine import Engine
@@ -37,6 +37,8 @@ class Kept:
     ----------
     model, labels, dtype
         The layers, what the outputs of a classifier stand for, and the dtype of the training.
+    names
+        Those of the arrays that are `coefs_`, `intercepts_` and, by layer, `batch_norm_`.
     criterion, no_improvement
         See `Curves`.
     given
@@ -52,6 +54,7 @@ class Kept:
     model: Sequential
     labels: Labels | None
     dtype: str
+    names: tuple[list[str], list[str], dict[str, list[str]]]
     criterion: Criterion
     no_improvement: int
     given: tuple[Callback, ...]
@@ -157,9 +160,9 @@ class Fitted:
         if self.callbacks is not None:
             found["callbacks_"] = list(self.callbacks.own)
         found["_kept"] = Kept(
-            self.model, self.labels, self.dtype, self.curves.criterion,
-            self.curves.no_improvement, () if self.callbacks is None else self.callbacks.given,
-            self.progress, self.engine,
+            self.model, self.labels, self.dtype, (weights, biases, norm_names(self.model)),
+            self.curves.criterion, self.curves.no_improvement,
+            () if self.callbacks is None else self.callbacks.given, self.progress, self.engine,
         )  # fmt: skip
         return found
 

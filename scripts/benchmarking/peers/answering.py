@@ -22,7 +22,7 @@ from benchmarking.turns import take_turns, warmed
 from xpnet import Network, open_backend
 from xpnet.backends import Backend
 from xpnet.layers import EVALUATION, softmax
-from xpnet.network.prediction import predicted_chunks
+from xpnet.network.evaluation import ChunkSizes
 from xpnet.typing import Array, HostArray
 
 
@@ -178,7 +178,7 @@ def by_layers(network: Network, x: Array) -> Array:
     """The probabilities that the layers give as they are written, called chunk by chunk."""
     backend, model = network.backend, network.model
     xp = backend.xp
-    chunks = predicted_chunks(backend, model, x)
+    chunks = ChunkSizes.of(backend, model, x).chunks(len(x))
     # Of several chunks each is one thread's.
     alone = backend.name == "numpy" and len(chunks) > 1
     threads = threadpool_limits(1, user_api="blas") if alone else nullcontext()

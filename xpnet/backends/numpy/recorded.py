@@ -6,13 +6,14 @@ has given, bit for bit, what the function itself gives; where something cannot b
 function is called as it is written.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from operator import is_
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.backends.numpy.calls import Bound, Call
 from xpnet.backends.numpy.compiler import NotNow
 from xpnet.backends.numpy.recording import Recording, Refused
 from xpnet.backends.numpy.tape import Stopwatch, Tape
@@ -40,11 +41,8 @@ MOST_SHAPES = 1000
 MOST_COPIED = 16384
 """Bytes of arrays that are rather copied than read where they lie, which takes some preparation."""
 
-WORTH_COMPILING = 2e-4
-"""Seconds that a replay takes, in the mean of the first `TIMED`, if it is ever compiled: of
-shorter ones little is to be gained, and who asks about one row does not wait for a compiler."""
-
 TIMED = 20
+"""So many replays are timed: of short ones, to look at the clock takes a while."""
 
 Tree: TypeAlias = Any
 """An array, None, or a tuple of these."""
@@ -59,9 +57,17 @@ class _Answer(Tape):
         self._result = _each(result, lambda x: _made(recording, x))
         super().__init__(recording.finish([]), _arrays_of(self._result), inputs)
         self._copies = sum(x.nbytes for x in inputs) <= MOST_COPIED
-        self.is_timed, self.count = compiles, 0
+        self.wants_compiler = compiles
+        self._count, self._mean = 0, 0.0
+        self._compiling: Thread | None = None
+        self._made: list[Call | Bound] | None = None
 
-    def __call__(self, arrays: list[HostArray]) -> Tree:
+    @property
+    def is_due(self) -> bool:
+        """Not before compiling it pays by itself: nobody asks the compiler in vain."""
+        return not self.is_tried and self.seconds > self.pays
+
+    def __call__(self, arrays: Sequence[HostArray]) -> Tree:
         """What the function gives for these arrays."""
         if self._copies:
             for mine, given in zip(self.inputs, arrays, strict=True):
@@ -69,33 +75,48 @@ class _Answer(Tape):
         else:
             self.read_from(arrays)
         try:
-            if self.is_timed:
+            if self._count < TIMED:
                 with Stopwatch(self):
                     self.play()
-                self.count += 1
+                self._count += 1
+                self._mean = self.seconds / self._count
             else:
                 self.play()
+                self.seconds += self._mean
         finally:
             if not self._copies:
                 self.read_nothing()
-        return _each(self._result, np.ndarray.copy)
+        result = self._result
+        return result.copy() if type(result) is np.ndarray else _each(result, np.ndarray.copy)
 
     def compile_if_it_pays(self) -> None:
-        """Between two calls: make it faster, where that is worth its time."""
-        if self.count == TIMED and self.seconds < WORTH_COMPILING * TIMED:
-            self.is_timed = False
-        if not self.is_due:
-            return
+        """Between two calls: let it be compiled, in a thread for which nobody waits, or take what
+        was."""
+        thread = self._compiling
         try:
-            compiled = self.compiled()
-            if compiled is not None:
-                self.play_both(compiled)
-        except NotNow:
-            return
+            if thread is None:
+                if self.is_due:
+                    self._compiling = Thread(target=self._compile, daemon=True)
+                    self._compiling.start()
+            elif not thread.is_alive():
+                made, self._made, self._compiling = self._made, None, None
+                if made is not None:
+                    self.play_both(made)
         except Exception as error:
-            self.is_tried = True
-            log_info("predictions are not compiled: %s", one_line(error) or type(error).__name__)
-        self.is_timed = not self.is_tried
+            self._give_up(error)
+        self.wants_compiler = not self.is_tried
+
+    def _compile(self) -> None:
+        try:
+            self._made = self.compiled()
+        except NotNow:
+            self.seconds = 0.0  # it is asked for again after as many replays
+        except Exception as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.is_tried = True
+        log_info("predictions are not compiled: %s", one_line(error) or type(error).__name__)
 
 
 class _Memory:
@@ -145,9 +166,11 @@ class RecordedFunction:
         self._recording = Lock()
 
     def __call__(self, staying: Mapping[str, HostArray], *changing: Tree) -> Tree:
-        arrays = _arrays_of(changing)
+        arrays: Sequence[HostArray] = changing
         if not all(map(_is_plain, arrays)):
-            return self._function(staying, *changing)
+            arrays = _arrays_of(changing)  # of tuples
+            if not all(map(_is_plain, arrays)):
+                return self._function(staying, *changing)
         memory = self._memory_of(staying)
         key = _layout(changing)
         idle = memory.idle.get(key)
@@ -159,7 +182,7 @@ class RecordedFunction:
             return self._as_written(memory, key, staying, changing)
         try:
             result = tape(arrays)
-            if tape.is_timed:
+            if tape.wants_compiler:
                 tape.compile_if_it_pays()
         finally:
             idle.append(tape)
@@ -254,7 +277,10 @@ def _other(x: HostArray) -> HostArray:
 def _is_plain(x: Any) -> bool:
     """Whether products of it are the usual calls of BLAS (others may round otherwise), and C can
     address it."""
-    return type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned
+    if type(x) is not np.ndarray:
+        return False
+    flags = x.flags  # made anew each time it is asked for
+    return flags.c_contiguous and flags.aligned
 
 
 def _made(recording: Recording, x: Any) -> HostArray:

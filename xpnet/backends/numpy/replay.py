@@ -295,13 +295,11 @@ class Replayer:
         It cannot where arrays are of other names, shapes or dtypes.
         """
         own = self._state
-        given = {name: np.asarray(value) for name, value in state.items()}
-        if given.keys() != own.keys() or any(
-            value.shape != own[name].shape or value.dtype != own[name].dtype
-            for name, value in given.items()
-        ):
+        if state.keys() != own.keys():
             return False
-        changed = {name: value for name, value in given.items() if value is not own[name]}
+        changed = {k: np.asarray(value) for k, value in state.items() if value is not own[k]}
+        if any(x.shape != own[k].shape or x.dtype != own[k].dtype for k, x in changed.items()):
+            return False
         # Copies: of two that were exchanged, one would be overwritten before it is read.
         for name, value in {name: value.copy() for name, value in changed.items()}.items():
             np.copyto(own[name], value)

@@ -125,6 +125,9 @@ class Libraries:
     def __contains__(self, source: str) -> bool:
         return source in self._in_use
 
+    def __len__(self) -> int:
+        return len(self._in_use)
+
     def get(self, source: str) -> Library | None:
         """The library of a source, if it is loaded."""
         library = self._in_use.get(source)

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter
 
 from xpnet.backends.numpy.calls import Bound, Call, start_of
+from xpnet.backends.numpy.compiler import LIBRARIES
 from xpnet.backends.numpy.program import Program
 from xpnet.typing import HostArray
 
 COMPILING_PAYS = 0.2
 """Seconds that replays of a tape take before it is compiled, which takes about as long.
 
-For one of few calls: see `Tape.pays`. After a quarter of that its C is written; if the same C has
-been compiled before, for another training, the library is there and is taken at once.
+For one of few calls: see `Tape.pays`. After a quarter of that its C is written, if any was compiled
+before: for another training it may have been the same, and then the library is taken at once.
 """
 
 CALLS_AS_LONG = 150
@@ -76,7 +77,8 @@ class Tape:
     @property
     def is_due(self) -> bool:
         """Whether to look if compiling it pays, which takes a while itself."""
-        return not self.is_tried and self.seconds > self.pays / 4
+        pays = self.pays / 4 if LIBRARIES else self.pays
+        return not self.is_tried and self.seconds > pays
 
     def play(self) -> None:
         """Make all calls, from and to the arrays that they were recorded with."""
