@@ -8,6 +8,7 @@ from compiling import needs_compiler
 
 from xpnet.backends.numpy import products
 from xpnet.backends.numpy.calls import Call, Kind
+from xpnet.backends.numpy.liveness import Arena, Memory, Names
 from xpnet.backends.numpy.loops import statement_of
 from xpnet.backends.numpy.openblas import find_blas
 from xpnet.backends.numpy.program import Program
@@ -16,8 +17,10 @@ from xpnet.backends.numpy.recording import Recording
 pytestmark = pytest.mark.compiler
 
 
-def bound(program):
-    return [x.bound() if isinstance(x, Call) else x for x in program.compile()]
+def bound(program, names=None, kept=()):
+    """Its calls, where each name that is not kept has a place in an arena."""
+    memory = Memory(names or Names(), program.touched, Arena(10**8), kept)
+    return [x.bound() if isinstance(x, Call) else x for x in program.compile(memory)]
 
 
 def compile_calls(function, inputs, *, live=None):
@@ -25,12 +28,15 @@ def compile_calls(function, inputs, *, live=None):
 
     `live` are the numbers of the results that are read afterwards; all if not given.
     """
-    recording = Recording(10**8)
+    recording = Recording()
     results = function(*(recording.input(x, in_range=x.dtype.kind == "i") for x in inputs))
-    plain = [recording.read(x) for x in results]
-    read = plain if live is None else [plain[i] for i in live]
+    named, names = [recording.named(recording.read(x)) for x in results], recording.names
+    read = named if live is None else [named[i] for i in live]
     made = Program(recording.finish([]), read)
-    return made, bound(made), plain
+    all_kept = {id(x): x for x in map(names.of, named) if x is not None}
+    kept = [(name, np.empty(name.nbytes, "uint8")) for name in all_kept.values()]
+    memory = Memory(names, [], Arena(0), kept)
+    return made, bound(made, names, kept), [memory.moved(x) for x in named]
 
 
 def run_again(function, inputs, others, **options):
