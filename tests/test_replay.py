@@ -500,8 +500,8 @@ def test_what_cannot_be_recorded_is_done_as_it_is_written(what):
 
 
 def test_large_networks_are_not_recorded(monkeypatch):
-    for limit in (0, 50_000):  # of the state; of what a step makes
-        monkeypatch.setattr(replay, "MOST_BYTES", limit)
+    for what, limit in (("MOST_MADE", 50_000), ("MOST_BYTES", 0)):
+        monkeypatch.setattr(replay, what, limit)
         step, make_state = steps_of(mlp(12, 900, 4))
         replayed = run_both(step, make_state, *samples(), rows_of(6, 20)[:, None, :])
         assert "recording" in replayed.reason

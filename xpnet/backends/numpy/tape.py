@@ -146,7 +146,9 @@ class Tape:
             pairs = zip(self.live, after, strict=True)
             self.is_compiled = all(array.tobytes() == value.tobytes() for array, value in pairs)
         finally:  # also if it is interrupted: what was not compared is not used
-            if not self.is_compiled:
+            if self.is_compiled:
+                self._as_recorded = []
+            else:
                 self._take(self._as_recorded, [])
                 self.restore(after)
         return self.is_compiled
