@@ -42,8 +42,8 @@ class Kind(Enum):
     DOT = "dot"
     """The product of two inputs."""
     BLAS = "blas"
-    """A function of BLAS, which has arrays by address; `function` gives it and its arguments, for the
-    inputs and the output."""
+    """A function of BLAS, which has arrays by address: `function` gives it and its arguments, for
+    the inputs and the output."""
 
 
 @dataclass(frozen=True, eq=False)

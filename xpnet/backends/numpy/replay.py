@@ -35,8 +35,8 @@ arithmetic."""
 
 MOST_MADE = 2**30
 """How much memory recorded steps may take for what they make, which stays until the last of them:
-about what is live at once in the largest. (Of a network of 32-32-64-64 filters that is 0.16 GB at
-batches of 128 pictures of MNIST.) To have it at hand saves time there, too."""
+about what is live at once in the largest. (Of a network of 32-32-64-64 filters that is 63 MiB at
+batches of 128 digits of MNIST.) To have it at hand saves time there, too."""
 
 MOST_TAPES = 16
 """For so many sizes of batch steps are recorded."""
