@@ -289,9 +289,9 @@ def _numbers_as_arrays(recording: Recording, operands: list[Any]) -> list[Any]:
 
 
 def _first_values(x: HostArray) -> HostArray:
-    """The values of an array, now; as a number if they are zeros."""
-    is_zero = not np.ascontiguousarray(x).reshape(-1).view(np.uint8).any()
-    return np.zeros((), x.dtype) if is_zero else x.copy()
+    """The values of an array, now: one, where they are all the same."""
+    first = x[(slice(1),) * x.ndim]
+    return first.copy() if x.tobytes() == first.tobytes() * x.size else x.copy()
 
 
 def _copying(source: HostArray, output: HostArray) -> Call:
