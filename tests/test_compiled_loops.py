@@ -414,6 +414,34 @@ def test_memory_seen_as_numbers_of_two_dtypes(size):
 
 
 @needs_compiler
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 2, 2, 15), (3, 2, 1042, 2), (2, 1, 240, 5)])
+def test_pictures_of_few_channels(shape):
+    """Axes that are collapsed though arrays do not go on in one stride: read by rows, and written.
+
+    Of all pixels, or of some of them, or not, where their number cannot be divided.
+    """
+
+    def function(x, bias, rows):
+        y = x * 2 + bias
+        largest = np.maximum(np.maximum(x[:, :, ::2], y[:, :, 1::2]), x[:, :, 1::2] - bias)
+        odd = np.logical_or(largest == y[:, :, 1::2], x[:, :, 1::2] > 0)
+        part = y[:, :, ::2]
+        part += largest
+        part *= bias
+        taken = np.where(y.take(rows, axis=0) > bias, bias, -x[:2][:1]) + 1
+        return [y, largest, odd, taken * 2, np.where(odd, largest, bias) - part]
+
+    rng = np.random.default_rng(0)
+    inputs = [np.ones(shape), np.ones(shape[-1]), np.zeros(1, int)]
+    others = [rng.normal(size=shape), rng.normal(size=shape[-1]), np.asarray([shape[0] - 1])]
+    made, calls, results, expected = run_again(function, inputs, others)
+    assert len(calls) == 1
+    assert "k < " in made.source
+    for found, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+@needs_compiler
 def test_truths_of_any_byte():
     """As a view of a mask of 0 and 255 has them."""
 
