@@ -1,4 +1,4 @@
-"""torch's own convolution and its gradients, and that of max pooling, with channels last.
+"""torch's own convolution and its gradients, and max pooling and that, with channels last.
 
 What torch calls channels last are pictures (B, C, H, W) that lie in memory as ours, (B, H, W, C),
 do: so nothing but the order of the axes is changed on the way there and back.
@@ -51,6 +51,17 @@ def convolution_input_gradient(
     return _channels_last(dx)
 
 
+def max_pooling(x: Array, windows: Windows) -> Array:
+    """`xpnet.operations.max_pooling`, on the CPU."""
+    import torch
+
+    bare = _padded(x, windows.pads((x.shape[1], x.shape[2])), -math.inf)
+    y = torch.nn.functional.max_pool2d(
+        _channels_second(bare), windows.kernel, windows.stride, 0, windows.dilation
+    )
+    return _channels_last(y)
+
+
 def max_pooling_gradient(x: Array, y: Array, dy: Array, windows: Windows) -> Array:
     """`xpnet.operations.max_pooling_gradient`, on the CPU.
 
@@ -62,8 +73,8 @@ def max_pooling_gradient(x: Array, y: Array, dy: Array, windows: Windows) -> Arr
     pads = windows.pads((x.shape[1], x.shape[2]))
     bare = _padded(x, pads, -math.inf)
     indices = _largest(bare, windows)
-    odd = ~(_channels_second(y) > -math.inf)
-    if bool(odd.any()):
+    if y.numel() and not bool(y.amin() > -math.inf):
+        odd = ~(_channels_second(y) > -math.inf)
         rank = torch.where(torch.isnan(x), 2.0, 1.0).to(x.dtype)
         indices = torch.where(odd, _largest(_padded(rank, pads, 0.0), windows), indices)
     dx = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -79,6 +90,7 @@ OVERRIDES: dict[str, dict[str, Callable[..., Array]]] = {
         "convolution_weight_gradient": convolution_weight_gradient,
         "convolution_input_gradient": convolution_input_gradient,
         # Elsewhere it would be added up in no fixed order, and asking for NaN would wait.
+        "max_pooling": max_pooling,
         "max_pooling_gradient": max_pooling_gradient,
     },
     "cuda": {
