@@ -78,8 +78,8 @@ OVERRIDES: dict[str, dict[str, Callable[..., Array]]] = {
         "convolution_output": convolution_output,
         "convolution_weight_gradient": convolution_weight_gradient,
         "convolution_input_gradient": convolution_input_gradient,
-        # Elsewhere it would be added up in no fixed order, and asking for NaN would wait. (torch's own
-        # max pooling is no gain: of 6 channels it takes four times as long as the maxima of slices.)
+        # Elsewhere it would be added up in no fixed order, and asking for NaN would wait. (torch's
+        # own max pooling is no gain: of 6 channels it takes four times as long as maxima of slices.)
         "max_pooling_gradient": max_pooling_gradient,
     },
     "cuda": {
