@@ -79,7 +79,7 @@ OVERRIDES: dict[str, dict[str, Callable[..., Array]]] = {
         "convolution_weight_gradient": convolution_weight_gradient,
         "convolution_input_gradient": convolution_input_gradient,
         # Elsewhere it would be added up in no fixed order, and asking for NaN would wait. (torch's
-        # own max pooling is no gain: of 6 channels it takes four times as long as maxima of slices.)
+        # own max pooling is no gain: of 6 channels it takes four times as long as maxima do.)
         "max_pooling_gradient": max_pooling_gradient,
     },
     "cuda": {
