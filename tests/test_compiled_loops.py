@@ -8,6 +8,7 @@ from compiling import needs_compiler
 
 from xpnet.backends.numpy import products
 from xpnet.backends.numpy.calls import Call, Kind
+from xpnet.backends.numpy.liveness import Arena, Memory, Names
 from xpnet.backends.numpy.loops import statement_of
 from xpnet.backends.numpy.openblas import find_blas
 from xpnet.backends.numpy.program import Program
@@ -16,8 +17,10 @@ from xpnet.backends.numpy.recording import Recording
 pytestmark = pytest.mark.compiler
 
 
-def bound(program):
-    return [x.bound() if isinstance(x, Call) else x for x in program.compile()]
+def bound(program, names=None, kept=()):
+    """Its calls, where each name that is not kept has a place in an arena."""
+    memory = Memory(names or Names(), program.touched, Arena(10**8), kept)
+    return [x.bound() if isinstance(x, Call) else x for x in program.compile(memory)]
 
 
 def compile_calls(function, inputs, *, live=None):
@@ -25,12 +28,15 @@ def compile_calls(function, inputs, *, live=None):
 
     `live` are the numbers of the results that are read afterwards; all if not given.
     """
-    recording = Recording(10**8)
+    recording = Recording()
     results = function(*(recording.input(x, in_range=x.dtype.kind == "i") for x in inputs))
-    plain = [recording.read(x) for x in results]
-    read = plain if live is None else [plain[i] for i in live]
+    named, names = [recording.named(recording.read(x)) for x in results], recording.names
+    read = named if live is None else [named[i] for i in live]
     made = Program(recording.finish([]), read)
-    return made, bound(made), plain
+    all_kept = {id(x): x for x in map(names.of, named) if x is not None}
+    kept = [(name, np.empty(name.nbytes, "uint8")) for name in all_kept.values()]
+    memory = Memory(names, [], Arena(0), kept)
+    return made, bound(made, names, kept), [memory.moved(x) for x in named]
 
 
 def run_again(function, inputs, others, **options):
@@ -403,6 +409,34 @@ def test_memory_seen_as_numbers_of_two_dtypes(size):
     inputs = [np.ones(1, "float32"), np.ones(size, "int32")]
     others = [np.full(1, 0.3, "float32"), np.arange(size, dtype="int32")]
     _, _, results, expected = run_again(function, inputs, others)
+    for found, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 2, 2, 15), (3, 2, 1042, 2), (2, 1, 240, 5)])
+def test_pictures_of_few_channels(shape):
+    """Axes that are collapsed though arrays do not go on in one stride: read by rows, and written.
+
+    Of all pixels, or of some of them, or not, where their number cannot be divided.
+    """
+
+    def function(x, bias, rows):
+        y = x * 2 + bias
+        largest = np.maximum(np.maximum(x[:, :, ::2], y[:, :, 1::2]), x[:, :, 1::2] - bias)
+        odd = np.logical_or(largest == y[:, :, 1::2], x[:, :, 1::2] > 0)
+        part = y[:, :, ::2]
+        part += largest
+        part *= bias
+        taken = np.where(y.take(rows, axis=0) > bias, bias, -x[:2][:1]) + 1
+        return [y, largest, odd, taken * 2, np.where(odd, largest, bias) - part]
+
+    rng = np.random.default_rng(0)
+    inputs = [np.ones(shape), np.ones(shape[-1]), np.zeros(1, int)]
+    others = [rng.normal(size=shape), rng.normal(size=shape[-1]), np.asarray([shape[0] - 1])]
+    made, calls, results, expected = run_again(function, inputs, others)
+    assert len(calls) == 1
+    assert "k < " in made.source
     for found, wanted in zip(results, expected, strict=True):
         np.testing.assert_array_equal(found, wanted, strict=True)
 

@@ -19,6 +19,7 @@ from xpnet.initializers import INITIALIZERS, Orthogonal, orthogonal
 from xpnet.layers import EVALUATION
 from xpnet.losses import softmax_cross_entropy
 from xpnet.operations import convolution as operation
+from xpnet.operations import slices
 from xpnet.optimizers import Adam
 from xpnet.random import stream
 from xpnet.testing import check_layer
@@ -279,6 +280,28 @@ def test_columns_of_numpy_are_the_bits_of_those_in_the_functions_of_the_standard
     close(with_it, without, 1e-14)
 
 
+def test_what_numpy_puts_back_and_puts_around_is_what_the_standard_does():
+    xp, rng = open_backend("numpy", None, "float64").xp, stream(0, "x")
+    for channels, width, windows in (
+        (2, 9, Windows((3, 2), (1, 1), (1, 1))),
+        (3, 11, Windows((2, 3), (2, 3), "same")),
+        (2, 30, Windows((2, 3), (1, 2), (2, 2))),  # too wide to be added by rows
+        (20, 8, Windows((3, 3), (1, 1), "same")),  # too many channels
+        (2, 9, Windows((2, 2), (2, 1), "valid", (2, 3))),
+    ):
+        size = windows.output_size((8, width))
+        columns = rng.normal(size=(3, *size, math.prod(windows.kernel), channels))
+        shape = (3, 8, width, channels)
+        expected = slices.put_back_columns(np, columns, windows, shape)
+        found = slices.put_back_columns(xp, columns, windows, shape)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14, strict=True)
+        x = rng.normal(size=shape)
+        for value in (0.0, -np.inf):
+            np.testing.assert_array_equal(
+                slices.padded(xp, x, windows, value), slices.padded(np, x, windows, value)
+            )
+
+
 def test_no_samples_give_no_pictures(backend):
     layer = Conv2D(2, 4, 3, 2, groups=2)
     params = parameters(layer)
@@ -299,20 +322,20 @@ def test_a_batch_in_parts_gives_the_same(monkeypatch, most, groups, channels):
     layer = Conv2D(*channels, 3, (2, 1), groups=groups)
     params, (x, dy) = parameters(layer), arrays(layer, (6, 5), 11)
     expected, counted = passed(layer, params, x, dy), []
-    made, put_back = operation._columns, operation.put_back
+    made, put_back = operation._columns, operation.put_back_columns
 
     def columns(xp, x, windows):
         result = made(xp, x, windows)
         counted.append((x.shape[0], math.prod(result.shape)))
         return result
 
-    def put(xp, parts, windows, shape):
-        counted.append((shape[0], sum(math.prod(part.shape) for part in parts)))
-        return put_back(xp, parts, windows, shape)
+    def put(xp, columns, windows, shape):
+        counted.append((shape[0], math.prod(columns.shape)))
+        return put_back(xp, columns, windows, shape)
 
     monkeypatch.setattr(operation, "MOST_COLUMNS", most)
     monkeypatch.setattr(operation, "_columns", columns)
-    monkeypatch.setattr(operation, "put_back", put)
+    monkeypatch.setattr(operation, "put_back_columns", put)
     found = passed(layer, params, x, dy)
     close(found, expected, 1e-12)
     assert len(counted) > 3 or most == 4000

@@ -278,5 +278,5 @@ def test_numpy_functions_are_those_of_the_standard(name, dtype):
 
 def test_every_numpy_function_is_compared():
     # Those of windows are no functions of the standard: tests/test_convolution.py compares them.
-    of_windows = {"window_columns", "added_windows"}
+    of_windows = {"window_columns", "surrounded", "added_windows", "added_columns"}
     assert set(NUMPY_CALLS) | of_windows == set(numpy_functions.FUNCTIONS)

@@ -14,6 +14,7 @@ from xpnet import DataError, Network, fit, load_dataset, mlp, open_backend
 from xpnet.backends.numpy import recorded
 from xpnet.backends.numpy import tape as tape_module
 from xpnet.backends.numpy.calls import Call, Kind
+from xpnet.backends.numpy.liveness import Arena, Names
 from xpnet.backends.numpy.recorded import WARM_UPS, RecordedFunction
 from xpnet.backends.numpy.threads import blas_threads, in_threads
 from xpnet.layers import EVALUATION, Dense, Layer, Sequential, Tanh, softmax
@@ -212,7 +213,7 @@ def test_what_was_not_compared_is_not_used(monkeypatch):
     """Ctrl-C, when compiled code is tried for the first time."""
     x = np.ones(3)
     call = Call(Kind.ELEMENTWISE, np.add, (x, x), np.empty(3))
-    tape = tape_module.Tape([call], [call.output])
+    tape = tape_module.Tape([call], [call.output], names=Names(), arena=Arena(0))
 
     def interrupted():
         call.output[...] = 7

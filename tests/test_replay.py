@@ -26,8 +26,10 @@ from xpnet import (
 from xpnet.backends.base import one_by_one
 from xpnet.backends.numpy import loops, replay
 from xpnet.backends.numpy import tape as tape_module
+from xpnet.backends.numpy.calls import Refused
+from xpnet.backends.numpy.liveness import Arena
 from xpnet.backends.numpy.openblas import find_blas
-from xpnet.backends.numpy.recording import Recording, Refused, Tracer
+from xpnet.backends.numpy.recording import Recording, Tracer
 from xpnet.backends.numpy.replay import WARM_UPS, Replayer
 from xpnet.conformance.examples import LAYER_EXAMPLES, LOSS_EXAMPLES, OPTIMIZER_EXAMPLES
 from xpnet.inputs.weighted import Weighted
@@ -97,6 +99,11 @@ def run_both(step, make_state, x, y, groups):
     # (Where there is no compiler, NumPy replays all.)
     assert all(t.is_compiled for t in replayed._tapes.values() if t.is_tried) or not HAS_COMPILER
     return replayed
+
+
+def tape_of(recording, live, moves=()):
+    calls = recording.finish(list(moves))
+    return tape_module.Tape(calls, live, names=recording.names, arena=Arena(10**6))
 
 
 @pytest.mark.parametrize("row", LAYER_EXAMPLES, ids=str)
@@ -287,17 +294,16 @@ def test_a_copy_that_nobody_follows(what):
 
 def test_negative_indices_count_from_the_end():
     table = np.arange(10.0)
-    recording = Recording(1000)
+    recording = Recording()
     rows = np.asarray([1, -1])
     taken = recording.input(table).take(recording.input(rows), axis=0).view(np.ndarray)
-    calls = [call.bound() for call in recording.finish([])]
+    tape = tape_of(recording, [recording.named(taken)])
     rows[:] = -2, 3
-    for call in calls:
-        call()
-    np.testing.assert_array_equal(taken, [8.0, 3.0])
+    tape.play()
+    np.testing.assert_array_equal(tape.live[0], [8.0, 3.0])
     rows[0] = 10
     with pytest.raises(IndexError):
-        calls[0]()
+        tape.play()
 
 
 def test_fit_records_what_is_made_of_its_own_parts_alone(monkeypatch):
@@ -494,8 +500,8 @@ def test_what_cannot_be_recorded_is_done_as_it_is_written(what):
 
 
 def test_large_networks_are_not_recorded(monkeypatch):
-    for limit in (0, 50_000):  # of the state; of what a step makes
-        monkeypatch.setattr(replay, "MOST_BYTES", limit)
+    for what, limit in (("MOST_MADE", 50_000), ("MOST_BYTES", 0)):
+        monkeypatch.setattr(replay, what, limit)
         step, make_state = steps_of(mlp(12, 900, 4))
         replayed = run_both(step, make_state, *samples(), rows_of(6, 20)[:, None, :])
         assert "recording" in replayed.reason
@@ -532,7 +538,7 @@ def test_an_error_of_a_step_is_not_swallowed():
 
 def test_recorded_arrays_are_as_numpy_has_them():
     """Values, shapes and dtypes while recording, and other ones at the replay."""
-    recording, x = Recording(10**6), np.arange(12.0, dtype=np.float32).reshape(3, 4)
+    recording, x = Recording(), np.arange(12.0, dtype=np.float32).reshape(3, 4)
     r = recording.input(x)
     assert isinstance(r + 1, Tracer)
     assert isinstance(r.T, Tracer)
@@ -541,24 +547,22 @@ def test_recorded_arrays_are_as_numpy_has_them():
     result = found.view(np.ndarray)
     np.testing.assert_array_equal(result, [44 + 1, 76 + 2])
     assert found.dtype == np.float32
-    calls = [call.bound() for call in recording.finish([])]
+    tape = tape_of(recording, [recording.named(result)])
     x *= 10
-    for call in calls:
-        call()
-    np.testing.assert_array_equal(result, [450, 780])
+    tape.play()
+    np.testing.assert_array_equal(tape.live[0], [450, 780])
 
 
 def test_finish_moves_what_was_exchanged():
     a, b = np.asarray([1.0]), np.asarray([2.0])
-    recording = Recording(1000)
+    recording = Recording()
     recording.input(a), recording.input(b)
-    for call in recording.finish([(a, b), (b, a)]):
-        call.bound()()
+    tape_of(recording, [a, b], [(a, b), (b, a)]).play()
     assert (a[0], b[0]) == (2.0, 1.0)
 
 
 def test_refused_says_what():
-    r = Recording(1000).input(np.ones((2, 2)))
+    r = Recording().input(np.ones((2, 2)))
     with pytest.raises(Refused, match="argmin"):
         r.argmin()
     with pytest.raises(Refused, match="argmax with out or keepdims"):

@@ -20,12 +20,12 @@ import math
 from collections.abc import Callable, Iterator
 
 from xpnet.operations.slices import (
-    extended,
     padded,
     picture_size,
-    put_back,
+    put_back_columns,
     slices,
     spread,
+    surrounded,
 )
 from xpnet.typing import Array, Namespace
 from xpnet.windows import Pair, Windows
@@ -169,8 +169,7 @@ def _by_slices(xp: Namespace, dy: Array, matrix: Array, windows: Windows, size: 
         apart = xp.reshape(xp.matmul(each, matrix), (groups, rows, kernel, inner // kernel))
         columns, n_in = xp.permute_dims(apart, (1, 2, 0, 3)), groups * inner // kernel
     whole = xp.reshape(columns, (batch, height, width, kernel, n_in))
-    parts = [whole[:, :, :, pixel, :] for pixel in range(kernel)]
-    return put_back(xp, parts, windows, (batch, *size, n_in))
+    return put_back_columns(xp, whole, windows, (batch, *size, n_in))
 
 
 def _by_columns(xp: Namespace, dy: Array, matrix: Array, windows: Windows, size: Pair) -> Array:
@@ -270,6 +269,7 @@ def _multiplied(xp: Namespace, columns: Array, matrix: Array) -> Array:
 
 def _moved_apart(xp: Namespace, dy: Array, windows: Windows, size: Pair) -> Array:
     """Pixels moved apart by the stride, in so many zeros that the windows over them are `size`."""
+    pads = []
     for axis in (1, 2):
         k = axis - 1
         span, stride, n = windows.spans[k], windows.stride[k], size[k]
@@ -281,5 +281,5 @@ def _moved_apart(xp: Namespace, dy: Array, windows: Windows, size: Pair) -> Arra
         # Less than none, where there was more padding than a window reaches over.
         inside = slice(max(-front, 0), length - max(-behind, 0))
         dy = dy[:, inside, ...] if axis == 1 else dy[:, :, inside, ...]
-        dy = extended(xp, dy, axis, max(front, 0), max(behind, 0))
-    return dy
+        pads.append((max(front, 0), max(behind, 0)))
+    return surrounded(xp, dy, pads, 0.0)

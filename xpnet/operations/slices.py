@@ -6,6 +6,7 @@ came from, without scatter: spread by the stride, moved to its place, and added.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from array_api_compat import device
 
@@ -26,7 +27,15 @@ def picture_size(shape: Sequence[int]) -> Pair:
 
 def padded(xp: Namespace, x: Array, windows: Windows, value: float) -> Array:
     """The pictures with their padding around them, of one value."""
-    for axis, (before, after) in enumerate(windows.pads(picture_size(x.shape)), start=1):
+    return surrounded(xp, x, windows.pads(picture_size(x.shape)), value)
+
+
+def surrounded(xp: Namespace, x: Array, pads: Sequence[Pair], value: float) -> Array:
+    """The pictures with so many pixels of a value in front of and behind each axis."""
+    own: Callable[..., Array] | None = getattr(xp, "surrounded", None)
+    if own is not None and any(map(any, pads)):
+        return own(x, pads, value)
+    for axis, (before, after) in enumerate(pads, start=1):
         x = extended(xp, x, axis, before, after, value)
     return x
 
@@ -51,12 +60,26 @@ def put_back(
 
     A pixel gets the sum of what it has in all windows, in an order that is the library's.
     """
-    size = picture_size(shape)
-    pads = windows.pads(size)
-    long = tuple(sum(around) + n for around, n in zip(pads, size, strict=True))
     own: Callable[..., Array] | None = getattr(xp, "added_windows", None)
     add = partial(_added_windows, xp) if own is None else own
-    dx = add(parts, windows, long)
+    return _in_padding(parts, add, windows, picture_size(shape))
+
+
+def put_back_columns(
+    xp: Namespace, columns: Array, windows: Windows, shape: Sequence[int]
+) -> Array:
+    """As `put_back`, of the slices of one array (B, H', W', pixels of a kernel, C)."""
+    own: Callable[..., Array] | None = getattr(xp, "added_columns", None)
+    if own is not None:
+        return _in_padding(columns, own, windows, picture_size(shape))
+    parts = [columns[:, :, :, pixel, :] for pixel in range(columns.shape[3])]
+    return put_back(xp, parts, windows, shape)
+
+
+def _in_padding(what: Any, add: Callable[..., Array], windows: Windows, size: Pair) -> Array:
+    """What is added in pictures with their padding, without it."""
+    pads = windows.pads(size)
+    dx = add(what, windows, tuple(sum(around) + n for around, n in zip(pads, size, strict=True)))
     (top, _), (left, _) = pads
     return dx[:, top : top + size[0], left : left + size[1], :]
 

@@ -18,6 +18,10 @@ CallOf: TypeAlias = Callable[[Sequence[HostArray]], Bound]
 """A call that reads arrays which are still to be given."""
 
 
+class Refused(Exception):  # noqa: N818 - not an error: the step is taken in another way
+    """Something that cannot be recorded; the message says what."""
+
+
 class Kind(Enum):
     """What a call does with its inputs."""
 
@@ -38,7 +42,8 @@ class Kind(Enum):
     DOT = "dot"
     """The product of two inputs."""
     BLAS = "blas"
-    """A function of BLAS, which has the inputs and the output by address (`arguments`)."""
+    """A function of BLAS, which has arrays by address: `function` gives it and its arguments, for
+    the inputs and the output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +73,12 @@ class Call:
     @property
     def arrays(self) -> list[HostArray]:
         """All arrays that are read or written."""
-        values = (*self.inputs, self.output, *self.options.values())
-        return [x for x in values if isinstance(x, np.ndarray)]
+        return [x for x in (*self.inputs, self.output) if isinstance(x, np.ndarray)]
+
+    def moved(self, where: Callable[[HostArray], HostArray]) -> "Call":
+        """The same call of other arrays."""
+        inputs = tuple(where(x) if isinstance(x, np.ndarray) else x for x in self.inputs)
+        return Call(self.kind, self.function, inputs, where(self.output), self.options)
 
     def of_inputs(self, arrays: Sequence[HostArray]) -> "CallOf | None":
         """The call as a function of others in the place of these C-ordered arrays; None where it
@@ -159,7 +168,8 @@ def _dot(call: Call) -> Bound:
 
 
 def _blas(call: Call) -> Bound:
-    return partial(call.function, *call.options["arguments"])
+    function, arguments = call.function(*call.inputs, call.output)
+    return partial(function, *arguments)
 
 
 _BINDINGS: dict[Kind, Callable[[Call], Bound]] = {

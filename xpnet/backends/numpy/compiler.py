@@ -27,8 +27,10 @@ Some compilers have fast arithmetic unless told otherwise. Memory that is seen a
 dtypes, as by `view`, is written and read in the order of the calls.
 """
 
-FASTER = ("-march=native", "-fno-trapping-math")
-"""Left out where the compiler knows them not."""
+FASTER = ("-march=native", "-fno-trapping-math", "-fno-tree-pre")
+"""Left out where the compiler knows them not.
+
+GCC's elimination of partial redundancies makes jumps of several maxima in a row, and no vectors."""
 
 TIMEOUT = 30
 """Seconds that a compiler may take, and the trial of what it has written. (Six were the most, for

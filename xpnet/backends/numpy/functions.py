@@ -17,6 +17,8 @@ from array_api_compat import numpy as xp
 from xpnet.typing import DType, HostArray
 from xpnet.windows import Pair, Windows
 
+_FEW_CHANNELS = 16
+
 _LONGEST_DOT = 4096
 """Longer sums are NumPy's, which adds pairwise and so loses fewer digits."""
 
@@ -81,7 +83,9 @@ def window_columns(x: HostArray, windows: Windows) -> HostArray:
     """The pixels of each window as one copy of a view: a third of the time of slices put together.
 
     See `xpnet.operations.convolution`: (B, H, W, C) to (B, H', W', pixels of a kernel, C), where
-    there is no padding.
+    there is no padding. In memory those numbers lie together of which more do in the pictures: the
+    pixels of a window along the width, or the windows. Of grey pictures and kernels of 5 that takes
+    a fifth of the time; BLAS has both orders.
     """
     if not x.flags.c_contiguous:
         x = x.copy()
@@ -90,8 +94,44 @@ def window_columns(x: HostArray, windows: Windows) -> HostArray:
     (kh, kw), (down, right), (below, beside) = windows.kernel, windows.stride, windows.dilation
     picture, row, pixel, channel = x.strides
     strides = (picture, row * down, pixel * right, row * below, pixel * beside, channel)
-    view: HostArray = np.ndarray((batch, *size, kh, kw, channels), x.dtype, x, 0, strides)
-    return _of_kind(view, x).reshape(batch, *size, kh * kw, channels)
+    shape = (batch, *size, kh, kw, channels)
+    view: HostArray = _of_kind(np.ndarray(shape, x.dtype, x, 0, strides), x)
+    if size[1] <= (kw if beside == 1 else 1) * channels:
+        return view.reshape(batch, *size, kh * kw, channels)
+    apart = view.transpose(3, 4, 5, 0, 1, 2).copy()
+    return apart.reshape(kh * kw, channels, batch, *size).transpose(2, 3, 4, 0, 1)
+
+
+def surrounded(x: HostArray, pads: Sequence[Pair], value: float) -> HostArray:
+    """Pictures with so many pixels of a value around them: one copy, for one for each axis."""
+    batch, height, width, channels = x.shape
+    (top, bottom), (left, right) = pads
+    shape = (batch, top + height + bottom, left + width + right, channels)
+    whole = np.zeros(shape, x.dtype) if value == 0 else np.full(shape, value, x.dtype)
+    np.positive(x, out=whole[:, top : top + height, left : left + width, :])
+    return _of_kind(whole, x)
+
+
+def added_columns(columns: HostArray, windows: Windows, size: Pair) -> HostArray:
+    """The pixels of windows added in their places in pictures of a size.
+
+    See `xpnet.operations.slices`; (B, H', W', pixels of a kernel, C). Where there are few channels,
+    the pixels of a window along the width are added together, and then the rows: with a kernel of 5
+    and 6 channels in 0.3 of the time.
+    """
+    batch, height, width, pixels, channels = columns.shape
+    (kh, kw), (_, right), (_, beside) = windows.kernel, windows.stride, windows.dilation
+    if channels >= _FEW_CHANNELS or beside > 1 or width > 4 * kw:
+        parts = [columns[:, :, :, pixel, :] for pixel in range(pixels)]
+        return added_windows(parts, windows, size)
+    each = columns.reshape(batch, height, width, kh, kw, channels)
+    rows = np.zeros((batch, height, kh, size[1], channels), columns.dtype)
+    for j in range(width):
+        place = rows[:, :, :, j * right : j * right + kw, :]
+        np.add(place, each[:, :, j], out=place)
+    rows = _of_kind(rows, columns)
+    down = Windows((kh, 1), (windows.stride[0], 1), "valid", (windows.dilation[0], 1))
+    return added_windows([rows[:, :, i] for i in range(kh)], down, size)
 
 
 def added_windows(parts: Sequence[HostArray], windows: Windows, size: Pair) -> HostArray:
@@ -125,6 +165,9 @@ def _ones(count: int, dtype: DType) -> HostArray:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (take, astype, max, sum, maximum, matmul, window_columns, added_windows)
+    for function in (
+        *(take, astype, max, sum, maximum, matmul),
+        *(window_columns, surrounded, added_windows, added_columns),
+    )
 }
 """By the standard's names, and those of `xpnet.operations`."""

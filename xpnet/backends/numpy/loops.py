@@ -23,7 +23,8 @@ _FUNCTIONS = {
     **{name: TEMPLATES[name] for name in _COMPARISONS | _LOGICAL},
     **{name: TEMPLATES[name] for name in ("add", "subtract", "multiply", "negative")},
     **{name: TEMPLATES[name] for name in ("divide", "sqrt", "sign")},
-    "absolute": TEMPLATES["abs"], "square": "{0} * {0}", "maximum": LARGER, "minimum": SMALLER,
+    "absolute": TEMPLATES["abs"], "positive": "{0}", "square": "{0} * {0}",
+    "maximum": LARGER, "minimum": SMALLER,
     "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
     "left_shift": "{0} << {1}", "right_shift": "{0} >> {1}",
 }  # fmt: skip

@@ -82,16 +82,18 @@ def _load_functions(path: Path) -> dict[str, Any]:
 def _make_subtract_product(functions: dict[str, Any]) -> SubtractProduct:
     def subtract_product(c: HostArray, a: HostArray, b: HostArray) -> HostArray:
         """Consumes `c`: c - a b."""
-        product = matrix_product(functions, -1.0, a, b, 1.0, c) if _fit(c, a, b) else None
+        product = subtracted(a, b, c) if _fit(c, a, b) else None
         if product is None:
             c -= np.dot(a, b)
-            return c
-        function, arguments = product
-        if isinstance(c, Tracer):
-            c.recording.call_blas(function, arguments, inputs=(a, b), output=c)
+        elif isinstance(c, Tracer):
+            c.recording.call_blas(subtracted, inputs=(a, b), output=c)
         else:
+            function, arguments = product
             function(*arguments)
         return c
+
+    def subtracted(a: HostArray, b: HostArray, c: HostArray) -> BlasCall | None:
+        return matrix_product(functions, -1.0, a, b, 1.0, c)
 
     return subtract_product
 

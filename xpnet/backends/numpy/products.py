@@ -35,7 +35,7 @@ class Product:
         What it reads and writes.
     """
 
-    def __init__(self, function: Any, args: Sequence[Any], arrays: Sequence[HostArray]) -> None:
+    def __init__(self, function: Any, args: Sequence[Any], arrays: list[HostArray]) -> None:
         self.arrays = arrays
         self._function = function
         self._args = args
@@ -58,7 +58,8 @@ class Product:
 def product_of(call: Call) -> Product | None:
     """A recorded call as a product; None if it is none that BLAS makes as NumPy does."""
     if call.kind is Kind.BLAS:
-        return Product(call.function, call.options["arguments"], call.arrays)
+        function, arguments = call.function(*call.inputs, call.output)
+        return Product(function, arguments, call.arrays)
     if call.kind is not Kind.DOT:
         return None
     left, right = call.inputs

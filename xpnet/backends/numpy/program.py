@@ -6,7 +6,7 @@ exponentials and sums, stay calls of NumPy.
 """
 
 import ctypes
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -14,7 +14,8 @@ from numpy.lib.array_utils import byte_bounds
 
 from xpnet.backends.numpy.calls import Bound, Call
 from xpnet.backends.numpy.compiler import LIBRARIES, compiled
-from xpnet.backends.numpy.loops import FusedLoop, Span, Statement, statement_of
+from xpnet.backends.numpy.liveness import Memory
+from xpnet.backends.numpy.loops import FusedLoop, Span, Statement, may_alias, statement_of
 from xpnet.backends.numpy.products import Product, product_of
 from xpnet.backends.numpy.source import HEAD, Arguments, write_function
 from xpnet.typing import HostArray
@@ -40,10 +41,15 @@ class Program:
     ----------
     source
         The C source.
+    touched
+        What is read or written, one after the other. What loops make and read themselves alone
+        is not: it needs no memory.
     addresses
-        What its functions read and write, and call.
+        What its functions read and write, and call, by names.
+    places
+        The same where it is, once that is done.
     table
-        The same as they find it, once that is done.
+        The same as they find it.
     compiler
         What has compiled it, once that is done.
     """
@@ -52,6 +58,7 @@ class Program:
         arguments = Arguments()
         self._parts = _parts_of(calls)
         live_memory = _live_memory(self._parts, live)
+        self.touched = [_touched(one, live_memory) for one in _one_by_one(self._parts)]
         functions = {
             f"f{number}": write_function(f"f{number}", part, arguments, live_memory)
             for number, part in enumerate(self._parts)
@@ -66,8 +73,13 @@ class Program:
         """Whether this source has been compiled before, so that it takes no time."""
         return self.source in LIBRARIES
 
-    def compile(self) -> list[Call | Bound]:
+    def compile(self, memory: Memory) -> list[Call | Bound]:
         """The calls to make in the place of those before: of C, and those that are left.
+
+        Parameters
+        ----------
+        memory
+            Where names are.
 
         Raises
         ------
@@ -77,7 +89,8 @@ class Program:
         # Held: a library is unloaded when nobody does.
         self._library = library = compiled(self.source, self._names, self._memory)
         self.compiler = library.compiler
-        self.table = table = (ctypes.c_void_p * len(self.addresses))(*self.addresses)
+        self.places = [memory.moved_address(address) for address in self.addresses]
+        self.table = table = (ctypes.c_void_p * len(self.places))(*self.places)
         calls: list[Call | Bound] = []
         for number, part in enumerate(self._parts):
             if isinstance(part, list):
@@ -85,7 +98,7 @@ class Program:
                 function.restype = None
                 calls.append(partial(function, table))
             else:
-                calls.append(part)
+                calls.append(part.moved(memory.moved))
         return calls
 
 
@@ -123,8 +136,18 @@ def _fuse(statement: Statement, part: list[FusedLoop | Product]) -> None:
 
 def _live_memory(parts: Iterable[Part], live: Iterable[HostArray]) -> set[Span]:
     """The memory that is read by somebody else than the loop which has just written it."""
-    arrays = list(live)
-    for part in parts:
-        for one in part if isinstance(part, list) else [part]:
-            arrays += one.arrays
+    arrays = [*live, *(array for one in _one_by_one(parts) for array in one.arrays)]
     return {byte_bounds(array) for array in arrays}
+
+
+def _one_by_one(parts: Iterable[Part]) -> Iterator[Call | FusedLoop | Product]:
+    for part in parts:
+        yield from part if isinstance(part, list) else [part]
+
+
+def _touched(one: Call | FusedLoop | Product, live: set[Span]) -> list[HostArray]:
+    """What is read or written; a loop does not write what nobody else reads."""
+    if not isinstance(one, FusedLoop):
+        return one.arrays
+    targets = [statement.target for statement in one.statements]
+    return [*one.arrays, *(x.array for x in targets if may_alias(live, x.spans))]

@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backends.numpy.calls import Bound, Call
+from xpnet.backends.numpy.calls import Bound, Call, Refused
 from xpnet.backends.numpy.compiler import NotNow
-from xpnet.backends.numpy.recording import Recording, Refused
+from xpnet.backends.numpy.liveness import Arena
+from xpnet.backends.numpy.recording import Recording
 from xpnet.backends.numpy.tape import Stopwatch, Tape
 from xpnet.errors import one_line
 from xpnet.streams import log_info
@@ -54,8 +55,13 @@ class _Answer(Tape):
     def __init__(
         self, recording: Recording, inputs: list[HostArray], result: Tree, *, compiles: bool
     ) -> None:
-        self._result = _each(result, lambda x: _made(recording, x))
-        super().__init__(recording.finish([]), _arrays_of(self._result), inputs)
+        named = _each(result, lambda x: _made(recording, x))
+        arena = Arena(MOST_BYTES - sum(x.nbytes for x in inputs))
+        super().__init__(
+            recording.finish([]), _arrays_of(named), inputs, names=recording.names, arena=arena
+        )
+        kept = iter(self.live)
+        self._result = _each(named, lambda _: next(kept))
         self._copies = sum(x.nbytes for x in inputs) <= MOST_COPIED
         self.wants_compiler = compiles
         self._count, self._mean = 0, 0.0
@@ -228,7 +234,7 @@ class RecordedFunction:
         """
         arrays = _arrays_of(changing)
         own = [_other(x) for x in arrays]
-        recording = Recording(MOST_BYTES - sum(x.nbytes for x in own))
+        recording = Recording()
         try:
             traced = iter([recording.input(x) for x in own])
             result = self._function(
@@ -287,8 +293,8 @@ def _made(recording: Recording, x: Any) -> HostArray:
     """A result as the array that the recorded calls write to."""
     if not isinstance(x, np.ndarray) or not recording.knows(x):
         raise Refused("a result that does not depend on the arguments")
-    plain: HostArray = recording.read(x)
-    if not any(np.may_share_memory(plain, call.output) for call in recording.calls):
+    named = recording.named(x.view(np.ndarray))
+    if recording.names.of(named) is None:
         # It lies in an argument, in whose place others are read.
-        plain = recording.read(recording.input(plain).copy())
-    return plain
+        named = recording.named(x.copy().view(np.ndarray))
+    return named

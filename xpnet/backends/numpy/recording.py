@@ -1,111 +1,117 @@
 """Tracers: NumPy arrays that record what is computed with them, so that it can be computed again.
 
 What is recorded is a list of calls, each with the arrays that it reads and the array that it
-made, which it is given to write to from then on. Views need no call: they are views of memory that
-is written. Whatever these arrays cannot follow they refuse, with `Refused`; it is never wrong to
-refuse.
+writes. What a call has made stands there by a name (`liveness`), and lives no longer than in any
+step. Views need no call: they are views of memory that is written. Whatever these arrays cannot
+follow they refuse, with `Refused`; it is never wrong to refuse.
 """
 
 import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
-from xpnet.backends.numpy.calls import Call, Kind
+from xpnet.backends.numpy.calls import Call, Kind, Refused
+from xpnet.backends.numpy.liveness import Names, owner_of, view_of
 from xpnet.typing import HostArray
-
-
-class Refused(Exception):  # noqa: N818 - not an error: the step is taken in another way
-    """Something that cannot be recorded; the message says what."""
 
 
 class Recording:
     """The calls of one step, in order.
 
-    Parameters
-    ----------
-    most_bytes
-        How much memory the arrays that are made may take.
-
     Attributes
     ----------
     calls
         What was called so far.
+    names
+        What stands in these calls for the arrays that they make.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.names = Names()
+        self._inputs: dict[int, HostArray] = {}
         self._in_range: set[int] = set()
-        self._resets: list[Call] = []
-        self._bytes_left = most_bytes
-        self._known: dict[int, HostArray] = {}
-        self._constants: dict[Hashable, HostArray] = {}
+        # By the `id` of the array that has the memory: the name of what lives, and constants.
+        self._named: dict[int, tuple[Any, HostArray]] = {}
+        self._constants: dict[int, HostArray] = {}
+        self._numbers: dict[Hashable, HostArray] = {}
 
     def input(self, x: HostArray, *, in_range: bool = False) -> "Tracer":
         """An array whose values may be others at the next replay; its memory stays the same.
 
         `in_range` says that it holds indices which have been checked to be in range.
         """
-        owner = _owner(x)
-        self._known[id(owner)] = owner
+        owner = owner_of(x)
+        self._inputs[id(owner)] = owner
         if in_range:
             self._in_range.add(id(owner))
+        return self.traced(x)
+
+    def traced(self, x: HostArray) -> "Tracer":
+        """An array as one whose use is recorded."""
         recorded = x.view(Tracer)
         recorded.recording = self
         return recorded
 
     def close(self) -> None:
-        """Let go of everything.
-
-        The operands of the calls are views of tracers, which refer to the recording: a
-        circle that Python would not find, since NumPy's arrays take no part in its search.
-        """
-        self.calls, self._resets = [], []
-        self._known, self._constants, self._in_range = {}, {}, set()
+        """Let go of everything but the names."""
+        self.calls = []
+        self._inputs, self._constants, self._numbers = {}, {}, {}
+        self._named, self._in_range = {}, set()
 
     def are_in_range(self, indices: Any) -> bool:
         """Whether indices are an input that has been checked."""
-        return isinstance(indices, Tracer) and id(_owner(indices)) in self._in_range
+        return isinstance(indices, Tracer) and id(owner_of(indices)) in self._in_range
 
     def knows(self, x: HostArray) -> bool:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
-        return id(_owner(x)) in self._known
+        owner = id(owner_of(x))
+        return owner in self._inputs or owner in self._named
+
+    def named(self, x: HostArray) -> HostArray:
+        """What stands for an array in calls: a view of a name, if calls have made it."""
+        owner = owner_of(x)
+        if id(owner) not in self._named:
+            return x
+        _, name = self._named[id(owner)]
+        return view_of(x, owner, name)
 
     def add(
         self, kind: Kind, function: Any, inputs: Sequence[Any], output: HostArray, **options: Any
     ) -> None:
         """Write down a call, of arrays as `read` and `write` gave them."""
-        self.calls.append(Call(kind, function, tuple(inputs), output, options))
+        for x in inputs:
+            if isinstance(x, np.ndarray) and not self.knows(x):
+                self._constants[id(owner_of(x))] = owner_of(x)
+        call = Call(kind, function, tuple(inputs), output, options)
+        self.calls.append(call.moved(self.named))
 
-    def call_blas(
-        self,
-        function: Any,
-        arguments: Sequence[Any],
-        *,
-        inputs: tuple[HostArray, ...],
-        output: HostArray,
-    ) -> None:
-        """Make, and write down, a call of C, which has these arrays by their address."""
-        read = [self.read(x) for x in inputs]
-        self.add(Kind.BLAS, function, read, self.write(output), arguments=tuple(arguments))
-        function(*arguments)
+    def call_blas(self, function: Any, *, inputs: tuple[HostArray, ...], output: HostArray) -> None:
+        """Make, and write down, a call of C, which `function` gives for the arrays."""
+        read, target = [self.read(x) for x in inputs], self.write(output)
+        self.add(Kind.BLAS, function, read, target)
+        blas, arguments = function(*read, target)
+        blas(*arguments)
 
     def finish(self, moves: list[tuple[HostArray, HostArray]]) -> list[Call]:
-        """All calls: constants that are written to made anew, what was recorded, and then `moves`.
+        """All calls: what was recorded, and then `moves`.
 
         Each move is of a value (the second) to where the next replay will look for it. What lies
         there already stays.
         """
         moved = [(to, value) for to, value in moves if not _same_memory(to, value)]
-        targets = {id(_owner(to)) for to, _ in moves}
+        targets = {id(owner_of(to)) for to, _ in moves}
         last = []
         for to, value in moved:
-            if id(_owner(value)) in targets:  # exchanged: it may be overwritten before it is read
-                value, place = np.empty_like(value), value
-                self.calls.append(_copying(place, value))
-            last.append(_copying(value, to))
-        return [*self._resets, *self.calls, *last]
+            source = self.named(value)
+            if id(owner_of(value)) in targets:  # exchanged: it may be overwritten before it is read
+                source = np.ndarray(value.shape, value.dtype, self.names.new(value.nbytes))
+                self.calls.append(_copying(value, source))
+            last.append(_copying(source, to))
+        return [*self.calls, *last]
 
     def read(self, x: Any) -> Any:
         """What a call is given for an operand."""
@@ -117,32 +123,38 @@ class Recording:
 
     def write(self, x: HostArray) -> HostArray:
         """What a call is given to write to."""
-        plain = x.view(np.ndarray)
         if not self.knows(x):
             if isinstance(x, Tracer):
                 raise Refused("an array was made in a way that is not recorded")
             # A constant, such as zeros to add to: each replay must begin with its first values.
-            owner = _owner(x)
-            self._resets.append(_copying(owner.copy(), owner))
-            self._known[id(owner)] = owner
-        return plain
+            owner = owner_of(x)
+            if id(owner) in self._constants:
+                raise Refused("an array is written to that was read before")
+            first = _first_values(owner)
+            self._name(owner)
+            self.add(Kind.COPY, np.copyto, (first,), owner)
+        return x.view(np.ndarray)
+
+    def _name(self, owner: HostArray) -> None:
+        """Give an array a name, for as long as it lives."""
+        key, named = id(owner), self._named
+        gone = ref(owner, lambda _: named.pop(key, None))
+        named[key] = gone, self.names.new(owner.nbytes)
 
     def made(self, value: Any) -> "Tracer":
         """The result of a call as an array that is written to again."""
         if isinstance(value, tuple):
             raise Refused("a function gives several arrays")
         array = np.asarray(value)  # a function of arrays without axes gives a scalar
-        self._bytes_left -= array.nbytes
-        if self._bytes_left < 0:
-            raise Refused("a step makes so much that recording it saves no time")
-        return self.input(array)
+        self._name(owner_of(array))
+        return self.traced(array)
 
-    def constant(self, number: float, dtype: np.dtype[Any]) -> HostArray:
+    def number(self, number: float, dtype: np.dtype[Any]) -> HostArray:
         """A number as an array, which a ufunc takes in less time; the result is the same."""
         key = (number, math.copysign(1, number), dtype)
-        if key not in self._constants:
-            self._constants[key] = np.asarray(number, dtype)
-        return self._constants[key]
+        if key not in self._numbers:
+            self._numbers[key] = np.asarray(number, dtype)
+        return self._numbers[key]
 
 
 class Tracer(np.ndarray):
@@ -173,7 +185,7 @@ class Tracer(np.ndarray):
             target = recording.write(out[0])
             function(*operands, out=target, **options)
             # `y += x` binds this: an array that was none of ours, and is now written to by us.
-            result = recording.input(out[0])
+            result = recording.traced(out[0])
         kind = Kind.ELEMENTWISE if method == "__call__" else Kind.REDUCE
         recording.add(kind, ufunc, operands, target, **options)
         return result
@@ -225,12 +237,12 @@ class Tracer(np.ndarray):
     def reshape(self, *shape: Any, **options: Any) -> Any:
         source = self.recording.read(self)
         reshaped = source.reshape(*shape, **options)
-        if _owner(reshaped) is _owner(source):
+        if owner_of(reshaped) is owner_of(source):
             return super().reshape(*shape, **options)
         # What cannot be a view is a copy, in whose memory the old shape is a view.
         result = self.recording.made(reshaped)
         memory = result.view(np.ndarray).reshape(source.shape)
-        self.recording.calls.append(_copying(source, memory))
+        self.recording.add(Kind.COPY, np.copyto, (source,), memory)
         return result
 
     def __getitem__(self, key: Any) -> Any:
@@ -259,13 +271,6 @@ for _name in _REFUSED.split():
     setattr(Tracer, _name, _refuse(_name))
 
 
-def _owner(x: HostArray) -> HostArray:
-    """The array that has the memory of a view."""
-    while isinstance(x.base, np.ndarray):
-        x = x.base
-    return x
-
-
 def _same_memory(a: HostArray, b: HostArray) -> bool:
     return bool(
         a.__array_interface__["data"] == b.__array_interface__["data"]
@@ -280,7 +285,13 @@ def _numbers_as_arrays(recording: Recording, operands: list[Any]) -> list[Any]:
     if len(floats) != 1:
         return operands
     (dtype,) = floats
-    return [recording.constant(x, dtype) if type(x) in (int, float) else x for x in operands]
+    return [recording.number(x, dtype) if type(x) in (int, float) else x for x in operands]
+
+
+def _first_values(x: HostArray) -> HostArray:
+    """The values of an array, now: one, where they are all the same."""
+    first = x[(slice(1),) * x.ndim]
+    return first.copy() if x.tobytes() == first.tobytes() * x.size else x.copy()
 
 
 def _copying(source: HostArray, output: HostArray) -> Call:
@@ -313,7 +324,7 @@ def _where(recording: Recording, condition: Any, x: Any, y: Any) -> Tracer:
     condition, x, y = (recording.read(value) for value in (condition, x, y))
     result = recording.made(np.where(condition, x, y))
     target = result.view(np.ndarray)
-    recording.calls.append(_copying(y, target))
+    recording.add(Kind.COPY, np.copyto, (y,), target)
     recording.add(Kind.WHERE, np.copyto, (x, condition), target)
     return result
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.base import one_by_one
-from xpnet.backends.numpy.calls import Call
+from xpnet.backends.numpy.calls import Refused
 from xpnet.backends.numpy.compiler import NotNow
-from xpnet.backends.numpy.recording import Recording, Refused
+from xpnet.backends.numpy.liveness import Arena
+from xpnet.backends.numpy.recording import Recording
 from xpnet.backends.numpy.tape import Stopwatch, Tape
 from xpnet.backends.steps import StepCounts
 from xpnet.errors import one_line
@@ -29,11 +30,16 @@ WARM_UPS = 2
 """How many steps of a shape are taken as they are written before one is recorded."""
 
 MOST_BYTES = 64 * 2**20
-"""How much memory the state may take, and what a recorded step makes, which all stays. Where that
-is much, what is saved is little beside the arithmetic."""
+"""How much memory the state may take. Where that is much, what is saved is little beside the
+arithmetic."""
+
+MOST_MADE = 2**30
+"""How much memory recorded steps may take for what they make, which stays until the last of them:
+about what is live at once in the largest. (Of a network of 32-32-64-64 filters that is 63 MiB at
+batches of 128 digits of MNIST.) To have it at hand saves time there, too."""
 
 MOST_TAPES = 16
-"""For so many sizes of batch steps are recorded: what each of them makes stays in memory."""
+"""For so many sizes of batch steps are recorded."""
 
 MOST_CHANGES = 8
 """How often a state that is none of ours is taken for that of a new training."""
@@ -42,8 +48,16 @@ MOST_CHANGES = 8
 class _Step(Tape):
     """A recorded step, and where it wants the rows of its batch."""
 
-    def __init__(self, calls: list[Call], state: State, rows: HostArray) -> None:
-        super().__init__(calls, state.values())
+    def __init__(
+        self,
+        recording: Recording,
+        moves: list[tuple[HostArray, HostArray]],
+        state: State,
+        rows: HostArray,
+        arena: Arena,
+    ) -> None:
+        calls = recording.finish(moves)
+        super().__init__(calls, state.values(), names=recording.names, arena=arena)
         self._rows = rows
 
     def look_at(self, rows: HostArray) -> None:
@@ -54,11 +68,13 @@ class _Step(Tape):
 class _Memory:
     """Where the arrays of a state lie that recorded steps read and write; `{}` if nowhere yet.
 
-    What was recorded with other arrays than these is of no use any more.
+    What was recorded with other arrays than these is of no use any more. What the steps make lies
+    in one arena, since they are taken in turn and pass on nothing but the state.
     """
 
     def __init__(self) -> None:
         self.state: State = {}
+        self.arena = Arena(MOST_MADE)
 
 
 class Replayer:
@@ -224,6 +240,7 @@ class Replayer:
     def _leave_memory(self, state: State | None = None) -> None:
         """Have the state elsewhere from now on."""
         self._memory.state = self._recorded_in = {} if state is None else state
+        self._memory.arena = Arena(MOST_MADE)
         self._tapes.clear()
 
     def _refuse(self, reason: str) -> None:
@@ -239,11 +256,12 @@ class Replayer:
         # Copies: recording overwrites arrays, which may be these, before it turns out to be right.
         before = {name: np.array(value) for name, value in state.items()}
         after = {k: np.array(v) for k, v in self._step(state, x, y, rows).items()}
-        recording = Recording(MOST_BYTES)
+        recording = Recording()
         try:
             tape = self._try(recording, before, after, x, y, rows)
         except Exception as error:
             self._tapes.clear()
+            self._memory.arena = Arena(MOST_MADE)
             self._refuse(one_line(error) or type(error).__name__)
             log_info("steps are not replayed, which may be slower: %s", self.reason)
             return after
@@ -280,7 +298,7 @@ class Replayer:
         if set(result) != set(own):
             raise Refused("a step changes which arrays there are")
         moves = [(own[name], np.asarray(recording.read(result[name]))) for name in own]
-        tape = _Step(recording.finish(moves), own, other_rows)
+        tape = _Step(recording, moves, own, other_rows, self._memory.arena)
         self._adopt(before)
         tape.look_at(rows)
         tape.play()

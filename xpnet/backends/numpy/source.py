@@ -5,6 +5,7 @@ use what it was compiled to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -38,6 +39,14 @@ AHEAD = 4
 
 LINE = 64
 """Bytes that come from memory together."""
+
+
+SHORT = 16
+"""Fewer numbers next to each other, such as the channels of a picture, make no loop of their own
+where there is more to do than to copy them: processors take eight or sixteen at a time."""
+
+LONGEST_ROW = 512
+"""So many numbers may be in a row that is put together of such."""
 
 
 class Arguments:
@@ -86,11 +95,55 @@ def write_function(
     return "\n".join([f"void {name}(char** a) {{", *(f"    {line}" for line in body), "}", ""])
 
 
+@dataclass(frozen=True)
+class _Run:
+    """The last two axes as blocks of so many rows of so few numbers, each block in one loop."""
+
+    before: int
+    blocks: int
+    rows: int
+    axis: int
+    length: int
+
+    @property
+    def axes(self) -> list[tuple[int, int]]:
+        """What they become."""
+        outer = [(self.before, self.blocks)] if self.blocks > 1 else []
+        return [*outer, (self.axis, self.rows * self.length)]
+
+    @property
+    def index(self) -> str:
+        """Where in its block a number is."""
+        return f"j * {self.length} + k"
+
+    def each(self, line: str) -> list[str]:
+        """A line for each number of a block."""
+        loops = (("j", self.rows), ("k", self.length))
+        return [*(f"for (long long {x} = 0; {x} < {n}; {x}++)" for x, n in loops), line]
+
+    def is_apart(self, operand: Operand) -> bool:
+        """Whether the elements do not go on in the same stride from row to row."""
+        return operand.strides[self.before] != operand.strides[self.axis] * self.length
+
+
+def _run_of(axes: Sequence[tuple[int, int]]) -> _Run | None:
+    """What the last two axes become, if the last one is short."""
+    if len(axes) < 2 or axes[-1][1] >= SHORT:
+        return None
+    (before, count), (axis, length) = axes[-2:]
+    rows = max(n for n in range(1, LONGEST_ROW // length + 1) if count % n == 0)
+    return _Run(before, count // rows, rows, axis, length) if rows > 1 else None
+
+
 class _Writer:
     """Writes one loop over a shape, axis by axis.
 
     Axes along which all arrays go on in the same stride are collapsed, where none has a meaning of
     its own. A line belongs to a scope, which lies within so many of the loops.
+
+    A last axis that is short is collapsed with the one before all the same: arrays that do not go
+    on in the same stride, such as a bias or every second pixel, are copied to a row that does, or
+    from it after the innermost loop.
     """
 
     def __init__(self, loop: FusedLoop, arguments: Arguments, live: set[Span]) -> None:
@@ -102,6 +155,10 @@ class _Writer:
         if loop.axis is not None:
             fixed = len(loop.shape)
         self._axes = _collapsed(loop.shape, operands, fixed)
+        self._run = _run_of(self._axes[fixed:]) if len(loop.statements) > 1 else None
+        if self._run is not None:
+            self._axes[-2:] = self._run.axes
+        self._after: list[str] = []
         self._scopes: list[list[str]] = [[] for _ in range(len(self._axes) + 1)]
         self._names: dict[Any, str] = {}
 
@@ -115,7 +172,8 @@ class _Writer:
                 lines.append("XPNET_INDEPENDENT")
             lines.append(f"for (long long i{depth} = 0; i{depth} < {length}; i{depth}++) {{")
             lines += self._scopes[depth + 1]
-        return [*lines, *("}" for _ in self._axes), "}"]
+        ends = ["}" for _ in self._axes]
+        return [*lines, *ends[:1], *self._after, *ends[1:], "}"]
 
     def _add(self, statement: Statement) -> None:
         target, kind = statement.target, _type(statement.target)
@@ -127,7 +185,11 @@ class _Writer:
         value = self._named(len(self._axes), kind, f"({kind})({text})")
         self._names[target.place] = value
         if may_alias(self._live, target.spans):
-            self._scopes[-1].append(f"{self._element(target)} = {value};")
+            run = self._run
+            place = self._element(target)
+            if run is not None and run.is_apart(target):
+                place = self._to_row(target, run)
+            self._scopes[-1].append(f"{place} = {value};")
 
     def _value(self, operand: Operand | str) -> str:
         """An element, read once, and outside of the loops in which it stays the same."""
@@ -138,11 +200,42 @@ class _Writer:
         if operand.place not in self._names:
             depths = [d for d, (axis, _) in enumerate(self._axes) if operand.strides[axis]]
             depth = 1 + max(depths, default=-1 if operand.rows is None else 0)
-            text = self._element(operand)
+            run = self._run
+            if run is not None and run.is_apart(operand):
+                depth, text = len(self._axes), self._from_row(operand, run)
+            else:
+                text = self._element(operand)
             if operand.array.dtype.kind == "b":
                 text += " != 0"  # for a view of other bytes may be neither 0 nor 1
             self._names[operand.place] = self._named(depth, _type(operand), text)
         return self._names[operand.place]
+
+    def _from_row(self, operand: Operand, run: "_Run") -> str:
+        """An element of a row that the array is copied to, outside of loops where it stays."""
+        depths = [d for d, (axis, _) in enumerate(self._axes[:-1]) if operand.strides[axis]]
+        depth = 1 + max(depths, default=-1 if operand.rows is None else 0)
+        row = self._new_row(operand, depth, run)
+        place = self._element(operand, self._in_block(run))
+        self._scopes[depth] += run.each(f"{row}[{run.index}] = {place};")
+        return f"{row}[i{len(self._axes) - 1}]"
+
+    def _to_row(self, target: Operand, run: "_Run") -> str:
+        """An element of a row that is copied to the array after the innermost loop."""
+        row = self._new_row(target, len(self._axes) - 1, run)
+        place = self._element(target, self._in_block(run))
+        self._after += run.each(f"{place} = {row}[{run.index}];")
+        return f"{row}[i{len(self._axes) - 1}]"
+
+    def _in_block(self, run: "_Run") -> dict[int, str]:
+        """The indices of both axes, for a number of a block."""
+        block = f"i{len(self._axes) - 2} * {run.rows} + " if run.blocks > 1 else ""
+        return {run.before: f"({block}j)", run.axis: "k"}
+
+    def _new_row(self, operand: Operand, depth: int, run: "_Run") -> str:
+        row = f"r{sum(map(len, self._scopes))}"
+        kind = _type_in_memory(operand.array)
+        self._scopes[depth].append(f"{kind} {row}[{run.rows * run.length}];")
+        return row
 
     def _count(self, count: ShiftCount) -> str:
         # Hidden from the compiler: GCC makes rotations of shifts by two numbers that it knows, and
@@ -155,6 +248,8 @@ class _Writer:
     def _element(self, operand: Operand, others: Mapping[int, str] = MappingProxyType({})) -> str:
         """An element in memory; `others` are indices in the place of the loop's, by their axis."""
         places = {axis: f"i{depth}" for depth, (axis, _) in enumerate(self._axes)}
+        if self._run is not None and self._run.before in places:
+            places[self._run.before] += f" * {self._run.rows}"
         if operand.rows is not None:
             places[0] = self._row(operand, operand.rows)
         places |= others

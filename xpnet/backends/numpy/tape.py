@@ -5,6 +5,7 @@ from time import perf_counter
 
 from xpnet.backends.numpy.calls import Bound, Call, start_of
 from xpnet.backends.numpy.compiler import LIBRARIES
+from xpnet.backends.numpy.liveness import Arena, Memory, Names
 from xpnet.backends.numpy.program import Program
 from xpnet.typing import HostArray
 
@@ -25,14 +26,20 @@ class Tape:
     Parameters
     ----------
     calls
-        What was called, in this order; they hold all arrays.
+        What was called, in this order.
     live
         The arrays that are read between one replay and the next.
     inputs
         Arrays, C-ordered, in whose place others may be read: see `read_from`.
+    names
+        What stands in the calls, and in `live`, for arrays that they make.
+    arena
+        Where there is memory for these.
 
     Attributes
     ----------
+    live
+        The same in memory.
     bound
         What is called now: these calls, or what they were compiled to.
     seconds
@@ -42,13 +49,26 @@ class Tape:
     """
 
     def __init__(
-        self, calls: list[Call], live: Iterable[HostArray], inputs: Sequence[HostArray] = ()
+        self,
+        calls: list[Call],
+        live: Iterable[HostArray],
+        inputs: Sequence[HostArray] = (),
+        *,
+        names: Names,
+        arena: Arena,
     ) -> None:
-        self.calls, self.live, self.inputs = calls, list(live), inputs
+        self.calls, self.inputs = calls, inputs
+        self._named, self._names, self._arena = list(live), names, arena
+        # What is read between replays shares its memory with nothing.
+        kept = {id(x): x for x in map(names.of, self._named) if x is not None}
+        self._kept = [(name, arena.own(name.nbytes)) for name in kept.values()]
+        memory = Memory(names, [call.arrays for call in calls], arena, self._kept)
+        self.live = [memory.moved(x) for x in self._named]
         self.seconds = 0.0
         self.is_tried = self.is_compiled = False
         self._program: Program | None = None
-        self._take(calls, [])
+        self._as_recorded = [call.moved(memory.moved) for call in calls]
+        self._take(self._as_recorded, [])
 
     def _take(self, parts: Sequence[Call | Bound], addresses: Sequence[int]) -> None:
         """Do these from now on, the functions of C among them by such a table."""
@@ -107,9 +127,10 @@ class Tape:
             If they cannot be compiled here; `NotNow` if they may be later.
         """
         if self._program is None:
-            self._program = Program(self.calls, self.live)
+            self._program = Program(self.calls, self._named)
         if self.seconds > self.pays or self._program.is_compiled():
-            return self._program.compile()
+            touched = self._program.touched
+            return self._program.compile(Memory(self._names, touched, self._arena, self._kept))
         return None
 
     def play_both(self, compiled: list[Call | Bound]) -> bool:
@@ -121,14 +142,16 @@ class Tape:
         self.play()
         after = [array.copy() for array in self.live]
         self.restore(before)
-        self._take(compiled, [] if self._program is None else self._program.addresses)
+        self._take(compiled, [] if self._program is None else self._program.places)
         try:
             self.play()
             pairs = zip(self.live, after, strict=True)
             self.is_compiled = all(array.tobytes() == value.tobytes() for array, value in pairs)
         finally:  # also if it is interrupted: what was not compared is not used
-            if not self.is_compiled:
-                self._take(self.calls, [])
+            if self.is_compiled:
+                self._as_recorded = []
+            else:
+                self._take(self._as_recorded, [])
                 self.restore(after)
         return self.is_compiled
 

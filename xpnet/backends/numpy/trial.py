@@ -34,17 +34,16 @@ except AttributeError:
     missing = next(name for name in names.split() if not hasattr(library, name))
     sys.exit(f"there is no function {{missing}} in it")
 nothing = ctypes.cast(ctypes.CDLL(None).getpid, ctypes.c_void_p).value
-sizes = [(below + above + 127) // 64 * 64 for below, above in spans]
+before, after = [(max(sizes) + 63) // 64 * 64 for sizes in zip(*spans)] or (0, 0)
 try:
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    memory = mmap.mmap(-1, sum(sizes) or 1, private)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    memory = mmap.mmap(-1, before + after or 1, private)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory)) + before
 except OSError:
     functions = []
 table = (ctypes.c_void_p * len(spans))()
 for number, (below, above) in enumerate(spans if functions else ()):
-    table[number] = address + (below + 63) // 64 * 64 if above else nothing
-    address += sizes[number]
+    table[number] = address if above else nothing
 for function in functions if spans else ():
     function.restype = None
     function(table)
@@ -52,10 +51,11 @@ dlclose(library._handle)
 os.write(1, b{_WELL!r})
 os._exit(0)
 """
-"""Loads a library, calls its functions on memory of zeros, and unloads it.
+"""Loads a library, calls its functions on memory that begins with zeros, and unloads it.
 
-For functions of BLAS, and for what they alone are given, stands one that looks at no argument.
-Where the memory is not to be had, nothing is called.
+All addresses are one, with as much memory before it and after it as any of them has: whatever the
+numbers are, nothing may be written elsewhere. For functions of BLAS, and for what they alone are
+given, stands one that looks at no argument. Where the memory is not to be had, nothing is called.
 """
 
 
