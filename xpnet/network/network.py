@@ -41,13 +41,14 @@ from xpnet.network.report import (
     report_on_labels,
     report_on_values,
 )
+from xpnet.network.saliency import Salient
 from xpnet.network.state import arrays_there, load_array
 from xpnet.network.tabular import Tabular, in_units, pair_of, predictions_for, samples_of
 from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
 
-class Network(Foreign, Pictures, Tabular, TrainedArrays):
+class Network(Foreign, Pictures, Salient, Tabular, TrainedArrays):
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
 
     It can be pickled, for other processes and caches; files to keep are written by `save`.
