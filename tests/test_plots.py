@@ -169,7 +169,7 @@ def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapp
         np.testing.assert_array_equal(image.get_array(), wanted.get_array())
 
 
-PICTURES = ("confusion.png", "curves.png", "mistakes.png")
+PICTURES = ("confusion.png", "curves.png", "mistakes.png", "saliency.png")
 
 
 @pytest.mark.parametrize("failing", PICTURES)

@@ -78,13 +78,17 @@ def plot_filters(network: Network, *, title: str = "") -> "Figure":
     tiles = np.moveaxis(kernel, -1, 0)  # (filters, height, width, channels)
     if not in_colour:
         tiles = np.moveaxis(tiles, -1, 1).reshape(-1, height, width, 1)
+    of = f"{counted(count, 'filter')} of {height} × {width}"
+    if channels not in (1, 3):
+        of += f", a tile for each of {channels} channels"
+    if len(tiles) > _MOST_TILES:
+        of += f": the first {_MOST_TILES} of {len(tiles)}"
     tiles = tiles[:_MOST_TILES]
     most = max(float(np.abs(tiles).max()), _TINY)
     columns = min(_ACROSS, len(tiles)) if len(tiles) > _ACROSS else len(tiles)
     rows = -(-len(tiles) // columns)
     wide = max(3.2, _INCH * columns + 1.0)
     sheet = _mosaic(tiles, columns)
-    of = f"{counted(count, 'filter')} of {height} × {width}"
     heading = f"{title}\n{one_line(name)}: {of}".strip() if name else f"{title}\n{of}".strip()
     figure = _figure(wide, _INCH * rows * height / width + 0.9, heading)
     axes = figure.subplots()
