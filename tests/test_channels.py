@@ -142,6 +142,18 @@ def test_rows_of_pixels_are_refused_with_what_to_do(network):
     assert "Reshape" not in str(raised.value)  # 63 is no square
 
 
+def test_a_single_sample_and_channels_in_front_are_refused_with_what_to_do(network):
+    with pytest.raises(DataError, match=r"; for a single sample give x\[None, ...\]$"):
+        network.predict(GREY[0])
+    with pytest.raises(DataError, match=r"; where the channels come first, .* Permute\(\(2, 3, 1"):
+        network.predict(GREY[:, None])
+    with pytest.raises(DataError, match=r"got \(8, 8, 2\) .* given shape \(8, 8, 2\)$"):
+        network.predict(np.zeros((2, 8, 8, 2)))
+    dense = xpnet.fit(Sequential(fc=Dense(64, 10)), (GREY, LABELS), **OPTIONS)
+    with pytest.raises(DataError, match=r"; for a single sample give x\[None, ...\]$"):
+        dense.predict(GREY[0])
+
+
 def test_pictures_in_colour_are_not_taken_for_grey_ones(network):
     with pytest.raises(DataError, match=r"takes samples of shape \(height, width, 1\)"):
         network.predict(np.zeros((2, 8, 8, 3), dtype=np.uint8))
