@@ -10,7 +10,16 @@ from compiling import check_compiled_steps, needs_compiler
 
 import xpnet
 from xpnet import (
-    AveragePool2D, Conv1D, Conv2D, Dense, Flatten, MaxNorm, MaxPool2D, Reshape, Sequential, Tanh,
+    AveragePool2D,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxNorm,
+    MaxPool2D,
+    Reshape,
+    Sequential,
+    Tanh,
 )
 from xpnet.backends import open_backend
 from xpnet.backends.numpy.functions import window_columns

@@ -154,7 +154,7 @@ def load_inputs(
     except ValueError as error:
         how = _how_to_give(model, wanted, tuple(x.shape))
         raise DataError(
-            f"{what}: the network takes samples of shape {_shown(wanted)}, got {sample} "
+            f"{what}: the network takes samples of {_shown(wanted)}, got {sample} "
             f"(an array of shape {tuple(x.shape)}): {error}{how}"
         ) from error
     if finite and backend.xp.isdtype(x.dtype, "real floating"):
@@ -168,7 +168,7 @@ def _shown(wanted: Shape | None) -> str:
         return "another shape"
     names = {2: ("length",), 3: ("height", "width")}.get(len(wanted), ())
     known = [str(n if n is not None else name) for n, name in zip_longest(wanted, names)]
-    return f"({', '.join(known)}{',' if len(known) == 1 else ''})"
+    return f"shape ({', '.join(known)}{',' if len(known) == 1 else ''})"
 
 
 def _how_to_give(model: Layer, wanted: Shape | None, shape: Shape) -> str:
