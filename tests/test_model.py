@@ -244,5 +244,5 @@ def test_a_network_opens_a_backend_by_its_name(home):
     opened = xpnet.open_backend("numpy", dtype="float64")
     expected = xpnet.Network(model, params, opened).predict_proba(x)
     np.testing.assert_allclose(network.predict_proba(x), expected, rtol=1e-5)
-    with pytest.raises(ValueError, match="one of numpy, .*; got 'nump'; did you mean 'numpy'"):
+    with pytest.raises(ValueError, match=r"one of numpy, .*; got 'nump'; did you mean 'numpy'"):
         xpnet.Network(model, params, "nump")

@@ -131,7 +131,7 @@ def test_classes_are_as_they_were_in_training():
     assert np.abs(two.saliency(x[:3], "odd") - two.saliency(x[:3], "even")).max() > 0
     predicted = two.predict(x[:20])
     np.testing.assert_array_equal(two.saliency(x[:20]), two.saliency(x[:20], predicted))
-    with pytest.raises(xpnet.DataError, match="classes: found labels that are not among .*'none'"):
+    with pytest.raises(xpnet.DataError, match=r"classes: found labels that are not among .*'none'"):
         two.saliency(x[:3], "none")
     one = xpnet.fit(mlp(64, 8, 1), (x, names), loss=binary_cross_entropy, **options)
     np.testing.assert_array_equal(one.saliency(x[:3], "odd"), -one.saliency(x[:3], "even"))

@@ -111,7 +111,7 @@ def test_objects_are_what_they_hold():
     one = ConvClassifier(LINEAR, **OPTIONS).fit(pixels[:64].astype(object), Y[:64])
     other = ConvClassifier(LINEAR, **OPTIONS).fit(pixels[:64], Y[:64])
     np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
-    with pytest.raises(ValueError, match="samples: .* real number"):
+    with pytest.raises(ValueError, match=r"samples: .* real number"):
         one.predict(np.full((1, 8, 8), {}, dtype=object))
 
 

@@ -162,7 +162,7 @@ def draw_kernels(
     pixels, outputs = math.prod(kernel), n_out // groups
     draw: Callable[..., HostArray] = initializer
     if takes_argument(initializer, "outgoing", unsaid=False):
-        draw = partial(initializer, outgoing=pixels * outputs)
+        draw = partial(draw, outgoing=pixels * outputs)
     parts = [np.asarray(draw(rng, pixels * channels, outputs)) for _ in range(groups)]
     return np.concatenate(parts, axis=1).reshape(shape)
 
