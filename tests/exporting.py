@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -9,6 +10,7 @@ import xpnet
 from xpnet import Sequential
 from xpnet.backends import open_backend
 from xpnet.conformance.examples import LAYER_EXAMPLES, LayerExample
+from xpnet.export import to_torch_state_dict, torch_code
 from xpnet.layers import Layer
 from xpnet.random import stream
 
@@ -47,6 +49,24 @@ def small(**layers):
     model = Sequential(**layers)
     arrays = {**model.init(0), **model.buffers()}
     return network_of(model, arrays, sample_shape=(5,), input_dtype="float32")
+
+
+def module_of(text):
+    """The Python module of a text."""
+    module = ModuleType("exported")
+    exec(compile(text, "exported.py", "exec"), module.__dict__)
+    return module
+
+
+def torch_module(network):
+    """The module of PyTorch that is exported, with the weights, in evaluation; and `prepare`."""
+    import torch
+
+    exported = module_of(torch_code(network))
+    model = exported.make_model()
+    state = {name: torch.asarray(value) for name, value in to_torch_state_dict(network).items()}
+    model.load_state_dict(state)
+    return model.eval(), exported.prepare
 
 
 @dataclass(frozen=True)

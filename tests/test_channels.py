@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import SGD, DataError, Dense, Flatten, Layer, MaxPool2D, Reshape, Sequential, Tanh
+from xpnet import (
+    SGD,
+    DataError,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    Permute,
+    Reshape,
+    Sequential,
+    Tanh,
+)
 from xpnet.backends import open_backend
 from xpnet.data import Preparation, taken_shape
 from xpnet.inputs.samples import Streamed, place
@@ -140,6 +151,21 @@ def test_rows_of_pixels_are_refused_with_what_to_do(network):
     with pytest.raises(DataError) as raised:
         network.predict(GREY.reshape(-1, 64)[:, :63])
     assert "Reshape" not in str(raised.value)  # 63 is no square
+
+
+def test_a_single_sample_and_channels_in_front_are_refused_with_what_to_do(network):
+    with pytest.raises(DataError, match=r"; for a single sample give x\[None, ...\]$"):
+        network.predict(GREY[0])
+    with pytest.raises(DataError, match=r"; where the channels come first, .* Permute\(\(2, 3, 1"):
+        network.predict(GREY[:, None])
+    with pytest.raises(DataError, match=r"got \(8, 8, 2\) .* given shape \(8, 8, 2\)$"):
+        network.predict(np.zeros((2, 8, 8, 2)))
+    first = xpnet.Network(Sequential(first=Permute((2, 1))), {}, "numpy", target_kind="values")
+    with pytest.raises(DataError, match=r"takes samples of another shape, got \(8, 8, 1\)"):
+        first.predict(GREY[..., None])
+    dense = xpnet.fit(Sequential(fc=Dense(64, 10)), (GREY, LABELS), **OPTIONS)
+    with pytest.raises(DataError, match=r"; for a single sample give x\[None, ...\]$"):
+        dense.predict(GREY[0])
 
 
 def test_pictures_in_colour_are_not_taken_for_grey_ones(network):

@@ -24,7 +24,7 @@ from xpnet.data import load_digits, write_idx
 
 pytestmark = [pytest.mark.libraries, pytest.mark.installed]
 
-PICTURES = ["curves.png", "confusion.png", "mistakes.png"]
+PICTURES = ["curves.png", "confusion.png", "mistakes.png", "saliency.png"]
 FILES = [
     "config.toml",
     "history.jsonl",

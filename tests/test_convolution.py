@@ -6,24 +6,30 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from compiling import needs_compiler
+from compiling import check_compiled_steps, needs_compiler
 
 import xpnet
-from xpnet import SGD, Conv1D, Conv2D, Dense, Flatten, MaxNorm, Reshape, Sequential, Tanh
+from xpnet import (
+    AveragePool2D,
+    Conv1D,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxNorm,
+    MaxPool2D,
+    Reshape,
+    Sequential,
+    Tanh,
+)
 from xpnet.backends import open_backend
-from xpnet.backends.base import one_by_one
-from xpnet.backends.numpy import tape as tape_module
 from xpnet.backends.numpy.functions import window_columns
-from xpnet.backends.numpy.replay import Replayer
 from xpnet.initializers import INITIALIZERS, Orthogonal, orthogonal
 from xpnet.layers import EVALUATION
-from xpnet.losses import softmax_cross_entropy
 from xpnet.operations import convolution as operation
 from xpnet.operations import slices
 from xpnet.optimizers import Adam
 from xpnet.random import stream
 from xpnet.testing import check_layer
-from xpnet.training.step import initial_state, make_step
 from xpnet.windows import Windows
 
 pytestmark = pytest.mark.numerics
@@ -384,6 +390,21 @@ def test_memory_is_bounded():
         (lambda: Conv2D(1, 1, padding=0.5), "padding must be 'same', 'valid', or an .* got 0.5"),
         (lambda: Conv2D(1, 1, padding="full"), "padding must be 'same', 'valid', .* got 'full'"),
         (lambda: Conv2D(1, 1, padding=None), "padding must be 'same', 'valid', .* got None"),
+        (lambda: Conv2D(1, 1, 2**31), "kernel must be .*, below 2\\*\\*31, got 2147483648"),
+        (lambda: Conv2D(1, 1, stride=(1, 2**60)), "stride must be .*, below 2\\*\\*31, got"),
+        (lambda: Conv2D(1, 1, padding=(2**60, 0)), "padding must be .*, below 2\\*\\*31, got"),
+        (lambda: Conv2D(1, 1, dilation=2**60), "dilation must be .*, below 2\\*\\*31, got"),
+        (lambda: Conv1D(1, 1, 2**60), "kernel must be a positive integer below 2\\*\\*31, got"),
+        (lambda: Conv1D(1, 1, padding=2**60), "padding must be .*, below 2\\*\\*31, got"),
+        (
+            lambda: Conv2D(1, 1, padding=2**30).output_shape((4, 4, 1)),
+            r"Conv2D\(1, 1\): with its padding a picture of 4 x 4 pixels would have "
+            r"2,147,483,652 x 2,147,483,652: take less padding",
+        ),
+        (
+            lambda: Conv2D(1, 1, dilation=2**30).output_shape((4, 4, 1)),
+            "with its padding .* take less padding, or a smaller kernel or dilation",
+        ),
         (lambda: Conv2D(1, 1, groups=0), "groups must be a positive integer, got 0"),
         (lambda: Conv2D(1, 1, bias=2), "bias must be True or False, got 2"),
         (
@@ -452,6 +473,24 @@ def test_what_is_refused(make, message):
         make()
 
 
+def test_a_stride_beyond_the_picture_is_that_of_one_window(backend):
+    """And takes no memory for the pixels that it jumps over."""
+    x = backend.asarray(stream(0, "x").normal(size=(2, 4, 5, 2)))
+    for layer, near in (
+        (Conv2D(2, 3, 2, 2**31 - 1), Conv2D(2, 3, 2, 5)),
+        (MaxPool2D(2, 2**31 - 1), MaxPool2D(2, 5)),
+        (AveragePool2D((4, 2), 2**31 - 1, "same"), AveragePool2D((4, 2), 5, "same")),
+    ):
+        params = {name: backend.asarray(value) for name, value in parameters(near).items()}
+        found, expected = (
+            [y, *each.backward(backend.xp, params, cache, y)]
+            for each in (layer, near)
+            for y, cache in (each.forward(backend.xp, params, x, EVALUATION),)
+        )
+        for one, other in zip(found[:2], expected[:2], strict=True):
+            np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(other))
+
+
 def test_layers_are_said_in_one_way():
     assert Conv2D(1, 2, 3) == Conv2D(1, 2, (3, 3)) == Conv2D(1, 2, [3, np.int64(3)])
     assert hash(Conv2D(1, 2, 3)) == hash(Conv2D(1, 2, (3, 3)))
@@ -466,6 +505,18 @@ def test_layers_are_said_in_one_way():
 
 
 # -- how weights are drawn ------------------------------------------------------------------------
+
+
+def test_an_initializer_of_ones_own_is_told_how_many_outputs_a_number_goes_into():
+    told = []
+
+    def drawn(rng, fan_in, fan_out, *, outgoing=None):
+        told.append((fan_in, fan_out, outgoing))
+        return np.zeros((fan_in, fan_out))
+
+    Conv2D(4, 6, (3, 5), groups=2, init_weight=drawn).init(0)
+    Dense(4, 6, drawn).init(0)
+    assert told == [(30, 3, 45), (30, 3, 45), (4, 6, None)]
 
 
 @pytest.mark.parametrize("groups", [1, 4])
@@ -526,20 +577,8 @@ MODEL = Sequential(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("most", [operation.MOST_COLUMNS, 1500], ids=["whole", "parts"])
 def test_recorded_and_compiled_steps_have_the_same_bits(monkeypatch, dtype, most):
-    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
     monkeypatch.setattr(operation, "MOST_COLUMNS", most)
-    backend = open_backend("numpy", None, dtype)
-    step = make_step(backend, MODEL, softmax_cross_entropy, SGD(0.1), pixel_maximum=255.0, seed=1)
-    replayed, state = Replayer(step), initial_state(backend, MODEL, SGD(0.1), 1)
-    expected = initial_state(backend, MODEL, SGD(0.1), 1)
-    x = PICTURES.reshape(40, 64)
-    for rows in stream(0, "rows").integers(0, 40, (12, 1, 6)):
-        state = replayed(state, x, LABELS, rows)
-        expected = one_by_one(step)(expected, x, LABELS, rows)
-        for name, value in expected.items():
-            assert state[name].tobytes() == value.tobytes(), name
-    assert replayed.reason == ""
-    assert all(tape.is_compiled for tape in replayed._tapes.values() if tape.is_tried)
+    check_compiled_steps(monkeypatch, MODEL, PICTURES.reshape(40, 64), LABELS, dtype)
 
 
 def test_every_backend_gives_the_same_run(training_backend):

@@ -40,7 +40,11 @@ def test_all_that_draws_is_tried():
     public = {name for name in vars(plots) if name.startswith(("plot_", "draw_"))}
     assert public == {f"plot_{name}" for name in ("curves", "confusion", "mistakes", "parity")} | {
         "draw_run",
-        *("plot_filters", "plot_feature_maps"),  # which tests/test_filters.py tries
+        *(
+            "plot_filters",
+            "plot_feature_maps",
+            "plot_saliency",
+        ),  # which tests/test_filters.py tries
     }
 
 

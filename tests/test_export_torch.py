@@ -2,11 +2,18 @@
 
 import json
 import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
-from exporting import EXAMPLES, Square, example_network, inputs_of, network_of, small
+from exporting import (
+    EXAMPLES,
+    Square,
+    example_network,
+    inputs_of,
+    module_of,
+    network_of,
+    small,
+)
 
 import xpnet
 from xpnet import BatchNorm, Dense, ReLU, Residual, Sequential
@@ -23,13 +30,6 @@ TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 @pytest.fixture(scope="module")
 def torch():
     return pytest.importorskip("torch")
-
-
-def module_of(text):
-    """The Python module of a text."""
-    module = ModuleType("exported")
-    exec(compile(text, "exported.py", "exec"), module.__dict__)
-    return module
 
 
 def test_every_layer_says_how_it_is_exported():

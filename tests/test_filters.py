@@ -6,21 +6,22 @@ import pytest
 pytest.importorskip("matplotlib")
 
 import xpnet
-from xpnet.filters import first_convolution, plot_feature_maps, plot_filters
+from xpnet.filters import first_convolution, plot_feature_maps, plot_filters, plot_saliency
 from xpnet.layers import EVALUATION
 from xpnet.models import lenet5, mlp, resnet8, small_cnn
 from xpnet.network import Network
 from xpnet.page.insight import look_inside
 from xpnet.plots import draw_run
+from xpnet.runs.folder import FILES
 
 pytestmark = pytest.mark.installed
 DATA = xpnet.load_dataset("digits").limited(20)
 
 
-def network_of(model, shape):
+def network_of(model, shape, **options):
     backend = xpnet.open_backend("numpy")
     params = {name: backend.asarray(x, backend.dtype) for name, x in model.init(0).items()}
-    return Network(model, params, backend, sample_shape=shape)
+    return Network(model, params, backend, sample_shape=shape, **options)
 
 
 def drawn(figure):
@@ -46,6 +47,65 @@ def test_filters_of_colours_are_pictures():
     (sheet,) = drawn(figure)
     assert sheet.shape == (4 * 4 - 1, 8 * 4 - 1, 3)
     assert 0 <= sheet.min() <= sheet.max() <= 1
+
+
+def test_filters_of_other_channels_are_tiles_one_after_the_other():
+    network = network_of(resnet8((8, 8, 5), 4), (8, 8, 5))
+    figure = plot_filters(network)
+    heading = "conv: 16 filters of 3 × 3, a tile for each of 5 channels: the first 64 of 80"
+    assert figure.get_suptitle() == heading
+    sheet = drawn(figure)[0]
+    assert sheet.shape == (8 * 4 - 1, 8 * 4 - 1)
+    kernel = network.params["conv.weight"]
+    np.testing.assert_allclose(sheet[:3, 24:27], kernel[:, :, 1, 1])  # tile 6 = 5 + 1
+
+
+@pytest.mark.parametrize("shape", [(12, 12, 3), (3, 12, 12), (12, 12, 5), (12, 12, 1)])
+def test_pictures_of_any_channels_are_drawn(shape, tmp_path):
+    """In colour as they are; of five channels, which nobody sees, the mean."""
+    network = network_of(small_cnn(shape, 4), shape)
+    x = np.random.default_rng(0).integers(0, 255, (2, *shape)).astype(np.uint8)
+    features, saliency = plot_feature_maps(network, x), plot_saliency(network, x)
+    last = np.moveaxis(x, 1, -1) if shape[0] == 3 else x
+    low, high = float(x.min()), float(x.max())
+    expected = (last[1] - low) / (high - low)
+    expected = expected if 3 in shape else expected.mean(axis=-1)
+    np.testing.assert_allclose(drawn(features)[5], expected)
+    np.testing.assert_allclose(drawn(saliency)[3], expected)
+    gradient = np.abs(network.saliency(x))[1].max(axis=0 if shape[0] == 3 else -1)
+    np.testing.assert_allclose(drawn(saliency)[4], gradient)
+
+
+def test_saliency_is_that_of_the_two_most_probable_classes():
+    network = network_of(mlp(64, 10), (8, 8))
+    network.classes = np.array(list("abcdefghij"))
+    x = DATA.train.images[:3]
+    figure = plot_saliency(network, x, title="digits")
+    assert figure.get_suptitle() == "digits"
+    probabilities = network.predict_proba(x)
+    order = np.argsort(-probabilities, axis=1)
+    pictures = drawn(figure)
+    for row in range(3):
+        picture, *maps = pictures[3 * row : 3 * row + 3]
+        np.testing.assert_array_equal(picture, x[row])
+        for rank, values in enumerate(maps):
+            weight = network.params["fc1.weight"][:, order[row, rank]]
+            np.testing.assert_allclose(values, weight.reshape(8, 8))
+    name, _, share = figure.axes[2].get_title().partition(": ")
+    assert name == "abcdefghij"[order[0, 1]]
+    assert share == f"{100 * probabilities[0, order[0, 1]]:.0f} %"
+    low, high = figure.axes[1].images[0].get_clim()
+    assert -low == high == max(np.abs(values).max() for values in pictures[1:3])
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_outputs", "titles"),
+    [("values", 3, 2), ("values", 1, 1), ("multilabel", 3, 2), ("multilabel", 1, 2)],
+)
+def test_saliency_of_values_and_labels(kind, n_outputs, titles):
+    network = network_of(mlp(64, n_outputs), (8, 8), target_kind=kind)
+    figure = plot_saliency(network, DATA.train.images[:2])
+    assert len(drawn(figure)) == 2 * (1 + titles)
 
 
 def test_the_lowest_convolution_is_found_inside_of_blocks():
@@ -76,14 +136,16 @@ def test_feature_maps_are_what_the_layers_give():
     np.testing.assert_allclose(pictures[4][:6, :6], y[1, :, :, 0], rtol=1e-4, atol=1e-6)
 
 
-def test_runs_of_convolutions_have_both_and_others_neither(tmp_path):
+def test_runs_of_convolutions_have_all_and_others_saliency(tmp_path):
     model = small_cnn((8, 8), 10)
     draw_run(tmp_path, network_of(model, (8, 8)), DATA.train, None, "digits")
-    assert {"filters.png", "features.png"} <= {path.name for path in tmp_path.iterdir()}
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert {"filters.png", "features.png", "saliency.png"} <= drawn
+    assert drawn <= set(FILES)  # which a run that takes the folder removes
     other = tmp_path / "mlp"
     other.mkdir()
     draw_run(other, network_of(mlp(64, 10), (8, 8)), DATA.train, None, "digits")
-    assert [path.name for path in other.iterdir()] == ["mistakes.png"]
+    assert sorted(path.name for path in other.iterdir()) == ["mistakes.png", "saliency.png"]
 
 
 def test_what_has_no_convolution_has_no_such_pictures():
@@ -92,6 +154,8 @@ def test_what_has_no_convolution_has_no_such_pictures():
         plot_filters(network)
     with pytest.raises(ValueError, match="no layer of the network gives feature maps"):
         plot_feature_maps(network, DATA.train.images[:2])
+    with pytest.raises(ValueError, match=r"plot_saliency takes pictures, .* got shape \(2, 64\)"):
+        plot_saliency(network, DATA.train.images[:2].reshape(2, 64))
 
 
 def test_what_filters_look_at_is_a_window_of_the_picture():

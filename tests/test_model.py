@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from conftest import require
 
+import xpnet
 from xpnet import (
     BatchNorm,
     Dense,
@@ -227,3 +229,20 @@ def test_a_description_with_a_foreign_layer_is_refused():
         ValueError, match=r"layer 'mine': 'Untouchable' is not one of xpnet's layers"
     ):
         Sequential.from_config(config)
+
+
+@pytest.mark.parametrize("home", ["numpy", "torch", "jax"])
+def test_a_network_opens_a_backend_by_its_name(home):
+    """As all that takes a backend; arrays of NumPy become its own."""
+    require(home)
+    model = Sequential(fc=Dense(4, 3), bn=BatchNorm(3))
+    params, x = model.init(0), np.eye(4)
+    network = xpnet.Network(model, params, home, buffers=model.buffers())
+    assert (network.backend.name, network.backend.dtype_name) == (home, "float32")
+    arrays = network.arrays.values()
+    assert all(network.backend.holds(value) for value in arrays)
+    opened = xpnet.open_backend("numpy", dtype="float64")
+    expected = xpnet.Network(model, params, opened).predict_proba(x)
+    np.testing.assert_allclose(network.predict_proba(x), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"one of numpy, .*; got 'nump'; did you mean 'numpy'"):
+        xpnet.Network(model, params, "nump")

@@ -14,8 +14,10 @@ import xpnet
 from xpnet import Dense, Flatten, Network, ReLU, Sequential
 from xpnet.backends import open_backend
 from xpnet.data import Framing
+from xpnet.data.picture_shape import PictureShape
 from xpnet.errors import DataError
-from xpnet.page import Answers
+from xpnet.models import build_model
+from xpnet.page import Answers, look_inside
 from xpnet.random import stream
 
 pytestmark = pytest.mark.libraries
@@ -58,6 +60,40 @@ def test_a_drawing_is_answered_as_its_picture_is(tmp_path):
         seen = np.rint(255 * expected.prepared.sample)
         np.testing.assert_array_equal(pixels(answer["seen"]), seen)
         assert answer["problem"] is None
+
+
+def convolutional(name, shape):
+    model = build_model(name, shape, 4)
+    backend = open_backend("numpy", dtype="float64")
+    return Network(model, model.init(0), backend, sample_shape=shape)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (3, 28, 28)])
+@pytest.mark.parametrize("name", ["lenet5", "small_cnn", "resnet8"])
+def test_of_convolutions_the_maps_are_shown(name, shape):
+    """Side by side, with a line between two; and the strongest unit of each."""
+    net = convolutional(name, shape)
+    found, answer = Answers(net).description, asked(net)
+    (x,) = PictureShape.of(shape).samples(pixels(answer["seen"])[None] / 255)
+    numbers = [output["value"] for output in answer["outputs"]]
+    # What is shown of the picture has a byte for each number, and what is asked about more.
+    np.testing.assert_allclose(numbers, net.predict_proba(x[None])[0], atol=0.01)
+    first, said = found["layers"][0], answer["layers"][0]
+    (inside, *_) = look_inside(net, x)
+    height, width, channels = inside.shape
+    assert (first["channels"], first["units"]) == (channels, height * width * channels)
+    shown = np.array(said["values"]).reshape(-1, first["columns"])
+    if height * width * channels < 2000:
+        maps = inside.values.reshape(inside.shape)
+        np.testing.assert_allclose(shown[:height, :width], maps[..., 0], atol=0.05)
+        np.testing.assert_allclose(shown[:height, width + 1 : 2 * width + 1], maps[..., 1],
+                                   atol=0.05)  # fmt: skip
+    else:
+        assert shown.size <= 4096  # of many units each is the mean of a few
+    assert len({unit["number"] % channels for unit in said["strongest"]}) == first["pictures"]
+    last = found["layers"][-1]
+    assert (last["columns"], last["channels"], last["units"]) == (None, None, 4)
+    assert last["unit_names"] == list("0123")
 
 
 def test_what_is_said_before_anything_is_drawn():

@@ -160,7 +160,7 @@ def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapp
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: drawn.append(figure))
     counts = network.confusion_matrix(split.images, split.labels)
     draw_run(tmp_path, network, split, counts, "digits")
-    sheet = drawn[-1]
+    (sheet,) = (figure for figure in drawn if "wrong" in figure.get_suptitle())
     assert sheet.get_suptitle() == f"digits\n{expected.get_suptitle()}"
     (axes,), (other,) = sheet.axes, expected.axes
     assert [t.get_text() for t in axes.texts] == [t.get_text() for t in other.texts]
@@ -169,7 +169,7 @@ def test_the_worst_of_a_whole_set_are_found_in_parts(tmp_path, monkeypatch, mapp
         np.testing.assert_array_equal(image.get_array(), wanted.get_array())
 
 
-PICTURES = ("confusion.png", "curves.png", "mistakes.png")
+PICTURES = ("confusion.png", "curves.png", "mistakes.png", "saliency.png")
 
 
 @pytest.mark.parametrize("failing", PICTURES)

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from compiling import needs_compiler
+from compiling import check_compiled_steps, needs_compiler
 
 import xpnet
 from xpnet import (
@@ -20,14 +20,9 @@ from xpnet import (
     Tanh,
 )
 from xpnet.backends import open_backend
-from xpnet.backends.base import one_by_one
-from xpnet.backends.numpy import tape as tape_module
-from xpnet.backends.numpy.replay import Replayer
 from xpnet.layers import EVALUATION
-from xpnet.losses import softmax_cross_entropy
 from xpnet.operations import max_pooling, max_pooling_gradient
 from xpnet.random import stream
-from xpnet.training.step import initial_state, make_step
 from xpnet.windows import Windows
 
 pytestmark = pytest.mark.numerics
@@ -266,6 +261,9 @@ def test_no_samples_give_no_pictures(backend):
         (lambda: MaxPool2D(2, padding=-1), "padding must be 'same', 'valid', or an integer"),
         (lambda: MaxPool2D(2, padding=None), "padding must be 'same', 'valid', or an integer"),
         (lambda: MaxPool2D(2, padding=True), "padding must be 'same', 'valid', or an integer"),
+        (lambda: MaxPool2D(2**60), "size must be a positive integer.*, below 2\\*\\*31, got"),
+        (lambda: AveragePool2D(2, 2**60), "stride must be .*, below 2\\*\\*31, got"),
+        (lambda: MaxPool2D(2, padding=2**60), "padding must be .*, below 2\\*\\*31, got"),
         (lambda: MaxPool2D((3, 2), padding=2), "padding must be less than the size, 2, got 2"),
         (
             lambda: MaxPool2D(3).output_shape((5, 2, 1)),
@@ -352,20 +350,8 @@ MODEL = Sequential(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_recorded_and_compiled_steps_have_the_same_bits(monkeypatch, dtype):
     """With something to train below the pooling, so that its gradient is taken."""
-    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
     model = Sequential(fc1=Dense(64, 64), **MODEL.layers)
-    backend = open_backend("numpy", None, dtype)
-    step = make_step(backend, model, softmax_cross_entropy, SGD(0.1), pixel_maximum=255.0, seed=1)
-    replayed, state = Replayer(step), initial_state(backend, model, SGD(0.1), 1)
-    expected = initial_state(backend, model, SGD(0.1), 1)
-    x = PICTURES.reshape(40, 64)
-    for rows in stream(0, "rows").integers(0, 40, (12, 1, 6)):
-        state = replayed(state, x, LABELS, rows)
-        expected = one_by_one(step)(expected, x, LABELS, rows)
-        for name, value in expected.items():
-            assert state[name].tobytes() == value.tobytes(), name
-    assert replayed.reason == ""
-    assert all(tape.is_compiled for tape in replayed._tapes.values() if tape.is_tried)
+    check_compiled_steps(monkeypatch, model, PICTURES.reshape(40, 64), LABELS, dtype)
 
 
 def test_every_backend_gives_the_same_run(training_backend):

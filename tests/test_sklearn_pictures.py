@@ -106,6 +106,24 @@ def test_integers_are_pixels():
     np.testing.assert_array_equal(one.to_network().predict(pixels), one.predict(pixels))
 
 
+def test_objects_are_what_they_hold():
+    pixels = (255 * X).round().astype(np.uint8)
+    one = ConvClassifier(LINEAR, **OPTIONS).fit(pixels[:64].astype(object), Y[:64])
+    other = ConvClassifier(LINEAR, **OPTIONS).fit(pixels[:64], Y[:64])
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+    with pytest.raises(ValueError, match=r"samples: .* real number"):
+        one.predict(np.full((1, 8, 8), {}, dtype=object))
+
+
+def test_rows_of_others_become_arrays_first():
+    sparse = pytest.importorskip("scipy.sparse").csr_matrix(DATA.data)
+    with pytest.raises(ValueError, match=r"as by X\.toarray\(\)\.reshape\(\(-1, 8, 8\)\)"):
+        ConvClassifier().fit(sparse, DATA.target)
+    frame = pytest.importorskip("pandas").DataFrame(DATA.data)
+    with pytest.raises(ValueError, match=r"as by X\.to_numpy\(\)\.reshape\(\(-1, 8, 8\)\)"):
+        ConvClassifier().fit(frame, DATA.target)
+
+
 def test_weights_of_0_leave_samples_out():
     weight = np.ones(96)
     weight[64:] = 0

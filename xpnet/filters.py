@@ -1,4 +1,7 @@
-"""Pictures of what convolutions have learnt: filters, and feature maps. They need matplotlib."""
+"""Pictures of what networks have learnt: filters, feature maps, and what is looked at.
+
+They need matplotlib.
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,14 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xpnet.data.picture_shape import PictureShape
 from xpnet.drawing import figure_class
 from xpnet.errors import counted, one_line
 from xpnet.layers import Conv2D, Layer
 from xpnet.layers.container import inner_layers
 from xpnet.network import Network
 from xpnet.network.inside import applied, stages_of, with_maps
-from xpnet.typing import HostArray
+from xpnet.typing import HostArray, Shape
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _INK, _LINES = "#333333", "#d9d9d9"
 _MOST_TILES, _MOST_MAPS, _MOST_STAGES, _ACROSS = 64, 16, 4, 8
+_MOST_CLASSES = 2  # whose scores are looked at
 _INCH = 0.55  # of a filter
 _TINY = 1e-30
 
@@ -75,13 +78,17 @@ def plot_filters(network: Network, *, title: str = "") -> "Figure":
     tiles = np.moveaxis(kernel, -1, 0)  # (filters, height, width, channels)
     if not in_colour:
         tiles = np.moveaxis(tiles, -1, 1).reshape(-1, height, width, 1)
+    of = f"{counted(count, 'filter')} of {height} × {width}"
+    if channels not in (1, 3):
+        of += f", a tile for each of {channels} channels"
+    if len(tiles) > _MOST_TILES:
+        of += f": the first {_MOST_TILES} of {len(tiles)}"
     tiles = tiles[:_MOST_TILES]
     most = max(float(np.abs(tiles).max()), _TINY)
     columns = min(_ACROSS, len(tiles)) if len(tiles) > _ACROSS else len(tiles)
     rows = -(-len(tiles) // columns)
     wide = max(3.2, _INCH * columns + 1.0)
     sheet = _mosaic(tiles, columns)
-    of = f"{counted(count, 'filter')} of {height} × {width}"
     heading = f"{title}\n{one_line(name)}: {of}".strip() if name else f"{title}\n{of}".strip()
     figure = _figure(wide, _INCH * rows * height / width + 0.9, heading)
     axes = figure.subplots()
@@ -140,6 +147,81 @@ def plot_feature_maps(network: Network, samples: HostArray, *, title: str = "") 
     return figure
 
 
+def plot_saliency(network: Network, samples: HostArray, *, title: str = "") -> "Figure":
+    """What a network looks at in some pictures: a row for each.
+
+    Beside the picture is the derivative of a score by its pixels (`Network.saliency`): that of the
+    class which is predicted, and that of the next. Where it is red, more brightness makes the class
+    more probable, where it is blue less, and white is zero. In colour it is the largest magnitude
+    of a pixel's colours, the darker the larger. The scale is one for all that stands in a row.
+
+    Parameters
+    ----------
+    network
+        A network for pictures, of layers of any kind.
+    samples
+        Pictures as `predict` takes them, shape (N, ...): a few.
+    title
+        Written above.
+
+    Raises
+    ------
+    ValueError
+        If samples are no pictures.
+    ImportError
+        If matplotlib is not installed.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (3, 4):
+        raise ValueError(
+            f"plot_saliency takes pictures, (N, height, width) or with channels, got shape "
+            f"{samples.shape}"
+        )
+    pictures, columns = _as_pictures(samples), _salient(network, samples)
+    figure = _figure(1.3 * (1 + len(columns)) + 0.3, 1.45 * len(samples) + 0.4, title)
+    grid = figure.subplots(len(samples), 1 + len(columns), squeeze=False)
+    for axes in grid.ravel():
+        _bare(axes)
+    for row, (axes, *others) in enumerate(grid):
+        axes.imshow(pictures[row], "gray_r", interpolation="nearest")
+        most = max(*(float(np.nan_to_num(np.abs(maps[row])).max()) for _, maps in columns), _TINY)
+        for cell, (names, maps) in zip(others, columns, strict=True):
+            colours, low = ("RdBu_r", -most) if samples.ndim == 3 else ("gray_r", 0.0)
+            cell.imshow(maps[row], colours, vmin=low, vmax=most, interpolation="nearest")
+            cell.set_title(names[row], fontsize=7, color=_INK, parse_math=False)
+    grid[0, 0].set_title("picture", fontsize=7, color=_INK)
+    return figure
+
+
+def _salient(network: Network, samples: HostArray) -> list[tuple[list[str], HostArray]]:
+    """For the most probable class of each sample, and the next: what it is called, and its map."""
+    if network.target_kind == "values":
+        numbers = np.asarray(network.predict(samples)).reshape(len(samples), -1)
+        texts = [[f"{value:.4g}" for value in column] for column in numbers.T]
+        order = np.tile(np.arange(numbers.shape[1]), (len(samples), 1))
+    else:
+        numbers = np.asarray(network.predict_proba(samples)).reshape(len(samples), -1)
+        if numbers.shape[1] == 1:  # the probability of the second of two classes
+            numbers = np.concatenate([1 - numbers, numbers], axis=1)
+        order = np.argsort(-numbers, axis=1, kind="stable")
+        names = network.names or [str(number) for number in range(numbers.shape[1])]
+        texts = [
+            [
+                f"{one_line(names[of], 16)}: {100 * row[of]:.0f} %"
+                for of, row in zip(column, numbers, strict=True)
+            ]
+            for column in order.T
+        ]
+    columns = []
+    for text, column in zip(texts[:_MOST_CLASSES], order.T, strict=False):
+        classes = column if network.classes is None else network.classes[column]
+        maps = np.asarray(network.saliency(samples, classes))
+        if maps.ndim == 4:
+            maps = np.abs(maps).max(axis=1 + _channel_axis(samples.shape[1:]))
+        columns.append((text, maps))
+    return columns
+
+
 def _across(stage: _Maps) -> int:
     """How many maps of a sample stand side by side."""
     return math.ceil(math.sqrt(min(stage.values.shape[-1], _MOST_MAPS)))
@@ -187,14 +269,21 @@ def _feature_maps(network: Network, samples: HostArray) -> list[_Maps]:
 
 
 def _as_pictures(samples: HostArray) -> list[HostArray]:
-    """Samples as they are drawn: (height, width), or with three colours last, from 0 to 1."""
-    axis = PictureShape.of(samples.shape[1:]).axis
-    if axis is None:
+    """Samples as they are drawn: (height, width), or with three colours last, from 0 to 1.
+
+    Of other channels, which no picture shows, their mean.
+    """
+    if samples.ndim == 3:
         return list(samples)
-    pictures = np.moveaxis(samples, 1 + axis, -1).astype(np.float64)
+    pictures = np.moveaxis(samples, 1 + _channel_axis(samples.shape[1:]), -1).astype(np.float64)
     low, high = float(pictures.min()), float(pictures.max())
     pictures = (pictures - low) / max(high - low, _TINY)
-    return list(pictures if pictures.shape[-1] == 3 else pictures[..., 0])
+    return list(pictures if pictures.shape[-1] == 3 else pictures.mean(axis=-1))
+
+
+def _channel_axis(shape: Shape) -> int:
+    """The axis of a picture's channels: the last, unless only the first is one of colours."""
+    return next((axis for axis in (2, 0) if shape[axis] in (1, 3)), 2)
 
 
 def _mosaic(tiles: HostArray, columns: int) -> HostArray:

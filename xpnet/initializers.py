@@ -2,7 +2,9 @@
 
 Every initializer has the signature `(rng, fan_in, fan_out) -> weight`, where `weight` is a float64
 host array of shape (fan_in, fan_out). Those that take a number are frozen dataclasses, such as
-`Normal(0.01)`; a function of your own is an initializer as well. The families differ only in the
+`Normal(0.01)`; a function of your own is an initializer as well. The weight of a convolution is
+drawn as such a matrix too, but a number there goes into more outputs than the matrix has columns:
+an initializer that depends on how many takes them as `outgoing`. The families differ only in the
 variance they ask for; a uniform distribution on (-a, a) has variance a**2 / 3, hence the factor of
 three under the root.
 
@@ -22,10 +24,12 @@ References
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.checks import takes_argument
 from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.fields import Checked, number
 from xpnet.typing import Generator, HostArray, Shape
@@ -43,14 +47,24 @@ def he_uniform(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
     return _uniform(rng, fan_in, fan_out, variance=2 / fan_in)
 
 
-def xavier_normal(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
-    """Normal with standard deviation sqrt(2 / (fan_in + fan_out)), after Glorot: for tanh."""
-    return _normal(rng, fan_in, fan_out, variance=2 / (fan_in + fan_out))
+def xavier_normal(
+    rng: Generator, fan_in: int, fan_out: int, *, outgoing: int | None = None
+) -> HostArray:
+    """Normal with standard deviation sqrt(2 / (fan_in + fan_out)), after Glorot: for tanh.
+
+    `outgoing`, if it is given, is the fan_out of the formula.
+    """
+    return _normal(rng, fan_in, fan_out, variance=2 / (fan_in + (outgoing or fan_out)))
 
 
-def xavier_uniform(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
-    """Uniform on ±sqrt(6 / (fan_in + fan_out)): the same variance as `xavier_normal`."""
-    return _uniform(rng, fan_in, fan_out, variance=2 / (fan_in + fan_out))
+def xavier_uniform(
+    rng: Generator, fan_in: int, fan_out: int, *, outgoing: int | None = None
+) -> HostArray:
+    """Uniform on ±sqrt(6 / (fan_in + fan_out)): the same variance as `xavier_normal`.
+
+    `outgoing`, if it is given, is the fan_out of the formula.
+    """
+    return _uniform(rng, fan_in, fan_out, variance=2 / (fan_in + (outgoing or fan_out)))
 
 
 def lecun_normal(rng: Generator, fan_in: int, fan_out: int) -> HostArray:
@@ -129,9 +143,9 @@ def draw_kernels(
 
     So many numbers come into an output as a kernel has pixels, times the channels of a group:
     `fan_in`, the rows of the matrix. But a number goes into the pixels of a kernel times the
-    outputs of a group, which is more than the columns of the matrix, and is `fan_out` for those
-    initializers whose variance depends on it (Xavier). Orthogonal matrices have orthonormal rows or
-    columns, whichever are fewer, as in a dense layer.
+    outputs of a group, which is more than the columns of the matrix: an initializer that takes
+    `outgoing` is told. Orthogonal matrices have orthonormal rows or columns, whichever are fewer,
+    as in a dense layer.
 
     Parameters
     ----------
@@ -146,12 +160,11 @@ def draw_kernels(
     """
     *kernel, channels, n_out = shape
     pixels, outputs = math.prod(kernel), n_out // groups
-    fan_in = pixels * channels
-    parts = [np.asarray(initializer(rng, fan_in, outputs)) for _ in range(groups)]
-    weight = np.concatenate(parts, axis=1).reshape(shape)
-    if initializer in (xavier_normal, xavier_uniform):
-        weight *= math.sqrt((fan_in + outputs) / (fan_in + pixels * outputs))
-    return weight
+    draw: Callable[..., HostArray] = initializer
+    if takes_argument(initializer, "outgoing", unsaid=False):
+        draw = partial(draw, outgoing=pixels * outputs)
+    parts = [np.asarray(draw(rng, pixels * channels, outputs)) for _ in range(groups)]
+    return np.concatenate(parts, axis=1).reshape(shape)
 
 
 def _normal(rng: Generator, fan_in: int, fan_out: int, *, variance: float) -> HostArray:

@@ -15,7 +15,7 @@ from xpnet.data import Split
 from xpnet.drawing import figure_class
 from xpnet.errors import counted, one_line
 from xpnet.figures import save_figure
-from xpnet.filters import first_convolution, plot_feature_maps, plot_filters
+from xpnet.filters import first_convolution, plot_feature_maps, plot_filters, plot_saliency
 from xpnet.history import History
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import home_of, place
@@ -46,7 +46,8 @@ def draw_run(
 ) -> None:
     """Write `curves.png`, `confusion.png` and `mistakes.png`, each whole or not at all.
 
-    Of a network with convolutions also `filters.png`, and of pictures `features.png`.
+    Of pictures also `saliency.png`; of a network with convolutions `filters.png` and, of pictures,
+    `features.png`.
 
     Parameters
     ----------
@@ -80,19 +81,23 @@ def draw_run(
         figures["mistakes.png"] = _draw_mistakes(
             split.images[shown], split.labels[shown], probabilities, title, network.names
         )
-    figures |= _of_convolutions(network, split)
+    figures |= _what_is_learnt(network, split)
     for name, figure in figures.items():
         save_figure(figure, Path(folder) / name)
 
 
-def _of_convolutions(network: Network, split: Split) -> "dict[str, Figure]":
-    """Filters and feature maps, where there are any."""
-    if first_convolution(network.model) is None:
-        return {}
-    figures = {"filters.png": plot_filters(network)}
+def _what_is_learnt(network: Network, split: Split) -> "dict[str, Figure]":
+    """Filters and feature maps, where there are any, and what is looked at in pictures."""
+    figures = {}
+    convolves = first_convolution(network.model) is not None
+    if convolves:
+        figures["filters.png"] = plot_filters(network)
     rows = _some_of_each(split.labels)
-    if len(rows) and split.images.ndim > 2:
-        figures["features.png"] = plot_feature_maps(network, np.asarray(split.images[rows]))
+    if len(rows) and split.images.ndim in (3, 4):
+        samples = np.asarray(split.images[rows])
+        if convolves:
+            figures["features.png"] = plot_feature_maps(network, samples)
+        figures["saliency.png"] = plot_saliency(network, samples)
     return figures
 
 

@@ -15,9 +15,16 @@ Pair: TypeAlias = tuple[int, int]
 Padding: TypeAlias = str | Pair
 """`"same"`, `"valid"`, or how many pixels are put on both sides of each axis."""
 
+MOST_PIXELS = 2**31 - 1
+"""No window reaches further, begins further apart or has more padding along an axis: libraries
+count these in 32 bits."""
+
+_LARGEST_PICTURE = 2**40
+"""So many pixels no picture has: it is padding that was given by mistake."""
+
 
 def pair(name: str, value: Any) -> Pair:
-    """Check that an argument is a positive integer, or two of them; kept as a pair.
+    """Check that an argument is a positive integer below 2**31, or two; kept as a pair.
 
     Raises
     ------
@@ -26,12 +33,26 @@ def pair(name: str, value: Any) -> Pair:
     """
     try:
         first, second = value if isinstance(value, tuple | list) else (value, value)
-        return positive_integer(name, first), positive_integer(name, second)
+        return pixels(name, first), pixels(name, second)
     except ValueError:
         raise ValueError(
-            f"{name} must be a positive integer, or two for the height and the width, got "
-            f"{shown(value)}"
+            f"{name} must be a positive integer, or two for the height and the width, below 2**31, "
+            f"got {shown(value)}"
         ) from None
+
+
+def pixels(name: str, value: Any) -> int:
+    """Check that an argument is a positive integer below 2**31: along one axis.
+
+    Raises
+    ------
+    ValueError
+        If it is not; the message has the argument's name and value.
+    """
+    number = positive_integer(name, value)
+    if number > MOST_PIXELS:
+        raise ValueError(f"{name} must be a positive integer below 2**31, got {shown(value)}")
+    return number
 
 
 def checked_padding(name: str, value: Any) -> Padding:
@@ -50,14 +71,14 @@ def checked_padding(name: str, value: Any) -> Padding:
     except (TypeError, ValueError):
         raise ValueError(
             f"{name} must be 'same', 'valid', or an integer of at least 0, or two for the height "
-            f"and the width, got {shown(value)}"
+            f"and the width, below 2**31, got {shown(value)}"
         ) from None
 
 
 def _count(name: str, value: Any) -> int:
     """Check that something is an integer of at least 0."""
     is_zero = not isinstance(value, bool) and index(value) == 0
-    return 0 if is_zero else positive_integer(name, value)
+    return 0 if is_zero else pixels(name, value)
 
 
 @dataclass(frozen=True)
@@ -137,7 +158,7 @@ class Windows:
         return height, width
 
     def check(self, what: str, size: Pair) -> None:
-        """Check that there is a window at all.
+        """Check that there is a window at all, and no more padding than an array can have.
 
         Parameters
         ----------
@@ -149,10 +170,11 @@ class Windows:
         Raises
         ------
         ValueError
-            If there is none.
+            If there is none, or that much.
         """
+        pads = self.pads(size)
         for axis, (name, n, (before, after)) in enumerate(
-            zip(("high", "wide"), size, self.pads(size), strict=True)
+            zip(("high", "wide"), size, pads, strict=True)
         ):
             kernel, dilation, span = self.kernel[axis], self.dilation[axis], self.spans[axis]
             if n + before + after < span:
@@ -162,3 +184,9 @@ class Windows:
                     f"{n} that the picture is {name} and its padding of {before} + {after}: take "
                     f"a smaller kernel, more padding or larger pictures"
                 )
+        height, width = (n + sum(around) for n, around in zip(size, pads, strict=True))
+        if height * width > max(_LARGEST_PICTURE, size[0] * size[1]):
+            raise ValueError(
+                f"{what}: with its padding a picture of {size[0]:,} x {size[1]:,} pixels would "
+                f"have {height:,} x {width:,}: take less padding, or a smaller kernel or dilation"
+            )

@@ -62,7 +62,7 @@ def evaluate(
 @click.argument("run", type=FILE)
 @run_option("data_dir")
 def plot(run: Path, data_dir: Path | None) -> None:
-    """Draw the pictures of RUN again: curves.png, confusion.png and mistakes.png."""
+    """Draw the pictures of RUN again: curves, confusion, mistakes, and what is looked at."""
     if os.path.isfile(run):  # noqa: PTH113 - Path.is_file may raise for want of permission
         raise RunError(f"{run}: give the run folder that it is in")
     network = load(run)

@@ -84,7 +84,7 @@ def train(
     .npz files, or of an archive of these.
 
     Writes a run folder: the history, a summary, the network, what it takes to go on with or to
-    repeat the run, and three pictures.
+    repeat the run, and pictures.
     """
     started = time.perf_counter()
     group = join_ranks(ranks, timeout)

@@ -152,9 +152,10 @@ def load_inputs(
     try:
         model.output_shape(taken_shape(wanted, sample))
     except ValueError as error:
+        how = _how_to_give(model, wanted, tuple(x.shape))
         raise DataError(
-            f"{what}: the network takes samples of shape {_shown(wanted)}, got {sample} "
-            f"(an array of shape {tuple(x.shape)}): {error}{_how_to_unflatten(wanted, sample)}"
+            f"{what}: the network takes samples of {_shown(wanted)}, got {sample} "
+            f"(an array of shape {tuple(x.shape)}): {error}{how}"
         ) from error
     if finite and backend.xp.isdtype(x.dtype, "real floating"):
         check_finite(backend, what, x)
@@ -167,22 +168,43 @@ def _shown(wanted: Shape | None) -> str:
         return "another shape"
     names = {2: ("length",), 3: ("height", "width")}.get(len(wanted), ())
     known = [str(n if n is not None else name) for n, name in zip_longest(wanted, names)]
-    return f"({', '.join(known)}{',' if len(known) == 1 else ''})"
+    return f"shape ({', '.join(known)}{',' if len(known) == 1 else ''})"
 
 
-def _how_to_unflatten(wanted: Shape | None, sample: Shape) -> str:
-    """What to do about rows of pixels where a network takes pictures; nothing of other samples."""
-    if wanted is None or len(wanted) != 3 or len(sample) != 1:
-        return ""
-    channels = wanted[2] or 1
-    side = math.isqrt(sample[0] // channels)
-    known = wanted if None not in wanted else (side, side, channels)
-    if math.prod(known) != sample[0]:
-        return ""
-    return (
-        f"; if these are the pixels of pictures, let the model begin with Reshape({known}), or "
-        f"give x.reshape({(-1, *known)})"
-    )
+def _how_to_give(model: Layer, wanted: Shape | None, shape: Shape) -> str:
+    """What to do about samples that are nearly as a network takes them; nothing of others.
+
+    A single sample, pictures with their channels first, or rows of the pixels of pictures.
+    """
+    sample, hints = shape[1:], ""
+    if _takes(model, wanted, shape):
+        hints += "; for a single sample give x[None, ...]"
+    if wanted is None or len(wanted) != 3:
+        return hints
+    if len(sample) == 3 and _takes(model, wanted, (*sample[1:], sample[0])):
+        hints += (
+            "; where the channels come first, let the model begin with Permute((2, 3, 1)), or give "
+            "xp.permute_dims(x, (0, 2, 3, 1))"
+        )
+    if len(sample) == 1:
+        channels = wanted[2] or 1
+        side = math.isqrt(sample[0] // channels)
+        known = wanted if None not in wanted else (side, side, channels)
+        if math.prod(known) == sample[0]:
+            hints += (
+                f"; if these are the pixels of pictures, let the model begin with "
+                f"Reshape({known}), or give x.reshape({(-1, *known)})"
+            )
+    return hints
+
+
+def _takes(model: Layer, wanted: Shape | None, sample: Shape) -> bool:
+    """Whether a network takes samples of a shape."""
+    try:
+        model.output_shape(taken_shape(wanted, sample))
+    except ValueError:
+        return False
+    return True
 
 
 def check_finite(backend: Backend, what: str, x: Array) -> None:

@@ -30,7 +30,7 @@ from xpnet.operations import (
 )
 from xpnet.random import Seed, stream
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, Shape
-from xpnet.windows import Pair, Windows, checked_padding, pair
+from xpnet.windows import Pair, Windows, checked_padding, pair, pixels
 
 
 def _padding_of_length(name: str, value: Any) -> str | int:
@@ -309,10 +309,10 @@ class Conv1D(Convolution):
 
     n_in: int = field(metadata=checked_by(positive_integer))
     n_out: int = field(metadata=checked_by(positive_integer))
-    kernel: int = field(default=3, metadata=checked_by(positive_integer))
-    stride: int = field(default=1, metadata=checked_by(positive_integer))
+    kernel: int = field(default=3, metadata=checked_by(pixels))
+    stride: int = field(default=1, metadata=checked_by(pixels))
     padding: str | int = field(default="same", metadata=checked_by(_padding_of_length))
-    dilation: int = field(default=1, metadata=checked_by(positive_integer))
+    dilation: int = field(default=1, metadata=checked_by(pixels))
     groups: int = field(default=1, metadata=checked_by(positive_integer))
     bias: bool = field(default=True, metadata=checked_by(true_or_false))
     init_weight: Initializer = field(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from xpnet.backends import Backend
+from xpnet.backends import Backend, open_backend
 from xpnet.checks import is_one_of, positive_integer
 from xpnet.data import Framing, Preparation, TablePreparation, taken_shape
 from xpnet.data.tables.arrow import is_frame
@@ -41,13 +41,14 @@ from xpnet.network.report import (
     report_on_labels,
     report_on_values,
 )
-from xpnet.network.state import load_array
+from xpnet.network.saliency import Salient
+from xpnet.network.state import arrays_there, load_array
 from xpnet.network.tabular import Tabular, in_units, pair_of, predictions_for, samples_of
 from xpnet.saving import tensors
 from xpnet.typing import Array, HostArray, Shape
 
 
-class Network(Foreign, Pictures, Tabular, TrainedArrays):
+class Network(Foreign, Pictures, Salient, Tabular, TrainedArrays):
     """A model with its parameters, ready to predict. `fit` returns one, `load` reads one.
 
     It can be pickled, for other processes and caches; files to keep are written by `save`.
@@ -57,7 +58,8 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
     model
         The layers.
     backend
-        Where the parameters live.
+        Where the parameters live. It may be given by its name, such as `"numpy"`: then it is
+        opened, and arrays of NumPy become its own, in float32.
     params
         The parameters by name, such as `fc1.weight`.
     buffers
@@ -104,7 +106,7 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
         self,
         model: Layer,
         params: Mapping[str, Array],
-        backend: Backend,
+        backend: Backend | str,
         *,
         history: History | None = None,
         sample_shape: Shape | None = None,
@@ -123,6 +125,10 @@ class Network(Foreign, Pictures, Tabular, TrainedArrays):
             raise ValueError(
                 f"target_kind must be one of {', '.join(TARGET_KINDS)}; got {shown(target_kind)}"
             )
+        if not isinstance(backend, Backend):
+            backend = open_backend(backend)
+            params = arrays_there(backend, params)
+            buffers = None if buffers is None else arrays_there(backend, buffers)
         check_numbers(backend.dtype_name, model)
         self.model = model
         self.params = dict(params)

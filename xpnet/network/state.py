@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpnet.backends import Backend
+from xpnet.inputs.samples import source_of
 from xpnet.layers import Layer
 from xpnet.typing import Array, HostArray, Params, State
 
@@ -38,3 +39,15 @@ def network_arrays(model: Layer, state: State) -> tuple[dict[str, Array], dict[s
 def load_array(backend: Backend, value: HostArray) -> Array:
     """A floating-point host array on the device, in the backend's dtype, always a copy."""
     return backend.asarray(value.astype(backend.dtype_name), copy=True)
+
+
+def arrays_there(backend: Backend, arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Arrays of any library, by their names, on a backend and in its dtype."""
+    there = {}
+    for name, value in arrays.items():
+        source, value = source_of(backend, value, name)
+        with source.scope():
+            host = source.to_numpy(value)
+        with backend.scope():
+            there[name] = load_array(backend, host)
+    return there

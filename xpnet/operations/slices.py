@@ -102,6 +102,7 @@ def spread(
     With t stride + i dilation = q stride + r there is a lane for each r from 0 to stride - 1, in
     which parts are moved and added; put side by side the lanes are the axis, of this length.
     """
+    stride = min(stride, length)  # which a stride further than that does as well, for one window
     count = -(-length // stride)
     n = parts[0].shape[axis]
     lanes = []

@@ -25,8 +25,11 @@ from xpnet.typing import HostArray
 
 HISTORY, SUMMARY, MODEL = "history.jsonl", "summary.json", "model.safetensors"
 TENSORBOARD = "tensorboard"
-CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
-FILES = (CONFIG, HISTORY, SUMMARY, MODEL, CHECKPOINT, BEST, CURVES, CONFUSION, MISTAKES)
+PICTURES = (
+    *("curves.png", "confusion.png", "mistakes.png"),
+    *("filters.png", "features.png", "saliency.png"),
+)
+FILES = (CONFIG, HISTORY, SUMMARY, MODEL, CHECKPOINT, BEST, *PICTURES)
 
 
 class RunFolder(Checkpoint):
@@ -155,7 +158,7 @@ class RunFolder(Checkpoint):
             raise RunError(
                 f"{self.path}: the run there would be replaced: give fit(..., resume=path) as well"
             )
-        stale = [SUMMARY, CURVES, CONFUSION, MISTAKES] if self._resume else list(FILES)
+        stale = [SUMMARY, *PICTURES] if self._resume else list(FILES)
         stale += filter(lambda name: is_device(self.path / name), FILES)  # a pipe waits for readers
         with writing(self.path):
             # The checkpoint first: who is killed here must not go on with the run of before.

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from xpnet.data.masked import unmasked
+from xpnet.inputs.containers import plain
 from xpnet.layers import Layer
 from xpnet.models import MODELS
 from xpnet.sklearn.checking import home_of_array
@@ -139,12 +140,15 @@ class ConvClassifier(MLPClassifier):
         """
         X = unmasked("samples", X)
         home = None if issparse(X) else home_of_array(X)
+        how = "toarray()." if issparse(X) else "to_numpy()." if hasattr(X, "to_numpy") else ""
         if home is None:
             X = X if issparse(X) else np.asarray(X)
+            if X.dtype == object:  # integers among them are pixels too
+                X = plain("samples", X)
         shape = tuple(X.shape)
         wanted = None if reset else self.sample_shape_
         if len(shape) not in (3, 4) or wanted not in (None, shape[1:]):
-            raise ValueError(self._not_pictures(shape, wanted))
+            raise ValueError(self._not_pictures(shape, wanted, how))
         if reset:
             self.sample_shape_ = shape[1:]
         rows = (shape[0], math.prod(shape[1:]))
@@ -158,8 +162,8 @@ class ConvClassifier(MLPClassifier):
                 return X
             return home.xp.astype(X, home.xp.float32) * (1 / self._pixel_maximum)
 
-    def _not_pictures(self, shape: Shape, wanted: Shape | None) -> str:
-        """What is wrong with samples, and how they become pictures."""
+    def _not_pictures(self, shape: Shape, wanted: Shape | None, how: str) -> str:
+        """What is wrong with samples, and how they become pictures, by way of an array."""
         takes = "(N, height, width) or (N, height, width, channels)"
         if wanted is not None:
             takes = f"(N, {', '.join(map(str, wanted))}), as those that it was fitted with"
@@ -171,7 +175,7 @@ class ConvClassifier(MLPClassifier):
         side = math.isqrt(shape[1])
         sides = wanted or ((side, side) if side * side == shape[1] else ("height", "width"))
         return (
-            f"{text}: make rows of pixels pictures, as by X.reshape((-1, "
+            f"{text}: make rows of pixels pictures, as by X.{how}reshape((-1, "
             f"{', '.join(map(str, sides))})); in a pipeline by a FunctionTransformer in front"
         )
 
