@@ -15,7 +15,7 @@ from xpnet.cli.types import FILE, FOLDER, Words, expanded
 from xpnet.data import DATASETS
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import XpnetError, shown
-from xpnet.runs.choices import defaults_of_classes
+from xpnet.runs.choices import defaults_of_classes, defaults_of_models
 from xpnet.runs.config import RunConfig
 from xpnet.runs.options import Option, OptionError, Section, options_of
 from xpnet.training.ranks import open_for_rank
@@ -88,6 +88,11 @@ def _in_section(option: Option) -> Callable[[_F], _F]:
     default = option.default_in_words
     if option.of and any(d is not MISSING and d for d in defaults_of_classes(option).values()):
         default = f"that of the {option.of}"
+    with_value: dict[str, list[str]] = {}
+    for model, value in defaults_of_models(option).items():
+        with_value.setdefault(option.in_words(value), []).append(model)
+    others = [f"{words} with {' and '.join(names)}" for words, names in with_value.items()]
+    default = "; ".join([default, *others])
     text = option.explanation + (f"  [default: {default}]" if default else "")
     flag, reading = _flag(option.name), {}
     if option.kind is bool:

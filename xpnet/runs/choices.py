@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from xpnet.models import MODELS, model_options
+from xpnet.models import MODELS, model_options, training_options
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs.options import Option
 from xpnet.schedules import SCHEDULES
@@ -37,6 +37,12 @@ def _defaults(of: str) -> dict[str, dict[str, Any]]:
 def models_with(argument: str) -> list[str]:
     """The models that take an option."""
     return [name for name in MODELS if argument in model_options(name)]
+
+
+def defaults_of_models(one: Option) -> dict[str, Any]:
+    """What models have as default of an option, by their names, where it is another than usual."""
+    own = {name: training_options(name) for name in MODELS}
+    return {name: options[one.name] for name, options in own.items() if one.name in options}
 
 
 def means_nothing(of: str, chosen: str, having: Iterable[str]) -> str:

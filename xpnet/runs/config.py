@@ -21,7 +21,7 @@ from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, Sequential
 from xpnet.layers.dropout import rate_problem
 from xpnet.losses import LossFunction, SoftmaxCrossEntropy, mean_squared_error
-from xpnet.models import MODELS, POOLINGS, build_model, model_options
+from xpnet.models import MODELS, POOLINGS, build_model, model_options, training_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
@@ -55,7 +55,9 @@ class RunConfig:
     the classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
 
     An option of the model, the optimizer or the schedule that is None becomes the default of the
-    one that is chosen; it stays None where that has no such option. The schedule `"plateau"`
+    one that is chosen; it stays None where that has no such option. `epochs`, `batch_size`,
+    `optimizer` and `schedule`, and the options of the latter two, become first of all what
+    `xpnet.models.training_options` has for the model. The schedule `"plateau"`
     follows the loss on the validation set, or where there is none on the training set.
 
     Raises
@@ -125,11 +127,11 @@ class RunConfig:
     )
     epochs: int = option(
         20, "How often to go through the training set.",
-        section=Section.TRAINING, at_least=1, may_change=True,
+        section=Section.TRAINING, at_least=1, may_change=True, by_model=True,
     )
     batch_size: int = option(
         64, "Samples in each step; as many as there are for full-batch gradient descent.",
-        section=Section.TRAINING, at_least=1,
+        section=Section.TRAINING, at_least=1, by_model=True,
     )
     drop_last: bool = option(
         False, "Leave out a last batch that is smaller.", section=Section.TRAINING
@@ -150,7 +152,7 @@ class RunConfig:
     )
     optimizer: str = option(
         "sgd", "How gradients change the parameters.",
-        section=Section.OPTIMIZER, choices=OPTIMIZERS,
+        section=Section.OPTIMIZER, choices=OPTIMIZERS, by_model=True,
     )
     learning_rate: float | None = option(
         None, "Length of the steps, {range}.",
@@ -183,7 +185,7 @@ class RunConfig:
     )
     schedule: str = option(
         "constant", "How the learning rate changes.",
-        section=Section.SCHEDULE, choices=SCHEDULES,
+        section=Section.SCHEDULE, choices=SCHEDULES, by_model=True,
     )
     warmup: float | None = option(
         None, "Epochs in which it rises at first, fractions too; not with one-cycle or plateau.",
@@ -276,6 +278,10 @@ class RunConfig:
         for name in options:
             object.__setattr__(self, name, options[name].check(getattr(self, name)))
         for one in options.values():
+            if one.by_model and getattr(self, one.name) is None:
+                own = training_options(self.model)
+                object.__setattr__(self, one.name, own.get(one.name, one.default))
+        for one in options.values():
             if one.of:
                 object.__setattr__(self, one.name, self._completed(one))
         self._check_together()
@@ -323,6 +329,9 @@ class RunConfig:
         """An option of the class that is chosen: as given, or its default; of others none."""
         chosen, given = getattr(self, one.of), getattr(self, one.name)
         defaults = defaults_of_classes(one)
+        own = training_options(self.model)
+        if given is None and own.get(one.of, options_of(type(self))[one.of].default) == chosen:
+            given = own.get(one.name)
         if chosen in defaults:
             if given is None and defaults[chosen] is MISSING:
                 raise OptionError(one.name, f"must be given for the {one.of} {chosen}")
