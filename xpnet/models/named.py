@@ -48,7 +48,7 @@ _NAMED: Mapping[str, _Named] = {
     "lenet5": _Named(
         lenet5,
         (lenet5,),
-        {"optimizer": "nesterov", "learning_rate": 0.02, "schedule": "cosine"},
+        {"optimizer": "nesterov", "learning_rate": 0.02, "l2": 5e-4, "schedule": "cosine"},
     ),
     # Three epochs, and not twenty: each takes minutes on a CPU.
     "small_cnn": _Named(
