@@ -49,15 +49,13 @@ class Section(StrEnum):
     RUN_FOLDER = "Run folder"
 
 
-def option(default: _T, help: str, *, by_model: bool = False, **about: Any) -> _T:
+def option(default: _T, help: str, **about: Any) -> _T:
     """A field of `RunConfig`: the command line, files, errors and the docstring are made from it.
 
     Parameters
     ----------
     default
         Its value where none is given.
-    by_model
-        Whether a model by name may have another default; None is given for it then.
     help
         What it means, in a sentence; `{range}` in it becomes the range in words.
     about
@@ -65,9 +63,8 @@ def option(default: _T, help: str, *, by_model: bool = False, **about: Any) -> _
         a class has the range that is said there: `**range_of(Optimizer, "ema")`, of `xpnet.fields`.
     """
     # None, and not the default: that may be given as well, where the model has another.
-    left_out: Any = None if by_model else default
-    about |= {"default": default, "help": help, "by_model": by_model}
-    return field(default=left_out, metadata=about)
+    left_out: Any = None if about.get("by_model") else default
+    return field(default=left_out, metadata={"default": default, "help": help, **about})
 
 
 @dataclass(frozen=True, kw_only=True)
