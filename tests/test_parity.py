@@ -315,7 +315,7 @@ def test_a_network_with_convolutions_is_compared_on_a_hundred_steps():
     options = ["--model", "small_cnn", "--backends", "numpy,array_api_strict", "--limit", 60]
     result = run("digits", *options, code=0)
     assert "60 training" in result.output
-    assert "epoch" in result.output
+    assert "steps: Adam(0.001, schedule=Cosine(" in result.output
     assert "\n    1  numpy" in result.output
     assert "\n    2  numpy" not in result.output
     assert "holds in float32: the same steps on numpy, array_api_strict" in result.output

@@ -30,6 +30,7 @@ from xpnet.distributed.reduction import SHARDS
 from xpnet.errors import readable
 from xpnet.files import write_atomically, writing
 from xpnet.models import MODELS
+from xpnet.optimizers import SGD
 from xpnet.runs.config import RunConfig
 from xpnet.runs.options import Section
 
@@ -130,6 +131,9 @@ def parity(
         described = config.describe(data)
     show(f"data:  {readable(data.describe())}")
     show(f"model: {described}, {dtype}")
+    optimizer = config.build_optimizer()
+    if optimizer != SGD(optimizer.learning_rate):
+        show(f"steps: {optimizer!r}")
     report: ParityReport | RankReport
     with usage_errors():
         if ranks is None:
