@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, MISSING, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
@@ -21,11 +21,11 @@ from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, Sequential
 from xpnet.layers.dropout import rate_problem
 from xpnet.losses import LossFunction, SoftmaxCrossEntropy, mean_squared_error
-from xpnet.models import MODELS, POOLINGS, build_model, model_options, training_options
+from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.choices import defaults_of_classes, means_nothing, models_with
+from xpnet.runs.choices import completed, default_of_model, means_nothing, models_with
 from xpnet.runs.options import (
     Option,
     OptionError,
@@ -279,11 +279,13 @@ class RunConfig:
             object.__setattr__(self, name, options[name].check(getattr(self, name)))
         for one in options.values():
             if one.by_model and getattr(self, one.name) is None:
-                own = training_options(self.model)
-                object.__setattr__(self, one.name, own.get(one.name, one.default))
+                object.__setattr__(self, one.name, default_of_model(one, self.model))
         for one in options.values():
             if one.of:
-                object.__setattr__(self, one.name, self._completed(one))
+                chosen, given = getattr(self, one.of), getattr(self, one.name)
+                if given is None and chosen == default_of_model(options[one.of], self.model):
+                    given = default_of_model(one, self.model)
+                object.__setattr__(self, one.name, completed(one, chosen, given))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -324,21 +326,6 @@ class RunConfig:
             )
         if self.fresh is not None and self.start is None:
             raise OptionError("fresh", "needs a network to begin with: give start as well")
-
-    def _completed(self, one: Option) -> Any:
-        """An option of the class that is chosen: as given, or its default; of others none."""
-        chosen, given = getattr(self, one.of), getattr(self, one.name)
-        defaults = defaults_of_classes(one)
-        own = training_options(self.model)
-        if given is None and own.get(one.of, options_of(type(self))[one.of].default) == chosen:
-            given = own.get(one.name)
-        if chosen in defaults:
-            if given is None and defaults[chosen] is MISSING:
-                raise OptionError(one.name, f"must be given for the {one.of} {chosen}")
-            return defaults[chosen] if given is None else given
-        if given is not None:
-            raise OptionError(one.name, means_nothing(one.of, chosen, defaults))
-        return None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
