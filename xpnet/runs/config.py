@@ -27,7 +27,6 @@ from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
 from xpnet.runs.choices import completed, default_of_model, means_nothing, models_with
 from xpnet.runs.options import (
-    Option,
     OptionError,
     Section,
     option,
