@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop, SoftmaxCrossEntropy
 from xpnet.cli.training import train
+from xpnet.models import MODELS, training_options
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import read_config, read_options, write_config
 from xpnet.runs.continuation import open_run
 from xpnet.runs.folder import RunFolder
-from xpnet.runs.options import OptionError
+from xpnet.runs.options import OptionError, options_of
 from xpnet.saving.tensors import read_tensors, write_tensors
 from xpnet.schedules import (
     SCHEDULES,
@@ -161,7 +162,7 @@ def test_the_network_and_the_rest():
         ("hidden", {"hidden": (8, 0)}, "a list of integers from 1"),
         ("hidden", {"hidden": 8}, "a list of integers from 1 .*; got 8"),
         ("epochs", {"epochs": 2.0}, "must be an integer from 1 upwards, got 2.0"),
-        ("epochs", {"epochs": None}, "must be an integer from 1 upwards, got None"),
+        ("seed", {"seed": None}, "must be an integer from 0 upwards, got None"),
         ("seed", {"seed": True}, "must be an integer from 0 upwards, got True"),
         ("tf32", {"tf32": 1}, "must be true or false, got 1"),
         ("dataset", {"dataset": ""}, "a text that is not empty"),
@@ -359,6 +360,46 @@ def test_the_model_is_chosen_by_name():
     words = "lenet5, tanh, average pooling, dropout 0.1, 61,706 parameters"
     assert config.describe(data) == words
     assert RunConfig(model="resnet8").describe(data) == "resnet8, relu, 77,754 parameters"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_how_it_is_trained(name):
+    own, usual = training_options(name), RunConfig()
+    config = RunConfig(model=name)
+    assert {option: getattr(config, option) for option in own} == own
+    others = [one for one in NAMES if one not in own and options_of(RunConfig)[one].by_model]
+    assert all(getattr(config, one) == getattr(usual, one) for one in others)
+    # As config.toml has them: what is left out there, since it is None, could not be chosen.
+    assert None not in own.values()
+    assert RunConfig.from_dict(config.to_dict()) == config
+    assert RunConfig(model=name, epochs=1).epochs == 1
+    # What is given counts, also where it is what is usual for other models.
+    for option in own:
+        given = {option: getattr(usual, option)}
+        if given[option] is not None:
+            config = RunConfig(model=name, **given)
+            assert {option: getattr(config, option)} == given
+            assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_options_of_another_optimizer_are_not_those_of_the_model(tmp_path):
+    own = training_options("lenet5")
+    assert (own["optimizer"], own["schedule"]) == ("nesterov", "cosine")
+    config = RunConfig(model="lenet5", optimizer="adam")
+    assert (config.learning_rate, config.schedule) == (0.001, "cosine")
+    assert config.build_optimizer() == Adam(schedule=Cosine())
+    assert (
+        RunConfig(model="lenet5", optimizer="sgd", schedule="constant").build_optimizer() == SGD()
+    )
+    config = RunConfig(model="lenet5", optimizer="nesterov")
+    assert config == RunConfig(model="lenet5")
+    assert config.learning_rate == own["learning_rate"]
+    assert RunConfig(model="lenet5", learning_rate=0.1).optimizer == "nesterov"
+    file = tmp_path / "a.toml"
+    file.write_text('model = "lenet5"\nlearning-rate = 0.1\n')
+    assert read_options({}, file) == RunConfig(model="lenet5", learning_rate=0.1)
+    assert read_options({"optimizer": "sgd"}, file).build_optimizer() == SGD(schedule=Cosine())
+    assert read_options({"model": "mlp"}, file) == RunConfig(learning_rate=0.1)
 
 
 def grey_pictures():

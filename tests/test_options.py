@@ -15,7 +15,7 @@ import xpnet
 from xpnet import Adam, load_dataset
 from xpnet.cli.libraries import parity
 from xpnet.cli.training import train
-from xpnet.runs.choices import defaults_of_classes
+from xpnet.runs.choices import defaults_of_classes, defaults_of_models
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import write_config
 from xpnet.runs.options import Option, OptionError, Section, option, options_of
@@ -245,6 +245,9 @@ def test_the_tables_of_the_documentation_say_the_same():
             assert default in allowed, row
         else:
             assert default == ("off" if one.kind is bool else one.default_in_words), row
+        for model, value in defaults_of_models(one).items():
+            said = rf"`?{re.escape(one.in_words(value))}`? with [^;]*`{model}`"
+            assert re.search(said, meaning), f"{row} does not say what {model} has"
         left_out = [word for word in one.choices if f"`{word}`" not in meaning]
         assert left_out == [], f"{row} does not name these"
         for said in re.findall(

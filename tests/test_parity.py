@@ -9,7 +9,21 @@ from click.testing import CliRunner
 from commands import xp
 from conftest import TRAINING_TARGETS, require
 
-from xpnet import fit, load_dataset, mlp, open_backend, softmax_cross_entropy
+from xpnet import (
+    AveragePool2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    MaxPool2D,
+    Nesterov,
+    ReLU,
+    Sequential,
+    fit,
+    load_dataset,
+    mlp,
+    open_backend,
+    softmax_cross_entropy,
+)
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.cli import main
 from xpnet.history import EpochRecord
@@ -23,6 +37,7 @@ from xpnet.parity.backends import (
     _Watch,
     compare_backends,
 )
+from xpnet.parity.gradients import largest_difference
 
 pytestmark = pytest.mark.numerics
 
@@ -94,6 +109,59 @@ def test_the_report_agrees_with_fit():
         round(359 * accuracy) for accuracy in history["test_accuracy"]
     ]
     assert report.max_error_count_difference == max(row.error_count_difference for row in rows)
+
+
+POOLED = Sequential(
+    conv=Conv2D(1, 4, 3),
+    act=ReLU(),
+    pool=MaxPool2D(2),
+    flatten=Flatten((4, 4, 4)),
+    fc=Dense(64, 10),
+)
+
+
+@pytest.mark.parametrize("target", [t for t in TRAINING_TARGETS if t.name != "numpy"], ids=str)
+def test_of_max_pooling_in_float32_single_steps_are_compared(target):
+    report = compare_backends(
+        POOLED, DIGITS, ["numpy", target.open("float32")], dtype="float32", epochs=2,
+        optimizer=Nesterov(0.05),
+    )  # fmt: skip
+    assert report.holds, report
+    (difference,) = report.gradient_differences.values()
+    assert difference < 1e-4
+    assert "holds in float32: the same steps on numpy, " in str(report)
+    assert report.to_dict()["tolerances"]["gradients"] == 1e-3
+
+
+def test_whole_runs_are_compared_of_all_others():
+    smooth = Sequential(**{**POOLED.layers, "pool": AveragePool2D(2)})
+    for model, dtype in ((smooth, "float32"), (POOLED, "float64")):
+        report = compare_backends(
+            model, DIGITS, ["numpy", "array_api_strict"], dtype=dtype, epochs=1
+        )
+        assert report.holds, report
+        assert (report.tolerances, report.gradient_differences) == (TOLERANCES[dtype], {})
+        assert "the same run on numpy, array_api_strict" in str(report)
+
+
+def test_a_gradient_that_is_wrong_is_found(monkeypatch):
+    backward = MaxPool2D.backward
+
+    def wrong(self, xp, params, cache, dy, *, need_dx=True):
+        dx, grads = backward(self, xp, params, cache, dy, need_dx=need_dx)
+        return (dx if xp.__name__.endswith("numpy") else dx * 1.01), grads
+
+    monkeypatch.setattr(MaxPool2D, "backward", wrong)
+    report = compare_backends(
+        POOLED, DIGITS, ["numpy", "array_api_strict"], dtype="float32", epochs=1
+    )
+    assert not report.holds
+    assert "FAILS: array_api_strict: the gradients of a single step differ by " in str(report)
+    wrong_or_not = [{"a": np.array([3.0]), "b": np.array([4.0])}]
+    assert largest_difference([{"a": np.array([3.0]), "b": np.array([4.5])}], wrong_or_not) == 0.1
+    assert largest_difference([{"a": np.array([3.0]), "b": np.array([np.nan])}], wrong_or_not) == (
+        float("inf")
+    )
 
 
 def row(name, epoch, loss=0.0, errors=0, predictions=0, count=10_000):
@@ -240,6 +308,17 @@ def test_a_wrong_option_is_not_blamed_on_the_backends():
     result = run("--learning-rate", "1e-60", "--dtype", "float32", code=2)
     assert "--learning-rate" in result.stderr
     assert "--backends" not in result.stderr
+
+
+def test_a_network_with_convolutions_is_compared_on_a_hundred_steps():
+    pytest.importorskip("array_api_strict")
+    options = ["--model", "small_cnn", "--backends", "numpy,array_api_strict", "--limit", 60]
+    result = run("digits", *options, code=0)
+    assert "60 training" in result.output
+    assert "steps: Adam(0.001, schedule=Cosine(" in result.output
+    assert "\n    1  numpy" in result.output
+    assert "\n    2  numpy" not in result.output
+    assert "holds in float32: the same steps on numpy, array_api_strict" in result.output
 
 
 @pytest.mark.mnist

@@ -15,7 +15,7 @@ from xpnet.cli.types import FILE, FOLDER, Words, expanded
 from xpnet.data import DATASETS
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import XpnetError, shown
-from xpnet.runs.choices import defaults_of_classes
+from xpnet.runs.choices import defaults_of_classes, defaults_of_models
 from xpnet.runs.config import RunConfig
 from xpnet.runs.options import Option, OptionError, Section, options_of
 from xpnet.training.ranks import open_for_rank
@@ -85,9 +85,7 @@ def run_option(name: str, *, default: str = "") -> Callable[[_F], _F]:
 
 def _in_section(option: Option) -> Callable[[_F], _F]:
     """The option of a run as `run_options` has it."""
-    default = option.default_in_words
-    if option.of and any(d is not MISSING and d for d in defaults_of_classes(option).values()):
-        default = f"that of the {option.of}"
+    default = _default_in_words(option)
     text = option.explanation + (f"  [default: {default}]" if default else "")
     flag, reading = _flag(option.name), {}
     if option.kind is bool:
@@ -97,6 +95,18 @@ def _in_section(option: Option) -> Callable[[_F], _F]:
     return click.option(
         flag, cls=SectionedOption, section=option.section, default=None, help=text, **reading
     )
+
+
+def _default_in_words(option: Option) -> str:
+    """The default for all models but some, and then that of these; empty where there is none."""
+    default = option.default_in_words
+    if option.of and any(d is not MISSING and d for d in defaults_of_classes(option).values()):
+        default = f"that of the {option.of}"
+    models: dict[str, list[str]] = {}
+    for model, value in defaults_of_models(option).items():
+        models.setdefault(option.in_words(value), []).append(model)
+    others = [f"{words} with {' and '.join(names)}" for words, names in models.items()]
+    return "; ".join(filter(None, [default, *others]))
 
 
 def _flag(name: str) -> str:

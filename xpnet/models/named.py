@@ -3,7 +3,8 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from xpnet.checks import is_one_of, positive_integer
 from xpnet.errors import shown
@@ -22,16 +23,41 @@ def _mlp(
     return mlp(math.prod(shape), *hidden, n_outputs, **options)
 
 
-_BUILDERS: Mapping[str, tuple[Callable[..., Sequential], tuple[Callable[..., Any], ...]]] = {
-    "mlp": (_mlp, (_mlp, mlp)),
-    "lenet5": (lenet5, (lenet5,)),
-    "small_cnn": (small_cnn, (small_cnn,)),
-    "resnet8": (resnet8, (resnet8,)),
-}
-"""What makes each, as `builder(shape, n_outputs, **options)`, and the functions whose keyword-only
-arguments are its options."""
+class _Named(NamedTuple):
+    """A network by name.
 
-MODELS: tuple[str, ...] = tuple(_BUILDERS)
+    Attributes
+    ----------
+    build
+        What makes it, as `build(shape, n_outputs, **options)`.
+    functions
+        Those whose keyword-only arguments are its options.
+    training
+        How it is trained where nothing is said of it: options of a run by the names of `RunConfig`,
+        as far as they are others than for any network. Those of an optimizer or a schedule are of
+        the one that is named beside them, and not of another that is chosen.
+    """
+
+    build: Callable[..., Sequential]
+    functions: tuple[Callable[..., Any], ...]
+    training: Mapping[str, Any] = MappingProxyType({})
+
+
+_NAMED: Mapping[str, _Named] = {
+    "mlp": _Named(_mlp, (_mlp, mlp)),
+    "lenet5": _Named(
+        lenet5,
+        (lenet5,),
+        {"optimizer": "nesterov", "learning_rate": 0.02, "l2": 5e-4, "schedule": "cosine"},
+    ),
+    # Three epochs, and not twenty: each takes minutes on a CPU.
+    "small_cnn": _Named(
+        small_cnn, (small_cnn,), {"epochs": 3, "optimizer": "adam", "schedule": "cosine"}
+    ),
+    "resnet8": _Named(resnet8, (resnet8,)),
+}
+
+MODELS: tuple[str, ...] = tuple(_NAMED)
 """The names of the networks that `build_model` makes, the first of them the default."""
 
 
@@ -45,10 +71,32 @@ def model_options(name: str) -> dict[str, Any]:
     """
     return {
         option: parameter.default
-        for function in _BUILDERS[name][1]
+        for function in _NAMED[name].functions
         for option, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
+
+
+def training_options(name: str) -> dict[str, Any]:
+    """The options with which `xpnet train` trains a network where nothing is said of them.
+
+    Parameters
+    ----------
+    name
+        One of `MODELS`.
+
+    Returns
+    -------
+    options
+        Those of a run in which the network differs from others, by the names of
+        `xpnet.runs.config.RunConfig`; none for an `"mlp"`.
+
+    Examples
+    --------
+    >>> training_options("lenet5")["schedule"]
+    'cosine'
+    """
+    return dict(_NAMED[name].training)
 
 
 def build_model(name: str, shape: Shape, n_outputs: int, **options: Any) -> Sequential:
@@ -76,7 +124,7 @@ def build_model(name: str, shape: Shape, n_outputs: int, **options: Any) -> Sequ
     >>> build_model("lenet5", (28, 28), 10).parameter_count
     61706
     """
-    if not is_one_of(_BUILDERS, name):
+    if not is_one_of(_NAMED, name):
         near = did_you_mean(name, MODELS)
         raise ValueError(f"a model is one of {', '.join(MODELS)}; got {shown(name)}{near}")
     known = model_options(name)
@@ -87,4 +135,4 @@ def build_model(name: str, shape: Shape, n_outputs: int, **options: Any) -> Sequ
                 f"{name} has no option {shown(option)}: it takes {', '.join(known)}{near}"
             )
     shape = tuple(positive_integer("shape of a sample", n) for n in shape)
-    return _BUILDERS[name][0](shape, positive_integer("n_outputs", n_outputs), **options)
+    return _NAMED[name].build(shape, positive_integer("n_outputs", n_outputs), **options)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, MISSING, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
@@ -25,9 +25,8 @@ from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.choices import defaults_of_classes, means_nothing, models_with
+from xpnet.runs.choices import completed, default_of_model, means_nothing, models_with
 from xpnet.runs.options import (
-    Option,
     OptionError,
     Section,
     option,
@@ -55,7 +54,9 @@ class RunConfig:
     the classes in `xpnet.optimizers.OPTIMIZERS` and `xpnet.schedules.SCHEDULES`.
 
     An option of the model, the optimizer or the schedule that is None becomes the default of the
-    one that is chosen; it stays None where that has no such option. The schedule `"plateau"`
+    one that is chosen; it stays None where that has no such option. `epochs`, `batch_size`,
+    `optimizer` and `schedule`, and the options of the latter two, become first of all what
+    `xpnet.models.training_options` has for the model. The schedule `"plateau"`
     follows the loss on the validation set, or where there is none on the training set.
 
     Raises
@@ -125,11 +126,11 @@ class RunConfig:
     )
     epochs: int = option(
         20, "How often to go through the training set.",
-        section=Section.TRAINING, at_least=1, may_change=True,
+        section=Section.TRAINING, at_least=1, may_change=True, by_model=True,
     )
     batch_size: int = option(
         64, "Samples in each step; as many as there are for full-batch gradient descent.",
-        section=Section.TRAINING, at_least=1,
+        section=Section.TRAINING, at_least=1, by_model=True,
     )
     drop_last: bool = option(
         False, "Leave out a last batch that is smaller.", section=Section.TRAINING
@@ -150,7 +151,7 @@ class RunConfig:
     )
     optimizer: str = option(
         "sgd", "How gradients change the parameters.",
-        section=Section.OPTIMIZER, choices=OPTIMIZERS,
+        section=Section.OPTIMIZER, choices=OPTIMIZERS, by_model=True,
     )
     learning_rate: float | None = option(
         None, "Length of the steps, {range}.",
@@ -183,7 +184,7 @@ class RunConfig:
     )
     schedule: str = option(
         "constant", "How the learning rate changes.",
-        section=Section.SCHEDULE, choices=SCHEDULES,
+        section=Section.SCHEDULE, choices=SCHEDULES, by_model=True,
     )
     warmup: float | None = option(
         None, "Epochs in which it rises at first, fractions too; not with one-cycle or plateau.",
@@ -276,8 +277,14 @@ class RunConfig:
         for name in options:
             object.__setattr__(self, name, options[name].check(getattr(self, name)))
         for one in options.values():
+            if one.by_model and getattr(self, one.name) is None:
+                object.__setattr__(self, one.name, default_of_model(one, self.model))
+        for one in options.values():
             if one.of:
-                object.__setattr__(self, one.name, self._completed(one))
+                chosen, given = getattr(self, one.of), getattr(self, one.name)
+                if given is None and chosen == default_of_model(options[one.of], self.model):
+                    given = default_of_model(one, self.model)
+                object.__setattr__(self, one.name, completed(one, chosen, given))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -318,18 +325,6 @@ class RunConfig:
             )
         if self.fresh is not None and self.start is None:
             raise OptionError("fresh", "needs a network to begin with: give start as well")
-
-    def _completed(self, one: Option) -> Any:
-        """An option of the class that is chosen: as given, or its default; of others none."""
-        chosen, given = getattr(self, one.of), getattr(self, one.name)
-        defaults = defaults_of_classes(one)
-        if chosen in defaults:
-            if given is None and defaults[chosen] is MISSING:
-                raise OptionError(one.name, f"must be given for the {one.of} {chosen}")
-            return defaults[chosen] if given is None else given
-        if given is not None:
-            raise OptionError(one.name, means_nothing(one.of, chosen, defaults))
-        return None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":

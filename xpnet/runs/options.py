@@ -62,7 +62,9 @@ def option(default: _T, help: str, **about: Any) -> _T:
         Attributes of `Option`, such as `section=Section.TRAINING, at_least=1`. What is handed on to
         a class has the range that is said there: `**range_of(Optimizer, "ema")`, of `xpnet.fields`.
     """
-    return field(default=default, metadata={"help": help, **about})
+    # None, and not the default: that may be given as well, where the model has another.
+    left_out: Any = None if about.get("by_model") else default
+    return field(default=left_out, metadata={"default": default, "help": help, **about})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +73,16 @@ class Option:
 
     Attributes
     ----------
-    name, default, help
+    name, help
         Those of the field.
+    default
+        The value where none is given, and no model has another.
+    by_model
+        Whether one may have another: what is not given is None until it is known which.
     kind
         The type that the field is annotated with, without None: `bool`, `int`, `float`, `str`,
         `tuple[int, ...]` for sizes of layers, or `tuple[str, ...]` for names of layers. None is
-        allowed where it is the default.
+        allowed where it is the default, and where that is a matter of the model.
     section
         Where the help has it; None for an argument of a command, which the command itself has.
     choices
@@ -105,6 +111,7 @@ class Option:
     default: Any
     help: str
     section: Section | None
+    by_model: bool = False
     choices: Collection[str] = ()
     above: float | None = None
     at_least: float | None = None
@@ -160,10 +167,13 @@ class Option:
     @property
     def default_in_words(self) -> str:
         """The default as the help has it; empty where there is none, and for what is off."""
-        if self.kind is bool or self.default is None:
+        return self.in_words(self.default)
+
+    def in_words(self, value: Any) -> str:
+        """A value as the help has it; empty for None, and for what is on or off."""
+        if self.kind is bool or value is None:
             return ""
-        items = self.default if isinstance(self.default, tuple) else (self.default,)
-        return ",".join(map(_digits, items))
+        return ",".join(map(_digits, value if isinstance(value, tuple) else (value,)))
 
     def check(self, value: Any) -> Any:
         """The value in the option's own type, such as 1.0 for a learning rate of 1.
@@ -173,7 +183,7 @@ class Option:
         OptionError
             If the value is of another type or out of its range.
         """
-        if value is None and self.default is None:
+        if value is None and (self.by_model or self.default is None):
             return None
         checked = _choice(self, value) if self.choices else _CHECKS[self.kind](self, value)
         problem = "" if self.problem is None else self.problem(checked)
@@ -279,7 +289,7 @@ def _found(config: type) -> Mapping[str, Option]:
                 f"{config.__name__}.{one.name}: a field is made by option(), and annotated with "
                 f"bool, int, float, str, tuple[int, ...] or tuple[str, ...], got {kind}"
             )
-        found[one.name] = Option(name=one.name, kind=kind, default=one.default, **one.metadata)
+        found[one.name] = Option(name=one.name, kind=kind, **one.metadata)
     return found
 
 
