@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, MISSING, asdict, dataclass
 from typing import Any
 
+from xpnet.augment import AUGMENTATIONS, augmentations_from
 from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
@@ -25,7 +26,7 @@ from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.choices import defaults_of_classes, means_nothing, models_with
+from xpnet.runs.choices import augmentation_problem, defaults_of_classes, means_nothing, models_with
 from xpnet.runs.options import (
     Option,
     OptionError,
@@ -142,6 +143,12 @@ class RunConfig:
     label_smoothing: float = option(
         0.0, "Part of each target that is spread over all classes, {range}.",
         section=Section.TRAINING, at_least=0, below=1,
+    )
+    augment: tuple[str, ...] | None = option(
+        None, "How pictures are changed at random in training, separated by commas, one after the "
+        f"other: {', '.join(AUGMENTATIONS)}; with numbers such as affine:rotation=15:scale=0.1.",
+        section=Section.TRAINING, names="augmentations, such as elastic",
+        metavar="NAME[:NUMBER=X...],...", problem=augmentation_problem,
     )
     train_metrics: str = option(
         "evaluated", "Figures of the training set: measured after each epoch; running, the mean "
@@ -471,6 +478,7 @@ class RunConfig:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
+            "augment": None if self.augment is None else augmentations_from(self.augment),
             "optimizer": self.build_optimizer(),
             "loss": loss,
             "validation": self.validation,

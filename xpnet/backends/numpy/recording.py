@@ -68,6 +68,14 @@ class Recording:
         """Whether indices are an input that has been checked."""
         return isinstance(indices, Tracer) and id(_owner(indices)) in self._in_range
 
+    def gather(self, x: HostArray, indices: HostArray) -> Any:
+        """Rows by indices that are kept in range, of which either may be a constant."""
+        x, indices = (
+            array if isinstance(array, Tracer) else self.input(array) for array in (x, indices)
+        )
+        self._in_range.add(id(_owner(indices)))
+        return x.take(indices, axis=0)
+
     def knows(self, x: HostArray) -> bool:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
         return id(_owner(x)) in self._known
