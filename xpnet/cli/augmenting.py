@@ -32,6 +32,7 @@ _TIMES = 5
     show_default=True,
     help="Pictures in a row.",
 )
+@run_option("label")
 @run_option("seed")
 @run_option("data_dir")
 def augment(
@@ -39,6 +40,7 @@ def augment(
     augment: tuple[str, ...] | None,
     out: Path,
     count: int,
+    label: str | None,
     seed: int,
     data_dir: Path | None,
 ) -> None:
@@ -48,10 +50,10 @@ def augment(
     """
     check_drawing(out, "--out")
     check_place(out)
-    given = {"augment": augment, "seed": seed, "data_dir": data_dir}
+    given = {"augment": augment, "label": label, "seed": seed, "data_dir": data_dir}
     with usage_errors():
         config = RunConfig.from_dict(given_options(dataset, given))
-    data = load_dataset(config.dataset, data_dir=config.data_dir)
+    data = load_dataset(config.dataset, data_dir=config.data_dir, **config.table_options())
     if len(data.image_shape) not in (2, 3):
         raise DataError(f"{data.name} has no pictures")
     _draw(data, config, out, count)
