@@ -25,6 +25,21 @@ from xpnet import (
     mlp,
     open_backend,
 )
+from xpnet.augment import (
+    Affine,
+    Brightness,
+    Compose,
+    Contrast,
+    Crop,
+    CutMix,
+    Cutout,
+    Elastic,
+    Flip,
+    Mixup,
+    Noise,
+    Shift,
+    Sometimes,
+)
 from xpnet.backends.base import with_overrides
 from xpnet.backends.cupy.deferred import Deferred
 from xpnet.backends.cupy.fused_step import FusedStep, Tracing
@@ -144,7 +159,16 @@ PICTURES = Sequential(
 
 
 def take_steps(
-    model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=False, n_in=30, start=None
+    model,
+    optimizer,
+    *,
+    cupy=None,
+    n_steps=3,
+    batch=12,
+    weighted=False,
+    n_in=30,
+    start=None,
+    augment=None,
 ):
     """The state after some steps, by a `FusedStep` if there is a CuPy; the first may be `start`."""
     rng = np.random.default_rng(0)
@@ -154,7 +178,10 @@ def take_steps(
     y = Weighted(y, np.maximum(rng.uniform(-0.5, 1, size=60), 0)) if weighted else y
     backend, tracing, kernels = NumpyBackend(None, "float64"), Tracing(), {}
     backend.xp = tracing.namespace(EAGER) if cupy else EAGER
-    step = make_step(backend, model, softmax_cross_entropy, optimizer, pixel_maximum=255, seed=1)
+    step = make_step(
+        backend, model, softmax_cross_entropy, optimizer, pixel_maximum=255, seed=1,
+        augment=augment, sample_shape=(n_in,),
+    )  # fmt: skip
     if cupy:
         step = FusedStep(step, tracing, lambda: Fuser(cupy, EAGER, "cpu", kernels, warp=1))
     state = initial_state(backend, model, optimizer, 0, epochs=2, steps_per_epoch=5)
@@ -186,6 +213,22 @@ def test_steps_equal_those_without(cupy, model, optimizer, weighted):
     found = take_steps(model, optimizer, cupy=cupy, weighted=weighted)
     assert cupy.kernels
     assert_equal(found, take_steps(model, optimizer, weighted=weighted))
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(
+    "augmentations",
+    [
+        (Elastic(), Affine()),
+        (Mixup(), Sometimes(Affine(edge="nearest")), Shift(), Flip(), CutMix()),
+        (Noise(), Cutout(), Brightness(), Contrast(), Crop(edge="nearest")),
+    ],
+)
+def test_augmented_steps_equal_those_without(cupy, augmentations, weighted):
+    augment = Compose(augmentations, shape=(5, 6))
+    found = take_steps(PLAIN, SGD(0.1), cupy=cupy, augment=augment, weighted=weighted)
+    assert cupy.kernels
+    assert_equal(found, take_steps(PLAIN, SGD(0.1), augment=augment, weighted=weighted))
 
 
 def test_a_table_may_begin_with_any_step(cupy):

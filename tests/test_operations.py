@@ -277,7 +277,7 @@ def test_numpy_functions_are_those_of_the_standard(name, dtype):
 
 
 def test_every_numpy_function_is_compared():
-    # These are no functions of the standard: tests/test_convolution.py compares those of windows, and
-    # tests/test_augment.py the last one.
+    # These are no functions of the standard: tests/test_convolution.py compares those of windows,
+    # and tests/test_augment.py the last one.
     others = {"window_columns", "added_windows", "gather_rows"}
     assert set(NUMPY_CALLS) | others == set(numpy_functions.FUNCTIONS)

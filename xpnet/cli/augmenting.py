@@ -1,6 +1,7 @@
 """The command that shows what augmentation does: augment."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -65,7 +66,7 @@ def _draw(data: Dataset, config: RunConfig, out: Path, count: int) -> None:
     from xpnet.figures import save_figure
 
     pictures = np.asarray(data.train.images[:count])
-    options = {"seed": config.seed, "pixel_maximum": data.pixel_maximum}
+    options: dict[str, Any] = {"seed": config.seed, "pixel_maximum": data.pixel_maximum}
     rows: list[tuple[str, HostArray]] = [("original", augmented(pictures, [], **options))]
     if config.augment is None:
         rows += [
