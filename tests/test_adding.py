@@ -27,6 +27,7 @@ from xpnet.cli import main
 from xpnet.conformance import check_namespace
 from xpnet.conformance import examples
 from xpnet.data import DATASETS, load_stripes
+from xpnet.augment import AUGMENTATIONS
 from xpnet.export import torch_code
 from xpnet.initializers import INITIALIZERS
 from xpnet.layers import ACTIVATIONS, LAYERS
@@ -34,7 +35,7 @@ from xpnet.losses import LOSSES
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs.config import RunConfig
 from xpnet.schedules import SCHEDULES, InverseRoot
-from xpnet.testing import check_layer, check_loss
+from xpnet.testing import check_augmentation, check_layer, check_loss
 
 data = xpnet.load_dataset("digits").limited(60)
 x, y = data.train.images, data.train.labels[:, None] / 10
@@ -46,7 +47,8 @@ loaded = xpnet.load(sys.argv[1], backend="plain_numpy")
 config = RunConfig(activation="softsign", optimizer="adagrad", backend="plain_numpy")
 command = (
     "train stripes --backend numpy --threads 1 --hidden 8 --init identity --schedule inverse_root "
-    "--optimizer adam --beta1 0.5 --time-limit 1e-9 --epochs 3 --out run"
+    "--optimizer adam --beta1 0.5 --augment invert:probability=0.2 --time-limit 1e-9 --epochs 3 "
+    "--out run"
 )
 signature = typing.get_overloads(xpnet.load_dataset)[0]
 numbers = [np.asarray([[0.9, 0.1], [0.2, 0.8]]), np.asarray([0, 0])]
@@ -65,6 +67,7 @@ def said(command):
 
 
 check_layer(xpnet.Softsign(), shape=(5,)).raise_if_wrong()
+check_augmentation(AUGMENTATIONS["invert"](0.3)).raise_if_wrong()
 check_loss(xpnet.log_cosh, np.ones((4, 2)), np.zeros((4, 2))).raise_if_wrong()
 print(json.dumps({
     "layers": [LAYERS["Softsign"] is ACTIVATIONS["softsign"] is xpnet.Softsign],

@@ -100,6 +100,7 @@ def test_the_network_and_the_rest():
     assert config.fit_options() == {
         "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
         "validation": 0.2, "seed": 4, "train_metrics": "evaluated", "drop_last": True,
+        "augment": None,
     }  # fmt: skip
     assert config.early_stopping().patience == 3
     assert RunConfig().early_stopping() is None

@@ -25,6 +25,16 @@ from xpnet import (
     mlp,
     open_backend,
 )
+from xpnet.augment import (
+    Affine,
+    Compose,
+    CutMix,
+    Elastic,
+    Flip,
+    Mixup,
+    Shift,
+    Sometimes,
+)
 from xpnet.backends.base import with_overrides
 from xpnet.backends.cupy.deferred import Deferred
 from xpnet.backends.cupy.fused_step import FusedStep, Tracing
@@ -38,7 +48,7 @@ from xpnet.layers.frozen import freeze_layers
 from xpnet.losses import softmax_cross_entropy
 from xpnet.operations import subtract_product
 from xpnet.optimizers import SGD, Adam, Lion, Momentum
-from xpnet.random import keep_mask
+from xpnet.random import keep_mask, threefry2x32
 from xpnet.schedules import Cosine
 from xpnet.training.rates import SCHEDULE_START
 from xpnet.training.step import initial_state, make_step
@@ -144,7 +154,16 @@ PICTURES = Sequential(
 
 
 def take_steps(
-    model, optimizer, *, cupy=None, n_steps=3, batch=12, weighted=False, n_in=30, start=None
+    model,
+    optimizer,
+    *,
+    cupy=None,
+    n_steps=3,
+    batch=12,
+    weighted=False,
+    n_in=30,
+    start=None,
+    augment=None,
 ):
     """The state after some steps, by a `FusedStep` if there is a CuPy; the first may be `start`."""
     rng = np.random.default_rng(0)
@@ -154,7 +173,10 @@ def take_steps(
     y = Weighted(y, np.maximum(rng.uniform(-0.5, 1, size=60), 0)) if weighted else y
     backend, tracing, kernels = NumpyBackend(None, "float64"), Tracing(), {}
     backend.xp = tracing.namespace(EAGER) if cupy else EAGER
-    step = make_step(backend, model, softmax_cross_entropy, optimizer, pixel_maximum=255, seed=1)
+    step = make_step(
+        backend, model, softmax_cross_entropy, optimizer, pixel_maximum=255, seed=1,
+        augment=augment, sample_shape=(n_in,),
+    )  # fmt: skip
     if cupy:
         step = FusedStep(step, tracing, lambda: Fuser(cupy, EAGER, "cpu", kernels, warp=1))
     state = initial_state(backend, model, optimizer, 0, epochs=2, steps_per_epoch=5)
@@ -186,6 +208,36 @@ def test_steps_equal_those_without(cupy, model, optimizer, weighted):
     found = take_steps(model, optimizer, cupy=cupy, weighted=weighted)
     assert cupy.kernels
     assert_equal(found, take_steps(model, optimizer, weighted=weighted))
+
+
+@pytest.mark.parametrize(
+    ("augmentations", "weighted"),
+    [
+        ((Elastic(), Affine()), False),
+        ((Mixup(), Sometimes(Affine(edge="nearest")), Shift(), Flip(), CutMix()), True),
+    ],
+    ids=["deformed", "mixed"],
+)
+def test_augmented_steps_equal_those_without(cupy, augmentations, weighted):
+    augment = Compose(augmentations, shape=(5, 6))
+    options = {"augment": augment, "weighted": weighted, "n_steps": 2}
+    found = take_steps(PLAIN, SGD(0.1), cupy=cupy, **options)
+    assert cupy.kernels
+    assert_equal(found, take_steps(PLAIN, SGD(0.1), **options))
+
+
+def test_random_words_are_of_few_kernels(fuser, cupy):
+    """Their shifts wrap as NumPy's do, in kernels and not one by one."""
+    counters = np.arange(-6, 6, dtype=np.int32) * 2**28
+
+    def words(backend, counters):
+        x0 = backend.asarray(counters)
+        return list(threefry2x32(backend.xp, (7, 9), x0, x0 * 0 + 3, rounds=13))
+
+    found, expected = run_fused(fuser, words, counters)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert 0 < cupy.kernels < 8
 
 
 def test_a_table_may_begin_with_any_step(cupy):

@@ -275,6 +275,8 @@ def other_value(one):
     """One that is allowed, and not the default."""
     if one.name == "model":
         return "resnet8"  # which takes the smallest pictures
+    if one.name == "augment":
+        return ("elastic", "flip:vertical=0.5")
     if one.choices:
         usual = defaults_of_classes(one).values() if one.of else [one.default]
         return next(word for word in one.choices if word not in usual)

@@ -11,6 +11,7 @@ from conftest import page
 
 import xpnet
 from xpnet import metrics
+from xpnet.augment import AUGMENTATIONS
 from xpnet.backends import BACKENDS
 from xpnet.cli import COMMANDS
 from xpnet.data import DATASETS
@@ -95,6 +96,7 @@ def named_in_tables(text):
         ("losses-and-metrics", set(metrics.__all__) - {"Scores"}),
         ("backends", set(BACKENDS)),
         ("data", set(DATASETS)),
+        ("augmentation", {kind.__name__ for kind in AUGMENTATIONS.values()}),
         ("training", public_names("xpnet.callbacks") - {"Callback"}),
     ],
 )
@@ -109,6 +111,7 @@ def test_the_tables_of_a_page_have_every_part_of_its_kind(name, wanted):
         ("layers", {*CONSTRAINTS, *INITIALIZERS, *FAMILIES}),
         ("losses-and-metrics", {*LOSSES, *(kind.__name__ for kind in LOSSES.values())}),
         ("losses-and-metrics", set(metrics.__all__)),
+        ("augmentation", set(AUGMENTATIONS)),
         ("command-line", set(COMMANDS)),
     ],
 )

@@ -23,16 +23,19 @@ TEMPLATES = {
     "negative": "-{0}", "abs": "fabs({0})", "maximum": LARGER, "minimum": SMALLER,
     "exp": "exp({0})", "log": "log({0})", "sqrt": "sqrt({0})", "tanh": "tanh({0})",
     "log1p": "log1p({0})", "expm1": "expm1({0})", "erf": "erf({0})",
+    "floor": "floor({0})",
     "sign": "({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
     "less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}", "equal": "{0} == {1}", "not_equal": "{0} != {1}",
     "logical_not": "!{0}", "logical_and": "{0} && {1}", "logical_or": "{0} || {1}",
+    "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
+    "bitwise_left_shift": "{0} << {1}", "bitwise_right_shift": "{0} >> {1}",
     "where": "({0} ? {1} : {2})", "astype": "{0}",
 }  # fmt: skip
 """Functions of each element by itself. A NaN in `maximum` and `minimum` stays one, as in NumPy."""
 
 SIGNED = {np.dtype("int32"), np.dtype("int64")}
-WRAPPING = {"add", "subtract", "multiply", "negative"}
+WRAPPING = {"add", "subtract", "multiply", "negative", "bitwise_left_shift"}
 """What is undefined in C where the result is too large for a signed integer, and wraps in NumPy."""
 
 PREAMBLE = """

@@ -48,6 +48,7 @@ COMMANDS = {
     "evaluate": ("networks", "Measure the network of RUN on DATASET."),
     "predict": ("predicting", "Say what the network of RUN sees in each PICTURE."),
     "draw": ("drawing", "Serve a page to draw on, where the network of RUN answers."),
+    "augment": ("augmenting", "Draw pictures of DATASET as they are, and augmented."),
     "plot": ("networks", "Draw the pictures of RUN again."),
     "export": ("exporting", "Write the network of RUN as ONNX, as .npz, or for PyTorch."),
     "backends": ("libraries", "Show which array libraries are usable here."),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from xpnet.augment import augmentations_from, picture_shape
 from xpnet.backends import Backend
 from xpnet.callbacks import ProgressBar
 from xpnet.cli.help import SectionedCommand, SectionedOption
@@ -163,6 +164,9 @@ class _Asked:
         with usage_errors():
             config.fit_options(data.target_kind)  # what does not go with the data
             config.build_model(data)
+        with usage_errors("--augment"):
+            if config.augment is not None:
+                picture_shape(augmentations_from(config.augment), data.image_shape)
         with usage_errors("--shards"):
             Reduction.of(group, config.reduction, config.shards)
         return config, opened, data

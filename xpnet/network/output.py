@@ -29,7 +29,7 @@ def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunct
     def asarray(values: Any) -> Array:
         return load_array(backend, np.asarray(values))
 
-    return loss.loaded(asarray, _n_outputs(model))
+    return loss.loaded(asarray, n_outputs(model))
 
 
 def check_loss_fits(model: Layer, loss: LossFunction) -> None:
@@ -41,7 +41,7 @@ def check_loss_fits(model: Layer, loss: LossFunction) -> None:
         If the loss does not fit the outputs of the model.
     """
     if isinstance(loss, Loss):
-        loss.loaded(np.asarray, _n_outputs(model))
+        loss.loaded(np.asarray, n_outputs(model))
 
 
 def check_output(model: Layer, loss: LossFunction) -> None:
@@ -62,6 +62,7 @@ def check_output(model: Layer, loss: LossFunction) -> None:
         )
 
 
-def _n_outputs(model: Layer) -> int | None:
+def n_outputs(model: Layer) -> int | None:
+    """The number of outputs of a network; None where it is not known before it has samples."""
     shape = model.output_shape(model.input_shape())
     return shape[-1] if shape else None

@@ -12,6 +12,7 @@ from xpnet.operations.convolution import (
     convolution_weight_gradient,
 )
 from xpnet.operations.erf import erf
+from xpnet.operations.gathering import gather_rows
 from xpnet.operations.pooling import (
     average_pooling,
     average_pooling_gradient,
@@ -38,6 +39,7 @@ __all__ = [
     "convolution_output",
     "convolution_weight_gradient",
     "erf",
+    "gather_rows",
     "global_average_pooling",
     "global_average_pooling_gradient",
     "max_pooling",

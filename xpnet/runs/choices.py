@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from xpnet.augment import augmentations_from
 from xpnet.models import MODELS, model_options, training_options
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.runs.options import Option, OptionError
@@ -32,6 +33,15 @@ def _defaults(of: str) -> dict[str, dict[str, Any]]:
         word: {field.name: field.default for field in fields(kind)}
         for word, kind in _CLASSES[of].items()
     }
+
+
+def augmentation_problem(texts: Iterable[str]) -> str:
+    """What is wrong with the texts of augmentations, to be read after the option."""
+    try:
+        built = augmentations_from(texts)
+    except ValueError as error:
+        return str(error)
+    return "" if built.augmentations else "must have a name, such as elastic; leave it out for none"
 
 
 def models_with(argument: str) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
+from xpnet.augment import AUGMENTATIONS, augmentations_from
 from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
@@ -12,9 +13,8 @@ from xpnet.callbacks.early_stopping import EarlyStopping
 from xpnet.checks import MOST_THREADS
 from xpnet.data import DATASETS, Dataset
 from xpnet.distributed.group import Group
-from xpnet.distributed.reduction import REDUCTIONS, Reduction
-from xpnet.dtype_limits import names_in_dtype, problem_in
-from xpnet.errors import counted, one_line, shown
+from xpnet.distributed.reduction import REDUCTIONS
+from xpnet.errors import counted, one_line
 from xpnet.fields import range_of
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
@@ -25,7 +25,11 @@ from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.choices import completed, default_of_model, means_nothing, models_with
+from xpnet.runs.choices import (
+    augmentation_problem,
+    completed,
+    default_of_model,
+)
 from xpnet.runs.options import (
     OptionError,
     Section,
@@ -33,14 +37,12 @@ from xpnet.runs.options import (
     options_of,
     with_parameters,
 )
+from xpnet.runs.together import OFF, check_together
 from xpnet.saving.snapshot import Snapshot
 from xpnet.schedules import SCHEDULES, Cosine, ReduceOnPlateau, Schedule, Step
 from xpnet.schedules.base import WarmedUp
 from xpnet.suggestions import did_you_mean
 from xpnet.training.fit import fit
-
-_OFF = ("batch_norm", "dropout")
-"""The options of some models that are off unless they are given."""
 
 
 @with_parameters
@@ -143,6 +145,12 @@ class RunConfig:
     label_smoothing: float = option(
         0.0, "Part of each target that is spread over all classes, {range}.",
         section=Section.TRAINING, at_least=0, below=1,
+    )
+    augment: tuple[str, ...] | None = option(
+        None, "How pictures are changed at random in training, separated by commas, one after the "
+        f"other: {', '.join(AUGMENTATIONS)}; with numbers such as affine:rotation=15:scale=0.1.",
+        section=Section.TRAINING, names="augmentations, such as elastic",
+        metavar="NAME[:NUMBER=X...],...", problem=augmentation_problem,
     )
     train_metrics: str = option(
         "evaluated", "Figures of the training set: measured after each epoch; running, the mean "
@@ -285,46 +293,7 @@ class RunConfig:
                 if given is None and chosen == default_of_model(options[one.of], self.model):
                     given = default_of_model(one, self.model)
                 object.__setattr__(self, one.name, completed(one, chosen, given))
-        self._check_together()
-
-    def _check_together(self) -> None:
-        """Refuse options that do not go with others."""
-        for name in names_in_dtype(Optimizer):
-            problem = problem_in(self.dtype, getattr(self, name) or 0.0)
-            if problem:
-                raise OptionError(name, problem)
-        for name in _OFF:
-            if getattr(self, name) and name not in model_options(self.model):
-                raise OptionError(name, means_nothing("model", self.model, models_with(name)))
-        if self.clip_norm is not None and self.clip_value is not None:
-            raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
-        if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:
-            raise OptionError(
-                "schedule_factor",
-                f"must be below 1 for the schedule plateau, got {shown(self.schedule_factor)}",
-            )
-        if (self.warmup or 0) >= self.epochs:
-            raise OptionError(
-                "warmup",
-                f"must be below the number of epochs, {self.epochs}; got {shown(self.warmup)}",
-            )
-        measured = self.train_metrics != "none" or self.validation is not None
-        if self.schedule == "plateau" and not measured:
-            raise OptionError(
-                "train_metrics",
-                "none leaves the schedule plateau nothing to follow: give validation as well, such "
-                "as 0.1, or take running",
-            )
-        try:
-            Reduction.of(None, self.reduction, self.shards)
-        except ValueError as error:
-            raise OptionError("shards", str(error).removeprefix("shards ")) from error
-        if self.patience is not None and self.validation is None:
-            raise OptionError(
-                "patience", "needs a validation set: give validation as well, such as 0.1"
-            )
-        if self.fresh is not None and self.start is None:
-            raise OptionError("fresh", "needs a network to begin with: give start as well")
+        check_together(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -373,7 +342,7 @@ class RunConfig:
             "activation": ACTIVATIONS[self.activation](),
             "init_weight": INITIALIZERS[self.init],
         }
-        options |= {name: getattr(self, name) for name in _OFF if name in model_options(self.model)}
+        options |= {name: getattr(self, name) for name in OFF if name in model_options(self.model)}
         try:
             return build_model(self.model, data.image_shape, data.n_outputs, **options)
         except ValueError as error:
@@ -466,6 +435,7 @@ class RunConfig:
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "drop_last": self.drop_last,
+            "augment": None if self.augment is None else augmentations_from(self.augment),
             "optimizer": self.build_optimizer(),
             "loss": loss,
             "validation": self.validation,

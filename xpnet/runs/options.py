@@ -81,7 +81,7 @@ class Option:
         Whether one may have another: what is not given is None until it is known which.
     kind
         The type that the field is annotated with, without None: `bool`, `int`, `float`, `str`,
-        `tuple[int, ...]` for sizes of layers, or `tuple[str, ...]` for names of layers. None is
+        `tuple[int, ...]` for sizes of layers, or `tuple[str, ...]` for names. None is
         allowed where it is the default, and where that is a matter of the model.
     section
         Where the help has it; None for an argument of a command, which the command itself has.
@@ -102,6 +102,8 @@ class Option:
         is there. It is written down as a whole path.
     metavar
         What the help has in the place of a value, where that does not follow from the kind.
+    names
+        What `tuple[str, ...]` has the names of, for messages.
     may_change
         Whether a run may go on with another value than it was begun with.
     """
@@ -121,6 +123,7 @@ class Option:
     of: str = ""
     path: Literal["", "file", "folder"] = ""
     metavar: str = ""
+    names: str = "layers, such as fc1"
     may_change: bool = False
 
     def __post_init__(self) -> None:
@@ -240,7 +243,7 @@ def _names(option: Option, value: Any) -> tuple[str, ...]:
     fits = isinstance(value, list | tuple) and all(isinstance(n, str) and n for n in value)
     if not fits:
         raise OptionError(
-            option.name, f"must be a list of names of layers, such as fc1; got {shown(value)}"
+            option.name, f"must be a list of names of {option.names}; got {shown(value)}"
         )
     return tuple(value)
 

@@ -14,7 +14,7 @@ from xpnet.initializers import xavier_uniform
 from xpnet.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, Sequential, Sigmoid
 from xpnet.random import Seed, stream
 from xpnet.sklearn.settings import Settings
-from xpnet.typing import Array, Generator, HostArray
+from xpnet.typing import Array, Generator, HostArray, Shape
 
 Activations = Sequence[Layer | None]
 """The layer after each hidden layer, none for the identity; and once more the last of them."""
@@ -89,6 +89,11 @@ class Structure:
     between: Activations
     dropout: float
     batch_norm: bool
+
+    @property
+    def sample_shape(self) -> Shape:
+        """The shape of one sample."""
+        return (self.sizes[0],)
 
     @classmethod
     def of(cls, settings: Settings, sizes: Sequence[int]) -> "Structure":

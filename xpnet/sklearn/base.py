@@ -12,6 +12,7 @@ from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from xpnet.augment import Augmentation
 from xpnet.backends import BACKENDS, DTYPES, Backend, backend_of, open_backend
 from xpnet.backends.steps import CALLED
 from xpnet.distributed.group import ALONE, Group, agreed, ending_all
@@ -102,6 +103,7 @@ class BaseMLP(BaseEstimator):
         "schedule": [Schedule, ReduceOnPlateau, None],
         "callbacks": [list, tuple, None],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "augment": [Augmentation, list, tuple, None],
         "compile": ["boolean"],
         "scoring": scoring.ALLOWED,
         "group": [Group, None],

@@ -110,6 +110,10 @@ class MLPClassifier(ClassPredictions):
         and may end the training; they cannot save it.
     clip_norm
         The largest norm of all gradients together; None for no limit.
+    augment
+        How the samples of each batch are changed at random: one of `xpnet.augment`, or a list of
+        them. Rows of pixels need to be told how they are pictures, such as
+        `Compose([Elastic(), Affine()], shape=(28, 28))`. None for not at all.
     compile
         Whether the steps may be recorded and replayed, as NumPy and CuPy do, or are called one by
         one, which is slower. JAX always compiles its own.
@@ -202,6 +206,7 @@ class MLPClassifier(ClassPredictions):
         schedule: Any = None,
         callbacks: Any = None,
         clip_norm: float | None = None,
+        augment: Any = None,
         compile: bool = True,
         scoring: Any = None,
         group: Any = None,

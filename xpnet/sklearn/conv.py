@@ -41,9 +41,10 @@ class ConvClassifier(MLPClassifier):
     alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
     random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
     validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, loss, class_weight, backend, \
-    device, dtype, optimizer, schedule, callbacks, clip_norm, compile, scoring, group, \
-    reduction, shards
-        As in `MLPClassifier`; `max_iter` is 20 unless it is given.
+    device, dtype, optimizer, schedule, callbacks, clip_norm, augment, compile, scoring, \
+    group, reduction, shards
+        As in `MLPClassifier`; `max_iter` is 20 unless it is given. An
+        `augment` knows here how samples are pictures.
 
     Attributes
     ----------
@@ -122,6 +123,7 @@ class ConvClassifier(MLPClassifier):
         schedule: Any = None,
         callbacks: Any = None,
         clip_norm: float | None = None,
+        augment: Any = None,
         compile: bool = True,
         scoring: Any = None,
         group: Any = None,

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet.augment import Augmentation
 from xpnet.backends import Backend
 from xpnet.distributed.reduction import WHOLE, Reduction
 from xpnet.layers import Sequential
@@ -16,7 +17,7 @@ from xpnet.sklearn.problem import Problem
 from xpnet.training.epoch import Epoch, take_steps
 from xpnet.training.step import make_step
 from xpnet.training.summed import SummedSteps
-from xpnet.typing import State
+from xpnet.typing import Shape, State
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Recipe:
     alpha: float
     seed: int
     ranks: Reduction = WHOLE
+    augment: Augmentation | None = None
+    sample_shape: Shape | None = None
 
 
 class Engine:
@@ -47,17 +50,20 @@ class Engine:
             "seed": recipe.seed,
             "sum_losses": True,
             "penalty": WeightPenalty(recipe.alpha) if recipe.alpha else None,
+            "augment": recipe.augment,
+            "sample_shape": recipe.sample_shape,
         }
         self.run: Any = None
         self._summed: SummedSteps | None = None
         loss = problem.objective()
+        pure = is_pure(model, problem.loss, optimizer, recipe.augment)
         if recipe.ranks.is_whole:
             step = make_step(backend, model, loss, optimizer, **options)
-            self.run = backend.repeat(step, pure=is_pure(model, problem.loss, optimizer))
+            self.run = backend.repeat(step, pure=pure)
         else:
             self._summed = SummedSteps(
                 backend, recipe.ranks, model, loss, optimizer,
-                pure=is_pure(model, problem.loss, optimizer), **options,
+                pure=pure, **options,
             )  # fmt: skip
         self.evaluate = problem.evaluator(backend, model, recipe.ranks.group)
 

@@ -76,9 +76,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Where the work is done, and in which precision; if None, as the samples are.
     dropout, batch_norm
         The part of hidden outputs that is left out in training; whether there is batch norm.
-    optimizer, schedule, clip_norm
-        One of `xpnet.optimizers` in the place of `solver`, one of `xpnet.schedules`, and the
-        largest norm of all gradients together.
+    optimizer, schedule, clip_norm, augment
+        One of `xpnet.optimizers` in the place of `solver`, one of `xpnet.schedules`, the largest
+        norm of all gradients together, and how samples are changed, see `MLPClassifier`.
     callbacks
         A list of `xpnet.Callback`, of which copies are told, see `MLPClassifier`.
     compile
@@ -151,6 +151,7 @@ out_activation_, n_features_in_, feature_names_in_
         schedule: Any = None,
         callbacks: Any = None,
         clip_norm: float | None = None,
+        augment: Any = None,
         compile: bool = True,
         scoring: Any = None,
         group: Any = None,

@@ -45,6 +45,7 @@ class Settings:
     schedule: Any
     callbacks: Any
     clip_norm: float | None
+    augment: Any
     scoring: Any
 
     @classmethod
@@ -91,7 +92,9 @@ def check_combination(estimator: Any, *, incremental: bool, held: bool) -> None:
     loss = estimator.loss
     if isinstance(loss, type):
         raise TypeError(f"loss must be one such as {loss.__name__}(), got the class {loss!r}")
-    stepwise = ("optimizer", "schedule", "clip_norm", "callbacks", "dropout", "batch_norm")
+    stepwise = (
+        "optimizer", "schedule", "clip_norm", "callbacks", "augment", "dropout", "batch_norm",
+    )  # fmt: skip
     if estimator.solver == "lbfgs":
         given = [name for name in stepwise if getattr(estimator, name)]
         if given:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from xpnet.augment import checked_augmentation
 from xpnet.backends import Backend
 from xpnet.distributed.group import agreed
 from xpnet.inputs.batches import check_batch_size
@@ -116,7 +117,11 @@ def make_beginning(setup: Setup) -> Beginning:
 def _engine(task: Task, settings: Settings, seed: int, before: Fitted | None) -> Engine:
     """The steps: those of the last `partial_fit`, where they are the same."""
     optimizer = make_optimizer(settings)
-    recipe = Recipe(task.model, task.problem, optimizer, float(settings.alpha), seed, task.ranks)
+    recipe = Recipe(
+        task.model, task.problem, optimizer, float(settings.alpha), seed, task.ranks,
+        augment=checked_augmentation(settings.augment),
+        sample_shape=task.structure.sample_shape,
+    )  # fmt: skip
     known = before.engine if before is not None and task.incremental else None
     if known is not None and (known.recipe, known.backend) == (recipe, task.work):
         return known

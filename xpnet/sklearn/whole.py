@@ -27,10 +27,13 @@ class NetworkStructure:
         Its layers, which take rows of pixels.
     batch_norm
         Whether it has arrays beside weights and biases.
+    sample_shape
+        The shape of one sample.
     """
 
     network: Sequential
     batch_norm: bool
+    sample_shape: Shape
     between: ClassVar[Activations] = ()
 
     def model(self, *, drawn: bool = True) -> Sequential:
@@ -87,7 +90,7 @@ def make_network_structure(
             "what was fitted: give what was given before, or fit with warm_start=False"
         )
     names = {name.rpartition(".")[2] for name in (*model.parameter_shapes(), *model.buffers())}
-    return NetworkStructure(model, not names <= {"weight", "bias"})
+    return NetworkStructure(model, not names <= {"weight", "bias"}, shape)
 
 
 def _network(asked: Any, shape: Shape, n_outputs: int) -> Layer:

@@ -1,7 +1,8 @@
-"""Checks for layers and losses of your own: are the gradients those of what is computed?
+"""Checks for layers, losses and augmentations of your own.
 
 `check_layer` and `check_loss` compare the slopes that a backward pass gives with differences of the
 forward pass, in float64 on NumPy, and look whether the contract of `Layer` or of a loss is kept.
+`check_augmentation` looks whether that of `Augmentation` is.
 
 >>> from xpnet import Dense
 >>> from xpnet.testing import check_layer
@@ -13,14 +14,23 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.augment import Augmentation
 from xpnet.layers import Context, Layer
 from xpnet.random import Seed, derive, stream
+from xpnet.testing.augmentation import augmentation_rules
 from xpnet.testing.report import Check, GradientError, GradientReport
 from xpnet.testing.rules import backward, forward, layer_rules, loss_rules, run_loss
 from xpnet.testing.slopes import check_slopes
 from xpnet.typing import HostArray, Shape
 
-__all__ = ["Check", "GradientError", "GradientReport", "check_layer", "check_loss"]
+__all__ = [
+    "Check",
+    "GradientError",
+    "GradientReport",
+    "check_augmentation",
+    "check_layer",
+    "check_loss",
+]
 
 
 def check_layer(
@@ -144,6 +154,46 @@ def check_loss(
     points, gradients = {"d_output": arrays["output"]}, {"d_output": run_loss(loss, arrays)[1]}
     checks += check_slopes(points, gradients, value, directions, tolerance, seed)
     return GradientReport(getattr(loss, "__name__", repr(loss)), tuple(checks))
+
+
+def check_augmentation(
+    augmentation: Augmentation, *, shape: Shape = (12, 10, 1), seed: Seed = 0
+) -> GradientReport:
+    """Check that an augmentation keeps to the contract of `Augmentation`, on NumPy.
+
+    Checked are: shapes and dtypes of samples and targets; that what it gives is finite; that no
+    argument is written to; that it gives the same again for the same seed and step, and something
+    else for others; that a part of a batch becomes that part of what the batch becomes; the same
+    pictures in float32; and of one that changes targets, that rows of them stay distributions.
+
+    Parameters
+    ----------
+    augmentation
+        The augmentation.
+    shape
+        The shape of one sample: of a picture (H, W, C), or of what it takes else.
+    seed
+        Of the random samples.
+
+    Returns
+    -------
+    report
+        See `GradientReport.raise_if_wrong`.
+
+    Raises
+    ------
+    ValueError
+        If it does not take samples of that shape.
+
+    Examples
+    --------
+    >>> from xpnet.augment import Cutout
+    >>> from xpnet.testing import check_augmentation
+    >>> check_augmentation(Cutout()).ok
+    True
+    """
+    augmentation.check_shape(tuple(shape))
+    return GradientReport(repr(augmentation), tuple(augmentation_rules(augmentation, shape, seed)))
 
 
 def _inputs(

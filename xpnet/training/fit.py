@@ -1,10 +1,11 @@
 """Training a network: the arguments, checked, and the parts, put together."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from xpnet.augment import Augmentation, checked_augmentation, picture_shape
 from xpnet.backends import Backend
 from xpnet.callbacks.base import Callback, CallbackList
 from xpnet.data import Dataset, taken_shape
@@ -55,6 +56,7 @@ def fit(
     stop_after: int | None = None,
     train_metrics: str = "evaluated",
     drop_last: bool = False,
+    augment: Augmentation | Sequence[Augmentation] | None = None,
     start: Network | None = None,
     freeze: Iterable[str] | None = None,
     fresh: Iterable[str] | None = None,
@@ -130,6 +132,10 @@ def fit(
     drop_last
         Whether a last batch that is smaller than the others is left out: in each epoch other
         samples are, and figures that are measured are those of all.
+    augment
+        How the samples of each batch are changed at random, such as `Elastic()` or a list
+        `[Elastic(), Affine()]`, one after the other; see `xpnet.augment`. What is measured is
+        measured without; the loss of `train_metrics="running"` is that of the changed samples.
     start
         A trained network, of any backend and dtype, whose parameters and buffers the training
         begins with; it stays as it is. All must be in the model, by name and shape. Without it
@@ -168,8 +174,9 @@ def fit(
         masked.
     ValueError
         If an option is not allowed, or is 0 or infinite in the dtype; if the loss does not fit the
-        outputs of the model, as where it takes logits and the model ends in a softmax; or if the
-        last batch is too small for a layer (`BatchNorm`), or none is left.
+        outputs of the model, as where it takes logits and the model ends in a softmax; if the
+        last batch is too small for a layer (`BatchNorm`), or none is left; or if samples are no
+        pictures, and `augment` is for pictures.
     CheckpointError
         If what is to go on cannot be read, or is another training than this one.
     GroupError
@@ -210,6 +217,7 @@ def fit(
             names = names_given("freeze", freeze), names_given("fresh", fresh)
             given = given_samples(data, test, validation, sample_weight)
             told = _check_options(model, optimizer, loss, callbacks)
+            changed = checked_augmentation(augment)
             given = read_as_by(given, start, model, names[1])
             warn_of_other_table(given, start, model, names[1], stacklevel=4)
             _check_weights_are_taken(given, loss)
@@ -223,7 +231,7 @@ def fit(
                     freeze=names[0], fresh=names[1], resumed=saved is not None,
                 )  # fmt: skip
             told = told if ranks.group.rank == 0 else CallbackList()
-            setup = Setup(model, loss, optimizer, plan, begin, told, plateau, saved, ranks)
+            setup = Setup(model, loss, optimizer, plan, begin, told, plateau, saved, ranks, changed)
             return given, setup, opened
 
         given, setup, opened = agreed(ranks.group, check)
@@ -235,6 +243,8 @@ def fit(
             trained = setup.start.model
             shape = taken_shape(wanted_shape(model), tuple(sets.x.shape[1:]))
             check_batch_size(trained, sets.n_samples, batch_size, drop_last=drop_last, shape=shape)
+            if setup.augment is not None:
+                picture_shape(setup.augment, tuple(sets.x.shape[1:]))
             check_accuracy(setup.callbacks, optimizer, sets.kind)
             return Loop(setup, opened, sets)
 

@@ -161,7 +161,7 @@ class Loop:
         step = make_step(
             self.backend, setup.start.model, setup.loss, setup.optimizer, **self._step_options()
         )
-        pure = is_pure(setup.model, setup.loss, setup.optimizer)
+        pure = is_pure(setup.model, setup.loss, setup.optimizer, setup.augment)
         run = self.backend.repeat(step, pure=pure)
         return partial(
             take_steps, self.backend, self.network.model, run, per_call=self._steps_per_call
@@ -179,6 +179,8 @@ class Loop:
             "pixel_maximum": self.sets.pixel_maximum,
             "seed": self.plan.seed,
             "sum_losses": self.plan.train_metrics == "running",
+            "augment": self.setup.augment,
+            "sample_shape": tuple(self.sets.x.shape[1:]),
         }
 
     def _is_interrupted(self) -> bool:

@@ -25,7 +25,7 @@ from xpnet.typing import Array, SeedSequence, State
 _LOOKED_AT = 64
 """So many samples, here and there in a set, tell whether it is the same one."""
 
-_IN_WORDS = ("optimizer", "loss")
+_IN_WORDS = ("optimizer", "loss", "augment")
 """What of a training is described by a text."""
 
 _FEW = 1000
@@ -109,7 +109,9 @@ def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, A
         "classes": None if sets.classes is None else sets.classes.tolist(),
         "train_metrics": plan.train_metrics,
         "shards": setup.reduction.shards,  # None where it is not exact
-        "drop_last": plan.drop_last or None,  # as in a snapshot from before there was any
+        # None as in a snapshot from before there were any.
+        "drop_last": plan.drop_last or None,
+        "augment": None if setup.augment is None else as_text(setup.augment),
         "training set": describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet.augment import Augmentation
 from xpnet.callbacks.base import CallbackList
 from xpnet.checks import is_one_of, positive_integer
 from xpnet.distributed.reduction import WHOLE, Reduction
@@ -105,6 +106,8 @@ class Setup:
         The snapshot that it goes on from; None if it begins.
     reduction
         Which ranks train, and how a batch is divided among them.
+    augment
+        How the samples of a batch are changed; None if they are not.
     """
 
     model: Layer
@@ -116,3 +119,4 @@ class Setup:
     plateau: Plateau | None = None
     saved: Snapshot | None = None
     reduction: Reduction = WHOLE
+    augment: Augmentation | None = None

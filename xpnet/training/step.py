@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.augment import Augmentation, Augmenter
 from xpnet.backends import Backend
 from xpnet.backends.base import with_overrides
 from xpnet.data import Preparation
@@ -14,8 +15,8 @@ from xpnet.layers import Context, Layer
 from xpnet.layers.base import Total
 from xpnet.layers.constraints import constrained
 from xpnet.layers.container import check_constraints, looks_at_batch, wanted_shape
-from xpnet.losses import LossFunction
-from xpnet.network.output import check_output, loaded_loss
+from xpnet.losses import LossFunction, target_kind
+from xpnet.network.output import check_output, loaded_loss, n_outputs
 from xpnet.network.state import load_array, put, select
 from xpnet.operations import Unmade
 from xpnet.optimizers import Optimizer
@@ -23,7 +24,7 @@ from xpnet.purity import is_pure
 from xpnet.random import Seed, derive
 from xpnet.training.memory import check_parameters_fit
 from xpnet.training.rates import schedule_table, scheduled_rate
-from xpnet.typing import Array, Grads, HostArray, Namespace, Params, State
+from xpnet.typing import Array, Grads, HostArray, Namespace, Params, Shape, State
 
 Step = Callable[[State, Array, Array, Array], State]
 
@@ -107,6 +108,8 @@ def make_step(
     seed: Seed = 0,
     sum_losses: bool = False,
     penalty: Penalty | None = None,
+    augment: Augmentation | None = None,
+    sample_shape: Shape | None = None,
 ) -> Step:
     """The function `step(state, x, y, rows) -> state` that trains on one mini-batch.
 
@@ -128,6 +131,10 @@ def make_step(
         a sum of squares of weights: its value is added to the loss of a batch, and its gradients,
         arrays by name of the parameters that it acts on, to theirs. `weight` is the number of
         samples of the batch, or the sum of their weights, an array of shape ().
+    augment
+        How the samples of a batch are changed; see `xpnet.augment`.
+    sample_shape
+        The shape of one sample of `x`, which an augmentation needs to know before there are any.
 
     Returns
     -------
@@ -150,6 +157,7 @@ def make_step(
     gradients, update = make_halves(
         backend, model, loss, optimizer,
         pixel_maximum=pixel_maximum, seed=seed, sum_losses=sum_losses, penalty=penalty,
+        augment=augment, sample_shape=sample_shape,
     )  # fmt: skip
 
     def step(state: State, x: Array, y: Array, rows: Array) -> State:
@@ -193,19 +201,23 @@ def make_halves(
     seed: Seed = 0,
     sum_losses: bool = False,
     penalty: Penalty | None = None,
+    augment: Augmentation | None = None,
+    sample_shape: Shape | None = None,
     total: Total | None = None,
 ) -> tuple[Callable[..., Gradients], Callable[[State, Gradients], State]]:
     """The two halves of a step: `gradients(state, x, y, rows)` and `update(state, gradients)`.
 
     Parameters
     ----------
-    backend, model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty
+    backend, model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty, augment, \
+    sample_shape
         As in `make_step`; neither half is compiled yet.
     total
         Where the rows are a part of a batch: what makes a sum over the whole batch of one over a
-        part (see `Context.total`). The state then has `FIRST_ROW`, `FRACTION`, `COUNT` and `THERE`,
-        and loss and gradients are the part's share in those of the batch: they add up. None for
-        whole batches.
+        part (see `Context.total`). The rows then begin with those in front of the part that the
+        augmentation mixes with (`Augmentation.neighbours`), and the state has `FIRST_ROW`,
+        `FRACTION`, `COUNT` and `THERE`. Loss and gradients are the part's share in those of the
+        batch: they add up. None for whole batches.
 
     Raises
     ------
@@ -215,7 +227,10 @@ def make_halves(
     check_constraints(model)
     xp = backend.xp
     dropout_seed = derive(seed, "dropout")
-    batch_loss = _make_batch_loss(backend, model, loss, pixel_maximum)
+    augmenter = None
+    if augment is not None:
+        augmenter = make_augmenter(backend, model, loss, augment, sample_shape, seed=seed)
+    batch_loss = _make_batch_loss(backend, model, loss, pixel_maximum, augmenter)
     # A penalty, layers of one's own, and a sum over the parts of a batch look at gradients.
     unseen = optimizer.takes_unmade and penalty is None and total is None
     unmade = unseen and is_pure(model)
@@ -227,14 +242,15 @@ def make_halves(
         arrays = {**params, **buffers}
         ctx = Context(training=True, seed=dropout_seed, step=state["step"])
         part = None
+        count = rows.shape[0]
         if total is not None:
             ctx = ctx._replace(row_offset=state[FIRST_ROW], total=total)
-            part = state[THERE], state[FRACTION]
+            part = state[THERE], state[FRACTION], state[COUNT]
+            count -= 0 if augmenter is None else augmenter.neighbours
         value, d_output, cache, weight = batch_loss(arrays, x, y, rows, ctx, part)
         _, grads = model.backward(backward_xp, arrays, cache, d_output, need_dx=False)
         if buffers:
             buffers = model.update_buffers(xp, buffers, cache)
-        count = rows.shape[0]
         return Gradients(value, grads, buffers, count, count if weight is None else xp.sum(weight))
 
     def update(state: State, of: Gradients) -> State:
@@ -259,8 +275,43 @@ def make_halves(
     return gradients, update
 
 
+def make_augmenter(
+    backend: Backend,
+    model: Layer,
+    loss: LossFunction,
+    augment: Augmentation,
+    sample_shape: Shape | None,
+    *,
+    seed: Seed,
+) -> Augmenter:
+    """An augmentation on a backend, with what it needs there.
+
+    Raises
+    ------
+    ValueError
+        If the shape of samples is None, or they cannot be augmented so.
+    """
+    if sample_shape is None:
+        raise ValueError("augment needs sample_shape, the shape of one sample, such as (28, 28)")
+    # For a loss that does not say integers are labels, as for `fit`.
+    of_classes = target_kind(loss) in ("classes", None)
+    return Augmenter(
+        augment,
+        sample_shape,
+        seed=seed,
+        dtype=backend.dtype_name,
+        asarray=backend.asarray,
+        index_dtype=backend.index_dtype,
+        n_classes=n_outputs(model) if of_classes else None,
+    )
+
+
 def _make_batch_loss(
-    backend: Backend, model: Layer, loss: LossFunction, pixel_maximum: float
+    backend: Backend,
+    model: Layer,
+    loss: LossFunction,
+    pixel_maximum: float,
+    augmenter: Augmenter | None,
 ) -> Callable[..., Any]:
     """The function that gives, of a batch, its loss, the gradient of that by the output, the cache
     of the forward pass, and the weights of the samples, if they have any."""
@@ -278,24 +329,35 @@ def _make_batch_loss(
         y: Any,
         rows: Array,
         ctx: Context,
-        part: tuple[Array, Array] | None,
+        part: tuple[Array, Array, Array] | None,
     ) -> Any:
+        if augmenter is not None and part is None:
+            rows = augmenter.with_neighbours(xp, rows)
         batch = prepare(xp, xp.take(x, rows, axis=0))
         target, options = y, {}
         weight = present = None
         if isinstance(y, Weighted):
             target = y.target
-            weight = options["weight"] = xp.take(y.weight, rows, axis=0)
+            weight = xp.take(y.weight, rows, axis=0)
+        target = xp.take(target, rows, axis=0)
+        if augmenter is not None:
+            batch, target, weight = augmenter(
+                xp, batch, target, weight,
+                step=ctx.step, first_row=ctx.row_offset,
+                count=rows.shape[0] - augmenter.neighbours if part is None else part[2],
+            )  # fmt: skip
+        if weight is not None:
+            options["weight"] = weight
             present = xp.astype(weight >= smallest, dtype)
         if part is not None:
-            there, _ = part
+            there = part[0]
             present = there * (xp.ones_like(_one_of_each(batch)) if present is None else present)
         if needs_present:
             ctx = ctx._replace(present=present)
         output, cache = model.forward(xp, arrays, batch, ctx)
-        value, d_output = loss(xp, output, xp.take(target, rows, axis=0), **options)
+        value, d_output = loss(xp, output, target, **options)
         if part is not None:
-            _, fraction = part
+            fraction = part[1]
             value, d_output = value * fraction, d_output * fraction
         return value, d_output, cache, weight
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpnet.augment import Augmentation
 from xpnet.backends import Backend
 from xpnet.backends.base import one_by_one
 from xpnet.backends.sums import DeviceSums
@@ -24,7 +25,7 @@ from xpnet.random import Seed
 from xpnet.training.epoch import Epoch
 from xpnet.training.packing import NOT_FINITE, STOP, SUMS, Packing
 from xpnet.training.step import COUNT, FIRST_ROW, FRACTION, THERE, Penalty, make_halves
-from xpnet.typing import Array, HostArray, Namespace, State
+from xpnet.typing import Array, HostArray, Namespace, Shape, State
 
 FLAGS_EVERY = 8
 """Where sums are made on the device, it is waited for, and asked whether to stop, once in so many
@@ -66,7 +67,7 @@ class SummedSteps:
         Where this rank computes.
     reduction
         Which parts it has, and how they are added up.
-    model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty
+    model, loss, optimizer, pixel_maximum, seed, sum_losses, penalty, augment, sample_shape
         As in `make_step`.
     pure
         As in `Backend.repeat`; None for what `is_pure` says.
@@ -98,6 +99,8 @@ class SummedSteps:
         seed: Seed = 0,
         sum_losses: bool = False,
         penalty: Penalty | None = None,
+        augment: Augmentation | None = None,
+        sample_shape: Shape | None = None,
         pure: bool | None = None,
     ) -> None:
         check_takes_parts(model)
@@ -107,10 +110,12 @@ class SummedSteps:
         self._packing = Packing(backend, model.parameter_shapes())
         gradients, update = make_halves(
             backend, model, loss, optimizer, pixel_maximum=pixel_maximum, seed=seed,
-            sum_losses=sum_losses, penalty=penalty, total=self._total,
+            sum_losses=sum_losses, penalty=penalty, augment=augment, sample_shape=sample_shape,
+            total=self._total,
         )  # fmt: skip
         first, second = self._packing.first(gradients), self._packing.second(update)
-        pure = is_pure(model, loss, optimizer) if pure is None else pure
+        pure = is_pure(model, loss, optimizer, augment) if pure is None else pure
+        self._neighbours = 0 if augment is None else augment.neighbours
         self._has_totals = looks_at_batch(model)
         if self._has_totals:
             # Other parts are waited for within it, which nothing recorded or compiled can do.
@@ -170,7 +175,12 @@ class SummedSteps:
             sum(w_i l_i) / sum(w_i). None where it is divided by the number of samples, whatever
             their weights are, as the losses of xpnet are.
         """
-        batch_of = self._batches(x, y, epoch.order)
+        if self._neighbours and weights is not None:
+            raise ValueError(
+                "samples with weights cannot be mixed on several ranks, where the mean is divided "
+                "by their sum: train on one rank, or leave the augmentation out that mixes"
+            )
+        batch_of = self._batches(x, y, epoch.order, epoch.batch_size)
         size, count = epoch.batch_size, len(epoch.order)
         for first in range(skip * size, count, size):
             rows = epoch.order[first : first + size]
@@ -181,19 +191,33 @@ class SummedSteps:
         if epoch.left_out and "schedule" in state:
             state["step"] = state["step"] + epoch.left_out
 
-    def _batches(self, x: Array, y: Any, order: HostArray) -> Callable[[int, slice], Batch]:
-        """The function that gives some rows of the batch that begins at a place of an order."""
-        backend, index = self._backend, self._backend.index_dtype
+    def _batches(
+        self, x: Array, y: Any, order: HostArray, size: int
+    ) -> Callable[[int, slice], Batch]:
+        """The function that gives some rows of the batch that begins at a place of an order.
+
+        In front of them are those that an augmentation mixes with.
+        """
+        backend, index, before = self._backend, self._backend.index_dtype, self._neighbours
+
+        def places(first: int, part: slice) -> Any:
+            if not before:
+                return slice(first + part.start, first + part.stop)
+            count = min(size, len(order) - first)
+            return first + np.arange(part.start - before, part.stop) % count
+
         if not isinstance(x, Streamed):
             on_device = backend.asarray(order, dtype=index)
-            return lambda first, part: (
-                x,
-                y,
-                on_device[None, first + part.start : first + part.stop],
-            )
+
+            def rows_of_part(first: int, part: slice) -> Batch:
+                if not before:
+                    return x, y, on_device[None, places(first, part)]
+                return x, y, backend.asarray(order[places(first, part)][None, :], dtype=index)
+
+            return rows_of_part
 
         def read(first: int, part: slice) -> Batch:
-            rows = order[first + part.start : first + part.stop]
+            rows = order[places(first, part)]
             local = np.arange(len(rows))[None, :]
             return x[rows], rows_of(y, rows), backend.asarray(local, dtype=index)
 

@@ -126,15 +126,20 @@ _COMPARISONS = {
     "ne": "not_equal",
 }  # fmt: skip
 
-for _word, _name in _ARITHMETIC.items():
+_BITWISE = {
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
+}  # fmt: skip
+
+for _word, _name in (_ARITHMETIC | _BITWISE).items():
     setattr(Deferred, f"__{_word}__", _noted(_name))
     setattr(Deferred, f"__r{_word}__", _noted(_name, swapped=True))
 for _word, _name in _COMPARISONS.items():
     setattr(Deferred, f"__{_word}__", _noted(_name))
-for _word in ("and", "or", "xor", "lshift", "rshift", "mod", "floordiv"):
+for _word in ("mod", "floordiv"):
     for _side in ("", "r"):
         setattr(Deferred, f"__{_side}{_word}__", _at_once(f"__{_side}{_word}__"))
 for _word in ("invert", "abs", "bool", "int", "float", "index"):
     setattr(Deferred, f"__{_word}__", _at_once(f"__{_word}__"))
-for _word in (*_ARITHMETIC, "and", "or", "xor", "lshift", "rshift", "mod", "floordiv", "pow"):
+for _word in (*_ARITHMETIC, *_BITWISE, "mod", "floordiv", "pow"):
     setattr(Deferred, f"__i{_word}__", _in_place(f"__{_word}__"))

@@ -40,7 +40,8 @@ LARGEST = 2**31 - THREADS
 
 _COMPARISONS = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"}
 _LOGICAL = {"logical_not", "logical_and", "logical_or"}
-_OF_INTEGERS = {"add", "subtract", "multiply", "negative", "maximum", "minimum"}
+_BITWISE = {f"bitwise_{name}" for name in ("and", "or", "xor", "left_shift", "right_shift")}
+_OF_INTEGERS = {"add", "subtract", "multiply", "negative", "maximum", "minimum"} | _BITWISE
 
 
 class Fuser:
@@ -272,7 +273,9 @@ def _allows(name: str, kind: str) -> bool:
         return kind == "b"
     if name in _COMPARISONS or name == "where":
         return True
-    return kind == "f" or (kind in "iu" and name in _OF_INTEGERS)
+    if kind == "f":
+        return name not in _BITWISE
+    return kind in "iu" and name in _OF_INTEGERS
 
 
 def _common_dtype(values: Sequence[Any]) -> DType | None:

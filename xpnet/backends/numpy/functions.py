@@ -28,6 +28,18 @@ def take(x: HostArray, indices: HostArray, /, *, axis: int | None = None) -> Hos
     return x.take(indices, axis=axis)
 
 
+def gather_rows(x: HostArray, indices: HostArray) -> HostArray:
+    """Rows by indices that are in range: half of the time of a look at each of them first.
+
+    See `xpnet.operations.gather_rows`.
+    """
+    # What records goes on with constants too, and makes a loop of it, which clips.
+    recorded: Any = indices if type(x) is np.ndarray else x
+    if type(recorded) is not np.ndarray:
+        return recorded.recording.gather(x, indices)
+    return x.take(indices, axis=0, mode="clip")
+
+
 def astype(
     x: HostArray, dtype: DType, /, *, copy: bool = True, device: str | None = None
 ) -> HostArray:
@@ -166,7 +178,7 @@ def _ones(count: int, dtype: DType) -> HostArray:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
-        *(take, astype, max, sum, maximum, matmul),
+        *(take, gather_rows, astype, max, sum, maximum, matmul),
         *(window_columns, surrounded, added_windows, added_columns),
     )
 }

@@ -22,7 +22,7 @@ _SHIFTS = {"left_shift", "right_shift"}
 _FUNCTIONS = {
     **{name: TEMPLATES[name] for name in _COMPARISONS | _LOGICAL},
     **{name: TEMPLATES[name] for name in ("add", "subtract", "multiply", "negative")},
-    **{name: TEMPLATES[name] for name in ("divide", "sqrt", "sign")},
+    **{name: TEMPLATES[name] for name in ("divide", "sqrt", "sign", "floor")},
     "absolute": TEMPLATES["abs"], "positive": "{0}", "square": "{0} * {0}",
     "maximum": LARGER, "minimum": SMALLER,
     "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}",
@@ -34,7 +34,7 @@ Of zeros of both signs NumPy's `maximum` takes one or the other by the place in 
 that a training writes depends on which.
 """
 
-_OF_FLOATS = {"divide", "sqrt", "sign", "absolute"}
+_OF_FLOATS = {"divide", "sqrt", "sign", "absolute", "floor"}
 _OF_INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor"} | _SHIFTS
 
 

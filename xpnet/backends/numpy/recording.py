@@ -66,6 +66,20 @@ class Recording:
         """Whether indices are an input that has been checked."""
         return isinstance(indices, Tracer) and id(owner_of(indices)) in self._in_range
 
+    def gather(self, x: HostArray, indices: HostArray) -> "Tracer":
+        """Rows by indices that are kept in range, of which either may be a constant."""
+        traced = [a if isinstance(a, Tracer) else self.input(a) for a in (x, indices)]
+        source, rows = map(self.read, traced)
+        return self.taken(source, rows, axis=0, mode="clip")
+
+    def taken(self, source: HostArray, indices: Any, *, axis: Any, mode: str) -> "Tracer":
+        """What is at these indices, which are looked at or, where they are in range, clipped: to
+        look makes a copy first, and counts negative ones back."""
+        result = self.made(source.take(indices, axis))
+        target = result.view(np.ndarray)
+        self.add(Kind.TAKE, np.take, (source, indices), target, axis=axis, mode=mode)
+        return result
+
     def knows(self, x: HostArray) -> bool:
         """Whether the values of an array are those of an input, or are made by a recorded call."""
         owner = id(owner_of(x))
@@ -203,14 +217,9 @@ class Tracer(np.ndarray):
     def take(self, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
         if out is not None or mode != "raise":
             raise Refused("take with out or mode")
-        recording, source = self.recording, self.recording.read(self)
-        rows = recording.read(indices)
-        result = recording.made(source.take(rows, axis))
-        # Of indices that are in range: "raise" makes a copy first, and counts negative ones back.
+        recording = self.recording
         mode = "clip" if recording.are_in_range(indices) else "raise"
-        target = result.view(np.ndarray)
-        recording.add(Kind.TAKE, np.take, (source, rows), target, axis=axis, mode=mode)
-        return result
+        return recording.taken(recording.read(self), recording.read(indices), axis=axis, mode=mode)
 
     def argmax(self, axis: Any = None, out: Any = None, **options: Any) -> Any:
         if out is not None or options:
