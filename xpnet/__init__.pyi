@@ -51,6 +51,7 @@ from xpnet.layers import LayerNorm as LayerNorm
 from xpnet.layers import LeakyReLU as LeakyReLU
 from xpnet.layers import MaxNorm as MaxNorm
 from xpnet.layers import MaxPool2D as MaxPool2D
+from xpnet.layers import Mixture as Mixture
 from xpnet.layers import Permute as Permute
 from xpnet.layers import ReLU as ReLU
 from xpnet.layers import Reshape as Reshape
@@ -77,6 +78,7 @@ from xpnet.losses import poisson_deviance as poisson_deviance
 from xpnet.losses import softmax_cross_entropy as softmax_cross_entropy
 from xpnet.models import mlp as mlp
 from xpnet.network import ClassificationReport as ClassificationReport
+from xpnet.network import Ensemble as Ensemble
 from xpnet.network import Evaluation as Evaluation
 from xpnet.network import Network as Network
 from xpnet.network import RegressionReport as RegressionReport
