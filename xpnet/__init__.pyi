@@ -15,6 +15,7 @@ from xpnet.callbacks import CSVLogger as CSVLogger
 from xpnet.callbacks import EarlyStopping as EarlyStopping
 from xpnet.callbacks import JSONLogger as JSONLogger
 from xpnet.callbacks import ProgressBar as ProgressBar
+from xpnet.callbacks import SnapshotEnsemble as SnapshotEnsemble
 from xpnet.callbacks import TensorBoard as TensorBoard
 from xpnet.data import Dataset as Dataset
 from xpnet.data import Split as Split
@@ -45,6 +46,7 @@ from xpnet.layers import Conv2D as Conv2D
 from xpnet.layers import Dense as Dense
 from xpnet.layers import Dropout as Dropout
 from xpnet.layers import Flatten as Flatten
+from xpnet.layers import GaussianNoise as GaussianNoise
 from xpnet.layers import GlobalAveragePool2D as GlobalAveragePool2D
 from xpnet.layers import Layer as Layer
 from xpnet.layers import LayerNorm as LayerNorm

@@ -142,4 +142,4 @@ def _trained_on_alike(runs: Sequence[Path]) -> RunConfig:
 def _tested_on(config: RunConfig) -> dict[str, Any]:
     """What the rows follow from that a run is tested on."""
     split = {} if config.dataset in DATASETS else config.table_options()
-    return {"dataset": config.dataset, **split, "validation": None}
+    return {"dataset": config.dataset, **split, "validation": None, "seed": None}

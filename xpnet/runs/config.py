@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, MISSING, asdict, dataclass
+from dataclasses import KW_ONLY, MISSING, asdict, dataclass, replace
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
+from xpnet.callbacks.snapshots import SnapshotEnsemble
 from xpnet.checks import MOST_THREADS
 from xpnet.data import DATASETS, Dataset
 from xpnet.distributed.group import Group
@@ -39,6 +40,9 @@ from xpnet.schedules import SCHEDULES, Cosine, ReduceOnPlateau, Schedule, Step
 from xpnet.schedules.base import WarmedUp
 from xpnet.suggestions import did_you_mean
 from xpnet.training.fit import fit
+
+LARGEST_SEED = 2**128 - 1
+"""As much as a SeedSequence draws itself."""
 
 _OFF = ("batch_norm", "dropout")
 """The options of some models that are off unless they are given."""
@@ -95,6 +99,10 @@ class RunConfig:
         None, "Fraction of the training set that is kept for validation, {range}.",
         section=Section.DATA, above=0, below=1,
     )
+    split_seed: int | None = option(
+        None, "Of a table: the seed that rows are kept for validation by; --seed if not given.",
+        section=Section.DATA, at_least=0, at_most=LARGEST_SEED,
+    )
     model: str = option(
         "mlp", "Kind of network: dense layers, or one with convolutions, for pictures.",
         section=Section.NETWORK, choices=MODELS,
@@ -137,7 +145,7 @@ class RunConfig:
     seed: int = option(
         0, "Same seed, same run.",
         section=Section.TRAINING,
-        at_least=0, at_most=2**128 - 1,  # as much as a SeedSequence draws itself
+        at_least=0, at_most=LARGEST_SEED,
     )
     label_smoothing: float = option(
         0.0, "Part of each target that is spread over all classes, {range}.",
@@ -202,6 +210,10 @@ class RunConfig:
         None, "With cosine and polynomial: the part of it that is left at the end, {range}.",
         section=Section.SCHEDULE, of="schedule", **range_of(Cosine, "final"),
     )
+    schedule_cycles: int | None = option(
+        None, "With cosine: how often it falls, from the full rate each time.",
+        section=Section.SCHEDULE, of="schedule", at_least=1,
+    )
     schedule_patience: int | None = option(
         None, "With plateau: epochs without a better loss that are let pass.",
         section=Section.SCHEDULE, of="schedule", at_least=0,
@@ -222,6 +234,20 @@ class RunConfig:
     fresh: tuple[str, ...] | None = option(
         None, "With --start: layers that begin anew all the same, such as the last one.",
         section=Section.FINE_TUNING,
+    )
+    average_from: float | None = option(
+        None, "Average the parameters at the ends of the epochs after this part of the training, "
+        "{range}, such as 0.75.",
+        section=Section.ENSEMBLES, at_least=0, below=1,
+    )
+    snapshots: int | None = option(
+        None, "Keep the network at the end of each of N cycles of the schedule cosine, which is "
+        "taken; they answer together.",
+        section=Section.ENSEMBLES, at_least=1, at_most=10_000,
+    )
+    members: int = option(
+        1, "Train so many networks, of the seeds from --seed on, which answer together.",
+        section=Section.ENSEMBLES, at_least=1, at_most=10_000,
     )
     backend: str = option(
         "auto", "Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
@@ -275,10 +301,36 @@ class RunConfig:
         options = options_of(type(self))
         for name in options:
             object.__setattr__(self, name, options[name].check(getattr(self, name)))
+        self._settle_cycles()
         for one in options.values():
             if one.of:
                 object.__setattr__(self, one.name, self._completed(one))
         self._check_together()
+
+    def _settle_cycles(self) -> None:
+        """With snapshots the schedule has as many cycles, of whole epochs."""
+        count = self.snapshots
+        if count is None:
+            return
+        if self.schedule == "constant":  # the default
+            object.__setattr__(self, "schedule", "cosine")
+        if self.schedule != "cosine":
+            raise OptionError("snapshots", f"needs the schedule cosine, got {self.schedule}")
+        if self.schedule_cycles not in (None, count):
+            raise OptionError(
+                "schedule_cycles",
+                f"is the number of snapshots, {count}; got {shown(self.schedule_cycles)}: leave it "
+                f"out",
+            )
+        object.__setattr__(self, "schedule_cycles", count)
+        if self.epochs % count or self.warmup:
+            raise OptionError(
+                "snapshots",
+                f"needs cycles of whole epochs: give a number of epochs that {count} divides, and "
+                f"no warmup",
+            )
+        if self.patience is not None:
+            raise OptionError("patience", "cannot be given together with snapshots: give one")
 
     def _check_together(self) -> None:
         """Refuse options that do not go with others."""
@@ -316,6 +368,9 @@ class RunConfig:
             raise OptionError(
                 "patience", "needs a validation set: give validation as well, such as 0.1"
             )
+        for name in ("ema", "patience", "snapshots"):
+            if self.average_from is not None and getattr(self, name) is not None:
+                raise OptionError("average_from", f"cannot be given together with {name}: give one")
         if self.fresh is not None and self.start is None:
             raise OptionError("fresh", "needs a network to begin with: give start as well")
 
@@ -362,7 +417,8 @@ class RunConfig:
         said = {name: getattr(self, name) for name in tables}
         if self.dataset not in DATASETS:
             # What is kept for validation must not be measured.
-            said |= {"validation": self.validation, "seed": self.seed}
+            seed = self.seed if self.split_seed is None else self.split_seed
+            said |= {"validation": self.validation, "seed": seed}
         return said
 
     def build_model(self, data: Dataset) -> Sequential:
@@ -404,6 +460,19 @@ class RunConfig:
         values = {one.argument: getattr(self, one.name) for one in own}
         return {name: value for name, value in values.items() if value is not None}
 
+    def of_member(self, number: int) -> "RunConfig":
+        """The run of one member of an ensemble, by its number from 1.
+
+        It differs in its seed, and in no rows of a table: what these become is the same for all.
+
+        Raises
+        ------
+        OptionError
+            If the seed is too large.
+        """
+        split = self.seed if self.split_seed is None else self.split_seed
+        return replace(self, members=1, seed=self.seed + number - 1, split_seed=split)
+
     def early_stopping(self) -> EarlyStopping | None:
         """What ends the training early, if anything does: one for each training."""
         return None if self.patience is None else EarlyStopping(patience=self.patience)
@@ -413,6 +482,8 @@ class RunConfig:
         stopping = self.early_stopping()
         if stopping is not None:
             yield stopping
+        if self.snapshots is not None:
+            yield SnapshotEnsemble(self.snapshots)
 
     def fit(
         self,
@@ -426,17 +497,20 @@ class RunConfig:
     ) -> Network:
         """Train on a data set; see `xpnet.fit`. What goes on needs no file of `start` any more.
 
+        With `snapshots` the network is the `Ensemble` of them, when the last epoch is finished.
+
         Raises
         ------
         CheckpointError
             If that file cannot be read.
         """
         start = None if self.start is None or resume is not None else load(self.start)
-        return fit(
+        own = tuple(self.own_callbacks())
+        network = fit(
             self.build_model(data),
             data.limited(self.limit),
             backend=backend,
-            callbacks=(*self.own_callbacks(), *callbacks),
+            callbacks=(*own, *callbacks),
             resume=resume,
             stop_after=stop_after,
             group=group,
@@ -447,6 +521,10 @@ class RunConfig:
             fresh=self.fresh,
             **self.fit_options(data.target_kind) | self._kept_already(data),
         )
+        for kept in own:
+            if isinstance(kept, SnapshotEnsemble) and len(kept.networks) == kept.members:
+                return kept.ensemble
+        return network
 
     def _kept_already(self, data: Dataset) -> dict[str, Any]:
         """Of a table the part for validation was kept before it was measured."""
@@ -476,6 +554,7 @@ class RunConfig:
             "validation": self.validation,
             "seed": self.seed,
             "train_metrics": self.train_metrics,
+            "average_from": self.average_from,
         }
 
     def describe(self, data: Dataset) -> str:

@@ -110,6 +110,7 @@ def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, A
         "train_metrics": plan.train_metrics,
         "shards": setup.reduction.shards,  # None where it is not exact
         "drop_last": plan.drop_last or None,  # as in a snapshot from before there was any
+        "average_from": plan.average_from and [plan.average_from, plan.epochs],
         "training set": describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }
