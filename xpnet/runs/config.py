@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, MISSING, asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import Any
 
 from xpnet.backends import BACKENDS, DTYPES, Backend
@@ -13,9 +13,8 @@ from xpnet.callbacks.snapshots import SnapshotEnsemble
 from xpnet.checks import MOST_THREADS
 from xpnet.data import DATASETS, Dataset
 from xpnet.distributed.group import Group
-from xpnet.distributed.reduction import REDUCTIONS, Reduction
-from xpnet.dtype_limits import names_in_dtype, problem_in
-from xpnet.errors import counted, one_line, shown
+from xpnet.distributed.reduction import REDUCTIONS
+from xpnet.errors import counted, one_line
 from xpnet.fields import range_of
 from xpnet.history import UNMEASURED
 from xpnet.initializers import INITIALIZERS
@@ -26,9 +25,8 @@ from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.choices import defaults_of_classes, means_nothing, models_with
+from xpnet.runs.consistency import OFF, check_together, completed, of_cycles
 from xpnet.runs.options import (
-    Option,
     OptionError,
     Section,
     option,
@@ -43,9 +41,6 @@ from xpnet.training.fit import fit
 
 LARGEST_SEED = 2**128 - 1
 """As much as a SeedSequence draws itself."""
-
-_OFF = ("batch_norm", "dropout")
-"""The options of some models that are off unless they are given."""
 
 
 @with_parameters
@@ -301,90 +296,12 @@ class RunConfig:
         options = options_of(type(self))
         for name in options:
             object.__setattr__(self, name, options[name].check(getattr(self, name)))
-        self._settle_cycles()
+        for name, value in of_cycles(self).items():
+            object.__setattr__(self, name, value)
         for one in options.values():
             if one.of:
-                object.__setattr__(self, one.name, self._completed(one))
-        self._check_together()
-
-    def _settle_cycles(self) -> None:
-        """With snapshots the schedule has as many cycles, of whole epochs."""
-        count = self.snapshots
-        if count is None:
-            return
-        if self.schedule == "constant":  # the default
-            object.__setattr__(self, "schedule", "cosine")
-        if self.schedule != "cosine":
-            raise OptionError("snapshots", f"needs the schedule cosine, got {self.schedule}")
-        if self.schedule_cycles not in (None, count):
-            raise OptionError(
-                "schedule_cycles",
-                f"is the number of snapshots, {count}; got {shown(self.schedule_cycles)}: leave it "
-                f"out",
-            )
-        object.__setattr__(self, "schedule_cycles", count)
-        if self.epochs % count or self.warmup:
-            raise OptionError(
-                "snapshots",
-                f"needs cycles of whole epochs: give a number of epochs that {count} divides, and "
-                f"no warmup",
-            )
-        if self.patience is not None:
-            raise OptionError("patience", "cannot be given together with snapshots: give one")
-
-    def _check_together(self) -> None:
-        """Refuse options that do not go with others."""
-        for name in names_in_dtype(Optimizer):
-            problem = problem_in(self.dtype, getattr(self, name) or 0.0)
-            if problem:
-                raise OptionError(name, problem)
-        for name in _OFF:
-            if getattr(self, name) and name not in model_options(self.model):
-                raise OptionError(name, means_nothing("model", self.model, models_with(name)))
-        if self.clip_norm is not None and self.clip_value is not None:
-            raise OptionError("clip_value", "cannot be given together with clip_norm: give one")
-        if self.schedule == "plateau" and not (self.schedule_factor or 0) < 1:
-            raise OptionError(
-                "schedule_factor",
-                f"must be below 1 for the schedule plateau, got {shown(self.schedule_factor)}",
-            )
-        if (self.warmup or 0) >= self.epochs:
-            raise OptionError(
-                "warmup",
-                f"must be below the number of epochs, {self.epochs}; got {shown(self.warmup)}",
-            )
-        measured = self.train_metrics != "none" or self.validation is not None
-        if self.schedule == "plateau" and not measured:
-            raise OptionError(
-                "train_metrics",
-                "none leaves the schedule plateau nothing to follow: give validation as well, such "
-                "as 0.1, or take running",
-            )
-        try:
-            Reduction.of(None, self.reduction, self.shards)
-        except ValueError as error:
-            raise OptionError("shards", str(error).removeprefix("shards ")) from error
-        if self.patience is not None and self.validation is None:
-            raise OptionError(
-                "patience", "needs a validation set: give validation as well, such as 0.1"
-            )
-        for name in ("ema", "patience", "snapshots"):
-            if self.average_from is not None and getattr(self, name) is not None:
-                raise OptionError("average_from", f"cannot be given together with {name}: give one")
-        if self.fresh is not None and self.start is None:
-            raise OptionError("fresh", "needs a network to begin with: give start as well")
-
-    def _completed(self, one: Option) -> Any:
-        """An option of the class that is chosen: as given, or its default; of others none."""
-        chosen, given = getattr(self, one.of), getattr(self, one.name)
-        defaults = defaults_of_classes(one)
-        if chosen in defaults:
-            if given is None and defaults[chosen] is MISSING:
-                raise OptionError(one.name, f"must be given for the {one.of} {chosen}")
-            return defaults[chosen] if given is None else given
-        if given is not None:
-            raise OptionError(one.name, means_nothing(one.of, chosen, defaults))
-        return None
+                object.__setattr__(self, one.name, completed(self, one))
+        check_together(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
@@ -434,7 +351,7 @@ class RunConfig:
             "activation": ACTIVATIONS[self.activation](),
             "init_weight": INITIALIZERS[self.init],
         }
-        options |= {name: getattr(self, name) for name in _OFF if name in model_options(self.model)}
+        options |= {name: getattr(self, name) for name in OFF if name in model_options(self.model)}
         try:
             return build_model(self.model, data.image_shape, data.n_outputs, **options)
         except ValueError as error:
