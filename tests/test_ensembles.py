@@ -329,3 +329,11 @@ def test_a_file_that_says_anything_is_refused(networks, tmp_path):
         forge(tmp_path / "e.safetensors", tmp_path / "forged.safetensors", change)
         with pytest.raises(CheckpointError, match="histories"):
             load(tmp_path / "forged.safetensors")
+
+
+def test_pictures_of_an_ensemble_with_convolutions(networks, digits, tmp_path):
+    pytest.importorskip("matplotlib")
+    from xpnet.plots import draw_run
+
+    draw_run(tmp_path, Ensemble([networks[2], networks[2]]), digits.test, None, "digits, test set")
+    assert [path.name for path in tmp_path.iterdir()] == ["mistakes.png"]

@@ -19,6 +19,7 @@ from xpnet.filters import first_convolution, plot_feature_maps, plot_filters
 from xpnet.history import History
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import home_of, place
+from xpnet.network.ensemble import Ensemble
 from xpnet.network.network import Network
 from xpnet.parity import ParityReport
 from xpnet.typing import HostArray
@@ -86,8 +87,8 @@ def draw_run(
 
 
 def _of_convolutions(network: Network, split: Split) -> "dict[str, Figure]":
-    """Filters and feature maps, where there are any."""
-    if first_convolution(network.model) is None:
+    """Filters and feature maps, where there are any; of an ensemble each member has its own."""
+    if isinstance(network, Ensemble) or first_convolution(network.model) is None:
         return {}
     figures = {"filters.png": plot_filters(network)}
     rows = _some_of_each(split.labels)
