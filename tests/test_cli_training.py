@@ -241,11 +241,12 @@ def test_help_is_in_sections():
     output = xp("train", "--help").output
     sections = re.findall(r"^(\w[\w ]*):$", output, re.MULTILINE)
     assert sections == [
-        "Data", "Network", "Training", "Optimizer", "Schedule", "Early stopping", "Computing",
+        "Data", "Network", "Training", "Optimizer", "Schedule", "Early stopping",
+        "Ensembles and averages", "Computing",
         "More than one process", "Run folder", "Other options",
     ]  # fmt: skip
     for option in main.get_command(None, "train").params:
-        if option.param_type_name == "option":
+        if option.param_type_name == "option" and not option.hidden:
             assert f"  {option.opts[0]}" in output
     assert "[default: that of the optimizer]" in " ".join(output.split())
 

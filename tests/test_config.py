@@ -100,7 +100,7 @@ def test_the_network_and_the_rest():
     assert config.fit_options() == {
         "epochs": 3, "batch_size": 9, "optimizer": SGD(0.1), "loss": SoftmaxCrossEntropy(0.1),
         "validation": 0.2, "seed": 4, "train_metrics": "evaluated", "drop_last": True,
-        "augment": None,
+        "augment": None, "average_from": None,
     }  # fmt: skip
     assert config.early_stopping().patience == 3
     assert RunConfig().early_stopping() is None
@@ -445,6 +445,7 @@ def test_a_file_of_before_there_were_models_is_read(tmp_path):
 def test_the_documentation_has_all_options_and_a_whole_file(tmp_path):
     text = page("docs/command-line.md")
     options = [name for parameter in train.params for name in parameter.opts if "--" in name]
+    options.remove("--member")  # hidden: one process says it to another
     assert len(options) > len(NAMES)
     missing = [name for name in options if f"`{name}`" not in text]
     assert missing == [], "docs/command-line.md does not name these"

@@ -7,7 +7,7 @@ from exporting import EXAMPLES, network_of
 from xpnet import ELU, LeakyReLU, Softmax
 from xpnet.conformance.examples import LayerExample
 from xpnet.export import torch_code
-from xpnet.layers import EVALUATION, Activation, Dropout
+from xpnet.layers import EVALUATION, Activation, Dropout, GaussianNoise
 from xpnet.layers.container import inner_layers
 from xpnet.network.torch_module import make_module
 from xpnet.random import stream
@@ -29,7 +29,7 @@ def torch():
 
 def draws(layer):
     """Whether there is dropout in a layer, whose masks are not those of PyTorch."""
-    own = isinstance(layer, Dropout) and layer.rate > 0
+    own = isinstance(layer, GaussianNoise) or (isinstance(layer, Dropout) and layer.rate > 0)
     return own or any(draws(inner) for inner in inner_layers(layer).values())
 
 
@@ -76,7 +76,7 @@ def compare(torch, layer, params, x, dy, ctx, *, atol):
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_a_layer_is_the_module_that_it_says(torch, row, training):
     if training and draws(row.layer):
-        pytest.skip("its masks are xpnet's own: with dropout the evaluation is compared")
+        pytest.skip("its random numbers are xpnet's own: in evaluation it is compared")
     params, x, dy = row.arrays()
     ctx = row.context() if training else EVALUATION
     compare(torch, row.layer, params, x, dy, ctx, atol=1e-13)

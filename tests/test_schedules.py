@@ -56,6 +56,8 @@ CASES = [
         ),
         1,
     ),
+    (s.Cosine(cycles=3), lambda t, o: t.CosineAnnealingWarmRestarts(o, N // 3), 1),
+    (s.Cosine(0.1, 2), lambda t, o: t.CosineAnnealingWarmRestarts(o, N // 2, 1, 0.1), 1),
 ]
 
 

@@ -15,6 +15,7 @@ from xpnet.callbacks import CSVLogger as CSVLogger
 from xpnet.callbacks import EarlyStopping as EarlyStopping
 from xpnet.callbacks import JSONLogger as JSONLogger
 from xpnet.callbacks import ProgressBar as ProgressBar
+from xpnet.callbacks import SnapshotEnsemble as SnapshotEnsemble
 from xpnet.callbacks import TensorBoard as TensorBoard
 from xpnet.data import Dataset as Dataset
 from xpnet.data import Split as Split
@@ -45,12 +46,14 @@ from xpnet.layers import Conv2D as Conv2D
 from xpnet.layers import Dense as Dense
 from xpnet.layers import Dropout as Dropout
 from xpnet.layers import Flatten as Flatten
+from xpnet.layers import GaussianNoise as GaussianNoise
 from xpnet.layers import GlobalAveragePool2D as GlobalAveragePool2D
 from xpnet.layers import Layer as Layer
 from xpnet.layers import LayerNorm as LayerNorm
 from xpnet.layers import LeakyReLU as LeakyReLU
 from xpnet.layers import MaxNorm as MaxNorm
 from xpnet.layers import MaxPool2D as MaxPool2D
+from xpnet.layers import Mixture as Mixture
 from xpnet.layers import Permute as Permute
 from xpnet.layers import ReLU as ReLU
 from xpnet.layers import Reshape as Reshape
@@ -77,6 +80,7 @@ from xpnet.losses import poisson_deviance as poisson_deviance
 from xpnet.losses import softmax_cross_entropy as softmax_cross_entropy
 from xpnet.models import mlp as mlp
 from xpnet.network import ClassificationReport as ClassificationReport
+from xpnet.network import Ensemble as Ensemble
 from xpnet.network import Evaluation as Evaluation
 from xpnet.network import Network as Network
 from xpnet.network import RegressionReport as RegressionReport

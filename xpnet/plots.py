@@ -19,6 +19,7 @@ from xpnet.filters import first_convolution, plot_feature_maps, plot_filters, pl
 from xpnet.history import History
 from xpnet.inputs.chunks import chunks
 from xpnet.inputs.samples import home_of, place
+from xpnet.network.ensemble import Ensemble
 from xpnet.network.network import Network
 from xpnet.parity import ParityReport
 from xpnet.typing import HostArray
@@ -87,9 +88,11 @@ def draw_run(
 
 
 def _what_is_learnt(network: Network, split: Split) -> "dict[str, Figure]":
-    """Filters and feature maps, where there are any, and what is looked at in pictures."""
+    """Filters and feature maps, where there are any, and what is looked at in pictures. Of an
+    ensemble each member has its own filters and feature maps."""
     figures = {}
-    convolves = first_convolution(network.model) is not None
+    alone = not isinstance(network, Ensemble)
+    convolves = alone and first_convolution(network.model) is not None
     if convolves:
         figures["filters.png"] = plot_filters(network)
     rows = _some_of_each(split.labels)

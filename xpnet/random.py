@@ -108,6 +108,7 @@ _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = 0x1BD11BDA
 _DROPOUT_ROUNDS = 13
 _RESOLUTION = 1 << 16
+_BITS = (1 << 24) - 1
 
 
 def threefry2x32(
@@ -201,15 +202,8 @@ def keep_mask(
     mask = None if own is None else own(key, step, x, rate, row_offset)
     if mask is not None:
         return mask
-    n_rows, n_columns = x.shape[0], math.prod(x.shape[1:])
-    n_blocks = -(-n_columns // 4)
-    place = device(x)
-    rows = xp.arange(n_rows, dtype=xp.int32, device=place) + row_offset
-    blocks = xp.arange(n_blocks, dtype=xp.int32, device=place)
-    x0 = rows[:, None] * n_blocks + blocks[None, :]
-    x1 = xp.zeros_like(x0) + step
-    # A 64-bit offset or step would widen the counters, which must wrap at 32 bits.
-    x0, x1 = (xp.astype(word, xp.int32, copy=False) for word in (x0, x1))
+    n_columns = math.prod(x.shape[1:])
+    x0, x1 = _counters(xp, x, -(-n_columns // 4), step, row_offset)
     y0, y1 = threefry2x32(xp, key, x0, x1, rounds=_DROPOUT_ROUNDS)
     # Each word holds two numbers of 16 bits. A comparison of the word sees the upper one, since
     # the lower bits of the limit are zero; a shift brings the lower one up.
@@ -217,6 +211,69 @@ def keep_mask(
     quarters = [y0 >= limit, (y0 << 16) >= limit, y1 >= limit, (y1 << 16) >= limit]
     keep = xp.concat(quarters, axis=1)
     return xp.reshape(keep[:, :n_columns], x.shape)
+
+
+def normal(
+    xp: Namespace,
+    key: tuple[int, int],
+    step: Array | int,
+    x: Array,
+    *,
+    row_offset: Array | int = 0,
+) -> Array:
+    """A standard normal number for each element of a batch.
+
+    By Box and Muller: of pairs of uniform numbers u, v of 24 random bits each,
+    sqrt(-2 log u) cos(2 pi v) and the same with the sine. So none is beyond 5.9.
+
+    Parameters
+    ----------
+    xp, key, step, row_offset
+        As for `keep_mask`.
+    x
+        The batch that the numbers are for, shape (B, ...), of which only the shape, the dtype and
+        the device are used.
+
+    Returns
+    -------
+    numbers
+        Of the shape and the dtype of `x`, on its device: from the same random bits on every array
+        library, whose logarithms and cosines may differ in the last digits.
+
+    References
+    ----------
+    Box and Muller, "A note on the generation of random normal deviates", 1958,
+    https://doi.org/10.1214/aoms/1177706645
+    """
+    n_columns = math.prod(x.shape[1:])
+    n_blocks = -(-n_columns // 2)
+    y0, y1 = threefry2x32(
+        xp, key, *_counters(xp, x, n_blocks, step, row_offset), rounds=_DROPOUT_ROUNDS
+    )
+    # Half a unit keeps the logarithm from 0: a sum that is rounded up to 1 has the logarithm 0.
+    u, v = ((xp.astype((y >> 8) & _BITS, x.dtype) + 0.5) * (1 / (_BITS + 1)) for y in (y0, y1))
+    return xp.reshape(box_muller(xp, u, v)[:, :n_columns], x.shape)
+
+
+def box_muller(xp: Namespace, u: Array, v: Array) -> Array:
+    """Standard normal numbers, (B, 2 n), of uniform ones, each (B, n), of which `u` is never 0:
+    sqrt(-2 log u) cos(2 pi v), and then the same with the sine.
+    """
+    radius, angle = xp.sqrt(-2.0 * xp.log(u)), 2.0 * math.pi * v
+    return xp.concat([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1)
+
+
+def _counters(
+    xp: Namespace, x: Array, n_blocks: int, step: Array | int, row_offset: Array | int
+) -> tuple[Array, Array]:
+    """The words of the counters of a batch, each (B, n_blocks): row and block, and the step."""
+    place = device(x)
+    rows = xp.arange(x.shape[0], dtype=xp.int32, device=place) + row_offset
+    blocks = xp.arange(n_blocks, dtype=xp.int32, device=place)
+    x0 = rows[:, None] * n_blocks + blocks[None, :]
+    x1 = xp.zeros_like(x0) + step
+    # A 64-bit offset or step would widen the counters, which must wrap at 32 bits.
+    return xp.astype(x0, xp.int32, copy=False), xp.astype(x1, xp.int32, copy=False)
 
 
 def dropped_fraction(rate: float) -> float:

@@ -1,13 +1,12 @@
 """What an augmentation is: a frozen description, a pure function of a batch and random numbers."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from array_api_compat import device
 
 from xpnet.fields import Checked, checked_by
-from xpnet.random import layer_key, threefry2x32
+from xpnet.random import box_muller, layer_key, threefry2x32
 from xpnet.suggestions import did_you_mean
 from xpnet.typing import Array, DType, HostArray, Namespace, SeedSequence, Shape
 
@@ -80,14 +79,11 @@ class Random(NamedTuple):
     def normal(self, xp: Namespace, name: str, count: int) -> Array:
         """Normal numbers of mean 0 and variance 1 for each picture: shape (B, count).
 
-        By Box and Muller: pairs of sqrt(-2 log u) cos(2 pi v) and the same with the sine.
+        By Box and Muller, as `xpnet.random.normal`.
         """
         half = -(-count // 2)
         u = self.uniform(xp, name, 2 * half)
-        radius = xp.sqrt(-2.0 * xp.log(1.0 - u[:, :half]))
-        angle = 2.0 * math.pi * u[:, half:]
-        both = xp.concat([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1)
-        return both[:, :count]
+        return box_muller(xp, 1.0 - u[:, :half], u[:, half:])[:, :count]
 
     def integers(self, xp: Namespace, name: str, count: int, below: int) -> Array:
         """Integers from 0 to `below` - 1, at most 2**15, for each picture: int32, (B, count).

@@ -23,7 +23,7 @@ TEMPLATES = {
     "negative": "-{0}", "abs": "fabs({0})", "maximum": LARGER, "minimum": SMALLER,
     "exp": "exp({0})", "log": "log({0})", "sqrt": "sqrt({0})", "tanh": "tanh({0})",
     "log1p": "log1p({0})", "expm1": "expm1({0})", "erf": "erf({0})",
-    "floor": "floor({0})",
+    "floor": "floor({0})", "cos": "cos({0})", "sin": "sin({0})",
     "sign": "({0} != {0} ? {0} : ({0} > 0) - ({0} < 0))",
     "less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}", "equal": "{0} == {1}", "not_equal": "{0} != {1}",

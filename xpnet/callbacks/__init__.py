@@ -7,3 +7,4 @@ from xpnet.callbacks.loggers import CSVLogger as CSVLogger
 from xpnet.callbacks.loggers import JSONLogger as JSONLogger
 from xpnet.callbacks.loggers import TensorBoard as TensorBoard
 from xpnet.callbacks.progress import ProgressBar as ProgressBar
+from xpnet.callbacks.snapshots import SnapshotEnsemble as SnapshotEnsemble

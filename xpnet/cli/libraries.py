@@ -78,7 +78,7 @@ losses are held against each other. Twenty epochs of MNIST on four backends woul
     Section.TRAINING,
     Section.OPTIMIZER,
     Section.SCHEDULE,
-    without=("train_metrics",),
+    without=("train_metrics", "split_seed"),
 )
 @click.option("--json", "json_file", type=FILE, help="Write the report here.")
 @click.option("--plot", "plot_file", type=FILE, help="Draw it here (PNG).")

@@ -142,6 +142,18 @@ def given_options(dataset: str | None, options: Mapping[str, Any]) -> dict[str, 
     return given if dataset is None else {"dataset": full_name(dataset), **given}
 
 
+def as_arguments(values: Mapping[str, Any]) -> list[str]:
+    """Options of a run as words of a command line; the inverse of reading them."""
+    words: list[str] = []
+    for name, value in values.items():
+        if _OPTIONS[name].kind is bool:
+            words.append(_flag(name) if value else f"--no-{_flag(name).removeprefix('--')}")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words.append(f"{_flag(name)}={text}")
+    return words
+
+
 def placed(config: RunConfig) -> RunConfig:
     """The configuration with whole paths, which mean the same from another folder."""
     given = {name: getattr(config, name) for name, option in _OPTIONS.items() if option.path}

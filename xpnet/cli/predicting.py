@@ -12,13 +12,14 @@ from xpnet.cli.outputs import check_drawing, check_not_read, check_place
 from xpnet.cli.streams import show, tell
 from xpnet.cli.tables import predict_tables
 from xpnet.cli.terminal import side_by_side
+from xpnet.cli.together import is_run, load_together
 from xpnet.cli.types import FILE
 from xpnet.data import fit_picture, is_table, read_picture
 from xpnet.data.picture_shape import PictureShape
 from xpnet.data.prepared import brightness
 from xpnet.errors import DataError, RunError, counted, one_line, readable, shortened
 from xpnet.figures import save_figure
-from xpnet.network import Network, load
+from xpnet.network import Network
 from xpnet.network.pictures import Answer
 
 _MOST_SAID = 1000
@@ -32,7 +33,7 @@ _NO_ANSWER = 5
 class Request:
     """What `xpnet predict` is asked, as it is typed."""
 
-    run: Path
+    runs: tuple[Path, ...]
     files: tuple[Path, ...]
     as_is: bool
     invert: bool | None
@@ -41,13 +42,18 @@ class Request:
     out: Path | None
 
     @property
+    def run(self) -> Path:
+        """The run that messages name."""
+        return self.runs[0]
+
+    @property
     def is_of_pictures(self) -> bool:
         """Whether an option is given that there is for pictures alone."""
         return self.as_is or self.several or self.shown or self.invert is not None
 
 
 @click.command()
-@click.argument("run", type=FILE)
+@click.argument("run", type=FILE, metavar="RUN...")
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
 @click.option("--as-is", is_flag=True, help="Fit the whole picture, and look for no figure in it.")
 @click.option(
@@ -73,8 +79,11 @@ def predict(**given: Any) -> None:
 
     A table (CSV, Parquet, Arrow, Feather, ARFF) is answered by a table, with the prediction for
     each row and the probabilities of the classes: CSV, or the file that --out names.
+
+    Of several runs, which are named before the files, the mean of the probabilities is said, or of
+    the values.
     """
-    request = Request(**given)
+    request = _request(**given)
     if request.as_is and request.several:
         raise click.UsageError("--as-is takes the whole picture: leave out --several")
     tables = [path for path in request.files if is_table(path)]
@@ -85,10 +94,10 @@ def predict(**given: Any) -> None:
         )
     if request.out is not None:
         check_place(request.out)
-        check_not_read(request.out, (request.run, *request.files))
+        check_not_read(request.out, (*request.runs, *request.files))
     if request.out is not None and not tables:
         check_drawing(request.out, "--out")
-    network = load(request.run)
+    network = load_together(request.runs)
     if not tables and network.table is None:
         _predict_pictures(network, request)
         return
@@ -98,6 +107,14 @@ def predict(**given: Any) -> None:
         )
     with asked(request.run):
         predict_tables(network, request.files, request.out)
+
+
+def _request(run: Path, files: tuple[Path, ...], **options: Any) -> Request:
+    """What is asked: the first words are runs, as far as they name any, and the others files."""
+    count = next((i for i, file in enumerate(files) if not is_run(file)), len(files))
+    if count == len(files):
+        raise click.UsageError("give a FILE after the runs: pictures, or tables")
+    return Request((run, *files[:count]), files[count:], **options)
 
 
 def _predict_pictures(network: Network, request: Request) -> None:

@@ -12,7 +12,9 @@ import click
 from xpnet.augment import augmentations_from, picture_shape
 from xpnet.backends import Backend
 from xpnet.callbacks import ProgressBar
+from xpnet.cli.ensembles import EnsembleRun, jobs_of
 from xpnet.cli.help import SectionedCommand, SectionedOption
+from xpnet.cli.members import leave_when_asked
 from xpnet.cli.options import (
     describe_backend,
     given_options,
@@ -29,7 +31,7 @@ from xpnet.data import DATASETS, Dataset, TablePreparation, load_dataset
 from xpnet.distributed.group import Group, agreed, ending_all
 from xpnet.distributed.reduction import Reduction
 from xpnet.errors import counted, one_line, readable
-from xpnet.network import Network, load
+from xpnet.network import Ensemble, Network, load
 from xpnet.optimizers import SGD
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import read_config, read_options
@@ -66,6 +68,12 @@ def _folder_option(*names: str, **options: Any) -> Callable[[_F], _F]:
     help="Stop after N epochs, to go on later; what follows from --epochs stays as it is.",
 )
 @_folder_option("--resume", type=FILE, metavar="RUN", help="Go on with this run.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", cls=SectionedOption,
+    section=Section.ENSEMBLES,
+    help="With --members: train so many at a time.  [default: as there are cores]",
+)  # fmt: skip
+@click.option("--member", is_flag=True, hidden=True)
 @rank_options
 @click.option("--quiet", is_flag=True, help="Print the final summary only.")
 def train(
@@ -75,6 +83,8 @@ def train(
     force: bool,
     stop_after: int | None,
     resume: Path | None,
+    jobs: int | None,
+    member: bool,
     quiet: bool,
     ranks: int | None,
     timeout: float,
@@ -88,6 +98,8 @@ def train(
     repeat the run, and pictures.
     """
     started = time.perf_counter()
+    if member:
+        leave_when_asked()
     group = join_ranks(ranks, timeout)
     asked = _Asked(given_options(dataset, options), config_file, out, force, stop_after, resume)
     with ending_all(group), ExitStack() as stack:
@@ -97,12 +109,17 @@ def train(
                 tell(f"nothing is left to do: {finished}")
             return
         config, opened, data = agreed(group, lambda: asked.prepare(config, saved, group))
+        if config.members > 1:
+            run = _of_members(config, opened, data, asked, group, jobs, quiet, started)
+            raise SystemExit(run.run(out, force=force))
+        if jobs is not None:
+            raise click.UsageError("--jobs is for --members: leave it out")
         folder: RunFolder | None = None  # which rank 0 alone has
 
         def open_folder() -> None:
             nonlocal folder
             folder = _open_folder(config, data, resume, out, force)
-            if not quiet:
+            if not (quiet or member):
                 _describe(config, opened, data, saved, group)
                 if resume is not None and saved is None:
                     tell("begins anew: it was ended before its first checkpoint")
@@ -119,7 +136,8 @@ def train(
             error.args = error.args or _where_saved(folder)
             raise
         if folder is not None:
-            _finish(config, folder, network, data, started, group, taken=None if quiet else opened)
+            taken = None if quiet or member else opened
+            _finish(config, folder, network, data, started, group, taken=taken)
         group.rest()
 
 
@@ -170,6 +188,23 @@ class _Asked:
         with usage_errors("--shards"):
             Reduction.of(group, config.reduction, config.shards)
         return config, opened, data
+
+
+def _of_members(
+    config: RunConfig, opened: Backend, data: Dataset, asked: _Asked, group: Group,
+    jobs: int | None, quiet: bool, started: float,
+) -> EnsembleRun:  # fmt: skip
+    """The training of an ensemble, described on the terminal."""
+    if group.size > 1:
+        raise click.UsageError("--members trains each in a process of its own: leave out --ranks")
+    with usage_errors():
+        config.of_member(config.members)
+    if not quiet:
+        _describe(config, opened, data, None, group)
+    return EnsembleRun(
+        config, opened, data, asked.given, asked.resume, asked.stop_after,
+        jobs_of(jobs, config, opened), quiet, started,
+    )  # fmt: skip
 
 
 def _table_of_start(config: RunConfig, run: Path | None) -> TablePreparation | None:
@@ -285,6 +320,10 @@ def _finish(
             f"go on with: {readable(folder.resume_with)}"
         )
         return
+    together = ""
+    if isinstance(network, Ensemble):
+        folder.save_network(network)
+        together = f"ensemble of {len(network.members)}: "
     which, split = judged_on(data)
     counts = count_confusions(network, split)
 
@@ -303,7 +342,7 @@ def _finish(
     epochs = len(network.history)
     best = f", of which {folder.best_epoch} was the best," if config.patience else ""
     tell(
-        f"{which} {verdict(network, split, counts)} after "
+        f"{together}{which} {verdict(network, split, counts)} after "
         f"{counted(epochs, 'epoch')}{best} in {seconds:.1f} s; run folder: "
         f"{readable(str(folder.path))}"
     )

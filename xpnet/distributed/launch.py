@@ -59,6 +59,13 @@ def find_mpiexec() -> str:
     return found
 
 
+def this_program() -> list[str]:
+    """The words that start `xpnet` in another process."""
+    # The program `xpnet` finds no modules in the current folder, and neither should the others.
+    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
+    return [sys.executable, *safe, "-m", "xpnet"]
+
+
 def start_ranks(ranks: int, arguments: Sequence[str]) -> int:
     """Run `xpnet ARGUMENTS` on so many ranks, in the place of this process where that can be.
 
@@ -72,10 +79,7 @@ def start_ranks(ranks: int, arguments: Sequence[str]) -> int:
     GroupError
         If there is no `mpiexec`, or it cannot be started.
     """
-    # The program `xpnet` finds no modules in the current folder, and neither should the ranks.
-    safe = [] if {"", str(Path.cwd())} & set(sys.path) else ["-P"]
-    python = [sys.executable, *safe, "-m", "xpnet"]
-    command = [find_mpiexec(), "-n", str(ranks), *python, *arguments]
+    command = [find_mpiexec(), "-n", str(ranks), *this_program(), *arguments]
     # Open MPI refuses more ranks than cores unless it is told.
     environment = {
         "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",

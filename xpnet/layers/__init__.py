@@ -22,8 +22,10 @@ from xpnet.layers.dense import Dense as Dense
 from xpnet.layers.dropout import Dropout as Dropout
 from xpnet.layers.flatten import Flatten as Flatten
 from xpnet.layers.layer_norm import LayerNorm as LayerNorm
+from xpnet.layers.noise import GaussianNoise as GaussianNoise
 from xpnet.layers.pooling import AveragePool2D as AveragePool2D
 from xpnet.layers.pooling import GlobalAveragePool2D as GlobalAveragePool2D
+from xpnet.layers.mixture import Mixture as Mixture
 from xpnet.layers.pooling import MaxPool2D as MaxPool2D
 from xpnet.layers.reshape import Permute as Permute
 from xpnet.layers.reshape import Reshape as Reshape

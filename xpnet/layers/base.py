@@ -7,7 +7,7 @@ from xpnet.descriptions import build_from_fields, describe_fields
 from xpnet.fields import Checked
 from xpnet.layers.constraints import Constraint
 from xpnet.layers.places import OnnxPlace, TorchPlace
-from xpnet.random import Seed, keep_mask, layer_key
+from xpnet.random import Seed, keep_mask, layer_key, normal
 from xpnet.typing import Array, Cache, Grads, HostArray, Namespace, Params, SeedSequence, Shape
 
 Total = Callable[[Namespace, Array], Array]
@@ -58,16 +58,22 @@ class Context(NamedTuple):
         ValueError
             If the context has no seed.
         """
+        return keep_mask(xp, self._key(), self.step, x, rate, row_offset=self.row_offset)
+
+    def normal(self, xp: Namespace, x: Array) -> Array:
+        """A normal number for each element of `x`, of this layer and step; see `random.normal`.
+
+        Raises
+        ------
+        ValueError
+            If the context has no seed.
+        """
+        return normal(xp, self._key(), self.step, x, row_offset=self.row_offset)
+
+    def _key(self) -> tuple[int, int]:
         if self.seed is None:
             raise ValueError("a random layer needs a seed in training: Context(True, seed=...)")
-        return keep_mask(
-            xp,
-            layer_key(self.seed, self.path),
-            self.step,
-            x,
-            rate,
-            row_offset=self.row_offset,
-        )
+        return layer_key(self.seed, self.path)
 
 
 EVALUATION = Context()

@@ -1,5 +1,6 @@
 """A trained network: what it predicts, how well, and its file."""
 
+from xpnet.network.ensemble import Ensemble
 from xpnet.network.evaluation import Evaluation, make_evaluator
 from xpnet.network.loading import load
 from xpnet.network.network import Network
@@ -9,6 +10,7 @@ from xpnet.network.report import ClassificationReport, RegressionReport, ScoreRo
 __all__ = [
     "Answer",
     "ClassificationReport",
+    "Ensemble",
     "Evaluation",
     "Network",
     "RegressionReport",

@@ -8,10 +8,20 @@ from xpnet.backends import Backend
 from xpnet.layers import Layer
 from xpnet.network import torch_weights
 from xpnet.network.torch_weights import IncompatibleKeys
+from xpnet.typing import Array
 
 
 class Foreign:
     """What a `Network` can be made of beside the files that it saves."""
+
+    @classmethod
+    def of_parts(
+        cls, model: Layer, params: Mapping[str, Array], backend: Backend, **attributes: Any
+    ) -> Self:
+        """A network of this class of what the constructor of `Network` takes."""
+        make: Any = cls
+        made: Self = make(model, params, backend, **attributes)
+        return made
 
     @classmethod
     def from_npz(
@@ -54,7 +64,13 @@ class Foreign:
         from xpnet.network import npz  # late: few need zip files
 
         return npz.from_npz(
-            cls, path, model=model, backend=backend, device=device, dtype=dtype, **attributes
+            cls.of_parts,
+            path,
+            model=model,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+            **attributes,
         )
 
     @classmethod
@@ -96,7 +112,7 @@ class Foreign:
             If the backend cannot be used.
         """
         return torch_weights.from_torch(
-            cls,
+            cls.of_parts,
             state,
             model,
             backend=backend,

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from xpnet.backends import Backend, open_backend
 from xpnet.errors import CheckpointError, one_line
 from xpnet.layers import Layer, build_layer
+from xpnet.network.ensemble import Ensemble, member_folders, network_kind
 from xpnet.network.metadata import check_together, read_metadata
 from xpnet.network.network import Network
 from xpnet.network.state import load_array, select
@@ -31,7 +33,8 @@ def load(
     Parameters
     ----------
     path
-        The file, or a run folder that holds a `model.safetensors`.
+        The file, or a run folder that holds a `model.safetensors`; or one that holds the run
+        folders of members, which then are an `Ensemble`.
     model
         The layers, needed only where some of them are not xpnet's own.
     backend, device
@@ -48,7 +51,12 @@ def load(
         If the backend cannot be used.
     """
     # os.path rather than Path, whose is_dir raises for names that cannot be.
-    path = Path(path, "model.safetensors") if os.path.isdir(path) else Path(path)  # noqa: PTH112
+    if os.path.isdir(path):  # noqa: PTH112
+        folder, path = path, Path(path, "model.safetensors")
+        members = [] if os.path.lexists(path) else member_folders(folder)
+        if members:
+            return _ensemble(folder, members, model, backend, device, dtype)
+    path = Path(path)
     try:
         arrays, metadata = tensors.read_tensors(path)
     except CheckpointError as error:
@@ -75,13 +83,42 @@ def load(
     opened = open_backend(backend, device, dtype or saved_dtype)
     with opened.scope():
         loaded = {name: load_array(opened, np.asarray(value)) for name, value in arrays.items()}
-    return Network(
+    made = network_kind(model).of_parts(
         model,
         select(loaded, "param/"),
         opened,
         buffers=select(loaded, "buffer/"),
         **details,
     )
+    if isinstance(made, Ensemble):
+        try:
+            made.take_histories(metadata.get("histories"))
+        except tensors.WRONG_VALUES as error:
+            raise CheckpointError(
+                f"{path}: the histories are not those of members: {one_line(error)}"
+            ) from error
+    return made
+
+
+def _ensemble(
+    folder: str | os.PathLike[str],
+    members: Sequence[Path],
+    model: Layer | None,
+    backend: str | Backend,
+    device: str | None,
+    dtype: str | None,
+) -> Ensemble:
+    """The networks of the run folders of members, together."""
+    networks: list[Network] = []
+    for member in members:
+        if networks:
+            backend, device = networks[0].backend, None
+            dtype = networks[0].backend.dtype_name
+        networks.append(load(member, model=model, backend=backend, device=device, dtype=dtype))
+    try:
+        return Ensemble(networks)
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {one_line(error)}") from error
 
 
 def _other_way(path: Path) -> str:

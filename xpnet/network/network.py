@@ -376,7 +376,11 @@ class Network(Foreign, Pictures, Salient, Tabular, TrainedArrays):
             If the file cannot be written; an existing file is then still whole.
         """
         arrays = {name: self.backend.to_numpy(value) for name, value in self.state_arrays().items()}
-        tensors.write_tensors(path, arrays, network_metadata(self))
+        tensors.write_tensors(path, arrays, self.metadata())
+
+    def metadata(self) -> dict[str, Any]:
+        """What the file says beside the arrays, as JSON values."""
+        return network_metadata(self)
 
     def __repr__(self) -> str:
         return f"<Network on {self.backend.name} {self.backend.device_name()}: {self.model!r}>"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from typing import Any
 
 from xpnet.augment import AUGMENTATIONS, augmentations_from
@@ -10,6 +10,7 @@ from xpnet.backends import BACKENDS, DTYPES, Backend
 from xpnet.backends.steps import STEPS
 from xpnet.callbacks.base import Callback
 from xpnet.callbacks.early_stopping import EarlyStopping
+from xpnet.callbacks.snapshots import SnapshotEnsemble
 from xpnet.checks import MOST_THREADS
 from xpnet.data import DATASETS, Dataset
 from xpnet.distributed.group import Group
@@ -25,24 +26,17 @@ from xpnet.models import MODELS, POOLINGS, build_model, model_options
 from xpnet.network.loading import load
 from xpnet.network.network import Network
 from xpnet.optimizers import OPTIMIZERS, Optimizer
-from xpnet.runs.choices import (
-    augmentation_problem,
-    completed,
-    default_of_model,
-)
-from xpnet.runs.options import (
-    OptionError,
-    Section,
-    option,
-    options_of,
-    with_parameters,
-)
-from xpnet.runs.together import OFF, check_together
+from xpnet.runs.choices import augmentation_problem, completed, default_of_model
+from xpnet.runs.consistency import OFF, check_together, of_cycles
+from xpnet.runs.options import OptionError, Section, option, options_of, with_parameters
 from xpnet.saving.snapshot import Snapshot
 from xpnet.schedules import SCHEDULES, Cosine, ReduceOnPlateau, Schedule, Step
 from xpnet.schedules.base import WarmedUp
 from xpnet.suggestions import did_you_mean
 from xpnet.training.fit import fit
+
+LARGEST_SEED = 2**128 - 1
+"""As much as a SeedSequence draws itself."""
 
 
 @with_parameters
@@ -98,6 +92,10 @@ class RunConfig:
         None, "Fraction of the training set that is kept for validation, {range}.",
         section=Section.DATA, above=0, below=1,
     )
+    split_seed: int | None = option(
+        None, "Of a table: the seed that rows are kept for validation by; --seed if not given.",
+        section=Section.DATA, at_least=0, at_most=LARGEST_SEED,
+    )
     model: str = option(
         "mlp", "Kind of network: dense layers, or one with convolutions, for pictures.",
         section=Section.NETWORK, choices=MODELS,
@@ -140,7 +138,7 @@ class RunConfig:
     seed: int = option(
         0, "Same seed, same run.",
         section=Section.TRAINING,
-        at_least=0, at_most=2**128 - 1,  # as much as a SeedSequence draws itself
+        at_least=0, at_most=LARGEST_SEED,
     )
     label_smoothing: float = option(
         0.0, "Part of each target that is spread over all classes, {range}.",
@@ -211,6 +209,10 @@ class RunConfig:
         None, "With cosine and polynomial: the part of it that is left at the end, {range}.",
         section=Section.SCHEDULE, of="schedule", **range_of(Cosine, "final"),
     )
+    schedule_cycles: int | None = option(
+        None, "With cosine: how often it falls, from the full rate each time.",
+        section=Section.SCHEDULE, of="schedule", at_least=1,
+    )
     schedule_patience: int | None = option(
         None, "With plateau: epochs without a better loss that are let pass.",
         section=Section.SCHEDULE, of="schedule", at_least=0,
@@ -231,6 +233,20 @@ class RunConfig:
     fresh: tuple[str, ...] | None = option(
         None, "With --start: layers that begin anew all the same, such as the last one.",
         section=Section.FINE_TUNING,
+    )
+    average_from: float | None = option(
+        None, "Average the parameters at the ends of the epochs after this part of the training, "
+        "{range}, such as 0.75.",
+        section=Section.ENSEMBLES, at_least=0, below=1,
+    )
+    snapshots: int | None = option(
+        None, "Keep the network at the end of each of N cycles of the schedule cosine, which is "
+        "taken; they answer together.",
+        section=Section.ENSEMBLES, at_least=1, at_most=10_000,
+    )
+    members: int = option(
+        1, "Train so many networks, of the seeds from --seed on, which answer together.",
+        section=Section.ENSEMBLES, at_least=1, at_most=10_000,
     )
     backend: str = option(
         "auto", "Array library; auto takes CuPy where a CUDA GPU is usable, else NumPy.",
@@ -287,6 +303,8 @@ class RunConfig:
         for one in options.values():
             if one.by_model and getattr(self, one.name) is None:
                 object.__setattr__(self, one.name, default_of_model(one, self.model))
+        for name, value in of_cycles(self).items():
+            object.__setattr__(self, name, value)
         for one in options.values():
             if one.of:
                 chosen, given = getattr(self, one.of), getattr(self, one.name)
@@ -326,7 +344,8 @@ class RunConfig:
         said = {name: getattr(self, name) for name in tables}
         if self.dataset not in DATASETS:
             # What is kept for validation must not be measured.
-            said |= {"validation": self.validation, "seed": self.seed}
+            seed = self.seed if self.split_seed is None else self.split_seed
+            said |= {"validation": self.validation, "seed": seed}
         return said
 
     def build_model(self, data: Dataset) -> Sequential:
@@ -368,6 +387,19 @@ class RunConfig:
         values = {one.argument: getattr(self, one.name) for one in own}
         return {name: value for name, value in values.items() if value is not None}
 
+    def of_member(self, number: int) -> "RunConfig":
+        """The run of one member of an ensemble, by its number from 1.
+
+        It differs in its seed, and in no rows of a table: what these become is the same for all.
+
+        Raises
+        ------
+        OptionError
+            If the seed is too large.
+        """
+        split = self.seed if self.split_seed is None else self.split_seed
+        return replace(self, members=1, seed=self.seed + number - 1, split_seed=split)
+
     def early_stopping(self) -> EarlyStopping | None:
         """What ends the training early, if anything does: one for each training."""
         return None if self.patience is None else EarlyStopping(patience=self.patience)
@@ -377,6 +409,8 @@ class RunConfig:
         stopping = self.early_stopping()
         if stopping is not None:
             yield stopping
+        if self.snapshots is not None:
+            yield SnapshotEnsemble(self.snapshots)
 
     def fit(
         self,
@@ -390,17 +424,20 @@ class RunConfig:
     ) -> Network:
         """Train on a data set; see `xpnet.fit`. What goes on needs no file of `start` any more.
 
+        With `snapshots` the network is the `Ensemble` of them, when the last epoch is finished.
+
         Raises
         ------
         CheckpointError
             If that file cannot be read.
         """
         start = None if self.start is None or resume is not None else load(self.start)
-        return fit(
+        own = tuple(self.own_callbacks())
+        network = fit(
             self.build_model(data),
             data.limited(self.limit),
             backend=backend,
-            callbacks=(*self.own_callbacks(), *callbacks),
+            callbacks=(*own, *callbacks),
             resume=resume,
             stop_after=stop_after,
             group=group,
@@ -411,6 +448,10 @@ class RunConfig:
             fresh=self.fresh,
             **self.fit_options(data.target_kind) | self._kept_already(data),
         )
+        for kept in own:
+            if isinstance(kept, SnapshotEnsemble) and len(kept.networks) == kept.members:
+                return kept.ensemble
+        return network
 
     def _kept_already(self, data: Dataset) -> dict[str, Any]:
         """Of a table the part for validation was kept before it was measured."""
@@ -441,6 +482,7 @@ class RunConfig:
             "validation": self.validation,
             "seed": self.seed,
             "train_metrics": self.train_metrics,
+            "average_from": self.average_from,
         }
 
     def describe(self, data: Dataset) -> str:

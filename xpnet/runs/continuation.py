@@ -10,11 +10,12 @@ from typing import Any
 
 from xpnet.errors import CheckpointError, RunError, counted, reason_of, shown
 from xpnet.files import check_file
+from xpnet.network.ensemble import member_folders
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import CONFIG, read_config
 from xpnet.runs.folder import SUMMARY, only_begun
 from xpnet.runs.options import OptionError, options_of
-from xpnet.saving.snapshot import Snapshot, read_snapshot
+from xpnet.saving.snapshot import CHECKPOINT, Snapshot, read_snapshot
 from xpnet.saving.tensors import WRONG_VALUES
 from xpnet.schedules import Schedule
 
@@ -24,7 +25,8 @@ def open_run(
 ) -> tuple[RunConfig, Snapshot | None]:
     """The configuration of a run, and what it goes on from.
 
-    That is None for a run that was killed before its first checkpoint: it begins anew.
+    That is None for a run that was killed before its first checkpoint, which begins anew; and for
+    the members of an ensemble, each of which has a run folder of its own.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ def open_run(
     OptionError
         If an option differs that must not; the message has all of them.
     """
-    if only_begun(path) and os.path.lexists(Path(path) / CONFIG):
+    begun = only_begun(path) or is_of_members(path)
+    if begun and os.path.lexists(Path(path) / CONFIG):
         try:
             config = RunConfig(**read_config(Path(path) / CONFIG))
         except OptionError as error:
@@ -59,6 +62,11 @@ def open_run(
     except OptionError as error:
         raise CheckpointError(f"{path}: the configuration is not that of a run: {error}") from error
     return _changed(config, given, snapshot.epoch), snapshot
+
+
+def is_of_members(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is that of an ensemble whose members were trained there."""
+    return bool(member_folders(path)) and not os.path.lexists(Path(path) / CHECKPOINT)
 
 
 def _changed(config: RunConfig, given: Mapping[str, Any], finished: int) -> RunConfig:
@@ -95,7 +103,7 @@ def what_next(path: str | os.PathLike[str], config: RunConfig, snapshot: Snapsho
     """Of a run that is finished: what it is, and how its network can be trained on."""
     run = shlex.quote(str(path))
     epochs = counted(snapshot.epoch, "epoch")
-    if not snapshot.stopped and not isinstance(config.build_schedule(), Schedule):
+    if not snapshot.stopped and not _follows_from_epochs(config):
         more = f"xpnet train --resume {run} --epochs {2 * snapshot.epoch}"
         return f"{path} has its {epochs}. To train on, give more: {more}"
     why = f"was ended early after {epochs}"
@@ -121,10 +129,16 @@ def _check_same(config: RunConfig, given: Mapping[str, Any]) -> None:
         )
 
 
+def _follows_from_epochs(config: RunConfig) -> bool:
+    """Whether what was done of a run would have been other with another number of epochs."""
+    return isinstance(config.build_schedule(), Schedule) or config.average_from is not None
+
+
 def _check_epochs(config: RunConfig, epochs: int, finished: int) -> None:
-    if epochs != config.epochs and isinstance(config.build_schedule(), Schedule):
+    if epochs != config.epochs and _follows_from_epochs(config):
+        what = "schedule follows" if config.average_from is None else "averages follow"
         raise OptionError(
-            "epochs", f"must stay {config.epochs}, which the schedule follows from; got {epochs}"
+            "epochs", f"must stay {config.epochs}, which the {what} from; got {epochs}"
         )
     if epochs < finished:
         raise OptionError("epochs", f"must be at least {finished}, which are done; got {epochs}")

@@ -213,6 +213,16 @@ class RunFolder(Checkpoint):
             if not self._entered:
                 self._let_go()
 
+    def save_network(self, network: Network) -> None:
+        """Write another network in the place of the one that was trained last.
+
+        Raises
+        ------
+        RunError
+            If it cannot be written.
+        """
+        self._save(network)
+
     def _save(self, network: Network) -> None:
         self._check_mine()
         with writing(self.path):

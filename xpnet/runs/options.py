@@ -44,6 +44,7 @@ class Section(StrEnum):
     SCHEDULE = "Schedule"
     EARLY_STOPPING = "Early stopping"
     FINE_TUNING = "Fine-tuning"
+    ENSEMBLES = "Ensembles and averages"
     COMPUTING = "Computing"
     RANKS = "More than one process"
     RUN_FOLDER = "Run folder"

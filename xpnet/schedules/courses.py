@@ -99,10 +99,15 @@ class Polynomial(WarmedUp):
 class Cosine(WarmedUp):
     """Falls from 1 in half a wave: final + (1 - final) (1 + cos(pi epoch / epochs)) / 2.
 
+    With `cycles` it does so in each of so many equal parts of the run, and begins at 1 again after
+    each (warm restarts).
+
     Parameters
     ----------
     final
         Where it would be after the last step, from 0 to 1.
+    cycles
+        How often, a positive integer.
     warmup
         See `WarmedUp`.
 
@@ -115,9 +120,13 @@ class Cosine(WarmedUp):
     name = "cosine"
 
     final: float = field(default=0.0, metadata=number(at_least=0, at_most=1))
+    cycles: int = field(default=1, metadata=checked_by(positive_integer))
 
     def course(self, epochs: HostArray, length: float) -> HostArray:
-        return self.final + (1 - self.final) * _half_wave(epochs / length)
+        part = self.cycles * epochs / length
+        # A quotient may be a little below the whole number that it should be.
+        part = np.maximum(part - np.floor(part + 1e-9), 0.0)
+        return self.final + (1 - self.final) * _half_wave(part)
 
 
 @dataclass(frozen=True)

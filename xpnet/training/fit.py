@@ -25,6 +25,7 @@ from xpnet.optimizers import SGD, Optimizer
 from xpnet.random import Seed
 from xpnet.saving.snapshot import Snapshot
 from xpnet.streams import log_info
+from xpnet.training.averaging import check_average_from
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.loop import Loop
 from xpnet.training.memory import telling_of_memory
@@ -57,6 +58,7 @@ def fit(
     train_metrics: str = "evaluated",
     drop_last: bool = False,
     augment: Augmentation | Sequence[Augmentation] | None = None,
+    average_from: float | None = None,
     start: Network | None = None,
     freeze: Iterable[str] | None = None,
     fresh: Iterable[str] | None = None,
@@ -136,6 +138,12 @@ def fit(
         How the samples of each batch are changed at random, such as `Elastic()` or a list
         `[Elastic(), Affine()]`, one after the other; see `xpnet.augment`. What is measured is
         measured without; the loss of `train_metrics="running"` is that of the changed samples.
+    average_from
+        The part of the training, from 0 to below 1, after which the parameters at the ends of
+        epochs are averaged, each counting the same: 0.75 of 20 epochs takes epochs 16 to 20. The
+        network has the means in the end, with the statistics of batch norm measured for them on the
+        training set; the history is that of the parameters on their way. None for no averages.
+        Izmailov et al., 2018, https://arxiv.org/abs/1803.05407
     start
         A trained network, of any backend and dtype, whose parameters and buffers the training
         begins with; it stays as it is. All must be in the model, by name and shape. Without it
@@ -213,6 +221,7 @@ def fit(
             plan = Plan.of(
                 epochs=epochs, batch_size=batch_size, seed=seed, stop_after=stop_after,
                 train_metrics=train_metrics, drop_last=drop_last,
+                average_from=check_average_from(average_from, optimizer),
             )  # fmt: skip
             names = names_given("freeze", freeze), names_given("fresh", fresh)
             given = given_samples(data, test, validation, sample_weight)

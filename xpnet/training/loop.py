@@ -22,6 +22,7 @@ from xpnet.network.state import network_arrays
 from xpnet.purity import is_pure
 from xpnet.saving.snapshot import Snapshot
 from xpnet.saving.tensors import WRONG_VALUES
+from xpnet.training.averaging import EpochAverage, batch_statistics
 from xpnet.training.epoch import make_epoch, take_steps
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.ranks import check_same_network, share_arrays
@@ -56,6 +57,7 @@ class Loop:
         self._planned = setup.plan.steps(sets.n_samples)
         self._n_steps = self._planned  # of the next epoch, but for those that are left out
         self._training = self._describe()
+        self._average: EpochAverage | None = None
         self.state = self._first_state()
         self.network = self._network()
         self.epoch, self.step = 0, 0
@@ -93,7 +95,15 @@ class Loop:
             epochs=plan.epochs, steps_per_epoch=self._planned,
             sum_losses=plan.train_metrics == "running", arrays=setup.start.arrays,
         )  # fmt: skip
-        return state if setup.saved is None else load_state(self.backend, setup.saved, state)
+        average = None if plan.average_from is None else EpochAverage(self.backend, state, plan)
+        self._average = average
+        if setup.saved is None:
+            return state
+        if average is None:
+            return load_state(self.backend, setup.saved, state)
+        return average.taken_from(
+            load_state(self.backend, setup.saved, {**state, **average.in_snapshot()})
+        )
 
     def _network(self) -> Network:
         """The network as it is before the next step; it is given the arrays of each epoch."""
@@ -149,6 +159,7 @@ class Loop:
             self._take_steps(take, after_steps)
             self._finish_epoch(evaluate)
         if self._stopped or self.epoch >= plan.epochs:
+            self._take_average()
             self.callbacks.finish(self.network)
             for arrays in (self.network.params, self.network.buffers):
                 arrays.update(share_arrays(group, self.backend, arrays))
@@ -263,12 +274,24 @@ class Loop:
         record = self._evaluate(evaluate)
         self._check_finite(record)
         self.network.history.append(record)
+        if self._average is not None:
+            self._average.follow(self.state, self.epoch + 1)
         self.epoch, self.step, self._seconds = self.epoch + 1, 0, 0.0
         if self.setup.plateau is not None:
             follow_plateau(self.backend, self.setup.plateau, self.state, record)
         self._stopped = self._group.share(self.callbacks.epoch(self.network, record))
         self._save_where_wanted()
         self._leave_if(self._compare_ranks())
+
+    def _take_average(self) -> None:
+        """At the end: the network has the means of the parameters, where any were made."""
+        if self._average is None or not self._average.counted(self.epoch):
+            return
+        network, model = self.network, self.setup.start.model
+        network.params |= self._average.arrays
+        network.buffers |= batch_statistics(
+            self.backend, model, network.arrays, self.sets, self.plan
+        )
 
     def _evaluate(self, evaluate: Evaluator) -> EpochRecord:
         trained = time.perf_counter()
@@ -391,7 +414,9 @@ class Loop:
         backend, named = self.backend, keepers(self.callbacks, self.setup.plateau)
         states = {name: keeper.state_dict() for name, keeper in named.items()}
         # This waits for the steps that are under way. Copies: the next step may overwrite these.
-        arrays = {name: np.array(backend.to_numpy(value)) for name, value in self.state.items()}
+        average = {} if self._average is None else self._average.in_snapshot()
+        kept = {**self.state, **average}
+        arrays = {name: np.array(backend.to_numpy(value)) for name, value in kept.items()}
         snapshot = Snapshot(
             arrays,
             self._training,

@@ -112,6 +112,7 @@ def describe_training(backend: Backend, setup: Setup, sets: Sets) -> dict[str, A
         # None as in a snapshot from before there were any.
         "drop_last": plan.drop_last or None,
         "augment": None if setup.augment is None else as_text(setup.augment),
+        "average_from": plan.average_from and [plan.average_from, plan.epochs],
         "training set": describe_samples(backend, sets.x, sets.y),
         "kept for validation": None if sets.rows is None else sets.x.shape[0] - sets.n_samples,
     }

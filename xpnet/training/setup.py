@@ -26,7 +26,7 @@ class Plan:
 
     Attributes
     ----------
-    epochs, batch_size, seed, train_metrics, drop_last
+    epochs, batch_size, seed, train_metrics, drop_last, average_from
         As `fit` is given them.
     stop_after
         The number of the epoch that it is left after, to go on later.
@@ -38,6 +38,7 @@ class Plan:
     stop_after: int
     train_metrics: str
     drop_last: bool
+    average_from: float | None = None
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class Plan:
         stop_after: Any = None,
         train_metrics: Any = "evaluated",
         drop_last: Any = False,
+        average_from: float | None = None,
     ) -> "Plan":
         """Check what `fit` is given.
 
@@ -70,7 +72,9 @@ class Plan:
             raise ValueError(
                 f"train_metrics must be one of {', '.join(UNMEASURED)}; got {train_metrics!r}"
             )
-        return cls(epochs, batch_size, seed, stop_after, train_metrics, drop_last)
+        return cls(
+            epochs, batch_size, seed, stop_after, train_metrics, drop_last, average_from
+        )  # fmt: skip
 
     @property
     def last_epoch(self) -> int:

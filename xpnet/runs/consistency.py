@@ -1,4 +1,4 @@
-"""Options of a run that do not go with others."""
+"""Whether the options of a run go together, and what one of them says of another."""
 
 from typing import Any
 
@@ -14,8 +14,44 @@ OFF = ("batch_norm", "dropout")
 """The options of some models that are off unless they are given."""
 
 
+def of_cycles(config: Any) -> dict[str, Any]:
+    """The options of the schedule that follow from `snapshots`: as many cycles, of whole epochs.
+
+    Raises
+    ------
+    OptionError
+        If the schedule is another, or the cycles are of no whole epochs.
+    """
+    count = config.snapshots
+    if count is None:
+        return {}
+    if config.schedule not in ("constant", "cosine"):  # the former is the default
+        raise OptionError("snapshots", f"needs the schedule cosine, got {config.schedule}")
+    if config.schedule_cycles not in (None, count):
+        raise OptionError(
+            "schedule_cycles",
+            f"is the number of snapshots, {count}; got {shown(config.schedule_cycles)}: leave it "
+            f"out",
+        )
+    if config.epochs % count or config.warmup:
+        raise OptionError(
+            "snapshots",
+            f"needs cycles of whole epochs: give a number of epochs that {count} divides, and no "
+            f"warmup",
+        )
+    if config.patience is not None:
+        raise OptionError("patience", "cannot be given together with snapshots: give one")
+    return {"schedule": "cosine", "schedule_cycles": count}
+
+
 def check_together(config: Any) -> None:
-    """Refuse options of a `RunConfig` that do not go with others; `OptionError`."""
+    """Refuse options that do not go with others.
+
+    Raises
+    ------
+    OptionError
+        Of the option that does not.
+    """
     for name in names_in_dtype(Optimizer):
         problem = problem_in(config.dtype, getattr(config, name) or 0.0)
         if problem:
@@ -50,5 +86,8 @@ def check_together(config: Any) -> None:
         raise OptionError(
             "patience", "needs a validation set: give validation as well, such as 0.1"
         )
+    for name in ("ema", "patience", "snapshots"):
+        if config.average_from is not None and getattr(config, name) is not None:
+            raise OptionError("average_from", f"cannot be given together with {name}: give one")
     if config.fresh is not None and config.start is None:
         raise OptionError("fresh", "needs a network to begin with: give start as well")
