@@ -82,7 +82,7 @@ class Salient:
                 for part in chunks(x.shape[0], rows)
             ]
             if not parts:
-                return backend.xp.zeros(tuple(x.shape), dtype=backend.dtype, device=backend.device)
+                return backend.asarray(np.zeros(tuple(x.shape)), backend.dtype)
             return parts[0] if len(parts) == 1 else backend.xp.concat(parts, axis=0)
 
     def _gradients(
