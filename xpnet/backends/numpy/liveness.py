@@ -130,10 +130,15 @@ class Arena:
     ----------
     most_bytes
         How much it may be.
+
+    Attributes
+    ----------
+    taken
+        How much it is.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._left = most_bytes
+        self._most, self.taken = most_bytes, 0
         self._block = np.empty(0, np.uint8)
 
     def block(self, nbytes: int) -> HostArray:
@@ -151,9 +156,9 @@ class Arena:
 
     def own(self, nbytes: int) -> HostArray:
         """So many bytes for the one who asks alone; raises as `block` does."""
-        if nbytes > self._left:
+        if self.taken + nbytes > self._most:
             raise Refused(f"recording it would take {nbytes:,} bytes, and hardly save any time")
-        self._left -= nbytes
+        self.taken += nbytes
         block = np.empty(nbytes + ALIGNED, np.uint8)
         start = -start_of(block) % ALIGNED
         return block[start : start + nbytes]

@@ -25,9 +25,9 @@ from xpnet.typing import HostArray
 WARM_UPS = 2
 """How many calls with arrays of a shape are made as written before one is recorded."""
 
-MOST_BYTES = 2 * 2**20
-"""How much memory a recording may take, which all stays: what it was made for, and what it makes.
-A call with more takes a millisecond, of which recording it saves nothing that can be measured."""
+MOST_BYTES = 64 * 2**20
+"""How much memory all recordings may take, which stays: what they were made for, and make. The
+columns of a convolution take up to 16 MB, and with what is live beside them twice that."""
 
 MOST_TAPES = 16
 """So many recordings are made: of several shapes, and for several threads at once."""
@@ -53,16 +53,24 @@ class _Answer(Tape):
     """A recorded call, in whose inputs the arrays are wanted that change."""
 
     def __init__(
-        self, recording: Recording, inputs: list[HostArray], result: Tree, *, compiles: bool
+        self,
+        recording: Recording,
+        inputs: list[HostArray],
+        result: Tree,
+        *,
+        compiles: bool,
+        most_bytes: int,
     ) -> None:
         named = _each(result, lambda x: _made(recording, x))
-        arena = Arena(MOST_BYTES - sum(x.nbytes for x in inputs))
+        own = sum(x.nbytes for x in inputs)
+        arena = Arena(most_bytes - own)
         super().__init__(
             recording.finish([]), _arrays_of(named), inputs, names=recording.names, arena=arena
         )
+        self.nbytes = own + arena.taken
         kept = iter(self.live)
         self._result = _each(named, lambda _: next(kept))
-        self._copies = sum(x.nbytes for x in inputs) <= MOST_COPIED
+        self._copies = own <= MOST_COPIED
         self.wants_compiler = compiles
         self._count, self._mean = 0, 0.0
         self._compiling: Thread | None = None
@@ -138,8 +146,8 @@ class _Memory:
         How often that came while there was none.
     refused
         What cannot be recorded.
-    left
-        How many recordings may still be tried.
+    left, bytes_left
+        How many recordings may still be tried, and the memory that they may take.
     """
 
     def __init__(self, staying: Mapping[str, HostArray]) -> None:
@@ -147,7 +155,7 @@ class _Memory:
         self.idle: dict[Hashable, list[_Answer]] = {}
         self.seen: dict[Hashable, int] = {}
         self.refused: set[Hashable] = set()
-        self.left = MOST_TAPES
+        self.left, self.bytes_left = MOST_TAPES, MOST_BYTES
 
 
 class RecordedFunction:
@@ -216,7 +224,8 @@ class RecordedFunction:
         if wanted and self._recording.acquire(blocking=False):
             try:
                 memory.left -= 1
-                tape = self._record(staying, changing, result)
+                tape = self._record(memory, changing, result)
+                memory.bytes_left -= tape.nbytes
                 memory.idle.setdefault(key, []).append(tape)
             except Exception as error:
                 memory.refused.add(key)
@@ -226,7 +235,7 @@ class RecordedFunction:
                 self._recording.release()
         return result
 
-    def _record(self, staying: Mapping[str, HostArray], changing: Tree, expected: Tree) -> _Answer:
+    def _record(self, memory: _Memory, changing: Tree, expected: Tree) -> _Answer:
         """Record a call, and try it: it must give what the function has given.
 
         It is recorded for other values, so that nothing that should have been computed again has
@@ -238,10 +247,11 @@ class RecordedFunction:
         try:
             traced = iter([recording.input(x) for x in own])
             result = self._function(
-                {name: recording.input(x) for name, x in staying.items()},
+                {name: recording.input(x) for name, x in memory.staying.items()},
                 *_each(changing, lambda _: next(traced)),
             )
-            tape = _Answer(recording, own, result, compiles=self._compiles)
+            most = memory.bytes_left
+            tape = _Answer(recording, own, result, compiles=self._compiles, most_bytes=most)
         finally:
             recording.close()
         given = zip(_arrays_of(tape(arrays)), _arrays_of(expected), strict=True)
