@@ -20,6 +20,7 @@ from xpnet.backends.numpy.threads import blas_threads, in_threads
 from xpnet.layers import EVALUATION, Dense, Layer, Sequential, Tanh, softmax
 from xpnet.losses import DEFAULT_LOSSES, SoftmaxCrossEntropy
 from xpnet.metrics import predicted_classes
+from xpnet.models import lenet5
 from xpnet.network.evaluation import make_evaluator
 from xpnet.network.prediction import PROBABILITIES, Forward
 
@@ -499,6 +500,22 @@ def test_a_network_whose_chunks_are_large_is_recorded_for_few_rows(monkeypatch):
             (x,) = batches(1, rows)
             assert run(WEIGHTS, x).tobytes() == affine(WEIGHTS, x).tobytes()
     assert [key[0][0] for key in run._memory.idle] == [(2, 5)]
+
+
+def test_the_chunks_of_a_network_with_convolutions_are_recorded():
+    """Their columns take some megabytes, and are no reason to leave the layers as they are written."""
+    backend = open_backend("numpy", dtype="float32")
+    model = lenet5((28, 28), 10)
+    network = Network(model, model.init(0), backend)
+    pictures = rng.integers(0, 256, (200, 28, 28)).astype(np.uint8)
+    expected = [as_written(network, pictures[i : i + 50], softmax) for i in range(0, 200, 50)]
+    for _ in range(4):
+        answers = network.predict_proba(pictures)
+        assert answers.tobytes() == np.concatenate(expected).tobytes()
+    (function,) = network._forward_pass._functions.values()
+    tapes = [tape for idle in function._memory.idle.values() for tape in idle]
+    assert tapes
+    assert function._memory.bytes_left == recorded.MOST_BYTES - sum(tape.nbytes for tape in tapes)
 
 
 def test_many_heads_do_not_fill_the_memory(network):
