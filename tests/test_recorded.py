@@ -503,12 +503,12 @@ def test_a_network_whose_chunks_are_large_is_recorded_for_few_rows(monkeypatch):
 
 
 def test_the_chunks_of_a_network_with_convolutions_are_recorded():
-    """Their columns take some megabytes, and are no reason to leave the layers as they are written."""
+    """Their columns take some megabytes."""
     backend = open_backend("numpy", dtype="float32")
     model = lenet5((28, 28), 10)
     network = Network(model, model.init(0), backend)
-    pictures = rng.integers(0, 256, (200, 28, 28)).astype(np.uint8)
-    expected = [as_written(network, pictures[i : i + 50], softmax) for i in range(0, 200, 50)]
+    pictures = rng.integers(0, 256, (300, 28, 28)).astype(np.uint8)
+    expected = [as_written(network, pictures[i : i + 50], softmax) for i in range(0, 300, 50)]
     for _ in range(4):
         answers = network.predict_proba(pictures)
         assert answers.tobytes() == np.concatenate(expected).tobytes()
