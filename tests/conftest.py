@@ -23,7 +23,7 @@ import pytest
 from hypothesis import settings
 
 from xpnet.backends import BACKENDS, Backend, backend_class, open_backend, probe_backends
-from xpnet.backends.numpy import NumpyBackend
+from xpnet.backends.numpy import NumpyBackend, compiler
 from xpnet.data.known import FILES
 
 # The first call of a library loads and compiles, which takes as long as it takes. The examples are
@@ -189,3 +189,11 @@ def pytest_collection_modifyitems(items):
 def name_of(value) -> str | None:
     """The name of a test parameter: a function has an address in its text, new in each process."""
     return getattr(value, "__name__", "function") if callable(value) else str(value)[:40]
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiles_from_before():
+    """What an earlier test has asked a network is compiled by a thread that nobody waits for, and
+    meanwhile nothing else is."""
+    if compiler._ONE_AT_A_TIME.acquire(timeout=60):
+        compiler._ONE_AT_A_TIME.release()

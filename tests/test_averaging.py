@@ -20,6 +20,7 @@ from xpnet import (
 )
 from xpnet.distributed import threads
 from xpnet.export import to_torch_state_dict, torch_code
+from xpnet.random import stream
 from xpnet.runs.config import RunConfig
 from xpnet.runs.options import OptionError
 from xpnet.schedules import Cosine
@@ -55,7 +56,7 @@ def trained(data, model=None, **options):
 
 
 def test_equals_torch(data):
-    """`AveragedModel` of the parameters of the epochs, and `update_bn` of the samples in order."""
+    """`AveragedModel` of the parameters of the epochs, and `update_bn` in the same order."""
     torch = pytest.importorskip("torch")
     from torch.optim.swa_utils import AveragedModel, update_bn
 
@@ -75,7 +76,8 @@ def test_equals_torch(data):
         put(one)
         averaged.update_parameters(module)
     x = made["prepare"](torch.asarray(data.train.images))
-    update_bn(list(x.split(32)), averaged)
+    order = stream(0, "statistics").permutation(len(x))
+    update_bn(list(x[order].split(32)), averaged)
     found = to_torch_state_dict(network)
     for name, value in averaged.module.state_dict().items():
         if "num_batches" not in name:

@@ -8,7 +8,7 @@ from compiling import needs_compiler
 
 from xpnet.backends.numpy import products
 from xpnet.backends.numpy.calls import Call, Kind
-from xpnet.backends.numpy.liveness import Arena, Memory, Names
+from xpnet.backends.numpy.liveness import Account, Arena, Memory, Names
 from xpnet.backends.numpy.loops import statement_of
 from xpnet.backends.numpy.openblas import find_blas
 from xpnet.backends.numpy.program import Program
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.compiler
 
 def bound(program, names=None, kept=()):
     """Its calls, where each name that is not kept has a place in an arena."""
-    memory = Memory(names or Names(), program.touched, Arena(10**8), kept)
-    return [x.bound() if isinstance(x, Call) else x for x in program.compile(memory)]
+    memory = Memory(names or Names(), program.touched, Arena(Account(10**8)), kept)
+    return [x.bound() if isinstance(x, Call) else x for x in program.compile(lambda: memory)]
 
 
 def compile_calls(function, inputs, *, live=None):
@@ -35,7 +35,7 @@ def compile_calls(function, inputs, *, live=None):
     made = Program(recording.finish([]), read)
     all_kept = {id(x): x for x in map(names.of, named) if x is not None}
     kept = [(name, np.empty(name.nbytes, "uint8")) for name in all_kept.values()]
-    memory = Memory(names, [], Arena(0), kept)
+    memory = Memory(names, [], Arena(Account(0)), kept)
     return made, bound(made, names, kept), [memory.moved(x) for x in named]
 
 

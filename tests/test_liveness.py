@@ -11,7 +11,15 @@ from xpnet import SGD, models, open_backend
 from xpnet.backends.numpy import liveness, replay
 from xpnet.backends.numpy import tape as tape_module
 from xpnet.backends.numpy.calls import Refused
-from xpnet.backends.numpy.liveness import Arena, Lifetime, Memory, Names, lifetimes, most_live
+from xpnet.backends.numpy.liveness import (
+    Account,
+    Arena,
+    Lifetime,
+    Memory,
+    Names,
+    lifetimes,
+    most_live,
+)
 from xpnet.backends.numpy.recording import Recording
 from xpnet.backends.numpy.replay import WARM_UPS, Replayer
 from xpnet.losses import softmax_cross_entropy
@@ -59,7 +67,7 @@ def test_a_view_keeps_all_of_its_memory_and_small_arrays_take_a_line():
 def test_what_is_kept_shares_its_memory_with_nothing():
     x = np.arange(16.0)
     calls, names, kept = recorded(lambda x: (x + 1, ((x + 2) * 3 - 4) / 5)[0], x)
-    arena = Arena(3 * 128)
+    arena = Arena(Account(3 * 128))
     tape = tape_module.Tape(calls, [kept], names=names, arena=arena)
     x *= 2
     tape.play()
@@ -96,7 +104,7 @@ def test_names_are_not_written_and_views_of_them_are_moved():
     with pytest.raises(ValueError, match="read-only"):
         name[0] = 1
     view = np.ndarray((2, 3), "float32", name, 4 + 12, (32, -4))
-    arena = Arena(2**22)
+    arena = Arena(Account(2**22))
     memory = Memory(names, [[view], [other]], arena)
     moved = memory.moved(view)
     assert (moved.shape, moved.strides, moved.dtype) == (view.shape, view.strides, view.dtype)

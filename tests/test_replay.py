@@ -27,7 +27,7 @@ from xpnet.backends.base import one_by_one
 from xpnet.backends.numpy import loops, replay
 from xpnet.backends.numpy import tape as tape_module
 from xpnet.backends.numpy.calls import Refused
-from xpnet.backends.numpy.liveness import Arena
+from xpnet.backends.numpy.liveness import Account, Arena, owner_of
 from xpnet.backends.numpy.openblas import find_blas
 from xpnet.backends.numpy.recording import Recording, Tracer
 from xpnet.backends.numpy.replay import WARM_UPS, Replayer
@@ -103,7 +103,7 @@ def run_both(step, make_state, x, y, groups):
 
 def tape_of(recording, live, moves=()):
     calls = recording.finish(list(moves))
-    return tape_module.Tape(calls, live, names=recording.names, arena=Arena(10**6))
+    return tape_module.Tape(calls, live, names=recording.names, arena=Arena(Account(10**6)))
 
 
 @pytest.mark.parametrize("row", LAYER_EXAMPLES, ids=str)
@@ -616,3 +616,28 @@ def test_so_many_sizes_of_batch_are_recorded_and_no_more(monkeypatch):
     replayed = run_both(step, make_state, *samples(), groups)
     assert set(replayed._tapes) == {(3,), (4,)}
     assert replayed.reason == ""
+
+
+@needs_compiler
+def test_compiled_steps_hold_the_memory_that_they_write_to(monkeypatch):
+    """A larger batch takes another block, and C has its arrays by their addresses alone."""
+    monkeypatch.setattr(tape_module, "COMPILING_PAYS", 0.0)
+
+    def step(state, x, y, rows):
+        b = x.take(rows, axis=0) * 2.0
+        d = np.maximum(np.dot(b, state["w"]), 0.5)
+        return {"w": state["w"] - np.dot(b.T, d) * 1e-3}
+
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(64, 8)).astype("f"), np.zeros(64, "i")
+    run, state = Replayer(step), {"w": random.normal(size=(8, 8)).astype("f")}
+    for _ in range(12):
+        state = run(state, x, y, random.integers(0, 64, (3, 4)))
+    tape = run._tapes[(4,)]
+    assert tape.is_compiled
+    block = weakref.ref(owner_of(tape._arena._block))
+    state = run(state, x, y, random.integers(0, 64, (5, 32)))
+    gc.collect()
+    assert owner_of(tape._arena._block) is not block()
+    assert block() is not None
+    assert run._tapes[(4,)] is tape

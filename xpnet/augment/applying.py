@@ -32,7 +32,7 @@ def picture_shape(augmentation: Augmentation, sample: Shape) -> Shape:
         sample = given
     shape = (*sample, 1) if len(sample) == 2 else sample
     augmentation.check_shape(shape)
-    first = len(shape) == 3 and shape[0] == 3 and shape[2] not in (1, 3)
+    first = len(shape) == 3 and shape[0] in (1, 3) and shape[1] > 1 and shape[2] > 4
     if first and augmentation.takes_pictures:
         raise ValueError(
             f"augmentation takes pictures with their colours last, and samples have shape "

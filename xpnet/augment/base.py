@@ -89,7 +89,14 @@ class Random(NamedTuple):
         """Integers from 0 to `below` - 1, at most 2**15, for each picture: int32, (B, count).
 
         Each has its probability to within 2**-16.
+
+        Raises
+        ------
+        ValueError
+            If there are more.
         """
+        if below > 2**15:
+            raise ValueError(f"augmentation: a side of {below} is more than {2**15}")
         upper = (self._words(xp, name, count) >> 16) & 0xFFFF
         return (upper * below) >> 16
 
@@ -156,6 +163,12 @@ class Augmentation(Checked):
     def parts(self) -> Mapping[str, "Augmentation"]:
         """The augmentations that it is made of, by the names of their random numbers."""
         return {}
+
+    def all_parts(self) -> Iterator["Augmentation"]:
+        """Itself, and all that it is made of."""
+        yield self
+        for part in self.parts().values():
+            yield from part.all_parts()
 
     def check_shape(self, shape: Shape) -> None:
         """Check that samples of a shape, (H, W, C) or another, can be augmented.

@@ -123,9 +123,8 @@ class Backend:
         8 MB in float32, what the caches of a CPU hold; fewer with NumPy, which makes several such
         arrays; more on a GPU, which has to be kept busy.
     cached_values
-        The same where samples are predicted, and no sum over a chunk depends on its size: with
-        NumPy what the cache of one core holds, since several take chunks at once. As
-        `chunk_values` unless it says otherwise.
+        The same of samples that are more than that: with NumPy what the cache of one core holds,
+        since several take chunks at once. As `chunk_values` unless it says otherwise.
     reason
         Why this backend was chosen, where the choice was automatic; else empty.
     threads

@@ -57,11 +57,12 @@ def augment(
     data = load_dataset(config.dataset, data_dir=config.data_dir, **config.table_options())
     if len(data.image_shape) not in (2, 3):
         raise DataError(f"{data.name} has no pictures")
-    _draw(data, config, out, count)
-    tell(f"{counted(count, 'picture')} of {readable(data.name)}, augmented: {readable(str(out))}")
+    drawn = _draw(data, config, out, count)
+    tell(f"{counted(drawn, 'picture')} of {readable(data.name)}, augmented: {readable(str(out))}")
 
 
-def _draw(data: Dataset, config: RunConfig, out: Path, count: int) -> None:
+def _draw(data: Dataset, config: RunConfig, out: Path, count: int) -> int:
+    """Draw so many pictures, or as many as there are: how many these were."""
     from xpnet.augmented import augmented, plot_augmented  # late: it takes matplotlib
     from xpnet.figures import save_figure
 
@@ -81,3 +82,4 @@ def _draw(data: Dataset, config: RunConfig, out: Path, count: int) -> None:
         ]
         title = f"{data.name}: {', '.join(config.augment)}"
     save_figure(plot_augmented(rows, title=title), out)
+    return len(pictures)

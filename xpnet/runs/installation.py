@@ -112,7 +112,9 @@ def _said_by(*command: str) -> str:
     import subprocess
 
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return next(iter(done.stdout.strip().splitlines()), "")

@@ -16,7 +16,7 @@ from xpnet.layers.container import Container, wanted_shape
 from xpnet.network.state import select
 from xpnet.optimizers import Optimizer
 from xpnet.purity import is_pure
-from xpnet.random import derive
+from xpnet.random import derive, stream
 from xpnet.training.setup import Plan
 from xpnet.typing import Array, State
 
@@ -92,8 +92,10 @@ def batch_statistics(
     """The means and variances of batch norm for these parameters, over the training set.
 
     It is what `torch.optim.swa_utils.update_bn` makes: a pass over all batches as in training,
-    dropout included, of whose statistics the mean is taken; here in the order of the samples, and a
-    last batch that is smaller counts for less, or not at all if it is too small.
+    dropout included, of whose statistics the mean is taken; a last batch that is smaller counts for
+    less, or not at all if it is too small. The samples come in an order of their own, drawn by the
+    seed, since batches of one class have other statistics; and without augmentation, as they will
+    be asked about.
 
     Parameters
     ----------
@@ -129,6 +131,7 @@ def batch_statistics(
     measured = backend.compile(measured, pure=is_pure(measuring))
     order = np.arange(sets.x.shape[0]) if sets.rows is None else np.asarray(sets.rows)
     order = order if sets.counts is None else order[sets.counts[order]]
+    order = stream(plan.seed, "statistics").permutation(order)
     size = min(plan.batch_size, len(order))
     left = len(order) % size
     if left < measuring.smallest_batch() and left < len(order):

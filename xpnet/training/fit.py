@@ -233,7 +233,8 @@ def fit(
             check_monitors(told, given, train_metrics)
             plateau = start_plateau(optimizer, given.missing, train_metrics)
             opened = _open(backend, device, dtype, given.train[0], saved, ranks)
-            check_numbers(opened.dtype_name, model, loss, optimizer)
+            augmentations = () if changed is None else changed.all_parts()
+            check_numbers(opened.dtype_name, model, loss, optimizer, *augmentations)
             with telling_of_memory(opened, batch_size):
                 begin = start_from(
                     opened, model, optimizer, plan.seed, start,

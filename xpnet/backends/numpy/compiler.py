@@ -128,6 +128,16 @@ IN_A_ROW: dict[str, int] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
+def _forget_lock() -> None:
+    """In the child of a fork: it may be held by a thread that is not there."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_lock)
+
+
 def compiled(source: str, names: Sequence[str], memory: Sequence[tuple[int, int]] = ()) -> Library:
     """A library made of C source, with functions of these names, compiled once if it is in use.
 

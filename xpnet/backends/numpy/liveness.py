@@ -30,6 +30,13 @@ from xpnet.typing import HostArray
 ALIGNED = 64
 """Bytes that every place is a multiple of: what a processor loads at once."""
 
+_RESERVING: dict[str, Any] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, "prot": mmap.PROT_READ}
+    if hasattr(mmap, "MAP_ANONYMOUS")
+    else {"access": mmap.ACCESS_READ}
+)
+"""Pages that nobody may write: the system has none to keep ready."""
+
 _RESERVED = 2**20
 """Bytes that are reserved together, for many small names."""
 
@@ -60,7 +67,7 @@ class Names:
         size = max(_rounded(nbytes), ALIGNED)
         if size > self._left:
             self._left = max(size, _RESERVED)
-            self._pages = mmap.mmap(-1, self._left)  # no memory, until somebody touches it
+            self._pages = mmap.mmap(-1, self._left, **_RESERVING)
         name = np.ndarray((nbytes,), np.uint8, self._pages, len(self._pages) - self._left)
         name.flags.writeable = False
         self._left -= size
@@ -123,22 +130,36 @@ def offsets(lives: Iterable[Lifetime]) -> tuple[list[tuple[Lifetime, int]], int]
     return placed, total
 
 
+class Account:
+    """How many bytes are taken, of those that may be.
+
+    Parameters
+    ----------
+    most
+        So many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self.taken = most, 0
+
+    def take(self, nbytes: int) -> None:
+        """Take so many; `Refused` if there would be too many."""
+        if self.taken + nbytes > self._most:
+            raise Refused(f"recording it would take {nbytes:,} bytes, and hardly save any time")
+        self.taken += nbytes
+
+
 class Arena:
     """Memory for all that is played in turn: between two replays it is of nobody.
 
     Parameters
     ----------
-    most_bytes
-        How much it may be.
-
-    Attributes
-    ----------
-    taken
-        How much it is.
+    account
+        Whose bytes it takes.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most, self.taken = most_bytes, 0
+    def __init__(self, account: Account) -> None:
+        self._account = account
         self._block = np.empty(0, np.uint8)
 
     def block(self, nbytes: int) -> HostArray:
@@ -156,9 +177,7 @@ class Arena:
 
     def own(self, nbytes: int) -> HostArray:
         """So many bytes for the one who asks alone; raises as `block` does."""
-        if self.taken + nbytes > self._most:
-            raise Refused(f"recording it would take {nbytes:,} bytes, and hardly save any time")
-        self.taken += nbytes
+        self._account.take(nbytes)
         block = np.empty(nbytes + ALIGNED, np.uint8)
         start = -start_of(block) % ALIGNED
         return block[start : start + nbytes]

@@ -6,7 +6,7 @@ exponentials and sums, stay calls of NumPy.
 """
 
 import ctypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -73,13 +73,13 @@ class Program:
         """Whether this source has been compiled before, so that it takes no time."""
         return self.source in LIBRARIES
 
-    def compile(self, memory: Memory) -> list[Call | Bound]:
+    def compile(self, place: Callable[[], Memory]) -> list[Call | Bound]:
         """The calls to make in the place of those before: of C, and those that are left.
 
         Parameters
         ----------
-        memory
-            Where names are.
+        place
+            Gives where names are, which is asked once there is a library.
 
         Raises
         ------
@@ -89,6 +89,8 @@ class Program:
         # Held: a library is unloaded when nobody does.
         self._library = library = compiled(self.source, self._names, self._memory)
         self.compiler = library.compiler
+        # Held too: C has its arrays by their address alone.
+        self._placed = memory = place()
         self.places = [memory.moved_address(address) for address in self.addresses]
         self.table = table = (ctypes.c_void_p * len(self.places))(*self.places)
         calls: list[Call | Bound] = []

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.backends.numpy.calls import Bound, Call, Refused
 from xpnet.backends.numpy.compiler import NotNow
-from xpnet.backends.numpy.liveness import Arena
+from xpnet.backends.numpy.liveness import Account, Arena
 from xpnet.backends.numpy.recording import Recording
 from xpnet.backends.numpy.tape import Stopwatch, Tape
 from xpnet.errors import one_line
@@ -59,15 +59,15 @@ class _Answer(Tape):
         result: Tree,
         *,
         compiles: bool,
-        most_bytes: int,
+        account: Account,
     ) -> None:
         named = _each(result, lambda x: _made(recording, x))
         own = sum(x.nbytes for x in inputs)
-        arena = Arena(most_bytes - own)
+        account.take(own)
+        arena = Arena(account)
         super().__init__(
             recording.finish([]), _arrays_of(named), inputs, names=recording.names, arena=arena
         )
-        self.nbytes = own + arena.taken
         kept = iter(self.live)
         self._result = _each(named, lambda _: next(kept))
         self._copies = own <= MOST_COPIED
@@ -146,8 +146,10 @@ class _Memory:
         How often that came while there was none.
     refused
         What cannot be recorded.
-    left, bytes_left
-        How many recordings may still be tried, and the memory that they may take.
+    left
+        How many recordings may still be tried.
+    account
+        The memory that they take.
     """
 
     def __init__(self, staying: Mapping[str, HostArray]) -> None:
@@ -155,7 +157,7 @@ class _Memory:
         self.idle: dict[Hashable, list[_Answer]] = {}
         self.seen: dict[Hashable, int] = {}
         self.refused: set[Hashable] = set()
-        self.left, self.bytes_left = MOST_TAPES, MOST_BYTES
+        self.left, self.account = MOST_TAPES, Account(MOST_BYTES)
 
 
 class RecordedFunction:
@@ -222,13 +224,14 @@ class RecordedFunction:
         seen = memory.seen[key] = memory.seen.get(key, 0) + 1
         wanted = seen > WARM_UPS and memory.left > 0 and key not in memory.refused
         if wanted and self._recording.acquire(blocking=False):
+            taken = memory.account.taken
             try:
                 memory.left -= 1
                 tape = self._record(memory, changing, result)
-                memory.bytes_left -= tape.nbytes
                 memory.idle.setdefault(key, []).append(tape)
             except Exception as error:
                 memory.refused.add(key)
+                memory.account.taken = taken
                 reason = one_line(error) or type(error).__name__
                 log_info("predictions are not recorded: %s", reason)
             finally:
@@ -250,8 +253,7 @@ class RecordedFunction:
                 {name: recording.input(x) for name, x in memory.staying.items()},
                 *_each(changing, lambda _: next(traced)),
             )
-            most = memory.bytes_left
-            tape = _Answer(recording, own, result, compiles=self._compiles, most_bytes=most)
+            tape = _Answer(recording, own, result, compiles=self._compiles, account=memory.account)
         finally:
             recording.close()
         given = zip(_arrays_of(tape(arrays)), _arrays_of(expected), strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 from xpnet.backends.base import one_by_one
 from xpnet.backends.numpy.calls import Refused
 from xpnet.backends.numpy.compiler import NotNow
-from xpnet.backends.numpy.liveness import Arena
+from xpnet.backends.numpy.liveness import Account, Arena
 from xpnet.backends.numpy.recording import Recording
 from xpnet.backends.numpy.tape import Stopwatch, Tape
 from xpnet.backends.steps import StepCounts
@@ -74,7 +74,7 @@ class _Memory:
 
     def __init__(self) -> None:
         self.state: State = {}
-        self.arena = Arena(MOST_MADE)
+        self.arena = Arena(Account(MOST_MADE))
 
 
 class Replayer:
@@ -240,7 +240,7 @@ class Replayer:
     def _leave_memory(self, state: State | None = None) -> None:
         """Have the state elsewhere from now on."""
         self._memory.state = self._recorded_in = {} if state is None else state
-        self._memory.arena = Arena(MOST_MADE)
+        self._memory.arena = Arena(Account(MOST_MADE))
         self._tapes.clear()
 
     def _refuse(self, reason: str) -> None:
@@ -261,7 +261,7 @@ class Replayer:
             tape = self._try(recording, before, after, x, y, rows)
         except Exception as error:
             self._tapes.clear()
-            self._memory.arena = Arena(MOST_MADE)
+            self._memory.arena = Arena(Account(MOST_MADE))
             self._refuse(one_line(error) or type(error).__name__)
             log_info("steps are not replayed, which may be slower: %s", self.reason)
             return after

@@ -129,8 +129,10 @@ class Tape:
         if self._program is None:
             self._program = Program(self.calls, self._named)
         if self.seconds > self.pays or self._program.is_compiled():
-            touched = self._program.touched
-            return self._program.compile(Memory(self._names, touched, self._arena, self._kept))
+            program = self._program
+            return program.compile(
+                lambda: Memory(self._names, program.touched, self._arena, self._kept)
+            )
         return None
 
     def play_both(self, compiled: list[Call | Bound]) -> bool:
