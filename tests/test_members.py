@@ -12,7 +12,9 @@ from commands import xp
 from xpnet import Ensemble, load, load_dataset
 from xpnet.runs.config import RunConfig
 from xpnet.runs.continuation import open_run
+from xpnet.runs.members import begin_members, folder_of_members
 from xpnet.runs.options import OptionError
+from xpnet.saving.folder_lock import FolderLock
 
 pytestmark = pytest.mark.libraries
 
@@ -87,6 +89,35 @@ def test_what_is_there_is_replaced_by_force_alone(folder, tmp_path):
     xp("train", *SMALL, "--epochs", 1, "--members", 3, "--out", tmp_path / "run", "--quiet")
     xp("train", *SMALL, "--epochs", 1, "--members", 2, "--out", tmp_path / "run", "--force")
     assert len(load(tmp_path / "run").members) == 2
+
+
+def begun(tmp_path, members=2):
+    """A folder of members of which none was trained."""
+    out = folder_of_members("digits", tmp_path / "begun")
+    begin_members(RunConfig(members=members), out, force=True)
+    for number in range(1, members + 1):
+        (out / f"member-{number}" / "history.jsonl").write_text("")
+    return out
+
+
+@pytest.mark.parametrize("place", [".", "member-2"])
+def test_a_run_that_is_training_is_not_replaced(place, tmp_path):
+    out = begun(tmp_path)
+    options = (*SMALL, "--members", 2, "--out", out, "--force")
+    lock = FolderLock(out / place)
+    assert "is training in this folder" in xp("train", *options, code=1).output
+    lock.release()
+    assert (out / "config.toml").exists()
+    assert all((out / f"member-{i}" / "history.jsonl").exists() for i in (1, 2))
+    begin_members(RunConfig(members=2), out, force=True)  # the locks were let go of
+    assert not any((out / "member-1").iterdir())
+
+
+def test_one_command_at_a_time_goes_on(tmp_path):
+    out = begun(tmp_path)
+    lock = FolderLock(out)
+    assert "is training in this folder" in xp("train", "--resume", out, code=1).output
+    lock.release()
 
 
 def test_options_that_mean_nothing(tmp_path):

@@ -22,6 +22,8 @@ from xpnet.runs.environment import environment
 from xpnet.runs.members import (
     Member,
     begin_members,
+    folder_of_members,
+    having,
     keep_config,
     unfinished_members,
     write_members_summary,
@@ -65,11 +67,17 @@ class EnsembleRun:
 
     def run(self, out: Path | None, *, force: bool) -> int:
         """Train the members that are not trained, and measure all together; the exit code."""
+        folder = self.resume
+        if folder is None:
+            folder = folder_of_members(self.data.name, out)
+        with having(folder):
+            return self._run(folder, force)
+
+    def _run(self, folder: Path, force: bool) -> int:
         config = self.config
         if self.resume is None:
-            folder, members = begin_members(config, self.data.name, out, force=force)
+            members = begin_members(config, folder, force=force)
         else:
-            folder = self.resume
             keep_config(folder, config)
             members = unfinished_members(folder, config, self._changes(), self.stop_after)
         again = f"xpnet train --resume {shlex.quote(str(folder))}"

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import CONFIG, write_config
 from xpnet.runs.continuation import is_finished, open_run
 from xpnet.runs.folder import FILES, PICTURES, SUMMARY
+from xpnet.saving.folder_lock import FolderLock
 
 _OWN = (CONFIG, SUMMARY, *PICTURES)
 """The files that stand beside the folders of the members."""
@@ -39,30 +41,64 @@ class Member:
     resumes: bool
 
 
-def begin_members(
-    config: RunConfig, name: str, out: Path | None, *, force: bool = False
-) -> tuple[Path, list[Member]]:
-    """Make the folder of an ensemble, with one for each member; what is to be trained.
+def folder_of_members(name: str, out: Path | None) -> Path:
+    """The folder of a new ensemble, which is made if it is not there.
+
+    Parameters
+    ----------
+    name
+        What it is called after if none is given: `runs/NAME-1`, or the next that is free.
+    out
+        The folder.
+
+    Raises
+    ------
+    RunError
+        If it cannot be made.
+    """
+    if out is None:
+        return _numbered(Path("runs") / name)
+    if os.path.lexists(out) and not os.path.isdir(out):  # noqa: PTH112
+        raise RunError(f"{out}: there is a file of this name; give another folder")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+@contextmanager
+def having(*folders: Path) -> Iterator[None]:
+    """A scope in which no other training writes to the folders.
+
+    Raises
+    ------
+    RunError
+        If another training has one of them.
+    """
+    with ExitStack() as stack:
+        for folder in folders:
+            with writing(folder):
+                stack.callback(FolderLock(folder).release)
+        yield
+
+
+def begin_members(config: RunConfig, folder: Path, *, force: bool = False) -> list[Member]:
+    """Make the folders of the members of an ensemble; what is to be trained.
 
     Parameters
     ----------
     config
         The run; each member has that of `RunConfig.of_member`.
-    name
-        What the folder is called after if none is given: `runs/NAME-1`, or the next that is free.
-    out
-        The folder.
+    folder
+        That of the ensemble, which the caller has to itself (see `having`).
     force
         Whether a run that is there may be replaced.
 
     Raises
     ------
     RunError
-        If the folder holds a run already, or cannot be written.
+        If the folder holds a run already, another training has one of its members, or it cannot be
+        written. Then nothing was removed.
     """
-    folder = _numbered(Path("runs") / name) if out is None else out
-    if os.path.lexists(folder) and not os.path.isdir(folder):  # noqa: PTH112
-        raise RunError(f"{folder}: there is a file of this name; give another folder")
     there = list(_files_of_runs(folder))
     if there and not force:
         names = ", ".join(str(path.relative_to(folder)) for path in there[:8])
@@ -70,12 +106,16 @@ def begin_members(
             f"{folder}: holds a run already ({names}); give another folder, or --force to replace "
             f"it"
         )
-    with writing(folder):
+    old = member_folders(folder)
+    # All of them before the first file is removed: a member may be training on its own.
+    with having(*old), writing(folder):
         for file in there:
             file.unlink()
-        for old in member_folders(folder):
-            if not any(old.iterdir()):
-                old.rmdir()
+    with writing(folder):
+        # After the locks, whose files stand in these folders.
+        for path in old:
+            if not any(path.iterdir()):
+                path.rmdir()
         members = [
             Member(number, member_folder(folder, number), resumes=False)
             for number in range(1, config.members + 1)
@@ -84,7 +124,7 @@ def begin_members(
         for member in members:
             member.folder.mkdir(parents=True, exist_ok=True)
     keep_config(folder, config)
-    return folder, members
+    return members
 
 
 def keep_config(folder: Path, config: RunConfig) -> None:
