@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from commands import xp
 
 from xpnet import Ensemble, load, load_dataset
+from xpnet.cli import ensembles
+from xpnet.errors import RunError
 from xpnet.runs.config import RunConfig
 from xpnet.runs.continuation import open_run
-from xpnet.runs.members import begin_members, folder_of_members
+from xpnet.runs.members import begin_members, folder_of_members, forget_results, keep_config
 from xpnet.runs.options import OptionError
 from xpnet.saving.folder_lock import FolderLock
 
@@ -118,6 +121,52 @@ def test_one_command_at_a_time_goes_on(tmp_path):
     lock = FolderLock(out)
     assert "is training in this folder" in xp("train", "--resume", out, code=1).output
     lock.release()
+
+
+def trained(out, *options, members=2):
+    """A folder of members that were trained one after the other, in this process."""
+    for number in range(1, members + 1):
+        own = out / f"member-{number}"
+        xp("train", *SMALL, "--seed", number - 1, *options, "--out", own, "--quiet")
+    config, _ = open_run(out / "member-1", {})
+    keep_config(out, replace(config, members=2))
+    return out
+
+
+def test_epochs_that_are_done_cannot_be_left_out(tmp_path):
+    out = trained(tmp_path / "run", members=1)
+    before = (out / "config.toml").read_bytes()
+    output = xp("train", "--resume", out, "--epochs", 1, code=2).output
+    assert "'--epochs': must be at least 2, which are done; got 1" in output
+    assert (out / "config.toml").read_bytes() == before
+
+
+def test_pictures_that_fail_leave_the_summary(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RunError("no pictures")
+
+    out = trained(tmp_path / "run")
+    monkeypatch.setattr(ensembles, "draw_pictures", fails)
+    assert "no pictures" in xp("train", "--resume", out, code=1).output
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["pending"] == "pictures"
+    assert len(summary["members"]) == 2
+    monkeypatch.undo()
+    xp("train", "--resume", out)
+    assert "pending" not in json.loads((out / "summary.json").read_text())
+    forget_results(out)
+    assert sorted(path.name for path in out.iterdir()) == ["config.toml", "member-1", "member-2"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [({1: 3, 2: 3}, "code 3. When"), ({2: 4}, "code 4; the other is trained. When")],
+)
+def test_it_says_of_none_that_it_is_trained_where_none_is(ends, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(ensembles.Processes, "run", lambda *_: ends)
+    code = max(ends.values())
+    output = xp("train", *SMALL, "--members", 2, "--out", tmp_path / "run", code=code).output
+    assert said in output
 
 
 def test_options_that_mean_nothing(tmp_path):

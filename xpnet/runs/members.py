@@ -18,8 +18,8 @@ from xpnet.runs.continuation import is_finished, open_run
 from xpnet.runs.folder import FILES, PICTURES, SUMMARY
 from xpnet.saving.folder_lock import FolderLock
 
-_OWN = (CONFIG, SUMMARY, *PICTURES)
-"""The files that stand beside the folders of the members."""
+_RESULTS = (SUMMARY, *PICTURES)
+"""What stands beside the folders of the members when all of them are trained."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,19 @@ def keep_config(folder: Path, config: RunConfig) -> None:
         write_atomically(folder / CONFIG, write_config(config).encode())
 
 
+def forget_results(folder: Path) -> None:
+    """Remove what an ensemble came to, whose members are trained on.
+
+    Raises
+    ------
+    RunError
+        If it cannot be removed.
+    """
+    with writing(folder):
+        for name in _RESULTS:
+            (folder / name).unlink(missing_ok=True)
+
+
 def unfinished_members(
     folder: Path, config: RunConfig, given: Mapping[str, Any], stop_after: int | None = None
 ) -> list[Member]:
@@ -157,6 +170,8 @@ def unfinished_members(
     ------
     CheckpointError
         If one cannot go on, as where its checkpoint is damaged.
+    OptionError
+        If it cannot with one of the options.
     """
     members = []
     for number in range(1, config.members + 1):
