@@ -12,12 +12,18 @@ from commands import xp
 
 from xpnet import Ensemble, load, load_dataset
 from xpnet.cli import ensembles
-from xpnet.errors import RunError
+from xpnet.errors import CheckpointError, RunError
 from xpnet.runs.config import RunConfig
 from xpnet.runs.continuation import open_run
-from xpnet.runs.members import begin_members, folder_of_members, forget_results, keep_config
+from xpnet.runs.members import (
+    begin_members,
+    folder_of_members,
+    forget_results,
+    keep_config,
+    unfinished_members,
+)
 from xpnet.runs.options import OptionError
-from xpnet.saving.folder_lock import FolderLock
+from xpnet.saving.folder_lock import LOCK, FolderLock
 
 pytestmark = pytest.mark.libraries
 
@@ -121,6 +127,36 @@ def test_one_command_at_a_time_goes_on(tmp_path):
     lock = FolderLock(out)
     assert "is training in this folder" in xp("train", "--resume", out, code=1).output
     lock.release()
+
+
+def test_fewer_members_leave_no_folder_of_more(tmp_path):
+    out = begun(tmp_path, members=3)
+    (out / "member-3" / LOCK).write_text("")  # as after a kill
+    (out / "member-3" / "notes").write_text("")
+    with pytest.raises(RunError, match=r"member-3: .*\(notes\).* move the folder"):
+        begin_members(RunConfig(members=2), out, force=True)
+    assert (out / "member-1" / "history.jsonl").exists()
+    (out / "member-3" / "notes").unlink()
+    (out / "member-3" / LOCK).write_text("")
+    begin_members(RunConfig(members=2), out, force=True)
+    assert sorted(path.name for path in out.iterdir()) == ["config.toml", "member-1", "member-2"]
+
+
+def test_an_ensemble_is_loaded_whole_or_not_at_all(tmp_path):
+    out = begun(tmp_path)
+    (out / "member-3").mkdir()
+    with pytest.raises(CheckpointError, match=r"holds member-3, and .* has 2 members: move"):
+        load(out)
+    with pytest.raises(RunError, match=r"member-3: .* has 2 members: move"):
+        unfinished_members(out, RunConfig(members=2), {})
+    (out / "member-3").rename(tmp_path / "member-999999999")
+    with pytest.raises(CheckpointError, match=r"there is no member-1, member-2, .* number those"):
+        load(tmp_path)
+    (out / "member-2" / "history.jsonl").unlink()
+    (out / "member-2").rmdir()
+    with pytest.raises(CheckpointError, match=r"of the 2 members .* no member-2: .* --resume"):
+        load(out)
+    assert "no member-2" in xp("evaluate", out, code=1).output
 
 
 def trained(out, *options, members=2):

@@ -3,20 +3,20 @@
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpnet.errors import RunError
-from xpnet.files import write_atomically, writing
-from xpnet.network.ensemble import member_folder, member_folders
+from xpnet.errors import RunError, counted, one_line
+from xpnet.files import remove_temporaries, write_atomically, writing
+from xpnet.network.ensemble import member_folder, member_folders, member_number
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import CONFIG, write_config
 from xpnet.runs.continuation import is_finished, open_run
 from xpnet.runs.folder import FILES, PICTURES, SUMMARY
-from xpnet.saving.folder_lock import FolderLock
+from xpnet.saving.folder_lock import LOCK, FolderLock
 
 _RESULTS = (SUMMARY, *PICTURES)
 """What stands beside the folders of the members when all of them are trained."""
@@ -107,15 +107,16 @@ def begin_members(config: RunConfig, folder: Path, *, force: bool = False) -> li
             f"it"
         )
     old = member_folders(folder)
+    surplus = [path for path in old if member_number(path) > config.members]
     # All of them before the first file is removed: a member may be training on its own.
     with having(*old), writing(folder):
+        _check_emptied(surplus, config.members)
         for file in there:
             file.unlink()
     with writing(folder):
         # After the locks, whose files stand in these folders.
-        for path in old:
-            if not any(path.iterdir()):
-                path.rmdir()
+        for path in surplus:
+            path.rmdir()
         members = [
             Member(number, member_folder(folder, number), resumes=False)
             for number in range(1, config.members + 1)
@@ -172,7 +173,15 @@ def unfinished_members(
         If one cannot go on, as where its checkpoint is damaged.
     OptionError
         If it cannot with one of the options.
+    RunError
+        If there is the folder of a member more.
     """
+    more = [path for path in member_folders(folder) if member_number(path) > config.members]
+    if more:  # which would be seen when all are trained
+        raise RunError(
+            f"{more[0]}: by its {CONFIG} this ensemble has {counted(config.members, 'member')}: "
+            f"move the folder to another place"
+        )
     members = []
     for number in range(1, config.members + 1):
         path = member_folder(folder, number)
@@ -197,6 +206,19 @@ def write_members_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     with writing(folder):
         text = json.dumps(dict(summary), indent=2) + "\n"
         write_atomically(folder / SUMMARY, text.encode())
+
+
+def _check_emptied(folders: Sequence[Path], members: int) -> None:
+    """Check, before files are removed, that nothing but a run is in folders that have to go."""
+    for folder in folders:
+        remove_temporaries(folder, FILES)
+        names = sorted({path.name for path in folder.iterdir()} - {*FILES, LOCK})
+        if names:
+            raise RunError(
+                f"{folder}: holds what is no file of a run ({one_line(', '.join(names[:8]))}), and "
+                f"would be taken for a member beside the {members:,} that are asked for: move the "
+                f"folder to another place, or give another --out"
+            )
 
 
 def _numbered(stem: Path) -> Path:
