@@ -177,6 +177,15 @@ def test_epochs_that_are_done_cannot_be_left_out(tmp_path):
     assert (out / "config.toml").read_bytes() == before
 
 
+def test_what_it_began_with_need_not_be_there_when_it_goes_on(tmp_path):
+    start = tmp_path / "start.safetensors"
+    xp("train", *SMALL, "--out", tmp_path / "first", "--quiet")
+    (tmp_path / "first" / "model.safetensors").rename(start)
+    out = trained(tmp_path / "run", "--start", start)
+    start.unlink()
+    assert "ensemble of 2" in xp("train", "--resume", out).output
+
+
 def test_pictures_that_fail_leave_the_summary(tmp_path, monkeypatch):
     def fails(*_):
         raise RunError("no pictures")

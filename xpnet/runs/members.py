@@ -15,7 +15,7 @@ from xpnet.network.ensemble import member_folder, member_folders, member_number
 from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import CONFIG, write_config
 from xpnet.runs.continuation import is_finished, open_run
-from xpnet.runs.folder import FILES, PICTURES, SUMMARY
+from xpnet.runs.folder import FILES, MODEL, PICTURES, SUMMARY
 from xpnet.saving.folder_lock import LOCK, FolderLock
 
 _RESULTS = (SUMMARY, *PICTURES)
@@ -193,6 +193,11 @@ def unfinished_members(
         if saved is None or not (left or is_finished(path, own, saved)):
             members.append(Member(number, path, resumes=True))
     return members
+
+
+def first_trained(folder: Path) -> Path | None:
+    """The run folder of the first member that has a network; None if none has."""
+    return next((path for path in member_folders(folder) if os.path.lexists(path / MODEL)), None)
 
 
 def write_members_summary(folder: Path, summary: Mapping[str, Any]) -> None:
