@@ -5,14 +5,25 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from commands import xp
 
 from xpnet import Ensemble, load, load_dataset
+from xpnet.cli import ensembles
+from xpnet.errors import CheckpointError, RunError
 from xpnet.runs.config import RunConfig
 from xpnet.runs.continuation import open_run
+from xpnet.runs.members import (
+    begin_members,
+    folder_of_members,
+    forget_results,
+    keep_config,
+    unfinished_members,
+)
 from xpnet.runs.options import OptionError
+from xpnet.saving.folder_lock import LOCK, FolderLock
 
 pytestmark = pytest.mark.libraries
 
@@ -87,6 +98,120 @@ def test_what_is_there_is_replaced_by_force_alone(folder, tmp_path):
     xp("train", *SMALL, "--epochs", 1, "--members", 3, "--out", tmp_path / "run", "--quiet")
     xp("train", *SMALL, "--epochs", 1, "--members", 2, "--out", tmp_path / "run", "--force")
     assert len(load(tmp_path / "run").members) == 2
+
+
+def begun(tmp_path, members=2):
+    """A folder of members of which none was trained."""
+    out = folder_of_members("digits", tmp_path / "begun")
+    begin_members(RunConfig(members=members), out, force=True)
+    for number in range(1, members + 1):
+        (out / f"member-{number}" / "history.jsonl").write_text("")
+    return out
+
+
+@pytest.mark.parametrize("place", [".", "member-2"])
+def test_a_run_that_is_training_is_not_replaced(place, tmp_path):
+    out = begun(tmp_path)
+    options = (*SMALL, "--members", 2, "--out", out, "--force")
+    lock = FolderLock(out / place)
+    assert "is training in this folder" in xp("train", *options, code=1).output
+    lock.release()
+    assert (out / "config.toml").exists()
+    assert all((out / f"member-{i}" / "history.jsonl").exists() for i in (1, 2))
+    begin_members(RunConfig(members=2), out, force=True)  # the locks were let go of
+    assert not any((out / "member-1").iterdir())
+
+
+def test_one_command_at_a_time_goes_on(tmp_path):
+    out = begun(tmp_path)
+    lock = FolderLock(out)
+    assert "is training in this folder" in xp("train", "--resume", out, code=1).output
+    lock.release()
+
+
+def test_fewer_members_leave_no_folder_of_more(tmp_path):
+    out = begun(tmp_path, members=3)
+    (out / "member-3" / LOCK).write_text("")  # as after a kill
+    (out / "member-3" / "notes").write_text("")
+    with pytest.raises(RunError, match=r"member-3: .*\(notes\).* move the folder"):
+        begin_members(RunConfig(members=2), out, force=True)
+    assert (out / "member-1" / "history.jsonl").exists()
+    (out / "member-3" / "notes").unlink()
+    (out / "member-3" / LOCK).write_text("")
+    begin_members(RunConfig(members=2), out, force=True)
+    assert sorted(path.name for path in out.iterdir()) == ["config.toml", "member-1", "member-2"]
+
+
+def test_an_ensemble_is_loaded_whole_or_not_at_all(tmp_path):
+    out = begun(tmp_path)
+    (out / "member-3").mkdir()
+    with pytest.raises(CheckpointError, match=r"holds member-3, and .* has 2 members: move"):
+        load(out)
+    with pytest.raises(RunError, match=r"member-3: .* has 2 members: move"):
+        unfinished_members(out, RunConfig(members=2), {})
+    (out / "member-3").rename(tmp_path / "member-999999999")
+    with pytest.raises(CheckpointError, match=r"there is no member-1, member-2, .* number those"):
+        load(tmp_path)
+    (out / "member-2" / "history.jsonl").unlink()
+    (out / "member-2").rmdir()
+    with pytest.raises(CheckpointError, match=r"of the 2 members .* no member-2: .* --resume"):
+        load(out)
+    assert "no member-2" in xp("evaluate", out, code=1).output
+
+
+def trained(out, *options, members=2):
+    """A folder of members that were trained one after the other, in this process."""
+    for number in range(1, members + 1):
+        own = out / f"member-{number}"
+        xp("train", *SMALL, "--seed", number - 1, *options, "--out", own, "--quiet")
+    config, _ = open_run(out / "member-1", {})
+    keep_config(out, replace(config, members=2))
+    return out
+
+
+def test_epochs_that_are_done_cannot_be_left_out(tmp_path):
+    out = trained(tmp_path / "run", members=1)
+    before = (out / "config.toml").read_bytes()
+    output = xp("train", "--resume", out, "--epochs", 1, code=2).output
+    assert "'--epochs': must be at least 2, which are done; got 1" in output
+    assert (out / "config.toml").read_bytes() == before
+
+
+def test_what_it_began_with_need_not_be_there_when_it_goes_on(tmp_path):
+    start = tmp_path / "start.safetensors"
+    xp("train", *SMALL, "--out", tmp_path / "first", "--quiet")
+    (tmp_path / "first" / "model.safetensors").rename(start)
+    out = trained(tmp_path / "run", "--start", start)
+    start.unlink()
+    assert "ensemble of 2" in xp("train", "--resume", out).output
+
+
+def test_pictures_that_fail_leave_the_summary(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RunError("no pictures")
+
+    out = trained(tmp_path / "run")
+    monkeypatch.setattr(ensembles, "draw_pictures", fails)
+    assert "no pictures" in xp("train", "--resume", out, code=1).output
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["pending"] == "pictures"
+    assert len(summary["members"]) == 2
+    monkeypatch.undo()
+    xp("train", "--resume", out)
+    assert "pending" not in json.loads((out / "summary.json").read_text())
+    forget_results(out)
+    assert sorted(path.name for path in out.iterdir()) == ["config.toml", "member-1", "member-2"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [({1: 3, 2: 3}, "code 3. When"), ({2: 4}, "code 4; the other is trained. When")],
+)
+def test_it_says_of_none_that_it_is_trained_where_none_is(ends, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(ensembles.Processes, "run", lambda *_: ends)
+    code = max(ends.values())
+    output = xp("train", *SMALL, "--members", 2, "--out", tmp_path / "run", code=code).output
+    assert said in output
 
 
 def test_options_that_mean_nothing(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 from xpnet.backends import Backend
 from xpnet.cli.members import Processes
-from xpnet.cli.options import as_arguments
+from xpnet.cli.options import as_arguments, usage_errors
 from xpnet.cli.pictures import count_confusions, draw_pictures, judged_on, verdict
 from xpnet.cli.streams import tell
 from xpnet.data import Dataset, Split
@@ -22,6 +22,9 @@ from xpnet.runs.environment import environment
 from xpnet.runs.members import (
     Member,
     begin_members,
+    folder_of_members,
+    forget_results,
+    having,
     keep_config,
     unfinished_members,
     write_members_summary,
@@ -65,13 +68,23 @@ class EnsembleRun:
 
     def run(self, out: Path | None, *, force: bool) -> int:
         """Train the members that are not trained, and measure all together; the exit code."""
+        folder = self.resume
+        if folder is None:
+            folder = folder_of_members(self.data.name, out)
+        with having(folder):
+            return self._run(folder, force)
+
+    def _run(self, folder: Path, force: bool) -> int:
         config = self.config
         if self.resume is None:
-            folder, members = begin_members(config, self.data.name, out, force=force)
+            members = begin_members(config, folder, force=force)
         else:
-            folder = self.resume
+            with usage_errors():
+                members = unfinished_members(folder, config, self._changes(), self.stop_after)
+            # Not before: what a member cannot go on with would be in the file for good.
             keep_config(folder, config)
-            members = unfinished_members(folder, config, self._changes(), self.stop_after)
+            if members:
+                forget_results(folder)
         again = f"xpnet train --resume {shlex.quote(str(folder))}"
         if not self.quiet:
             tell(f"members: {self._in_words(members)}")
@@ -81,11 +94,12 @@ class EnsembleRun:
         )
         failed = {number: code for number, code in ends.items() if code}
         if failed:
-            number = min(failed)
+            number, left = min(failed), config.members - len(failed)
+            others = f"; the {'other is' if left == 1 else 'others are'} trained" if left else ""
             tell(
                 f"error: {counted(len(failed), 'member')} of {config.members} ended with an error, "
-                f"member {number} with exit code {failed[number]}; the others are trained. When "
-                f"the cause is mended: {readable(again)}",
+                f"member {number} with exit code {failed[number]}{others}. When the cause is "
+                f"mended: {readable(again)}",
                 err=True,
             )
             return max(failed[number], 1)
@@ -134,27 +148,31 @@ class EnsembleRun:
         which, split = judged_on(self.data)
         counts = count_confusions(network, split)
         each = [_figures(member, split) for member in network.members]
-        draw_pictures(folder, network, self.data, counts)
-        seconds = time.perf_counter() - self.started
         seeds = range(self.config.seed, self.config.seed + len(each))
-        write_members_summary(
-            folder,
-            {
-                "configuration": self.config.to_dict(),
-                "parameters": sum(map(math.prod, network.model.parameter_shapes().values())),
-                **environment(self.opened),
-                "members": [
-                    {"folder": f"member-{i}", "seed": seed, which: figures}
-                    for i, (seed, figures) in enumerate(zip(seeds, each, strict=True), start=1)
-                ],
-                "ensemble": {which: _figures(network, split)},
-                "confusion_matrix": {
-                    "split": which,
-                    "counts": None if counts is None else counts.tolist(),
-                },
-                "total_seconds": seconds,
+        summary = {
+            "configuration": self.config.to_dict(),
+            "parameters": sum(map(math.prod, network.model.parameter_shapes().values())),
+            **environment(self.opened),
+            "members": [
+                {"folder": f"member-{i}", "seed": seed, which: figures}
+                for i, (seed, figures) in enumerate(zip(seeds, each, strict=True), start=1)
+            ],
+            "ensemble": {which: _figures(network, split)},
+            "confusion_matrix": {
+                "split": which,
+                "counts": None if counts is None else counts.tolist(),
             },
-        )
+        }
+
+        def write_summary(**more: Any) -> float:
+            seconds = time.perf_counter() - self.started
+            write_members_summary(folder, {**summary, "total_seconds": seconds, **more})
+            return seconds
+
+        # Before the pictures, which may fail: and again, with their time.
+        write_summary(pending="pictures")
+        draw_pictures(folder, network, self.data, counts)
+        seconds = write_summary()
         tell(
             f"ensemble of {len(each)}: {which} {verdict(network, split, counts)}"
             f"{_of_members(each)} in {seconds:.1f} s; run folder: {readable(str(folder))}"

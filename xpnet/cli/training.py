@@ -37,6 +37,7 @@ from xpnet.runs.config import RunConfig
 from xpnet.runs.config_file import read_config, read_options
 from xpnet.runs.continuation import is_finished, open_run, still_there, what_next
 from xpnet.runs.folder import NumberedRunFolder, RunFolder
+from xpnet.runs.members import first_trained
 from xpnet.runs.options import OptionError, Section
 from xpnet.saving import Snapshot
 
@@ -174,7 +175,7 @@ class _Asked:
         config = replace(config, backend=opened.name)
         # Of a run that goes on elsewhere the folder may be gone: one that is given now is there.
         data_dir = config.data_dir if self.resume is None else still_there(config.data_dir)
-        table = _table_of_start(config, self.resume if saved else None)
+        table = _table_of_start(config, self._with_network(config, saved))
         options = config.table_options()
         data = load_dataset(config.dataset, data_dir=data_dir, table=table, **options)
         if self.resume is None:
@@ -188,6 +189,14 @@ class _Asked:
         with usage_errors("--shards"):
             Reduction.of(group, config.reduction, config.shards)
         return config, opened, data
+
+    def _with_network(self, config: RunConfig, saved: Snapshot | None) -> Path | None:
+        """The run that goes on, or one of its members, if it has a network; None if none has."""
+        if self.resume is None:
+            return None
+        if config.members > 1:
+            return first_trained(self.resume)
+        return None if saved is None else self.resume
 
 
 def _of_members(

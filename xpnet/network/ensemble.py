@@ -186,6 +186,11 @@ def member_folders(folder: str | os.PathLike[str]) -> list[Path]:
     return [member_folder(folder, number) for number in sorted(int(n[1]) for n in numbers if n)]
 
 
+def member_number(folder: Path) -> int:
+    """The number of a member whose run folder it is, as of `member_folders`."""
+    return int(folder.name.removeprefix(_MEMBER))
+
+
 def _inside(name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays of one member, by the names that they have there."""
     start = f"{name}."

@@ -1,16 +1,24 @@
 """Networks read from the files that `Network.save` writes."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from xpnet.backends import Backend, open_backend
-from xpnet.errors import CheckpointError, one_line
+from xpnet.errors import CheckpointError, counted, one_line
 from xpnet.layers import Layer, build_layer
-from xpnet.network.ensemble import Ensemble, member_folders, network_kind
+from xpnet.network.ensemble import (
+    Ensemble,
+    member_folder,
+    member_folders,
+    member_number,
+    network_kind,
+)
 from xpnet.network.metadata import check_together, read_metadata
 from xpnet.network.network import Network
 from xpnet.network.state import load_array, select
@@ -55,6 +63,7 @@ def load(
         folder, path = path, Path(path, "model.safetensors")
         members = [] if os.path.lexists(path) else member_folders(folder)
         if members:
+            _check_all_there(folder, members)
             return _ensemble(folder, members, model, backend, device, dtype)
     path = Path(path)
     try:
@@ -98,6 +107,44 @@ def load(
                 f"{path}: the histories are not those of members: {one_line(error)}"
             ) from error
     return made
+
+
+def _check_all_there(folder: str | os.PathLike[str], members: Sequence[Path]) -> None:
+    """Check that none of an ensemble is missing, whose answers would be taken for those of all."""
+    numbers = {member_number(path) for path in members}
+    asked = _members_asked(Path(folder, "config.toml"))
+    count = max(numbers) if asked is None else asked
+    # The first few alone: the largest number may be that of a folder called member-999999999.
+    lacking = islice((i for i in range(1, count + 1) if i not in numbers), 4)
+    missing = ", ".join(member_folder(folder, i).name for i in lacking)
+    if missing:
+        train = f"xpnet train --resume {shlex.quote(one_line(folder))}"
+        how = "number those that are there from 1 on" if asked is None else f"train it with {train}"
+        raise CheckpointError(
+            f"{folder}: of the {count:,} members of this ensemble there is no {missing}: bring it "
+            f"back, or {how}"
+        )
+    if max(numbers) > count:
+        raise CheckpointError(
+            f"{folder}: holds {members[-1].name}, and by its config.toml this ensemble has "
+            f"{counted(count, 'member')}: move what is more to another place"
+        )
+
+
+def _members_asked(config: Path) -> int | None:
+    """How many members the configuration of a run asks for; None if that is not known."""
+    try:
+        if not config.is_file():  # a pipe would be waited for
+            return None
+        with config.open("rb") as file:
+            text = file.read(1 << 20)
+    except OSError:
+        return None
+    # Not tomllib: what else is in the file, damaged or not, means nothing here.
+    found = re.search(
+        rb"^members[ \t]*=[ \t]*([1-9][0-9]{0,8})[ \t\r]*(?:#.*)?$", text, re.MULTILINE
+    )
+    return None if found is None else int(found[1])
 
 
 def _ensemble(
