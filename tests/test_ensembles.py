@@ -336,4 +336,4 @@ def test_pictures_of_an_ensemble_with_convolutions(networks, digits, tmp_path):
     from xpnet.plots import draw_run
 
     draw_run(tmp_path, Ensemble([networks[2], networks[2]]), digits.test, None, "digits, test set")
-    assert [path.name for path in tmp_path.iterdir()] == ["mistakes.png"]
+    assert {path.name for path in tmp_path.iterdir()} == {"mistakes.png", "saliency.png"}
