@@ -17,8 +17,9 @@ processing", 2006, https://inria.hal.science/inria-00112631
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from xpnet.operations.own import own
 from xpnet.operations.slices import (
     padded,
     picture_size,
@@ -63,12 +64,12 @@ def convolution_output(
     y
         Shape (B, H', W', O), of the dtype of x.
     """
-    own = getattr(xp, "convolution_output", None)
-    if own is not None:
-        return own(x, weight, windows, groups)
+    found = own(xp, "convolution_output", x, weight, windows, groups)
+    if found is not None:
+        return found
     matrix = _matrices(xp, weight, groups)
     parts = [
-        _multiplied(xp, _columns(xp, padded(xp, x[rows, ...], windows, 0.0), windows), matrix)
+        _multiplied(xp, _padded_columns(xp, x[rows, ...], windows), matrix)
         for rows in _parts(x.shape[0], _column_count(x, windows))
     ]
     return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
@@ -96,12 +97,12 @@ def convolution_weight_gradient(
         Shape (kernel height, kernel width, C / groups, O). Parts of a batch are added in their
         order.
     """
-    own = getattr(xp, "convolution_weight_gradient", None)
-    if own is not None:
-        return own(x, dy, windows, groups)
+    found = own(xp, "convolution_weight_gradient", x, dy, windows, groups)
+    if found is not None:
+        return found
     total: Array | None = None
     for rows in _parts(x.shape[0], _column_count(x, windows)):
-        columns = _columns(xp, padded(xp, x[rows, ...], windows, 0.0), windows)
+        columns = _padded_columns(xp, x[rows, ...], windows)
         across = xp.matrix_transpose(_grouped(xp, columns, groups))
         part = xp.matmul(across, _grouped(xp, dy[rows, ...][:, :, :, None, :], groups))
         total = part if total is None else total + part
@@ -138,9 +139,9 @@ def convolution_input_gradient(
     dx
         Shape (B, H, W, C).
     """
-    own = getattr(xp, "convolution_input_gradient", None)
-    if own is not None:
-        return own(dy, weight, windows, size, groups)
+    found = own(xp, "convolution_input_gradient", dy, weight, windows, size, groups)
+    if found is not None:
+        return found
     n_in, n_out = weight.shape[2] * groups, weight.shape[3]
     if n_out > n_in:
         back, width, matrix = _by_slices, n_in, _matrices(xp, weight, groups)
@@ -224,12 +225,18 @@ def _column_count(x: Array, windows: Windows) -> int:
     return math.prod((*windows.output_size(picture_size(x.shape)), *windows.kernel, x.shape[3]))
 
 
+def _padded_columns(xp: Namespace, x: Array, windows: Windows) -> Array:
+    """The pixels of each window, shape (B, H', W', pixels of a kernel, C); padding is 0."""
+    found = own(xp, "padded_columns", x, windows)
+    return _columns(xp, padded(xp, x, windows, 0.0), windows) if found is None else found
+
+
 def _columns(xp: Namespace, x: Array, windows: Windows) -> Array:
-    """The pixels of each window, shape (B, H', W', pixels of a kernel, C); the padding is there."""
+    """The same, where the padding is there."""
     bare = Windows(windows.kernel, windows.stride, "valid", windows.dilation)
-    own: Callable[..., Array] | None = getattr(xp, "window_columns", None)
-    if own is not None:
-        return own(x, bare)
+    found = own(xp, "window_columns", x, bare)
+    if found is not None:
+        return found
     if windows.kernel == (1, 1):
         (only,) = slices(x, bare, x.shape)
         return only[:, :, :, None, :]

@@ -5,6 +5,7 @@ Written in slices: with windows of k pixels the maximum of k slices is that of a
 
 import math
 
+from xpnet.operations.own import own
 from xpnet.operations.slices import padded, picture_size, put_back, slices
 from xpnet.typing import Array, Namespace
 from xpnet.windows import Windows
@@ -29,9 +30,9 @@ def max_pooling(xp: Namespace, x: Array, windows: Windows) -> Array:
     y
         Shape (B, H', W', C), of the dtype of x.
     """
-    own = getattr(xp, "max_pooling", None)
-    if own is not None:
-        return own(x, windows)
+    found = own(xp, "max_pooling", x, windows)
+    if found is not None:
+        return found
     y, *others = slices(padded(xp, x, windows, -math.inf), windows, x.shape)
     for part in others:
         y = xp.maximum(y, part)
@@ -61,9 +62,9 @@ def max_pooling_gradient(xp: Namespace, x: Array, y: Array, dy: Array, windows: 
     dx
         The gradient by x, of its shape.
     """
-    own = getattr(xp, "max_pooling_gradient", None)
-    if own is not None:
-        return own(x, y, dy, windows)
+    found = own(xp, "max_pooling_gradient", x, y, dy, windows)
+    if found is not None:
+        return found
     parts = list(slices(padded(xp, x, windows, -math.inf), windows, x.shape))
     inside = _inside(xp, x, windows)
     nothing = xp.zeros_like(dy)
@@ -104,9 +105,9 @@ def average_pooling(xp: Namespace, x: Array, windows: Windows) -> Array:
     y
         Shape (B, H', W', C), of the dtype of x.
     """
-    own = getattr(xp, "average_pooling", None)
-    if own is not None:
-        return own(x, windows)
+    found = own(xp, "average_pooling", x, windows)
+    if found is not None:
+        return found
     total, *others = slices(padded(xp, x, windows, 0.0), windows, x.shape)
     for part in others:
         total = total + part
@@ -132,9 +133,9 @@ def average_pooling_gradient(xp: Namespace, x: Array, dy: Array, windows: Window
     dx
         The gradient by x, of its shape.
     """
-    own = getattr(xp, "average_pooling_gradient", None)
-    if own is not None:
-        return own(x, dy, windows)
+    found = own(xp, "average_pooling_gradient", x, dy, windows)
+    if found is not None:
+        return found
     share = dy / _counts(xp, x, windows)
     return put_back(xp, [share] * math.prod(windows.kernel), windows, x.shape)
 

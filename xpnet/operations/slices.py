@@ -4,12 +4,11 @@ Padding put around pictures, slices of them, and what each slice has got brought
 came from, without scatter: spread by the stride, moved to its place, and added.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from array_api_compat import device
 
+from xpnet.operations.own import own
 from xpnet.typing import Array, Namespace
 from xpnet.windows import Pair, Windows
 
@@ -32,9 +31,9 @@ def padded(xp: Namespace, x: Array, windows: Windows, value: float) -> Array:
 
 def surrounded(xp: Namespace, x: Array, pads: Sequence[Pair], value: float) -> Array:
     """The pictures with so many pixels of a value in front of and behind each axis."""
-    own: Callable[..., Array] | None = getattr(xp, "surrounded", None)
-    if own is not None and any(map(any, pads)):
-        return own(x, pads, value)
+    found = own(xp, "surrounded", x, pads, value) if any(map(any, pads)) else None
+    if found is not None:
+        return found
     for axis, (before, after) in enumerate(pads, start=1):
         x = extended(xp, x, axis, before, after, value)
     return x
@@ -60,27 +59,34 @@ def put_back(
 
     A pixel gets the sum of what it has in all windows, in an order that is the library's.
     """
-    own: Callable[..., Array] | None = getattr(xp, "added_windows", None)
-    add = partial(_added_windows, xp) if own is None else own
-    return _in_padding(parts, add, windows, picture_size(shape))
+    size = picture_size(shape)
+    whole = _padded_size(windows, size)
+    found = own(xp, "added_windows", parts, windows, whole)
+    dx = _added_windows(xp, parts, windows, whole) if found is None else found
+    return _bare(dx, windows, size)
 
 
 def put_back_columns(
     xp: Namespace, columns: Array, windows: Windows, shape: Sequence[int]
 ) -> Array:
     """As `put_back`, of the slices of one array (B, H', W', pixels of a kernel, C)."""
-    own: Callable[..., Array] | None = getattr(xp, "added_columns", None)
-    if own is not None:
-        return _in_padding(columns, own, windows, picture_size(shape))
+    size = picture_size(shape)
+    dx = own(xp, "added_columns", columns, windows, _padded_size(windows, size))
+    if dx is not None:
+        return _bare(dx, windows, size)
     parts = [columns[:, :, :, pixel, :] for pixel in range(columns.shape[3])]
     return put_back(xp, parts, windows, shape)
 
 
-def _in_padding(what: Any, add: Callable[..., Array], windows: Windows, size: Pair) -> Array:
-    """What is added in pictures with their padding, without it."""
-    pads = windows.pads(size)
-    dx = add(what, windows, tuple(sum(around) + n for around, n in zip(pads, size, strict=True)))
-    (top, _), (left, _) = pads
+def _padded_size(windows: Windows, size: Pair) -> Pair:
+    """The size of pictures with their padding."""
+    height, width = (n + sum(around) for n, around in zip(size, windows.pads(size), strict=True))
+    return height, width
+
+
+def _bare(dx: Array, windows: Windows, size: Pair) -> Array:
+    """Pictures without their padding."""
+    (top, _), (left, _) = windows.pads(size)
     return dx[:, top : top + size[0], left : left + size[1], :]
 
 

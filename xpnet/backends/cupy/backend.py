@@ -19,6 +19,7 @@ from xpnet.backends.cupy.fusion import Fuser
 from xpnet.backends.cupy.graph import GraphRunner, GraphUse
 from xpnet.backends.cupy.nccl import NcclSums, connect, probe
 from xpnet.backends.cupy.stream import CupyStream
+from xpnet.backends.cupy.windows import make_window_functions
 from xpnet.backends.devices import device_index
 from xpnet.backends.steps import CALLED, RECORDED
 from xpnet.backends.sums import Ranks
@@ -119,6 +120,7 @@ class CupyBackend(Backend):
                 erf=_erf,
                 concat=_make_concat(cupy, xp),
                 **self._find_products(),
+                **make_window_functions(cupy),
             )
         self._tracing = Tracing()
         self._kernels: dict[str, Any] = {}
