@@ -134,7 +134,7 @@ def reported(lane: Lane, result: Result, whole: bool) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         Path(folder).chmod(0o777)  # one lane is another user's
-        options = [f"--junitxml={report}"]
+        options = [f"--junitxml={report}", "--durations=20"]
         if not whole:
             budget = 3 * 60 * lane.minutes
             options += ["-m", lane.marker, f"--budget={budget:.0f}"]
