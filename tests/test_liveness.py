@@ -18,7 +18,6 @@ from xpnet.backends.numpy.liveness import (
     Memory,
     Names,
     lifetimes,
-    most_live,
 )
 from xpnet.backends.numpy.recording import Recording
 from xpnet.backends.numpy.replay import WARM_UPS, Replayer
@@ -32,6 +31,16 @@ MODELS = {
     "small_cnn": lambda: models.small_cnn((8, 8), 10),
     "resnet8": lambda: models.resnet8((8, 8), 10),
 }
+
+
+def most_live(lives):
+    """Bytes that are live at once, at the most: no block can be smaller."""
+    end = max((one.last for one in lives), default=-1) + 1
+    change = [0] * (end + 1)
+    for one in lives:
+        change[one.first] += liveness._rounded(one.name.nbytes)
+        change[one.last + 1] -= liveness._rounded(one.name.nbytes)
+    return max(np.cumsum(change).tolist())
 
 
 def recorded(function, *inputs):

@@ -267,9 +267,14 @@ def _counters(
     xp: Namespace, x: Array, n_blocks: int, step: Array | int, row_offset: Array | int
 ) -> tuple[Array, Array]:
     """The words of the counters of a batch, each (B, n_blocks): row and block, and the step."""
-    place = device(x)
-    rows = xp.arange(x.shape[0], dtype=xp.int32, device=place) + row_offset
-    blocks = xp.arange(n_blocks, dtype=xp.int32, device=place)
+    rows = xp.arange(x.shape[0], dtype=xp.int32, device=device(x)) + row_offset
+    return counters(xp, rows, n_blocks, step)
+
+
+def counters(xp: Namespace, rows: Array, n_blocks: int, step: Array | int) -> tuple[Array, Array]:
+    """The words of the counters of rows by their numbers, int32, each (B, n_blocks): row and block,
+    and the step."""
+    blocks = xp.arange(n_blocks, dtype=xp.int32, device=device(rows))
     x0 = rows[:, None] * n_blocks + blocks[None, :]
     x1 = xp.zeros_like(x0) + step
     # A 64-bit offset or step would widen the counters, which must wrap at 32 bits.

@@ -12,10 +12,10 @@ from check_gpu import describe_gpu
 
 from benchmarking.neighbour import neighbour_text
 from xpnet.backends import probe_backends
+from xpnet.runs.environment import installed_versions
 from xpnet.runs.installation import (
     blas_libraries,
     environment_variables,
-    installed_versions,
     processor,
 )
 from xpnet.training.ranks import usable_cores

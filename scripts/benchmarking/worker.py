@@ -8,8 +8,6 @@ sleeps. What libraries print goes to standard error.
 import json
 import os
 import sys
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,7 +16,7 @@ from benchmarking.peers import Peer
 from xpnet.distributed import Group, mpi_group
 from xpnet.distributed.launch import launched_size
 from xpnet.errors import DataError, one_line
-from xpnet.runs.environment import peak_host_memory
+from xpnet.runs.environment import installed_versions, peak_host_memory
 
 
 class Channel:
@@ -93,7 +91,7 @@ def serve(channel: Channel) -> None:
             train_samples=len(job.x),
             memory_before=before,
             memory_peak=peak_memory(),
-            versions=versions(peer.distributions),
+            versions=installed_versions(peer.distributions),
             pools=thread_pools(),
         )
     except Exception as error:
@@ -119,17 +117,6 @@ def peak_memory() -> int:
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
     return peak_host_memory() or 0
-
-
-def versions(distributions: Sequence[str]) -> dict[str, str]:
-    """The versions of what is installed."""
-    found = {}
-    for name in distributions:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def thread_pools() -> list[dict[str, Any]]:

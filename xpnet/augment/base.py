@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from array_api_compat import device
-
 from xpnet.fields import Checked, checked_by
-from xpnet.random import box_muller, layer_key, threefry2x32
+from xpnet.random import box_muller, counters, layer_key, threefry2x32
 from xpnet.suggestions import did_you_mean
 from xpnet.typing import Array, DType, HostArray, Namespace, SeedSequence, Shape
 
@@ -111,11 +109,7 @@ class Random(NamedTuple):
     def _words(self, xp: Namespace, name: str, count: int) -> Array:
         """Random words for each picture: int32, shape (B, count)."""
         n_blocks = -(-count // 2)
-        blocks = xp.arange(n_blocks, dtype=xp.int32, device=device(self.rows))
-        x0 = self.rows[:, None] * n_blocks + blocks[None, :]
-        x1 = xp.zeros_like(x0) + self.step
-        # A 64-bit offset or step would widen the counters, which must wrap at 32 bits.
-        x0, x1 = (xp.astype(word, xp.int32, copy=False) for word in (x0, x1))
+        x0, x1 = counters(xp, self.rows, n_blocks, self.step)
         key = layer_key(self.seed, (*self.path, name))
         both = xp.concat(list(threefry2x32(xp, key, x0, x1, rounds=_ROUNDS)), axis=1)
         return both[:, :count]

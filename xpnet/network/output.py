@@ -10,7 +10,7 @@ from xpnet.layers import Layer
 from xpnet.losses import Loss, LossFunction
 from xpnet.losses.base import name_of_loss, said_by
 from xpnet.network.state import load_array
-from xpnet.typing import Array
+from xpnet.typing import Array, Shape
 
 
 def loaded_loss(backend: Backend, model: Layer, loss: LossFunction) -> LossFunction:
@@ -62,7 +62,8 @@ def check_output(model: Layer, loss: LossFunction) -> None:
         )
 
 
-def n_outputs(model: Layer) -> int | None:
-    """The number of outputs of a network; None where it is not known before it has samples."""
-    shape = model.output_shape(model.input_shape())
+def n_outputs(model: Layer, sample: Shape | None = None) -> int | None:
+    """The number of outputs of a network; None where it is not known before it has samples, and
+    does not follow from the shape of one either."""
+    shape = model.output_shape(model.input_shape()) or model.output_shape(sample)
     return shape[-1] if shape else None

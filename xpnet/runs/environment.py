@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from xpnet.backends import Backend
@@ -10,7 +11,8 @@ from xpnet.backends import Backend
 def environment(backend: Backend) -> dict[str, Any]:
     """What a run was made with: backend, device, and the versions of what matters to it."""
     libraries = ("xpnet", "numpy", "array-api-compat", "safetensors", "matplotlib")
-    versions = {name: _version(name) for name in (*libraries, *backend.parts)}
+    names = (*libraries, *backend.parts)
+    versions: dict[str, str | None] = {**dict.fromkeys(names), **installed_versions(names)}
     versions[backend.distribution] = backend.installed_version()
     return {
         "backend": backend.name,
@@ -36,10 +38,14 @@ def peak_host_memory() -> int | None:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _version(distribution: str) -> str | None:
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """The versions of those that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from xpnet.backends import probe_backends, probe_device_sums
 from xpnet.backends.numpy.compiler import CannotCompile, usable_compiler
 from xpnet.distributed.mpi import probe_mpi
+from xpnet.runs.environment import installed_versions
 from xpnet.training.ranks import usable_cores
 
 LIBRARIES = (
@@ -78,19 +78,6 @@ def blas_libraries() -> list[dict[str, Any]]:
     kept = ("internal_api", "version", "architecture", "threading_layer", "num_threads")
     pools = [pool for pool in threadpool_info() if pool.get("user_api") == "blas"]
     return [{key: pool[key] for key in kept if key in pool} for pool in pools]
-
-
-def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
-    """The versions of those that are installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in distributions:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def environment_variables(beginnings: tuple[str, ...]) -> dict[str, str]:

@@ -295,8 +295,7 @@ def make_augmenter(
         raise ValueError("augment needs sample_shape, the shape of one sample, such as (28, 28)")
     # For a loss that does not say integers are labels, as for `fit`.
     of_classes = target_kind(loss) in ("classes", None)
-    found = n_outputs(model) or _last(model.output_shape(sample_shape))
-    n_classes = found if of_classes else None
+    n_classes = n_outputs(model, sample_shape) if of_classes else None
     if of_classes and n_classes is None and augment.changes_targets:
         raise ValueError(
             f"augment: {augment!r} mixes labels as rows of a number for each class, and how many "
@@ -312,10 +311,6 @@ def make_augmenter(
         index_dtype=backend.index_dtype,
         n_classes=n_classes,
     )
-
-
-def _last(shape: Shape | None) -> int | None:
-    return shape[-1] if shape else None
 
 
 def _make_batch_loss(

@@ -13,7 +13,7 @@ Caffe, which gather in the same way.
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from xpnet.errors import one_line
@@ -206,21 +206,14 @@ def make_window_functions(cupy: Any) -> dict[str, Callable[..., Array | None]]:
         bare = Windows(windows.kernel, windows.stride, "valid", windows.dilation)
         return run("xpnet_added", bare, size, shape, columns=columns)
 
-    def max_pooling(x: Array, windows: Windows) -> Array:
+    def pooled(name: str, x: Array, windows: Windows) -> Array:
         batch, height, width, channels = x.shape
         size = (height, width)
-        shape = (batch, *windows.output_size(size), channels)
-        return run("xpnet_largest", windows, size, shape, x=x)
+        return run(name, windows, size, (batch, *windows.output_size(size), channels), x=x)
 
     def max_pooling_gradient(x: Array, y: Array, dy: Array, windows: Windows) -> Array:
         arrays = {"x": x, "largest": y, "dy": dy}
         return run("xpnet_largest_gradient", windows, x.shape[1:3], x.shape, **arrays)
-
-    def average_pooling(x: Array, windows: Windows) -> Array:
-        batch, height, width, channels = x.shape
-        size = (height, width)
-        shape = (batch, *windows.output_size(size), channels)
-        return run("xpnet_mean", windows, size, shape, x=x)
 
     def average_pooling_gradient(x: Array, dy: Array, windows: Windows) -> Array:
         return run("xpnet_mean_gradient", windows, x.shape[1:3], x.shape, dy=dy)
@@ -230,9 +223,9 @@ def make_window_functions(cupy: Any) -> dict[str, Callable[..., Array | None]]:
         "window_columns": window_columns,
         "surrounded": surrounded,
         "added_columns": added_columns,
-        "max_pooling": max_pooling,
+        "max_pooling": partial(pooled, "xpnet_largest"),
         "max_pooling_gradient": max_pooling_gradient,
-        "average_pooling": average_pooling,
+        "average_pooling": partial(pooled, "xpnet_mean"),
         "average_pooling_gradient": average_pooling_gradient,
     }
     return {name: guarded(function) for name, function in named.items()}

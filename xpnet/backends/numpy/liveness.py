@@ -104,16 +104,6 @@ def lifetimes(touched: Iterable[Iterable[HostArray]], names: Names) -> list[Life
     return list(found.values())
 
 
-def most_live(lives: Sequence[Lifetime]) -> int:
-    """Bytes that are live at once, at the most: no block can be smaller."""
-    end = max((one.last for one in lives), default=-1) + 1
-    change = [0] * (end + 1)
-    for one in lives:
-        change[one.first] += _rounded(one.name.nbytes)
-        change[one.last + 1] -= _rounded(one.name.nbytes)
-    return max(np.cumsum(change).tolist())
-
-
 def offsets(lives: Iterable[Lifetime]) -> tuple[list[tuple[Lifetime, int]], int]:
     """Where in one block each begins, and how large the block is."""
     placed: list[tuple[Lifetime, int]] = []
